@@ -1,0 +1,104 @@
+"""Ranks, devices and the collectives we use. Everything is a no-op in a process that runs alone."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def is_active() -> bool:
+    """True inside a process group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process's number among all, 0 when alone."""
+    return dist.get_rank() if is_active() else 0
+
+
+def world_size() -> int:
+    """Number of processes that share the work, 1 when alone."""
+    return dist.get_world_size() if is_active() else 1
+
+
+def is_main() -> bool:
+    """True in the one process that prints and writes files."""
+    return rank() == 0
+
+
+def device() -> torch.device:
+    """The device of this process: its own GPU where CUDA is available, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the process group that torchrun (or the launcher) announces in the environment, and leave it at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    where = device()
+    backend = "gloo"
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+        backend = "cpu:gloo,cuda:nccl"  # objects and flags travel over gloo, gradients over nccl
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def all_gather_objects(value: Any) -> list[Any]:
+    """Return `value` of every rank, in rank order."""
+    if not is_active():
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def all_reduce(value: Tensor, op: str = "sum") -> Tensor:
+    """Return the element-wise sum, minimum or maximum of `value` over all ranks (not differentiable)."""
+    if is_active():
+        value = value.clone()
+        dist.all_reduce(value, {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}[op])
+    return value
+
+
+class _AllReduceSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return all_reduce(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return all_reduce(grads[0])
+
+
+def differentiable_sum(value: Tensor) -> Tensor:
+    """Sum over ranks whose gradient is the sum over ranks too; works on CPU (gloo) and CUDA (nccl)."""
+    return _AllReduceSum.apply(value) if is_active() else value  # type: ignore[no-any-return]
+
+
+def barrier() -> None:
+    """Wait for every rank."""
+    if is_active():
+        all_reduce(torch.zeros(1))
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Run the block on rank 0, then on the others: one process prepares files, the rest find them."""
+    if not is_main():
+        barrier()
+    yield
+    if is_main():
+        barrier()

@@ -1,0 +1,40 @@
+"""Every error that a user can cause. Each message names the key or file, the value, what is allowed, and what to do."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class VideoAdaptError(Exception):
+    """Base of all errors that the front doors print as plain lines, without a traceback."""
+
+
+class ConfigError(VideoAdaptError):
+    """One or more problems in a configuration; `problems` holds one line each."""
+
+    def __init__(self, problems: str | Sequence[str]):
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataListError(VideoAdaptError):
+    """A list of videos, or a class file, cannot be used as it is."""
+
+
+class DecodeError(VideoAdaptError):
+    """A video file cannot be opened or decoded."""
+
+
+class CheckpointError(VideoAdaptError):
+    """A weight or checkpoint file cannot be loaded exactly."""
+
+
+class LaunchError(VideoAdaptError):
+    """A job cannot be started as asked."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return `"did you mean 'x'? "` when an allowed name is close to `name`, then the allowed names."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}allowed: {', '.join(allowed) or 'nothing'}"

@@ -1,0 +1,89 @@
+"""The few values that travel between floors: videos, clips, views. Each checks itself when it is made.
+
+Shapes: B clips, V views, C channels, T frames, H W pixels, K classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Video(NamedTuple):
+    """One row of a data list: `id` is the path as the list spells it, unique within the list."""
+
+    id: str
+    path: Path
+    label: int
+
+
+class ViewId(NamedTuple):
+    """One test view: the index of the video in its list, the temporal clip and the spatial crop."""
+
+    video: int
+    clip: int
+    crop: int
+
+
+class EraseBox(NamedTuple):
+    """A rectangle that is filled with noise in every frame once the clip is normalised (random erasing)."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One training clip, still uint8: normalising happens on the device."""
+
+    video: Video
+    frames_CTHW: Tensor
+    erase: EraseBox | None = None
+
+    def __post_init__(self) -> None:
+        frames = self.frames_CTHW
+        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[0] != 3:
+            raise ValueError(f"a clip is uint8 of shape (3, T, H, W), got {frames.dtype} {tuple(frames.shape)}")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands where a clip or a video should be, when its file cannot be decoded."""
+
+    video: Video
+    reason: str
+
+
+@dataclass(frozen=True)
+class VideoViews:
+    """All test views of one video: uint8 (V, 3, T, H, W), clip-major (view = clip * num_crops + crop)."""
+
+    index: int
+    video: Video
+    views_VCTHW: Tensor
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """A training batch: uint8 clips, their labels, what to erase, and the samples that could not be read."""
+
+    clips_BCTHW: Tensor
+    labels_B: Tensor
+    video_ids: tuple[str, ...]
+    erase: tuple[EraseBox | None, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.clips_BCTHW) == len(self.labels_B) == len(self.video_ids) == len(self.erase):
+            raise ValueError("clips, labels, video ids and erase boxes of a batch differ in number")
+
+    def pin_memory(self) -> "ClipBatch":
+        """Called by the DataLoader when it pins memory."""
+        return ClipBatch(
+            self.clips_BCTHW.pin_memory(), self.labels_B.pin_memory(), self.video_ids, self.erase, self.unreadable
+        )
