@@ -32,6 +32,10 @@ class LaunchError(VideoAdaptError):
     """A job cannot be started as asked."""
 
 
+class Interrupted(VideoAdaptError):
+    """The user or the scheduler asked to stop, and everything is saved."""
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return `"did you mean 'x'? "` when an allowed name is close to `name`, then the allowed names."""
     allowed = sorted(allowed)

@@ -53,8 +53,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands where a clip or a video should be, when its file cannot be decoded."""
+    """Stands where a clip or a video should be, when its file cannot be decoded; `index` is its row in the list."""
 
+    index: int
     video: Video
     reason: str
 

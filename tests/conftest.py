@@ -1,0 +1,18 @@
+"""Fixtures shared by all tests: the real clips, where this machine has them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def clips_dir() -> Path:
+    """Folder with the real HMDB51, UCF101 and Kinetics clips, named by VIDEOADAPT_CLIPS; skips without, fails in CI."""
+    folder = os.environ.get("VIDEOADAPT_CLIPS", "")
+    if folder and Path(folder).is_dir():
+        return Path(folder)
+    message = f"VIDEOADAPT_CLIPS={folder!r} names no folder with the real clips"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)

@@ -1,0 +1,165 @@
+"""What a video file holds, found by demuxing it: which stream, which frames, and whether seeking in it is exact.
+
+Seeking is an allow-list, because on other files a seek lands on a wrong frame without any error (mpeg4 with packed
+B-frames in avi, mpg, ts, open groups of pictures): those are read in order.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videoadapt.errors import DecodeError
+
+SEEKABLE_CODECS = ("h264", "hevc", "vp9")
+SEEKABLE_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+NAL_SLICES, NAL_IDR = range(1, 6), 5
+FILE_ERRORS: tuple[type[Exception], ...] = (av.FFmpegError, OSError, ValueError)
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """The best video stream of a file. `height` and `width` are as stored, before `quarter_turns` counterclockwise.
+
+    `pts` (time stamps of all frames, ascending) and `keys` (indices of the key frames) are known only when seeking is
+    exact; otherwise both are empty and `in_order_because` says why the file has to be read in order.
+    """
+
+    codec: str
+    pixel_format: str
+    height: int
+    width: int
+    quarter_turns: int
+    fps_hz: float
+    pts: tuple[int, ...]
+    keys: tuple[int, ...]
+    in_order_because: str
+
+    @property
+    def seekable(self) -> bool:
+        """True when a seek to a key frame gives the same pictures as reading in order."""
+        return not self.in_order_because
+
+
+class _Packet(NamedTuple):
+    pts: int | None
+    key: bool
+    clean_start: bool
+    complete: bool
+
+
+@contextmanager
+def as_decode_error(path: Path, *also: type[Exception]) -> Iterator[None]:
+    """Turn what FFmpeg, the file system, or the exception types in `also` raise into a DecodeError naming `path`."""
+    try:
+        yield
+    except (*FILE_ERRORS, *also) as error:
+        # decord puts its C++ stack below the first line.
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise DecodeError(f"{path}: {reason}") from error
+
+
+@contextmanager
+def open_stream(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open `path` and its best video stream (FFmpeg's choice). Raises DecodeError when there is no video in it."""
+    # An absolute path, because FFmpeg takes "a:b.mp4" for a protocol; metadata may be in any encoding.
+    with as_decode_error(path), av.open(os.path.abspath(path), metadata_errors="ignore") as container:
+        stream = container.streams.best("video")
+        # FFmpeg renders text files as a film of a terminal, and a song's cover counts as a video stream.
+        if not isinstance(stream, VideoStream) or container.format.name == "tty":
+            raise DecodeError(f"{path}: no video stream")
+        if stream.disposition & Disposition.attached_pic:
+            raise DecodeError(f"{path}: no video stream, only a cover picture")
+        stream.codec_context.thread_count = threads
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def probe(path: Path) -> StreamInfo:
+    """Describe the best video stream of `path`, decoding nothing but its first frame.
+
+    Raises DecodeError when the file cannot be opened, holds no video, or its first frame does not decode.
+    """
+    with open_stream(path, 1) as (container, stream):
+        codec, format_name = stream.codec_context.name, container.format.name
+        listed = codec in SEEKABLE_CODECS and format_name in SEEKABLE_CONTAINERS
+        extradata = stream.codec_context.extradata or b""
+        first: VideoFrame | None = None
+        packets: list[_Packet] = []
+        for packet in container.demux(stream):
+            if first is None:
+                first = next(iter(packet.decode()), None)
+            if first is not None and not listed:
+                break
+            if packet.size:
+                clean = packet.is_keyframe and (codec != "h264" or _only_idr_slices(bytes(packet), extradata))
+                complete = not (packet.is_discard or packet.is_corrupt)
+                packets.append(_Packet(packet.pts, packet.is_keyframe, clean, complete))
+        if first is None:
+            raise DecodeError(f"{path}: no frame decodes")
+        because = _why_in_order(packets) if listed else f"{codec} in {format_name.split(',')[0]}"
+        rate = stream.average_rate or stream.guessed_rate
+        if rate is None:
+            raise DecodeError(f"{path}: the file states no frame rate")
+        pts, keys = ([], []) if because else _index(packets)
+        return StreamInfo(
+            codec=codec,
+            pixel_format=first.format.name,
+            height=first.height,
+            width=first.width,
+            quarter_turns=_quarter_turns(path, first.rotation),
+            fps_hz=float(rate),
+            pts=tuple(pts),
+            keys=tuple(keys),
+            in_order_because=because,
+        )
+
+
+def _quarter_turns(path: Path, degrees_counterclockwise: int) -> int:
+    if degrees_counterclockwise % 90:
+        raise DecodeError(f"{path}: rotated by {degrees_counterclockwise} degrees; allowed: multiples of 90")
+    return degrees_counterclockwise // 90 % 4
+
+
+def _only_idr_slices(packet: bytes, extradata: bytes) -> bool:
+    """True when every H.264 slice in the packet is IDR, so that no later frame refers to anything before it."""
+    if len(extradata) < 5 or extradata[0] != 1:  # not length-prefixed, which mp4 and Matroska require
+        return False
+    prefix = (extradata[4] & 3) + 1
+    types, start = [], 0
+    while start + prefix < len(packet):
+        types.append(packet[start + prefix] & 31)
+        start += prefix + int.from_bytes(packet[start : start + prefix], "big")
+    slices = [kind for kind in types if kind in NAL_SLICES]
+    return bool(slices) and all(kind == NAL_IDR for kind in slices)
+
+
+def _index(packets: list[_Packet]) -> tuple[list[int], list[int]]:
+    """Return the time stamps in the order of playing, and which of them are key frames."""
+    played = sorted((packet.pts, packet.key) for packet in packets if packet.pts is not None)
+    return [pts for pts, _ in played], [index for index, (_, key) in enumerate(played) if key]
+
+
+def _why_in_order(packets: list[_Packet]) -> str:
+    """Return why seeking among these packets (in file order) is not exact, or an empty string when it is."""
+    pts = [packet.pts for packet in packets if packet.pts is not None]
+    if len(set(pts)) < len(packets):
+        return "packets without a time stamp of their own"
+    if not all(packet.complete for packet in packets):
+        return "packets that are damaged or cut off by an edit list"
+    if not packets[0].key:
+        return "a first packet that is no key frame"
+    earliest_from_here = np.minimum.accumulate(pts[::-1])[::-1]
+    for packet, stamp, earliest in zip(packets, pts, earliest_from_here, strict=True):
+        if packet.key and (not packet.clean_start or earliest < stamp):
+            return "open groups of pictures"
+    return ""
