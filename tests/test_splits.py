@@ -1,0 +1,121 @@
+"""Lists are checked before anything is decoded, all problems at once; the hold-out is deterministic and by group."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from videoadapt.config import Config, Holdout
+from videoadapt.datasets.video_list import VideoList
+from videoadapt.errors import DataListError
+from videoadapt.splits import hold_out, load_splits
+from videoadapt.structures import Video
+
+
+def config(folder: Path, **data: object) -> Config:
+    defaults = {"root": folder, "train": str(folder / "train.csv"), "test": str(folder / "test.csv"), "classes": 2}
+    return Config.model_validate({"output": folder / "out", "data": {**defaults, **data}})
+
+
+def write_list(folder: Path, name: str, rows: list[str], make_files: bool = True) -> None:
+    (folder / name).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    for row in rows if make_files else ():
+        path = folder / row.rpartition(" ")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_names_with_spaces_brackets_and_letters_of_any_script(tmp_path: Path) -> None:
+    name = "Straße [1] (ü)/日本 clip.mp4"
+    write_list(tmp_path, "list.csv", [f"{name} 3"])
+    assert VideoList().load(str(tmp_path / "list.csv"), tmp_path) == [Video(name, tmp_path / name, 3)]
+
+
+def test_rows_that_are_not_path_label(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4,1\nc.mp4 -1\n")
+    with pytest.raises(DataListError, match=r"2 rows are not `path label`.*line 2: 'b.mp4,1'"):
+        VideoList().load(str(tmp_path / "list.csv"), tmp_path)
+    (tmp_path / "list.csv").write_text("\n")
+    with pytest.raises(DataListError, match="holds no videos"):
+        VideoList().load(str(tmp_path / "list.csv"), tmp_path)
+
+
+def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 5"], make_files=False)
+    with pytest.raises(DataListError) as caught:
+        load_splits(config(tmp_path, obtain="the shop round the corner"))
+    text = str(caught.value)
+    assert "data.train: 1 labels are outside 0..1" in text and "first 5 of 'b.mp4'" in text
+    assert "2 of the 2 videos of data.train are not there" in text
+    assert f"data.test = {tmp_path}/test.csv: cannot be read" in text
+    assert "where to get it: the shop round the corner" in text
+
+
+def test_a_few_missing_training_files_are_left_to_max_unreadable(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", [f"{i}.mp4 {i % 2}" for i in range(10)])
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+    (tmp_path / "3.mp4").unlink()
+    assert len(load_splits(config(tmp_path, max_unreadable=0.1)).train) == 10
+    with pytest.raises(DataListError, match=r"1 of the 10 videos of data.train are not there, first .*3\.mp4"):
+        load_splits(config(tmp_path))
+    (tmp_path / "t.mp4").unlink()
+    with pytest.raises(DataListError, match="1 of the 1 videos of data.test are not there"):
+        load_splits(config(tmp_path, max_unreadable=0.1))
+
+
+def test_doubled_test_videos_are_refused(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "a.mp4 0"])
+    write_list(tmp_path, "test.csv", ["t.mp4 0", "t.mp4 1"])
+    with pytest.raises(DataListError, match=r"data.test = .*1 videos stand there twice, first 't\.mp4'"):
+        load_splits(config(tmp_path))
+
+
+def test_class_file_and_its_faults(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0"])
+    write_list(tmp_path, "test.csv", ["t.mp4 1"])
+    (tmp_path / "classes.txt").write_text("wave\ncart wheel\n")
+    assert load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt"))).class_names == ["wave", "cart wheel"]
+    (tmp_path / "classes.txt").write_text("wave\nwave\n")
+    with pytest.raises(DataListError, match="none twice"):
+        load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt")))
+    with pytest.raises(DataListError, match="data.classes: is not set"):
+        load_splits(config(tmp_path, classes=None))
+
+
+def test_overlap_of_validation_and_test_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import logging
+
+    logging.getLogger("videoadapt").propagate = True
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 1"])
+    write_list(tmp_path, "test.csv", ["t.mp4 1", "a.mp4 0"])
+    splits = load_splits(config(tmp_path, val=str(tmp_path / "test.csv")))
+    assert splits.num_val_in_test == 2
+    assert "data.val and data.test share 2 videos" in caplog.text
+    assert "data.train and data.test share 1 videos" in caplog.text
+
+
+def listing(groups: int, clips: int, classes: int) -> list[Video]:
+    names = [(f"class{c}/v_g{g:02d}_c{k:02d}.avi", c) for c in range(classes) for g in range(groups) for k in range(clips)]
+    return [Video(name, Path(name), label) for name, label in names]
+
+
+def test_hold_out_keeps_groups_together_and_is_a_share_of_every_class() -> None:
+    videos = listing(groups=20, clips=5, classes=6)
+    train, val = hold_out(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
+    assert sorted(train + val) == sorted(videos) and not {v.id for v in train} & {v.id for v in val}
+    assert Counter(v.label for v in val) == dict.fromkeys(range(6), 10)
+    assert not {v.id.split("_c")[0] for v in train} & {v.id.split("_c")[0] for v in val}
+    assert (train, val) == hold_out(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
+    assert val != hold_out(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=1)[1]
+    assert [v for v in videos if v in set(train)] == train  # the order of the list is kept
+
+
+def test_hold_out_of_tiny_classes_leaves_something_to_train_on() -> None:
+    videos = [Video(str(i), Path(str(i)), i) for i in range(3)] + [Video("x", Path("x"), 0)]
+    train, val = hold_out(videos, Holdout(holdout=0.5), seed=0)
+    assert len(val) == 1 and {v.label for v in train} == {0, 1, 2}
+
+
+def test_a_group_pattern_that_does_not_match_is_an_error() -> None:
+    with pytest.raises(DataListError, match="does not match"):
+        hold_out(listing(2, 2, 2), Holdout(holdout=0.1, group=r"(movie\d+)"), seed=0)

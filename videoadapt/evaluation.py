@@ -1,0 +1,185 @@
+"""The only place where an accuracy is computed. The accumulator owns the views: it knows which must arrive.
+
+Shapes: N videos, V views of a video (clip-major), K classes.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videoadapt import distributed
+from videoadapt.structures import Unreadable, Video, VideoViews, ViewId
+
+Average = Literal["logits", "probs"]
+TOP = 5
+
+
+class ViewAccumulator:
+    """Collects the logits of every (video, clip, crop) once and turns them into accuracies.
+
+    A view that is missing, doubled or not finite raises ValueError with the video's name in it. An unreadable video
+    counts as wrong and is listed; it is never replaced.
+    """
+
+    def __init__(self, videos: Sequence[Video], num_clips: int, num_crops: int, num_classes: int):
+        self._videos = videos
+        self._num_crops = num_crops
+        self._num_views = num_clips * num_crops
+        self._num_classes = num_classes
+        self._logits: dict[int, dict[int, np.ndarray]] = {}
+        self._unreadable: dict[int, str] = {}
+
+    def add(self, view: ViewId, logits_K: np.ndarray) -> None:
+        """Take the float32 logits of one view. Raises ValueError when it is doubled, out of place or not finite."""
+        name = f"{self._videos[view.video].id}, clip {view.clip}, crop {view.crop}"
+        slot = view.clip * self._num_crops + view.crop
+        views = self._logits.setdefault(view.video, {})
+        if not (0 <= view.crop < self._num_crops and 0 <= slot < self._num_views):
+            raise ValueError(f"{name}: not one of the {self._num_views} expected views")
+        if slot in views or view.video in self._unreadable:
+            raise ValueError(f"{name}: this view arrived twice")
+        if logits_K.shape != (self._num_classes,) or not np.isfinite(logits_K).all():
+            raise ValueError(f"{name}: expected {self._num_classes} finite logits, got {logits_K}")
+        views[slot] = logits_K.astype(np.float32)
+
+    def add_unreadable(self, video: int, reason: str) -> None:
+        """Note that a video cannot be decoded: it counts as wrong."""
+        if video in self._unreadable or video in self._logits:
+            raise ValueError(f"{self._videos[video].id}: arrived as unreadable and a second time")
+        self._unreadable[video] = reason
+
+    def gather(self) -> None:
+        """Merge what all ranks hold; a video that two ranks delivered raises ValueError."""
+        for rank, (logits, unreadable) in enumerate(distributed.all_gather_objects((self._logits, self._unreadable))):
+            if rank == distributed.rank():
+                continue
+            doubled = [*(logits.keys() & self._logits.keys()), *(unreadable.keys() & self._unreadable.keys())]
+            if doubled:
+                raise ValueError(f"{self._videos[doubled[0]].id}: delivered by two ranks")
+            self._logits |= logits
+            self._unreadable |= unreadable
+
+    def predictions(self, average: Average) -> "Predictions":
+        """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
+        logits_NVK = np.full((len(self._videos), self._num_views, self._num_classes), np.nan, dtype=np.float32)
+        for index, video in enumerate(self._videos):
+            if index in self._unreadable:
+                continue
+            views = self._logits.get(index, {})
+            missing = [ViewId(index, *divmod(v, self._num_crops)) for v in range(self._num_views) if v not in views]
+            if missing:
+                raise ValueError(
+                    f"{video.id}: {len(missing)} of {self._num_views} views never arrived, first clip {missing[0].clip}, "
+                    f"crop {missing[0].crop}"
+                )
+            logits_NVK[index] = np.stack([views[v] for v in range(self._num_views)])
+        return Predictions(self._videos, logits_NVK, dict(sorted(self._unreadable.items())), average)
+
+
+class Predictions:
+    """Per-view logits of a whole list, and every number that follows from them."""
+
+    def __init__(
+        self, videos: Sequence[Video], logits_NVK: np.ndarray, unreadable: dict[int, str], average: Average = "logits"
+    ):
+        self.videos = videos
+        self.logits_NVK = logits_NVK
+        self.unreadable = unreadable
+        self.average = average
+        self.scores_NK = average_views(torch.from_numpy(logits_NVK), average).numpy()
+        self.labels_N = np.array([video.label for video in videos], dtype=np.int64)
+        self.ranks_N = self._ranks()
+
+    def _ranks(self) -> np.ndarray:
+        """Place of the right class among the scores, 0 = best; an equal score ahead of it counts against it.
+
+        So a model that answers the same for all classes is never right by luck. Unreadable videos come last.
+        """
+        own_N1 = np.take_along_axis(self.scores_NK, self.labels_N[:, None], axis=1)
+        ranks_N: np.ndarray = (self.scores_NK >= own_N1).sum(axis=1) - 1
+        ranks_N[list(self.unreadable)] = self.scores_NK.shape[1]
+        return ranks_N
+
+    def results(self) -> dict[str, Any]:
+        """Top-1, top-5 and per-class mean in percent over all videos, the same over the readable ones, and counts."""
+        readable = np.ones(len(self.videos), dtype=bool)
+        readable[list(self.unreadable)] = False
+        return {
+            **self._accuracies(np.ones_like(readable)),
+            "readable_only": self._accuracies(readable),
+            "num_videos": len(self.videos),
+            "num_unreadable": len(self.unreadable),
+            "num_views": self.logits_NVK.shape[1],
+            "average": self.average,
+            "unreadable": [
+                {"video": self.videos[index].id, "reason": reason} for index, reason in self.unreadable.items()
+            ],
+        }
+
+    def _accuracies(self, chosen_N: np.ndarray) -> dict[str, float | None]:
+        ranks_N, labels_N = self.ranks_N[chosen_N], self.labels_N[chosen_N]
+        if not len(ranks_N):
+            return {"top1": None, "top5": None, "mean_class": None}
+        per_class = [100 * float((ranks_N[labels_N == label] == 0).mean()) for label in np.unique(labels_N)]
+        top_k = min(TOP, self.scores_NK.shape[1])
+        return {
+            "top1": round(100 * float((ranks_N == 0).mean()), 4),
+            "top5": round(100 * float((ranks_N < top_k).mean()), 4),
+            "mean_class": round(float(np.mean(per_class)), 4),
+        }
+
+    def predicted_N(self) -> np.ndarray:
+        """Best class of each video, -1 where it is unreadable."""
+        best_N: np.ndarray = np.nan_to_num(self.scores_NK, nan=-np.inf).argmax(axis=1)
+        best_N[list(self.unreadable)] = -1
+        return best_N
+
+
+def average_views(logits_VK: Tensor, average: Average, as_probs: bool = False) -> Tensor:
+    """Average over the views (..., V, K) -> (..., K), summed in float64: raw logits, or softmax probabilities.
+
+    AdaptFormer averages logits, VideoMAE probabilities. `as_probs` turns averaged logits into probabilities at the end.
+    """
+    scores_VK = logits_VK.double()
+    if average == "probs":
+        return scores_VK.softmax(dim=-1).mean(dim=-2).float()
+    scores_K = scores_VK.mean(dim=-2)
+    return (scores_K.softmax(dim=-1) if as_probs else scores_K).float()
+
+
+@torch.inference_mode()
+def evaluate(
+    forward: Callable[[Tensor], Tensor],
+    batches: Iterable[Sequence[VideoViews | Unreadable]],
+    accumulator: ViewAccumulator,
+    num_crops: int,
+    batch_size: int,
+) -> None:
+    """Run every view of every video once through `forward` (uint8 clips (B, 3, T, H, W) -> logits (B, K)) and gather.
+
+    `batch_size` bounds the views of one forward pass; views of neighbouring videos share a pass.
+    """
+    waiting: list[tuple[ViewId, Tensor]] = []
+
+    def flush(views: Sequence[tuple[ViewId, Tensor]]) -> None:
+        logits_BK = forward(torch.stack([clip for _, clip in views])).float().cpu().numpy()
+        for (view, _), logits_K in zip(views, logits_BK, strict=True):
+            accumulator.add(view, logits_K)
+
+    for batch in batches:
+        for item in batch:
+            if isinstance(item, Unreadable):
+                accumulator.add_unreadable(item.index, item.reason)
+                continue
+            waiting.extend(
+                (ViewId(item.index, *divmod(v, num_crops)), clip_CTHW) for v, clip_CTHW in enumerate(item.views_VCTHW)
+            )
+        while len(waiting) >= batch_size:
+            flush(waiting[:batch_size])
+            del waiting[:batch_size]
+    if waiting:
+        flush(waiting)
+    accumulator.gather()

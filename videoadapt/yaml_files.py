@@ -1,0 +1,104 @@
+"""Yaml files with `_BASE_` and `key value` overrides -> one nested mapping. Scalars are read as YAML 1.2 has them."""
+
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from videoadapt.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars (`6e-4` is a float, `no` is a word) and no duplicate keys."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConfigError(f"{_place(key_node.start_mark)}: key '{key}' stands twice; keep one of them")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+0123456789."),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+# `010` is ten and `1:30` a word: no octal, no base 60.
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def _place(mark: yaml.Mark) -> str:
+    return f"{mark.name}:{mark.line + 1}"
+
+
+def _parse_yaml(text: str, name: str) -> Any:
+    loader = _Loader(text)
+    loader.name = name
+    try:
+        return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        where = _place(error.problem_mark) if error.problem_mark else name
+        raise ConfigError(f"{where}: not valid yaml: {error.problem or error.context}") from error
+    finally:
+        loader.dispose()
+
+
+def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a yaml mapping over the files its `_BASE_` names (relative to itself; later ones win).
+
+    Raises ConfigError with file and line for what is not yaml, a doubled key, a missing file, a circle of bases.
+    """
+    path = path.resolve()
+    if path in children:
+        raise ConfigError(f"{children[-1]}: _BASE_ leads back to {path}; remove one of the two")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        named = f" (named as _BASE_ in {children[-1]})" if children else ""
+        raise ConfigError(f"{path}{named}: cannot be read: {error}") from error
+    raw = _parse_yaml(text, str(path)) or {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: holds a {type(raw).__name__}; a config is a mapping of keys to values")
+    bases = raw.pop("_BASE_", [])
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged = merge(merged, read_yaml(path.parent / base, (*children, path)))
+    return merge(merged, raw)
+
+
+def merge(base: Any, child: Any) -> Any:
+    """Child over base, key by key; a component of another name replaces the base's component with all its arguments."""
+    if not (isinstance(base, dict) and isinstance(child, dict)):
+        return child
+    if "name" in child and "name" in base and child["name"] != base["name"]:
+        return child
+    return base | {key: merge(base[key], value) if key in base else value for key, value in child.items()}
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Nest `key value` and `key=value` tokens; values are yaml. Raises ConfigError for a key without a value."""
+    tokens = iter(overrides)
+    merged: dict[str, Any] = {}
+    for token in tokens:
+        key, equals, text = token.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+            raise ConfigError(f"override '{token}': expected `key value` or `key=value` with a dotted key")
+        if not equals:
+            following = next(tokens, None)
+            if following is None:
+                raise ConfigError(f"override '{key}': the value is missing; write `{key} VALUE`")
+            text = following
+        nested: Any = _parse_yaml(text, f"override '{key}'")
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        merged = merge(merged, nested)
+    return merged
