@@ -1,0 +1,51 @@
+# One command each; `make` alone lists them. The environment is made when first needed, and anew when its pins change.
+PYTHON ?= python3
+VENV ?= .venv
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.videoadapt-installed
+
+.PHONY: help quickstart env format lint test test-slow test-all check clean
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
+
+quickstart: $(STAMP)  ## train on a small rendered action set, test it, say what to try next
+	$(PY) tools/run_net.py --cfg configs/quickstart.yaml
+
+env: $(STAMP)  ## make the environment and install the package into it
+
+format: $(STAMP)  ## format the code, and mend what the linter can mend
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+lint: $(STAMP)  ## format, lint and types, changing nothing
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy videoadapt tools
+
+test: $(STAMP)  ## the fast tests
+	$(PY) -m pytest -m "not slow"
+
+test-slow: $(STAMP)  ## the slow tests: processes, signals, whole trainings
+	$(PY) -m pytest -m slow
+
+test-all: $(STAMP)  ## all tests
+	$(PY) -m pytest
+
+check: lint test-all  ## what CI runs
+
+clean:  ## remove the default environment, caches and build products; outputs/ stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an installation that was cut short is taken up again. pip and setuptools come first and at
+# their tested versions, because three dependencies are built from source with them (no isolation: nothing untested).
+$(STAMP): setup.py constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "videoadapt needs Python 3.11 or newer, and there is no '$(PYTHON)': install it, or name yours with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "videoadapt needs Python 3.11 or newer, '$(PYTHON)' is $$($(PYTHON) -V 2>&1): name a newer one with make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "videoadapt needs Python's venv module: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --constraint constraints.txt --upgrade pip setuptools
+	$(PY) -m pip install --no-build-isolation --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,49 @@
+"""Package `videoadapt`: ranges that admit newer releases; the tested set of exact versions is constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "videoadapt" / "__init__.py").read_text(encoding="utf-8"), re.M)
+assert VERSION, "videoadapt/__init__.py holds no line __version__ = "
+
+# decord has wheels for these two platforms only; elsewhere the `decord` decoder hands every file over to PyAV.
+DECORD_WHEEL = "(sys_platform == 'linux' and platform_machine == 'x86_64') or sys_platform == 'win32'"
+
+setup(
+    name="videoadapt",
+    version=VERSION[1],
+    description="Parameter-efficient video action recognition with frozen, VideoMAE-pretrained transformers",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["videoadapt", "videoadapt.*"]),
+    package_data={"videoadapt": ["assets/*"]},  # the tiny trunk of the quickstart, and how it was made
+    install_requires=[
+        "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed
+        "torchvision>=0.19",  # resize and crop of whole clips on tensors
+        "timm>=1.0",  # RandAugment, mixup, drop path, EMA: the definitions that the published recipes used
+        f"decord>=0.6; {DECORD_WHEEL}",  # the default video decoder
+        "av>=14",  # the second decoder, reads what decord cannot, and writes the quickstart's H.264 files
+        "pytorchvideo>=0.1.5",  # MViT, SlowFast and X3D, the comparison backbones
+        "fvcore>=0.1.5.post20221221",  # Registry, and the count of floating point operations
+        "submitit>=1.5",  # jobs on Slurm, requeued when they are cut short
+        "pydantic>=2",  # the schema of a config, all its problems reported at once
+        "pyyaml>=6",  # config files
+        "safetensors>=0.4",  # weight and feature files that cannot run code
+        "tensorboard>=2.16",  # curves in a browser while training
+        "rich>=13",  # the progress bar and the parameter table
+        "matplotlib>=3.8",  # curves.png and confusion.png
+        "numpy>=1.26",  # frame indices, predictions.npz
+    ],
+    extras_require={
+        "dev": [
+            "ruff",  # format and lint
+            "mypy",  # types
+            "types-PyYAML",  # the types of pyyaml, which ships none
+            "pytest",  # tests
+            "pre-commit",  # format, lint and types before each commit
+        ]
+    },
+)
