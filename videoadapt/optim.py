@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from videoadapt.config import OptimConfig
+from videoadapt.errors import ConfigError
 
 
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, batch_size: int, config: OptimConfig) -> float:
@@ -29,8 +30,14 @@ def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.
     """SGD or AdamW over the trainable parameters; each group's rate is `lr * group["lr_scale"]`.
 
     Vectors (biases, norms) are not decayed. With `layer_decay` d < 1, block i of `depth` has scale d^(depth - i), the
-    embedding d^(depth + 1), and the head 1 (BEiT, section "fine-tuning"; used by VideoMAE).
+    embedding d^(depth + 1), and the head 1 (BEiT, section "fine-tuning"; used by VideoMAE). Raises ConfigError when the
+    backbone has no chain of blocks (depth 0) to decay over.
     """
+    if config.layer_decay < 1 and not depth:
+        raise ConfigError(
+            f"optim.layer_decay = {config.layer_decay}: needs a backbone that is a plain chain of blocks, which model.backbone "
+            "is not; allowed: 1.0"
+        )
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -57,5 +64,5 @@ def _layer_of(name: str, depth: int) -> int:
     """Number of the layer a parameter belongs to: 0 embedding, 1..depth blocks, depth + 1 all that follows."""
     if not name.startswith("backbone."):
         return depth + 1
-    block = re.search(r"\bblocks\.(\d+)\.", name)
+    block = re.match(r"backbone\.(?:net\.)?blocks\.(\d+)\.", name)
     return int(block.group(1)) + 1 if block else 0

@@ -163,5 +163,3 @@ def _say_overlaps(splits: Splits) -> None:
     shared = len({v.id for v in splits.train} & {v.id for v in splits.val})
     if shared:
         logger.warning("data.train and data.val share %d videos: `best` will prefer the most overfitted", shared)
-
-

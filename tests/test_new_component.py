@@ -1,0 +1,74 @@
+"""Adding is writing one file: an adapter and a decoder dropped into a copy of the tree train, with no other edit."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.runs import REPOSITORY, environment, records, toy_config, write_config
+
+ADAPTER = '''
+"""BitFit: the biases of every block train."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from videoadapt.adapters import Adapter
+from videoadapt.layers import Backbone
+from videoadapt.registry import ADAPTERS
+
+
+@ADAPTERS.register
+class BlockBiases(Adapter):
+    def __init__(self, *, first: int = 0):
+        self.first = first
+
+    def attach(self, backbone: Backbone) -> None:
+        assert backbone.depth > self.first
+
+    def trainable(self, backbone: Backbone) -> Iterator[nn.Parameter]:
+        yield from (p for name, p in backbone.named_parameters() if name.endswith("bias"))
+'''
+DECODER = '''
+"""PyAV, with every frame upside down."""
+
+from videoadapt.decoders.pyav import PyAV as Parent
+from videoadapt.registry import DECODERS
+
+
+@DECODERS.register
+class Flipped(Parent):
+    def __init__(self, path, /, *, threads: int = 1):
+        super().__init__(path, threads=threads)
+
+    def get(self, indices):
+        return super().get(indices)[:, ::-1].copy()
+'''
+
+
+@pytest.mark.slow
+def test_one_file_and_one_yaml(tmp_path: Path) -> None:
+    tree = tmp_path / "copy"
+    for name in ("videoadapt", "tools"):
+        shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "videoadapt/adapters/block_biases.py").write_text(ADAPTER)
+    (tree / "videoadapt/decoders/flipped.py").write_text(DECODER)
+    config = toy_config(tmp_path / "out", tmp_path / "clips", train={"epochs": 1, "batch_size": 24})
+    config["model"]["adapter"] = {"name": "block_biases", "first": 1}
+    config["data"]["decoder"] = {"name": "flipped", "threads": 1}
+    path = write_config(tree / "configs/new.yaml", config)
+    command = [sys.executable, "tools/run_net.py", "--cfg", str(path)]
+    done = subprocess.run(command, cwd=tree, env={**environment(), "PYTHONPATH": str(tree)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(records(tmp_path / "out")) == 2
+    trained = [line for line in (tmp_path / "out/run.log").read_text().splitlines() if "yes" in line]
+    assert any("trunk" in line for line in trained), trained
+    config["model"]["adapter"] = {"name": "block_biases", "frist": 1}
+    done = subprocess.run(
+        [*command[:3], str(write_config(path, config))], cwd=tree, env={**environment(), "PYTHONPATH": str(tree)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "did you mean 'first'?" in done.stderr

@@ -1,0 +1,54 @@
+"""Predict a video's action: `python tools/demo.py video.mp4` prints the five most probable classes."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("video", nargs="+", type=Path, help="video files")
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="run folder; default: the newest one below outputs/")
+    parser.add_argument("--top", type=int, default=5, help="how many classes to show")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a video")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Predict every video and return the exit code: 2 when the run or a video cannot be used."""
+    args = parse_arguments(arguments)
+    from videoadapt.errors import DecodeError, VideoAdaptError
+    from videoadapt.inference import Predictor, newest_run
+    from videoadapt.run import choose_device
+
+    try:
+        folder = args.run or newest_run(Path("outputs"))
+        predictor = Predictor.from_run(folder, choose_device(args.device))
+    except VideoAdaptError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    code = 0
+    for video in args.video:
+        try:
+            predictions = predictor.predict(video, args.top)
+        except DecodeError as error:
+            sys.stderr.write(f"error: {error}\n")
+            code = 2
+            continue
+        if args.json:
+            best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
+            line = {"video": str(video), "run": str(folder), "predictions": best}
+            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            continue
+        sys.stdout.write(f"{video}  (run {folder})\n")
+        width = max(len(p.name) for p in predictions)
+        for p in predictions:
+            sys.stdout.write(f"  {100 * p.probability:6.2f} %  {p.name:<{width}}  {'#' * round(30 * p.probability)}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

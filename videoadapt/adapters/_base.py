@@ -1,0 +1,116 @@
+"""What all adapters share: two ways to sit on a residual branch, what trains, and the table that says so.
+
+Shapes: B clips, N tokens, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from videoadapt.errors import ConfigError
+from videoadapt.layers import Backbone
+
+
+class AdapterModule(nn.Module):
+    """Base of the modules that an adapter adds: whatever parameters it holds are trained."""
+
+
+class Parallel(nn.Module):
+    """x -> branch(x) + adapter(x). Weight files skip the word `branch` in names, so a trunk fits with and without."""
+
+    def __init__(self, branch: nn.Module, adapter: AdapterModule):
+        super().__init__()
+        self.branch = branch
+        self.adapter = adapter
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, D); the adapter reads x before the branch's norm."""
+        return self.branch(x_BND) + self.adapter(x_BND)
+
+
+class Serial(Parallel):
+    """x -> h + adapter(h) with h = branch(x)."""
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, D)."""
+        h_BND = self.branch(x_BND)
+        return h_BND + self.adapter(h_BND)
+
+
+class Adapter:
+    """A way of tuning a backbone: `attach` changes it in place, `trainable` declares which of its parameters train."""
+
+    def attach(self, backbone: Backbone) -> None:
+        """Add this adapter's modules. Raises ConfigError, naming both, when the backbone offers no place for them."""
+        raise NotImplementedError
+
+    def trainable(self, backbone: Backbone) -> Iterator[nn.Parameter]:
+        """Yield the backbone's parameters that train: those inside an AdapterModule."""
+        for module in backbone.modules():
+            if isinstance(module, AdapterModule):
+                yield from module.parameters()
+
+
+def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] | None = None) -> list[nn.Module]:
+    """Return the blocks numbered in `wanted` (None: all). Raises ConfigError when there are none, or not these."""
+    blocks = getattr(backbone, "blocks", None)
+    if blocks is None or not all(hasattr(block, "mlp") and hasattr(block, "attn") for block in blocks):
+        raise ConfigError(
+            f"model.adapter.name = {component_name(adapter)!r}: needs blocks with the branches `attn` and `mlp`, which "
+            f"model.backbone.name = {component_name(backbone)!r} does not offer; take vit, or adapter linear or full"
+        )
+    if wanted is None:
+        return list(blocks)
+    if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(range(len(blocks))):
+        allowed = f"distinct numbers from 0 to {len(blocks) - 1}, or null for all"
+        raise ConfigError(f"model.adapter.blocks = {list(wanted)}: allowed: {allowed}")
+    return [blocks[index] for index in sorted(wanted)]
+
+
+def component_name(component: object) -> str:
+    """Return the name that a config calls this component by: the name of the file that defines it."""
+    return type(component).__module__.rsplit(".", 1)[-1]
+
+
+def freeze(model: nn.Module, backbone: Backbone, adapter: Adapter) -> None:
+    """Let the model train outside its backbone, and inside it exactly what the adapter declares."""
+    model.requires_grad_(True)
+    backbone.requires_grad_(False)
+    for parameter in adapter.trainable(backbone):
+        parameter.requires_grad_(True)
+
+
+def hold_frozen_statistics(backbone: Backbone) -> None:
+    """Keep BatchNorm layers that do not train in eval mode, so that a frozen trunk's running statistics do not move."""
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            parameters = list(module.parameters()) or list(backbone.parameters())
+            if not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+
+
+class ParameterRow(NamedTuple):
+    """One line of the parameter table: `share` is the part of all parameters, in [0, 1]."""
+
+    group: str
+    num_parameters: int
+    share: float
+    trainable: bool
+
+
+def parameter_table(model: nn.Module) -> list[ParameterRow]:
+    """Count parameters by group: the trunk (frozen, then trained), the adapter, and each part after the backbone."""
+    adapted = {id(p) for m in model.modules() if isinstance(m, AdapterModule) for p in m.parameters()}
+    counts = {("trunk (frozen)", False): 0, ("trunk", True): 0, ("adapter", True): 0}
+    for name, parameter in model.named_parameters():
+        group = name.split(".", 1)[0]
+        if id(parameter) in adapted:
+            group = "adapter"
+        elif group == "backbone":
+            group = "trunk" if parameter.requires_grad else "trunk (frozen)"
+        key = (group, parameter.requires_grad)
+        counts[key] = counts.get(key, 0) + parameter.numel()
+    total = sum(counts.values())
+    return [ParameterRow(group, count, count / total, trains) for (group, trains), count in counts.items() if count]

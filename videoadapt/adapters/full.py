@@ -1,0 +1,21 @@
+"""Full fine-tuning: everything trains."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from videoadapt.adapters._base import Adapter
+from videoadapt.layers import Backbone
+from videoadapt.registry import ADAPTERS
+
+
+@ADAPTERS.register
+class Full(Adapter):
+    """Adds nothing to the backbone and trains all of it."""
+
+    def attach(self, backbone: Backbone) -> None:
+        """Leave the backbone as it is; any backbone will do."""
+
+    def trainable(self, backbone: Backbone) -> Iterator[nn.Parameter]:
+        """Yield every parameter of the backbone."""
+        return backbone.parameters()

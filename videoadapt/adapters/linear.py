@@ -1,0 +1,13 @@
+"""Linear probing: the trunk is frozen, only what follows it trains."""
+
+from videoadapt.adapters._base import Adapter
+from videoadapt.layers import Backbone
+from videoadapt.registry import ADAPTERS
+
+
+@ADAPTERS.register
+class Linear(Adapter):
+    """Adds nothing to the backbone."""
+
+    def attach(self, backbone: Backbone) -> None:
+        """Leave the backbone as it is; any backbone will do."""

@@ -1,0 +1,79 @@
+"""The parts of a pre-norm transformer: a block is two residual branches, and the branches are where adapters attach.
+
+Shapes: B clips, N tokens, D width.
+"""
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp, trunc_normal_
+from torch import Tensor, nn
+
+
+class QKVLinear(nn.Module):
+    """Queries, keys and values from one weight (q; k; v stacked), with biases for q and v only, as in VideoMAE.
+
+    Looks like `nn.Linear` (`weight`, `bias`, `in_features`, `out_features`), so that a low-rank adapter can wrap it.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.in_features, self.out_features = width, 3 * width
+        self.weight = nn.Parameter(torch.empty(3 * width, width))
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        trunc_normal_(self.weight, std=0.02)
+
+    @property
+    def bias(self) -> Tensor:
+        """The stacked bias; softmax ignores a shift common to all keys, so theirs stays zero."""
+        return torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, 3 D)."""
+        return F.linear(x_BND, self.weight, self.bias)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all tokens of a clip, through PyTorch's fused kernels."""
+
+    def __init__(self, width: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = QKVLinear(width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, D)."""
+        batch, tokens, width = x_BND.shape
+        qkv = self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+
+
+class Branch(nn.Module):
+    """One residual branch with its own norm: x -> drop_path(fn(norm(x))). The block adds x."""
+
+    def __init__(self, fn: nn.Module, width: int, eps: float, drop_path: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.fn = fn
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return what the block adds to x, (B, N, D)."""
+        return self.drop_path(self.fn(self.norm(x_BND)))
+
+
+class Block(nn.Module):
+    """x + attn(x), then x + mlp(x)."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float, eps: float, drop_path: float):
+        super().__init__()
+        self.attn = Branch(Attention(width, num_heads), width, eps, drop_path)
+        self.mlp = Branch(Mlp(width, round(width * mlp_ratio)), width, eps, drop_path)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, D)."""
+        x_BND = x_BND + self.attn(x_BND)
+        return x_BND + self.mlp(x_BND)

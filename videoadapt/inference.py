@@ -1,0 +1,126 @@
+"""Predictions and features for single video files, from a run folder."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from videoadapt.checkpoint import write_atomically
+from videoadapt.config import Config, load_config
+from videoadapt.data import TestViews, build_test_loader
+from videoadapt.errors import CheckpointError, ConfigError, DecodeError
+from videoadapt.evaluation import average_views
+from videoadapt.log import progress
+from videoadapt.model import Classifier
+from videoadapt.registry import DATASETS
+from videoadapt.run import build_seeded_model, forward, open_run
+from videoadapt.structures import Unreadable, Video
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class and its probability."""
+
+    label: int
+    name: str
+    probability: float
+
+
+class Predictor:
+    """The model of a run, ready for any video file."""
+
+    def __init__(self, config: Config, class_names: Sequence[str], model: Classifier, device: torch.device):
+        self.config = config
+        self.class_names = list(class_names)
+        self.model = model
+        self.device = device
+
+    @classmethod
+    def from_run(cls, folder: Path, device: torch.device) -> "Predictor":
+        """Open a run folder. Raises CheckpointError when it holds no config or no checkpoint."""
+        return cls(*open_run(folder, device), device)
+
+    @classmethod
+    def from_config(cls, path: Path, device: torch.device) -> "Predictor":
+        """The model of a config as it is before training: the trunk with `model.weights`, for features only."""
+        config = load_config(path)
+        model = build_seeded_model(config, num_classes=2)  # the head is not used
+        return cls(config, [], model.to(device).eval(), device)
+
+    @torch.inference_mode()
+    def predict(self, path: Path, top: int = 5) -> list[Prediction]:
+        """The `top` most probable classes of a video, by the run's own test views. Raises DecodeError."""
+        views_VCTHW = self._views(path, self.config.test.clips, self.config.test.crops)
+        logits_VK = self._over_views(self.model, views_VCTHW)
+        probs_K = average_views(logits_VK, self.config.test.average, as_probs=True)
+        best = probs_K.topk(min(top, len(self.class_names)))
+        return [Prediction(int(label), self.class_names[int(label)], float(p)) for p, label in zip(*best, strict=True)]
+
+    @torch.inference_mode()
+    def feature(self, views_VCTHW: Tensor) -> Tensor:
+        """Mean over the views of the pooled feature that the head sees: uint8 (V, 3, T, H, W) -> (D,)."""
+        return self._over_views(self.model.features, views_VCTHW).mean(dim=0)
+
+    def _over_views(self, function: Callable[[Tensor], Tensor], views_VCTHW: Tensor) -> Tensor:
+        parts = views_VCTHW.split(self.config.test.batch_size)
+        return torch.cat([forward(function, self.config, self.device, part).cpu() for part in parts])
+
+    def _views(self, path: Path, num_clips: int, num_crops: int) -> Tensor:
+        views = TestViews([Video(str(path), path, 0)], self.config.data, num_clips, num_crops)[0]
+        if isinstance(views, Unreadable):
+            raise DecodeError(views.reason)
+        return views.views_VCTHW
+
+
+def newest_run(outputs: Path) -> Path:
+    """The run folder below `outputs` whose checkpoint is the newest. Raises CheckpointError when there is none."""
+    found = sorted(outputs.glob("**/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise CheckpointError(
+            f"{outputs}: holds no trained run; train one (`make quickstart` takes minutes) or name one with --run FOLDER"
+        )
+    return found[-1].parent.parent
+
+
+def write_features(
+    predictor: Predictor, source: str, root: Path, num_clips: int, num_crops: int, out: Path
+) -> tuple[int, list[Unreadable]]:
+    """Write features (N, D), label (N) and video_id (N) of the videos of a list to `out` (.npz or .safetensors).
+
+    Returns how many were written and the videos that cannot be read: those are left out. Raises DataListError for the
+    list and ConfigError for another suffix.
+    """
+    if out.suffix not in (".npz", ".safetensors"):
+        raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
+    videos = DATASETS.build(predictor.config.data.dataset).load(source, root)
+    rows, unreadable = [], []
+    with progress("features", len(videos), "videos") as line:
+        for batch in build_test_loader(videos, predictor.config.data, num_clips, num_crops):
+            for item in batch:
+                if isinstance(item, Unreadable):
+                    unreadable.append(item)
+                else:
+                    rows.append((item.video, predictor.feature(item.views_VCTHW).numpy()))
+                line.advance()
+    if not rows:
+        raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")
+    arrays = {
+        "features": np.stack([feature for _, feature in rows]),
+        "label": np.array([video.label for video, _ in rows]),
+    }
+    ids = [video.id for video, _ in rows]
+
+    def save(path: Path) -> None:
+        if out.suffix == ".safetensors":  # holds tensors only, so the names travel as metadata
+            save_file(arrays, path, {"video_id": json.dumps(ids, ensure_ascii=False)})
+            return
+        with path.open("wb") as file:
+            np.savez(file, **arrays, video_id=np.array(ids))  # type: ignore[arg-type]
+
+    write_atomically(out, save)
+    return len(rows), unreadable

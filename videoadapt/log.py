@@ -1,0 +1,164 @@
+"""What a run writes while it works: log lines, metrics.jsonl, timing.jsonl, TensorBoard, the progress bar. Rank 0 only."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from videoadapt import distributed
+
+logger = logging.getLogger("videoadapt")
+console = Console(stderr=True)
+PLAIN_LINE_EVERY_SEC = 10.0
+
+
+def setup_logging(folder: Path | None = None) -> None:
+    """Send log lines to the terminal and, when `folder` is given, to `folder/run.log`; other ranks only warn."""
+    logger.handlers.clear()
+    logger.propagate = False
+    logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
+    screen: logging.Handler
+    if console.is_terminal:
+        screen = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S", highlighter=None)
+    else:
+        screen = logging.StreamHandler()
+        screen.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger.addHandler(screen)
+    if folder is not None and distributed.is_main():
+        file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(file)
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table to the terminal and to the log file, first column left, the others right."""
+    if not distributed.is_main():
+        return
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    plain = Console(width=100, record=True, file=_Nowhere())
+    plain.print(table)
+    console.print(table)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.stream.write(plain.export_text())
+
+
+class _Nowhere:
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+class MetricsWriter:
+    """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl and TensorBoard.
+
+    Made for a run that goes on at `step`: records of later steps, left by a killed process, are cut off first.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        self._files: dict[str, TextIO] = {}
+        self._board: Any = None
+        if not distributed.is_main():
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
+
+        for name in ("metrics", "timing"):
+            path = folder / f"{name}.jsonl"
+            kept = [json.dumps(record) + "\n" for record in read_records(path) if record["step"] <= step]
+            path.write_text("".join(kept), encoding="utf-8")
+            self._files[name] = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def metrics(self, kind: str, step: int, **values: float) -> None:
+        """Write what `kind` ("train", "val") measured at `step` (updates done)."""
+        self._write("metrics", {"kind": kind, "step": step, **values})
+        if self._board:
+            for key, value in values.items():
+                self._board.add_scalar(f"{kind}/{key}", value, step)
+
+    def timing(self, step: int, **values: float) -> None:
+        """Write how long things took around `step`."""
+        self._write("timing", {"step": step, **values})
+
+    def _write(self, name: str, record: dict[str, Any]) -> None:
+        if name in self._files:
+            self._files[name].write(json.dumps(record) + "\n")
+            self._files[name].flush()
+
+    def close(self) -> None:
+        """Flush and close all files."""
+        for file in self._files.values():
+            file.close()
+        if self._board:
+            self._board.close()
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read a jsonl file; a last line that a killed process left half-written is dropped."""
+    records: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                records.append(json.loads(line))
+    return records
+
+
+class ProgressLine:
+    """What `progress` hands out: `advance` it with a short status."""
+
+    def __init__(self, title: str, total: int, unit: str, bar: Progress | None):
+        self._title, self._total, self._unit = title, total, unit
+        self._bar = bar
+        self._task = bar.add_task(title, total=total, status="") if bar else None
+        self._done = 0
+        self._start = self._last_line = time.monotonic()
+
+    def start_at(self, done: int) -> None:
+        """Count `done` as finished earlier: it says nothing about the speed."""
+        self._done = done
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done)
+
+    def advance(self, status: str = "", count: int = 1) -> None:
+        """Move on by `count` and show `status`; away from a terminal, write a plain line now and then."""
+        self._done += count
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, advance=count, status=status)
+            return
+        now = time.monotonic()
+        if distributed.is_main() and (now - self._last_line > PLAIN_LINE_EVERY_SEC or self._done == self._total):
+            self._last_line = now
+            logger.info("%s %d/%d %s  %s", self._title, self._done, self._total, self._unit, status)
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str) -> Iterator[ProgressLine]:
+    """A progress bar on a terminal, plain lines elsewhere, nothing on other ranks."""
+    if not (console.is_terminal and distributed.is_main() and sys.stderr.isatty()):
+        yield ProgressLine(title, total, unit, None)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield ProgressLine(title, total, unit, bar)

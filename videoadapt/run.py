@@ -1,0 +1,154 @@
+"""A run: its folder, its lists, its model on its device. What training, testing and inference start from."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoadapt import distributed
+from videoadapt.adapters import parameter_table
+from videoadapt.checkpoint import load_checkpoint, load_trainable_state, write_atomically
+from videoadapt.config import Config, load_config, save_config
+from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
+from videoadapt.log import logger, setup_logging, show_table
+from videoadapt.model import Classifier, build_model, count_gflops
+from videoadapt.splits import Splits, load_splits
+from videoadapt.structures import EraseBox
+from videoadapt.transforms import normalise
+from videoadapt.weights import weights_path
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a loop needs; made by `prepare` for training and testing."""
+
+    config: Config
+    splits: Splits
+    model: Classifier
+    device: torch.device
+
+    @property
+    def folder(self) -> Path:
+        """The run's output folder."""
+        return self.config.output
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Where training saves its whole state."""
+        return self.folder / "checkpoints" / "last.pt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Where training saves the weights of the best validation top-1; exists only with a validation list."""
+        return self.folder / "checkpoints" / "best.pt"
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this process for `device: auto | cpu | cuda`. Raises ConfigError when there is no such device."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda': this machine offers no CUDA device; use `device auto` or `device cpu`")
+    return torch.device("cpu") if name == "cpu" else distributed.device()
+
+
+def prepare(config: Config) -> Run:
+    """Check all files, build the model, make the output folder and save the resolved config there.
+
+    Raises one ConfigError listing every missing or unusable file before anything is decoded or loaded.
+    """
+    setup_logging()
+    problems: list[str] = []
+    splits: Splits | None = None
+    try:
+        splits = load_splits(config)
+    except VideoAdaptError as error:
+        problems.append(str(error))
+    weights = config.model.weights
+    if weights is not None and not weights_path(weights).is_file():
+        where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
+        problems.append(f"model.weights = {weights}: there is no such file{where}")
+    if problems or splits is None:
+        raise ConfigError(problems)
+    config.output.mkdir(parents=True, exist_ok=True)
+    setup_logging(config.output)
+    device = choose_device(config.device)
+    model = build_seeded_model(config, len(splits.class_names))
+    if distributed.is_main():
+        save_config(config, config.output / "config.yaml")
+        names = "".join(f"{name}\n" for name in splits.class_names)
+        write_atomically(config.output / "classes.txt", lambda path: path.write_text(names, encoding="utf-8"))
+    model = model.to(device)
+    show_model(config, model)
+    return Run(config, splits, model, device)
+
+
+def build_seeded_model(config: Config, num_classes: int) -> Classifier:
+    """Build the model; initial values come from the seed, so that a trunk without weights is the same in every process."""
+    torch.manual_seed(config.seed)
+    return build_model(config.model, num_classes, config.data.num_frames, config.data.crop_px)
+
+
+def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Classifier]:
+    """Rebuild the model of a finished or interrupted run from its folder: config, class names, model in eval mode."""
+    if not (folder / "config.yaml").is_file():
+        raise CheckpointError(f"{folder}: not a run folder (no config.yaml in it)")
+    config = load_config(folder / "config.yaml")
+    class_names = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+    model = build_seeded_model(config, len(class_names))
+    path = find_checkpoint(folder)
+    if path is None:
+        raise CheckpointError(f"{folder}/checkpoints: holds no checkpoint; train first")
+    load_result(model, path)
+    return config, class_names, model.to(device).eval()
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run is judged by: `best.pt` where there was validation, else `last.pt`, else None."""
+    for name in ("best.pt", "last.pt"):
+        if (folder / "checkpoints" / name).is_file():
+            return folder / "checkpoints" / name
+    return None
+
+
+def load_result(model: Classifier, path: Path) -> dict[str, Any]:
+    """Load the weights a checkpoint stands for (their moving average, where one was kept); return the checkpoint."""
+    state = load_checkpoint(path)
+    load_trainable_state(model, state["ema"] or state["model"], path)
+    return state
+
+
+def forward(
+    model: Callable[[Tensor], Tensor],
+    config: Config,
+    device: torch.device,
+    clips_BCTHW: Tensor,
+    erase: Sequence[EraseBox | None] = (),
+) -> Tensor:
+    """uint8 clips (B, 3, T, H, W) -> float32 logits (B, K): moved, normalised and run in the run's precision."""
+    clips_BCTHW = normalise(clips_BCTHW.to(device, non_blocking=True), erase or [None] * len(clips_BCTHW))
+    return logits_of(model, config, device, clips_BCTHW)
+
+
+def logits_of(model: Callable[[Tensor], Tensor], config: Config, device: torch.device, clips_BCTHW: Tensor) -> Tensor:
+    """Normalised float clips -> float32 logits, under autocast where the config asks for half precision."""
+    dtype = PRECISIONS.get(config.train.precision)
+    with torch.autocast(device.type, dtype) if dtype else nullcontext():
+        logits_BK: Tensor = model(clips_BCTHW)
+    return logits_BK.float()
+
+
+def show_model(config: Config, model: Classifier) -> None:
+    """Print every group of parameters with its count and share, and the cost of one test video."""
+    rows = [
+        [group.group, f"{group.num_parameters:,}", f"{100 * group.share:.2f} %", "yes" if group.trainable else "no"]
+        for group in parameter_table(model)
+    ]
+    show_table("Parameters", ["group", "count", "share", "trained"], rows)
+    views = config.test.clips * config.test.crops
+    gflops = count_gflops(model, config.data.num_frames, config.data.crop_px)
+    logger.info("cost of a test video: %.3g GFLOPs x %d views (multiply-adds, counted by fvcore)", gflops, views)
