@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(
+    1
+)  # toy models: two threads that wait for each other are slower, and much slower on a busy machine
 
 
 @pytest.fixture(scope="session")

@@ -60,16 +60,16 @@ def command(config: Path, *overrides: str, ranks: int = 1) -> list[str]:
     return [sys.executable, *launcher, "tools/run_net.py", "--cfg", str(config), *overrides]
 
 
-def environment() -> dict[str, str]:
-    """Environment for child processes: one thread each, so that two of them do not fight for two cores."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+def environment(threads: int = 1) -> dict[str, str]:
+    """Environment for child processes: by default one thread each, so that two of them do not fight for two cores."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(REPOSITORY)}
 
 
-def run(config: Path, *overrides: str, ranks: int = 1, code: int = 0) -> str:
+def run(config: Path, *overrides: str, ranks: int = 1, code: int = 0, threads: int = 1) -> str:
     """Run to the end, check the exit code, return all output."""
     done = subprocess.run(
         command(config, *overrides, ranks=ranks),
-        cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+        cwd=REPOSITORY, env=environment(threads), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
     )  # fmt: skip
     assert done.returncode == code, f"exit code {done.returncode}, expected {code}:\n{done.stdout}"
     return done.stdout

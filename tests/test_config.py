@@ -95,7 +95,7 @@ def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
     write(tmp_path, "_BASE_: b.yaml\n", "a.yaml")
     with pytest.raises(ConfigError, match="leads back to"):
         load_config(write(tmp_path, "_BASE_: a.yaml\n", "b.yaml"))
-    with pytest.raises(ConfigError, match="missing.yaml.*named as _BASE_"):
+    with pytest.raises(ConfigError, match=r"missing\.yaml.*named as _BASE_"):
         load_config(write(tmp_path, "_BASE_: missing.yaml\n", "c.yaml"))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import write_video
 
+from tests.media import write_video
 from videoadapt.decoders import _base, pyav
 from videoadapt.decoders._base import CannotRead, open_video
 from videoadapt.decoders._probe import probe

@@ -15,7 +15,9 @@ from tools import demo, extract_features, run_net
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(run folder, folder of clips) of a short run."""
     folder = tmp_path_factory.mktemp("demo")
-    config = write_config(folder / "c.yaml", toy_config(folder / "outputs" / "run", folder / "clips", train={"epochs": 1}))
+    config = write_config(
+        folder / "c.yaml", toy_config(folder / "outputs" / "run", folder / "clips", train={"epochs": 1})
+    )
     assert run_net.main(["--cfg", str(config)]) == 0
     return folder / "outputs" / "run", folder / "clips"
 
@@ -48,7 +50,9 @@ def test_the_newest_run_is_the_default(
     assert "make quickstart" in capsys.readouterr().err
 
 
-def test_files_that_are_no_videos(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_files_that_are_no_videos(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     run, _ = finished
     (tmp_path / "x.mp4").write_bytes(b"nothing")
     assert demo.main([str(tmp_path / "x.mp4"), "--run", str(run)]) == 2

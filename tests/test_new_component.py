@@ -61,7 +61,9 @@ def test_one_file_and_one_yaml(tmp_path: Path) -> None:
     config["data"]["decoder"] = {"name": "flipped", "threads": 1}
     path = write_config(tree / "configs/new.yaml", config)
     command = [sys.executable, "tools/run_net.py", "--cfg", str(path)]
-    done = subprocess.run(command, cwd=tree, env={**environment(), "PYTHONPATH": str(tree)}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=tree, env={**environment(), "PYTHONPATH": str(tree)}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert len(records(tmp_path / "out")) == 2
     trained = [line for line in (tmp_path / "out/run.log").read_text().splitlines() if "yes" in line]

@@ -59,7 +59,7 @@ def test_a_few_missing_training_files_are_left_to_max_unreadable(tmp_path: Path)
     with pytest.raises(DataListError, match=r"1 of the 10 videos of data.train are not there, first .*3\.mp4"):
         load_splits(config(tmp_path))
     (tmp_path / "t.mp4").unlink()
-    with pytest.raises(DataListError, match="1 of the 1 videos of data.test are not there"):
+    with pytest.raises(DataListError, match=r"1 of the 1 videos of data\.test are not there"):
         load_splits(config(tmp_path, max_unreadable=0.1))
 
 
@@ -78,7 +78,7 @@ def test_class_file_and_its_faults(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("wave\nwave\n")
     with pytest.raises(DataListError, match="none twice"):
         load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt")))
-    with pytest.raises(DataListError, match="data.classes: is not set"):
+    with pytest.raises(DataListError, match=r"data\.classes: is not set"):
         load_splits(config(tmp_path, classes=None))
 
 
@@ -95,7 +95,9 @@ def test_overlap_of_validation_and_test_is_said_aloud(tmp_path: Path, caplog: py
 
 
 def listing(groups: int, clips: int, classes: int) -> list[Video]:
-    names = [(f"class{c}/v_g{g:02d}_c{k:02d}.avi", c) for c in range(classes) for g in range(groups) for k in range(clips)]
+    names = [
+        (f"class{c}/v_g{g:02d}_c{k:02d}.avi", c) for c in range(classes) for g in range(groups) for k in range(clips)
+    ]
     return [Video(name, Path(name), label) for name, label in names]
 
 

@@ -38,14 +38,20 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
-    config = write_config(tmp_path / "c.yaml", toy_config(output, clips, data={**data(clips), "val": {"holdout": 0.17}}))
+    config = write_config(
+        tmp_path / "c.yaml", toy_config(output, clips, data={**data(clips), "val": {"holdout": 0.17}})
+    )
     assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3"]) == 0
     shown = capsys.readouterr().out
     assert "top-1" in shown and str(output) in shown and "tools/demo.py" in shown
-    expected = "config.yaml classes.txt run.log metrics.jsonl timing.jsonl tensorboard curves.png confusion.png per_class.csv "
+    expected = (
+        "config.yaml classes.txt run.log metrics.jsonl timing.jsonl tensorboard curves.png confusion.png per_class.csv "
+    )
     for name in (expected + "results.json predictions.npz checkpoints/last.pt checkpoints/best.pt").split():
         assert (output / name).exists(), name
-    assert [record["step"] for record in records(output)] == list(range(1, 16))  # 40 clips left, 5 batches of 8, 3 epochs
+    assert [record["step"] for record in records(output)] == list(
+        range(1, 16)
+    )  # 40 clips left, 5 batches of 8, 3 epochs
     assert [record["step"] for record in records(output, "val")] == [5, 10, 15]
     result = results(output)
     saved = np.load(output / "predictions.npz")
@@ -67,27 +73,23 @@ def data(clips: Path, **changes: object) -> dict[str, object]:
 
 def test_workers_and_accumulation_do_not_change_what_is_drawn(clips: Path, tmp_path: Path) -> None:
     for name, changes in {"a": {}, "b": {"data": data(clips, workers=2)}}.items():
-        assert main(["--cfg", str(write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, **changes)))]) == 0
+        assert (
+            main(["--cfg", str(write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, **changes)))])
+            == 0
+        )
     assert_same_run(tmp_path / "a", tmp_path / "b")
     # Without BatchNorm and dropout, two micro-batches make the same update as one: up to float32 summation order.
-    plain = {"model": {**toy_config(Path(), clips)["model"], "head": {"batch_norm": False}, "adapter": {"name": "full"}}}
+    plain = {
+        "model": {**toy_config(Path(), clips)["model"], "head": {"batch_norm": False}, "adapter": {"name": "full"}}
+    }
     for name, accumulate in {"c": 1, "d": 4}.items():
         changes = {**plain, "train": {"accumulate": accumulate}}
-        assert main(["--cfg", str(write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, **changes)))]) == 0
+        assert (
+            main(["--cfg", str(write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, **changes)))])
+            == 0
+        )
     for one, other in zip(records(tmp_path / "c"), records(tmp_path / "d"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
-
-
-def test_the_first_batches_are_drawn_alike_by_every_adapter(clips: Path, tmp_path: Path) -> None:
-    """A frozen trunk with AdaptMLP and without gives the same first loss: AdaptMLP starts as the identity."""
-    losses = []
-    for adapter in ({"name": "linear"}, {"name": "adaptformer", "bottleneck": 4}):
-        model = {**toy_config(Path(), clips)["model"], "adapter": adapter, "head": {"batch_norm": True}}
-        changes = {"model": model, "train": {"epochs": 1}, "test": {"enable": False}}
-        path = write_config(tmp_path / "c.yaml", toy_config(tmp_path / str(adapter["name"]), clips, **changes))
-        assert main(["--cfg", str(path)]) == 0
-        losses.append(records(tmp_path / str(adapter["name"]))[0]["loss"])
-    assert losses[0] == pytest.approx(losses[1], abs=1.0)  # heads start from different draws; the scale is that of log 8
 
 
 def test_resume_refuses_other_values(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +145,7 @@ def broken(clips: Path, tmp_path: Path) -> dict[str, object]:
 
     names = {}
     for split, number in (("train", 24), ("test", 8)):
-        videos = DATASETS.build(toy_config(Path(), clips)["data"]["dataset"]).load(split, clips)[:: 2 if split == "train" else 2]
+        videos = DATASETS.build(toy_config(Path(), clips)["data"]["dataset"]).load(split, clips)[::2]
         rows = []
         for i, video in enumerate(videos[:number]):
             name = f"{split} [{i}] (Grüße, 日本).mp4"
@@ -178,7 +180,9 @@ def stop_after(config: Path, output: Path, step: int, how: signal.Signals) -> in
         command(config), cwd=REPOSITORY, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True
     ) as p:
         deadline = time.monotonic() + 120
-        while not ((output / "metrics.jsonl").exists() and f'"step": {step},' in (output / "metrics.jsonl").read_text()):
+        while not (
+            (output / "metrics.jsonl").exists() and f'"step": {step},' in (output / "metrics.jsonl").read_text()
+        ):
             assert time.monotonic() < deadline and p.poll() is None, "the run did not reach the step"
             time.sleep(0.01)
         os.killpg(p.pid, how)  # as a terminal, `timeout` and Slurm do
@@ -187,8 +191,16 @@ def stop_after(config: Path, output: Path, step: int, how: signal.Signals) -> in
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
-def test_stopped_anywhere_and_run_again_gives_the_same_bits(how: signal.Signals, code: int, clips: Path, tmp_path: Path) -> None:
-    augment = {"crop": "random_resized", "rand_augment": "rand-m7-n4-mstd0.5-inc1", "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0}
+def test_stopped_anywhere_and_run_again_gives_the_same_bits(
+    how: signal.Signals, code: int, clips: Path, tmp_path: Path
+) -> None:
+    augment = {
+        "crop": "random_resized",
+        "rand_augment": "rand-m7-n4-mstd0.5-inc1",
+        "erasing": 0.25,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+    }
     changes = {
         "data": data(clips, workers=2, augment=augment, val={"holdout": 0.17}),
         "train": {"epochs": 8, "batch_size": 8, "ema": 0.9, "checkpoint_every_steps": 3},

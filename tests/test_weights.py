@@ -17,9 +17,10 @@ from videoadapt.adapters.adaptformer import AdaptFormer
 from videoadapt.backbones.vit import ViT
 from videoadapt.config import ModelConfig
 from videoadapt.errors import CheckpointError
+from videoadapt.formats import Weights, read_weights
 from videoadapt.layers import Head
 from videoadapt.model import Classifier, build_model
-from videoadapt.weights import Weights, load_adapter, load_trunk, read_weights, save_trunk
+from videoadapt.weights import load_adapter, load_trunk, save_trunk
 
 torch.set_num_threads(1)  # tiny models: more threads only wait for each other
 
@@ -303,7 +304,7 @@ def test_a_missing_file_names_the_key_and_where_to_get_it(tmp_path):
 def test_package_files(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"videoadapt/assets/no_such\.safetensors: no such file"):
         read_weights("package:no_such.safetensors")
-    monkeypatch.setattr("videoadapt.weights.__file__", str(tmp_path / "weights.py"))
+    monkeypatch.setattr("videoadapt.formats.__file__", str(tmp_path / "weights.py"))
     (tmp_path / "assets").mkdir()
     save_trunk(toy().backbone, tmp_path / "assets" / "trunk.safetensors", {})
     assert read_weights("package:trunk.safetensors").format == "videoadapt"

@@ -14,7 +14,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "Exit codes: 0 done, 2 an error you can mend, 3 unreadable test videos, 130 stopped by a signal.",
     )
     parser.add_argument("--cfg", required=True, metavar="YAML", help="configuration file, see configs/")
-    parser.add_argument("overrides", nargs="*", metavar="key value", help="values to change, e.g. optim.lr_per_256 0.05")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key value", help="values to change, e.g. optim.lr_per_256 0.05"
+    )
     return parser.parse_args(arguments)
 
 

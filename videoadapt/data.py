@@ -156,7 +156,7 @@ def build_test_loader(videos: Sequence[Video], config: DataConfig, num_clips: in
     rows = range(distributed.rank(), len(videos), distributed.world_size())
     return DataLoader(
         TestViews(videos, config, num_clips, num_crops),
-        sampler=rows,  # type: ignore[arg-type]  # any sized iterable serves
+        sampler=rows,
         batch_size=1,
         collate_fn=list,
         **_worker_options(min(config.workers, len(rows))),

@@ -1,5 +1,6 @@
 """What a run writes while it works: log lines, metrics.jsonl, timing.jsonl, TensorBoard, the progress bar. Rank 0 only."""
 
+import io
 import json
 import logging
 import sys
@@ -48,19 +49,13 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    plain = Console(width=100, record=True, file=_Nowhere())
-    plain.print(table)
     console.print(table)
+    plain = io.StringIO()
+    Console(width=100, file=plain).print(table)
+    record = logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", "msg": f"\n{plain.getvalue()}"})
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
-            handler.stream.write(plain.export_text())
-
-
-class _Nowhere:
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None: ...
+            handler.handle(record)
 
 
 class MetricsWriter:

@@ -11,9 +11,10 @@ from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from videoadapt.adapters import Adapter, freeze, hold_frozen_statistics
+from videoadapt.formats import read_weights
 from videoadapt.layers import Backbone, Head
 from videoadapt.registry import ADAPTERS, BACKBONES
-from videoadapt.weights import load_adapter, load_trunk, read_weights
+from videoadapt.weights import load_adapter, load_trunk
 
 
 class HeadSpec(Protocol):

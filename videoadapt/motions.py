@@ -2,7 +2,7 @@
 
 A clip is a point that travels through a space of coordinates (`COORDINATES`); each of them wraps around after one turn.
 At its middle every coordinate is uniform on its turn, independent of the others and of the speeds. A motion moves one
-coordinate (a diagonal: two) at a constant signed speed; the others drift slowly, by the same law in every motion. A
+coordinate, or two together, at a constant signed speed; the others drift slowly, by the same law in every motion. A
 uniform value on a circle stays uniform when it is shifted, so *in every motion every frame has exactly the same
 distribution*, and no single frame can tell two motions apart. Pixels depend on the state and on the seed alone (there
 is no motion blur), and two opposite motions with the same seed are each other's time reversal.
@@ -36,7 +36,7 @@ COORDINATES = {
     "y": Coordinate(0.4, 0.75, 0.015),
     "size": Coordinate(0.35, 0.55, 0.015),
     "spin": Coordinate(0.16, 0.36, 0.015),  # each object about its own centre
-    "gap": Coordinate(0.5, 0.8, 0.015),  # distance between the two objects
+    "gap": Coordinate(0.4, 0.65, 0.015),  # distance between the two objects
     "orbit": Coordinate(0.16, 0.36, 0.015),  # direction from one object to the other
     "stretch": Coordinate(0.35, 0.6, 0.015),  # width against height
     "brightness": Coordinate(0.35, 0.6, 0.015),
@@ -78,6 +78,10 @@ MOTIONS: dict[str, dict[str, dict[str, int]]] = {
         "darken": {"brightness": -1},
         "hue_forward": {"hue": 1},
         "hue_backward": {"hue": -1},
+        "zoom_in": {"size": 1, "gap": 1},
+        "zoom_out": {"size": -1, "gap": -1},
+        "swell": {"size": 1, "gap": -1},
+        "wither": {"size": -1, "gap": 1},
     },
 }
 _MOVES = {name: moves for vocabulary in MOTIONS.values() for name, moves in vocabulary.items()}

@@ -13,7 +13,7 @@ from videoadapt.errors import ConfigError
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's plain scalars (`6e-4` is a float, `no` is a word) and no duplicate keys."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # PyYAML shares it otherwise
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -33,7 +33,7 @@ for _tag, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 # `010` is ten and `1:30` a word: no octal, no base 60.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
 def _place(mark: yaml.Mark) -> str:

@@ -1,0 +1,66 @@
+"""The README shows commands that exist: each is taken from its text and run, or checked as far as it goes without data."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.runs import REPOSITORY, environment
+from tools import demo, extract_features, run_net
+
+TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.S)
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.startswith("sudo")
+]
+PARSERS = {
+    "tools/run_net.py": run_net.parse_arguments,
+    "tools/demo.py": demo.parse_arguments,
+    "tools/extract_features.py": extract_features.parse_arguments,
+}
+
+
+def test_the_six_things_are_shown() -> None:
+    shown = [" ".join(command) for command in COMMANDS]
+    for expected in (
+        "make quickstart",
+        "make test",
+        "python tools/run_net.py --cfg configs/hmdb51_adapt.yaml",
+        "python tools/demo.py video.mp4",
+    ):
+        assert expected in shown
+    assert any("train.enable false" in line for line in shown)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_is_understood(command: list[str]) -> None:
+    """Make targets exist, tools and configs are there, arguments parse, and configs with overrides load."""
+    if command[0] == "make":
+        subprocess.run(["make", "-n", command[1]], cwd=REPOSITORY, check=True, capture_output=True)
+        return
+    tool = next(part for part in command if part.startswith("tools/"))
+    args = PARSERS[tool](command[command.index(tool) + 1 :])
+    if tool == "tools/run_net.py":
+        from videoadapt.config import load_config
+
+        load_config(REPOSITORY / args.cfg, args.overrides)
+
+
+def test_without_data_the_main_command_says_what_is_missing() -> None:
+    command = next(c for c in COMMANDS if " ".join(c) == "python tools/run_net.py --cfg configs/hmdb51_adapt.yaml")
+    arguments = [*command[1:], "data.root", "nowhere", "output", "outputs/readme"]
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "where to get it" in done.stderr and "model.weights = " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
+def test_links_lead_somewhere(path: str) -> None:
+    assert (REPOSITORY / path).exists()
