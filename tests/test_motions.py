@@ -39,8 +39,8 @@ def centroid(alpha_HW: Tensor) -> tuple[float, float]:
 
 
 def test_vocabularies_share_no_motion_and_pairs_are_opposite() -> None:
-    assert len(NAMES) == len(set(NAMES)) == 26
-    assert len({tuple(sorted(moves.items())) for v in m.MOTIONS.values() for moves in v.values()}) == 26
+    assert len(NAMES) == len(set(NAMES)) == 30
+    assert len({tuple(sorted(moves.items())) for v in m.MOTIONS.values() for moves in v.values()}) == 30
     for vocabulary in m.MOTIONS.values():
         for one, other in zip(list(vocabulary)[::2], list(vocabulary)[1::2], strict=True):
             assert vocabulary[one] == {key: -sign for key, sign in vocabulary[other].items()}

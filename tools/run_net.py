@@ -1,6 +1,8 @@
 """Train and test a run: `python tools/run_net.py --cfg configs/hmdb51_adapt.yaml [key value | key=value ...]`."""
 
 import argparse
+import os
+import shlex
 import sys
 
 EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED = 2, 3, 130
@@ -52,11 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped at once; run the same command again to go on from the last checkpoint\n")
         return EXIT_INTERRUPTED
+    python = os.path.relpath(sys.executable) if sys.prefix.startswith(os.getcwd()) else "python"
+    demo = shlex.join([python, "tools/demo.py", str(run.splits.test[0].path), "--run", str(run.folder)])
     sys.stdout.write(
         f"top-1 {results['top1']:.2f} %  top-5 {results['top5']:.2f} %  mean class {results['mean_class']:.2f} %  "
         f"({results['num_videos']} videos x {results['num_views']} views)\n"
         f"files: {run.folder}\n"
-        f"next:  python tools/demo.py {run.splits.test[0].path} --run {run.folder}\n"
+        f"next:  {demo}\n"
     )
     return EXIT_UNREADABLE if results["num_unreadable"] > config.test.max_unreadable * results["num_videos"] else 0
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RENDERER_VERSION = 1  # raise it whenever the pixels of a given (motion, seed) change: rendered files carry it
+RENDERER_VERSION = 2  # raise it whenever the pixels of a given (motion, seed) change: rendered files carry it
 FPS_HZ = 12
 
 
@@ -63,6 +63,16 @@ MOTIONS: dict[str, dict[str, dict[str, int]]] = {
         "separate": {"gap": 1},
         "approach": {"gap": -1},
     },
+    "relations": {
+        "zoom_in": {"size": 1, "gap": 1},
+        "zoom_out": {"size": -1, "gap": -1},
+        "swell": {"size": 1, "gap": -1},
+        "wither": {"size": -1, "gap": 1},
+        "rise": {"y": -1, "gap": 1},
+        "sink": {"y": 1, "gap": -1},
+        "twist_clockwise": {"spin": 1, "orbit": 1},
+        "twist_counter_clockwise": {"spin": -1, "orbit": -1},
+    },
     "trunk": {
         "down": {"y": 1},
         "up": {"y": -1},
@@ -78,10 +88,6 @@ MOTIONS: dict[str, dict[str, dict[str, int]]] = {
         "darken": {"brightness": -1},
         "hue_forward": {"hue": 1},
         "hue_backward": {"hue": -1},
-        "zoom_in": {"size": 1, "gap": 1},
-        "zoom_out": {"size": -1, "gap": -1},
-        "swell": {"size": 1, "gap": -1},
-        "wither": {"size": -1, "gap": 1},
     },
 }
 _MOVES = {name: moves for vocabulary in MOTIONS.values() for name, moves in vocabulary.items()}
