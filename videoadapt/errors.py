@@ -28,10 +28,6 @@ class CheckpointError(VideoAdaptError):
     """A weight or checkpoint file cannot be loaded exactly."""
 
 
-class LaunchError(VideoAdaptError):
-    """A job cannot be started as asked."""
-
-
 class Interrupted(VideoAdaptError):
     """The user or the scheduler asked to stop, and everything is saved."""
 
