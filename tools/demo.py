@@ -11,10 +11,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("video", nargs="+", type=Path, help="video files")
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="run folder; default: the newest one below outputs/")
+    parser.add_argument(
+        "--adapter", type=Path, metavar="FILE", help="adapter.safetensors to use instead of a run folder"
+    )
+    parser.add_argument("--weights", metavar="TRUNK", help="with --adapter: the weight file that it was trained with")
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON object a video")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.adapter and args.run:
+        parser.error("--adapter and --run: give one of them")
+    if args.weights and not args.adapter:
+        parser.error("--weights: goes with --adapter")
+    return args
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,8 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.run import choose_device
 
     try:
-        folder = args.run or newest_run(Path("outputs"))
-        predictor = Predictor.from_run(folder, choose_device(args.device))
+        device = choose_device(args.device)
+        if args.adapter:
+            source = {"adapter": str(args.adapter)}
+            predictor = Predictor.from_adapter(args.adapter, args.weights, device)
+        else:
+            folder = args.run or newest_run(Path("outputs"))
+            source = {"run": str(folder)}
+            predictor = Predictor.from_run(folder, device)
     except VideoAdaptError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -40,10 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         if args.json:
             best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
-            line = {"video": str(video), "run": str(folder), "predictions": best}
+            line = {"video": str(video), **source, "predictions": best}
             sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
             continue
-        sys.stdout.write(f"{video}  (run {folder})\n")
+        sys.stdout.write(f"{video}  ({' '.join(*source.items())})\n")
         width = max(len(p.name) for p in predictions)
         for p in predictions:
             sys.stdout.write(f"  {100 * p.probability:6.2f} %  {p.name:<{width}}  {'#' * round(30 * p.probability)}\n")

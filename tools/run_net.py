@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         config = load_config(args.cfg, args.overrides)
         from videoadapt import distributed
-        from videoadapt.run import prepare
+        from videoadapt.run import leave_adapter, prepare
         from videoadapt.testing import test
         from videoadapt.training import train
 
@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             run = prepare(config)
             if config.train.enable:
                 train(run)
+                leave_adapter(run)
             if not config.test.enable:
                 return 0
             results = test(run)

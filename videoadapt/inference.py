@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from videoadapt.adapter_file import read_adapter
 from videoadapt.checkpoint import write_atomically
 from videoadapt.config import Config, load_config
 from videoadapt.data import TestViews, build_test_loader
@@ -44,6 +45,19 @@ class Predictor:
     def from_run(cls, folder: Path, device: torch.device) -> "Predictor":
         """Open a run folder. Raises CheckpointError when it holds no config or no checkpoint."""
         return cls(*open_run(folder, device), device)
+
+    @classmethod
+    def from_adapter(cls, path: Path, weights: str | None, device: torch.device) -> "Predictor":
+        """An adapter file around the trunk in `weights` (None: the one that the file names, if it comes with videoadapt).
+
+        Raises CheckpointError when either cannot be read, or the trunk is not the adapter's.
+        """
+        adapter = read_adapter(path)
+        chosen = {"weights": weights or adapter.config.model.weights}
+        config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
+        model = build_seeded_model(config, len(adapter.class_names))
+        adapter.load_into(model)
+        return cls(config, adapter.class_names, model.to(device).eval(), device)
 
     @classmethod
     def from_config(cls, path: Path, device: torch.device) -> "Predictor":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from videoadapt import distributed
+from videoadapt.adapter_file import save_adapter
 from videoadapt.adapters import parameter_table
 from videoadapt.checkpoint import load_checkpoint, load_trainable_state, write_atomically
 from videoadapt.config import Config, load_config, save_config
@@ -53,6 +54,7 @@ def choose_device(name: str) -> torch.device:
     """The device of this process for `device: auto | cpu | cuda`. Raises ConfigError when there is no such device."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device = 'cuda': this machine offers no CUDA device; use `device auto` or `device cpu`")
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means float32: by default convolutions would round to 10 bits
     return torch.device("cpu") if name == "cpu" else distributed.device()
 
 
@@ -120,6 +122,17 @@ def load_result(model: Classifier, path: Path) -> dict[str, Any]:
     state = load_checkpoint(path)
     load_trainable_state(model, state["ema"] or state["model"], path)
     return state
+
+
+def leave_adapter(run: Run) -> None:
+    """Load what a finished run is judged by, and leave it as `adapter.safetensors` in the run's folder."""
+    path = find_checkpoint(run.folder)
+    assert path is not None, "a finished run has a checkpoint"
+    load_result(run.model, path)
+    if distributed.is_main():
+        save_adapter(run.model, run.config, run.splits.class_names, run.folder / "adapter.safetensors")
+        size = (run.folder / "adapter.safetensors").stat().st_size
+        logger.info("adapter: %s (%.2f MB)", run.folder / "adapter.safetensors", size / 1e6)
 
 
 def forward(
