@@ -10,19 +10,27 @@ import torch.nn.functional as F
 
 from videoadapt.config import HeadConfig, ModelConfig
 from videoadapt.model import Classifier, build_model
+from videoadapt.run import choose_device
 
 torch.set_num_threads(1)  # tiny models: more threads only wait for each other
 
 DATA = Path(__file__).parent / "data"
 DIMS = json.loads((DATA / "facts.json").read_text())["dims"]
 TOLERANCE = 1e-5
+DEVICES = [
+    torch.device("cpu"),
+    pytest.param(
+        torch.device("cuda"), marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"), id="cuda"
+    ),
+]
 
 
-def toy_model(file: str, **spec) -> Classifier:
+def toy_model(file: str, device: torch.device = DEVICES[0], **spec) -> Classifier:
     backbone = {"name": "vit", "size": "tiny"}
     backbone |= {key: DIMS[key] for key in ("width", "depth", "num_heads", "patch_px", "tubelet_frames", "mlp_ratio")}
     spec = ModelConfig(backbone=backbone, weights=str(DATA / file), **spec)
-    return build_model(spec, DIMS["num_classes"], DIMS["num_frames"], DIMS["img_px"])
+    choose_device(device.type)  # float32 without TF32
+    return build_model(spec, DIMS["num_classes"], DIMS["num_frames"], DIMS["img_px"]).to(device)
 
 
 def our_name(name: str) -> str:
@@ -30,16 +38,17 @@ def our_name(name: str) -> str:
     return name.replace(".adaptmlp.down_proj.", ".mlp.adapter.down.").replace(".adaptmlp.up_proj.", ".mlp.adapter.up.")
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("form", ["parallel", "sequential"])
-def test_adaptformer_three_steps_of_training(form):
+def test_adaptformer_three_steps_of_training(form, device):
     facts = json.loads((DATA / f"adaptformer_{form}.json").read_text())
     golden = np.load(DATA / f"adaptformer_{form}.npz")
     adapter = {"name": "adaptformer", "bottleneck": facts["bottleneck"], "scale": facts["scale"], "form": form}
-    model = toy_model(f"adaptformer_{form}.pth", adapter=adapter)
-    clip_BCTHW, label_B = torch.from_numpy(golden["clip_BCTHW"]), torch.from_numpy(golden["label_B"])
+    model = toy_model(f"adaptformer_{form}.pth", device, adapter=adapter)
+    clip_BCTHW, label_B = (torch.from_numpy(golden[name]).to(device) for name in ("clip_BCTHW", "label_B"))
 
     with torch.no_grad():
-        np.testing.assert_allclose(model.eval()(clip_BCTHW), golden["logits_before_BK"], rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(model.eval()(clip_BCTHW).cpu(), golden["logits_before_BK"], rtol=0, atol=TOLERANCE)
     model.train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=facts["sgd"]["lr"], momentum=facts["sgd"]["momentum"])
@@ -59,7 +68,7 @@ def test_adaptformer_three_steps_of_training(form):
     for name, norm in expected.items():
         assert norms[name] == pytest.approx(norm, rel=1e-4, abs=TOLERANCE), name
     with torch.no_grad():
-        np.testing.assert_allclose(model.eval()(clip_BCTHW), golden["logits_after_BK"], rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(model.eval()(clip_BCTHW).cpu(), golden["logits_after_BK"], rtol=0, atol=TOLERANCE)
 
 
 def test_the_two_forms_are_not_the_same_model():
@@ -71,11 +80,13 @@ def test_the_two_forms_are_not_the_same_model():
     assert np.abs(logits - golden["logits_before_BK"]).max() > 100 * TOLERANCE
 
 
-def test_videomae_fine_tuned_logits_and_features():
+@pytest.mark.parametrize("device", DEVICES)
+def test_videomae_fine_tuned_logits_and_features(device):
     golden = np.load(DATA / "videomae_finetune.npz")
-    model = toy_model("videomae_finetune.pth", adapter={"name": "linear"}, head=HeadConfig(batch_norm=False)).eval()
-    clip_BCTHW = torch.from_numpy(golden["clip_BCTHW"])
+    head = HeadConfig(batch_norm=False)
+    model = toy_model("videomae_finetune.pth", device, adapter={"name": "linear"}, head=head).eval()
+    clip_BCTHW = torch.from_numpy(golden["clip_BCTHW"]).to(device)
     with torch.no_grad():
-        features_BD = model.fc_norm(model.backbone(clip_BCTHW))
+        features_BD = model.fc_norm(model.backbone(clip_BCTHW)).cpu()
         np.testing.assert_allclose(features_BD, golden["features_BD"], rtol=0, atol=TOLERANCE)
-        np.testing.assert_allclose(model(clip_BCTHW), golden["logits_BK"], rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(model(clip_BCTHW).cpu(), golden["logits_BK"], rtol=0, atol=TOLERANCE)
