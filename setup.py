@@ -12,6 +12,12 @@ assert VERSION, "videoadapt/__init__.py holds no line __version__ = "
 # decord has wheels for these two platforms only; elsewhere the `decord` decoder hands every file over to PyAV.
 DECORD_WHEEL = "(sys_platform == 'linux' and platform_machine == 'x86_64') or sys_platform == 'win32'"
 
+EXPORT = [
+    "onnx>=1.17",  # tools/export.py: the file format
+    "onnxscript>=0.2",  # torch's exporter is written in it
+    "onnxruntime>=1.20",  # reads the file back and computes the logits to compare
+]
+
 setup(
     name="videoadapt",
     version=VERSION[1],
@@ -38,12 +44,14 @@ setup(
         "numpy>=1.26",  # frame indices, predictions.npz
     ],
     extras_require={
+        "export": EXPORT,
         "dev": [
+            *EXPORT,
             "ruff",  # format and lint
             "mypy",  # types
             "types-PyYAML",  # the types of pyyaml, which ships none
             "pytest",  # tests
             "pre-commit",  # format, lint and types before each commit
-        ]
+        ],
     },
 )

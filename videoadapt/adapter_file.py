@@ -25,7 +25,7 @@ from videoadapt.transforms import IMAGENET_MEAN, IMAGENET_STD
 FORMAT = "videoadapt adapter"
 # The keys of a config that a prediction depends on; the others (lists, paths, optimizer) stay with the run.
 _KEPT: dict[str, tuple[str, ...]] = {
-    "model": ("backbone", "adapter", "head"),
+    "model": ("backbone", "inflate", "adapter", "head"),
     "data": ("decoder", "num_frames", "sampling", "crop_px"),
     "train": ("precision",),
     "test": ("clips", "crops", "average"),

@@ -92,3 +92,12 @@ class Head(nn.Module):
     def forward(self, feature_BD: Tensor) -> Tensor:
         """Return logits (B, K)."""
         return self.linear(self.dropout(self.norm(feature_BD)))
+
+    @torch.no_grad()
+    def fold_norm(self) -> None:
+        """Fold the BatchNorm's running statistics into the Linear, so that in eval mode the logits stay the same."""
+        if isinstance(self.norm, FeatureBatchNorm):
+            assert self.norm.running_mean is not None and self.norm.running_var is not None
+            self.linear.weight /= (self.norm.running_var + self.norm.eps).sqrt()
+            self.linear.bias -= self.linear.weight @ self.norm.running_mean
+            self.norm = nn.Identity()

@@ -59,16 +59,22 @@ class Classifier(nn.Module):
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return logits (B, K); what follows the backbone runs in the parameters' precision, also under autocast."""
-        feature_BD = self.features(clip_BCTHW)
-        with torch.autocast(feature_BD.device.type, enabled=False):
-            logits_BK: Tensor = self.head(feature_BD)
-        return logits_BK
+        return self.classify(self.backbone(clip_BCTHW))
 
     def features(self, clip_BCTHW: Tensor) -> Tensor:
         """Return what the head sees, (B, D): the pooled tokens after fc_norm."""
-        feature_BD = self.backbone(clip_BCTHW)
-        with torch.autocast(feature_BD.device.type, enabled=False):
-            normed_BD: Tensor = self.fc_norm(feature_BD.to(self.head.linear.weight.dtype))
+        return self._normed(self.backbone(clip_BCTHW))
+
+    def classify(self, pooled_BD: Tensor) -> Tensor:
+        """Return the logits (B, K) for what the backbone gave."""
+        normed_BD = self._normed(pooled_BD)
+        with torch.autocast(normed_BD.device.type, enabled=False):
+            logits_BK: Tensor = self.head(normed_BD)
+        return logits_BK
+
+    def _normed(self, pooled_BD: Tensor) -> Tensor:
+        with torch.autocast(pooled_BD.device.type, enabled=False):
+            normed_BD: Tensor = self.fc_norm(pooled_BD.to(self.head.linear.weight.dtype))
         return normed_BD
 
     def train(self, mode: bool = True) -> "Classifier":

@@ -63,16 +63,6 @@ MOTIONS: dict[str, dict[str, dict[str, int]]] = {
         "separate": {"gap": 1},
         "approach": {"gap": -1},
     },
-    "relations": {
-        "zoom_in": {"size": 1, "gap": 1},
-        "zoom_out": {"size": -1, "gap": -1},
-        "swell": {"size": 1, "gap": -1},
-        "wither": {"size": -1, "gap": 1},
-        "rise": {"y": -1, "gap": 1},
-        "sink": {"y": 1, "gap": -1},
-        "twist_clockwise": {"spin": 1, "orbit": 1},
-        "twist_counter_clockwise": {"spin": -1, "orbit": -1},
-    },
     "trunk": {
         "down": {"y": 1},
         "up": {"y": -1},
@@ -88,6 +78,14 @@ MOTIONS: dict[str, dict[str, dict[str, int]]] = {
         "darken": {"brightness": -1},
         "hue_forward": {"hue": 1},
         "hue_backward": {"hue": -1},
+        "zoom_in": {"size": 1, "gap": 1},
+        "zoom_out": {"size": -1, "gap": -1},
+        "swell": {"size": 1, "gap": -1},
+        "wither": {"size": -1, "gap": 1},
+        "rise": {"y": -1, "gap": 1},
+        "sink": {"y": 1, "gap": -1},
+        "twist_clockwise": {"spin": 1, "orbit": 1},
+        "twist_counter_clockwise": {"spin": -1, "orbit": -1},
     },
 }
 _MOVES = {name: moves for vocabulary in MOTIONS.values() for name, moves in vocabulary.items()}

@@ -27,20 +27,27 @@ class Parallel(nn.Module):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return (B, N, D); the adapter reads x before the branch's norm."""
-        return self.branch(x_BND) + self.adapter(x_BND)
+        return self.join(x_BND, self.branch(x_BND))
+
+    def join(self, x_BND: Tensor, h_BND: Tensor) -> Tensor:
+        """Return what leaves this place when the branch made h of x; several adapters can share one h."""
+        joined_BND: Tensor = h_BND + self.adapter(x_BND)
+        return joined_BND
 
 
 class Serial(Parallel):
     """x -> h + adapter(h) with h = branch(x)."""
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """Return (B, N, D)."""
-        h_BND = self.branch(x_BND)
-        return h_BND + self.adapter(h_BND)
+    def join(self, x_BND: Tensor, h_BND: Tensor) -> Tensor:
+        """As in Parallel, but the adapter reads h."""
+        joined_BND: Tensor = h_BND + self.adapter(h_BND)
+        return joined_BND
 
 
 class Adapter:
     """A way of tuning a backbone: `attach` changes it in place, `trainable` declares which of its parameters train."""
+
+    unmergeable: str = "it adds a function that no tensor of the trunk can hold"
 
     def attach(self, backbone: Backbone) -> None:
         """Add this adapter's modules. Raises ConfigError, naming both, when the backbone offers no place for them."""
@@ -51,6 +58,13 @@ class Adapter:
         for module in backbone.modules():
             if isinstance(module, AdapterModule):
                 yield from module.parameters()
+
+    def merge(self, backbone: Backbone) -> None:
+        """Fold the trained values into the trunk's own tensors, exactly. Raises ConfigError when that cannot be done."""
+        raise ConfigError(
+            f"model.adapter.name = {component_name(self)!r}: cannot be merged into the trunk exactly ({self.unmergeable}); "
+            "export to .onnx or .pt2, or pass on the run's adapter.safetensors"
+        )
 
 
 def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] | None = None) -> list[nn.Module]:

@@ -41,6 +41,8 @@ class Bottleneck(AdapterModule):
 class AdaptFormer(Adapter):
     """AdaptMLP in `blocks` (None: all); `scale` is fixed, or one learned number a block that starts at 1."""
 
+    unmergeable = "AdaptMLP has a ReLU"
+
     def __init__(
         self,
         *,

@@ -19,3 +19,6 @@ class Full(Adapter):
     def trainable(self, backbone: Backbone) -> Iterator[nn.Parameter]:
         """Yield every parameter of the backbone."""
         return backbone.parameters()
+
+    def merge(self, backbone: Backbone) -> None:
+        """Nothing to do: there are no tensors besides the trunk's own."""

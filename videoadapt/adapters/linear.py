@@ -11,3 +11,6 @@ class Linear(Adapter):
 
     def attach(self, backbone: Backbone) -> None:
         """Leave the backbone as it is; any backbone will do."""
+
+    def merge(self, backbone: Backbone) -> None:
+        """Nothing to do: there are no tensors besides the trunk's own."""

@@ -108,7 +108,10 @@ class ViT(Backbone):
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the mean over tokens, (B, D), in float32 under autocast."""
-        x_BND = self.forward_tokens(clip_BCTHW)
+        return self.pool(self.forward_tokens(clip_BCTHW))
+
+    def pool(self, x_BND: Tensor) -> Tensor:
+        """Return the mean over tokens, (B, D), in float32 or better."""
         return x_BND.mean(1, dtype=torch.promote_types(x_BND.dtype, torch.float32))
 
 

@@ -46,7 +46,7 @@ class Synthetic:
     def __init__(
         self,
         *,
-        vocabulary: Literal["quickstart", "trunk", "relations"],
+        vocabulary: Literal["quickstart", "trunk"],
         train_per_class: int,
         val_per_class: int,
         test_per_class: int,

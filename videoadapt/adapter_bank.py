@@ -1,0 +1,148 @@
+"""Several adapters on one trunk: K tasks answered by one pass in which equal work is done once.
+
+Shapes: B clips, T frames, H W pixels, N tokens, D width, K classes of a task.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from videoadapt.adapter_file import read_adapter
+from videoadapt.adapters import AdapterModule, Parallel
+from videoadapt.backbones.vit import ViT
+from videoadapt.config import Config
+from videoadapt.errors import ConfigError
+from videoadapt.model import Classifier, build_model
+
+
+class AdapterBank(nn.Module):
+    """The models of K adapter files around one copy of their trunk: uint8-normalised clips in, one logits a task out.
+
+    Modules whose tensors are equal bit by bit are one module. Until the first adapter the tasks share everything; behind
+    it they have tokens of their own, which pass a shared module together, as one batch.
+    """
+
+    def __init__(self, models: Sequence[Classifier], config: Config, class_names: Sequence[Sequence[str]]):
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self.config = config  # of the first task; what decides the views is the same in all
+        self.class_names = [list(names) for names in class_names]
+        for model in models:
+            if not isinstance(model.backbone, ViT):
+                raise ConfigError(f"an adapter bank needs the backbone vit, not {type(model.backbone).__name__}")
+            _share(models[0].backbone, model.backbone)
+        self.eval().requires_grad_(False)
+
+    @classmethod
+    def from_files(cls, paths: Sequence[Path], weights: str | None = None) -> "AdapterBank":
+        """Read the files and load each around the trunk in `weights` (None: the one they name, inside the package).
+
+        Raises CheckpointError for a file that cannot be read or belongs to another trunk, and ConfigError when the
+        files do not ask for the same views of a video (`data.sampling`, `num_frames`, `crop_px`, test clips and crops).
+        """
+        files = [read_adapter(path) for path in paths]
+        first = files[0]
+        for file in files[1:]:
+            for key in (
+                "model.backbone",
+                "data.num_frames",
+                "data.sampling",
+                "data.crop_px",
+                "test.clips",
+                "test.crops",
+                "train.precision",
+            ):
+                section, name = key.split(".")
+                ours, theirs = (getattr(getattr(f.config, section), name) for f in (first, file))
+                if ours != theirs:
+                    raise ConfigError(
+                        f"{file.path}: {key} = {theirs!r}, but {ours!r} in {first.path}; adapters that share a pass need "
+                        "the same views of a video: use them one by one"
+                    )
+        models = []
+        for file in files:
+            config = file.config
+            spec = config.model.model_copy(update={"weights": weights or config.model.weights})
+            torch.manual_seed(config.seed)  # what a trunk without weights is made from
+            model = build_model(spec, len(file.class_names), config.data.num_frames, config.data.crop_px)
+            file.load_into(model)
+            models.append(model)
+            cls([models[0], model], first.config, [])  # share at once, so that never more than two trunks are in memory
+        return cls(models, first.config, [file.class_names for file in files])
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """Return the logits of all tasks beside each other, (B, sum of K), for normalised clips."""
+        backbones = [model.backbone for model in self.models]
+        first = backbones[0]
+        embedded_BND = first.embed(clips_BCTHW)
+        tokens = [embedded_BND if _same_embedding(first, b) else b.embed(clips_BCTHW) for b in backbones]
+        for number in range(first.depth):
+            for name in ("attn", "mlp"):
+                tokens = _residual(tokens, [getattr(backbone.blocks[number], name) for backbone in backbones])
+        logits = []
+        for model, x_BND in zip(self.models, tokens, strict=True):
+            logits.append(model.classify(model.backbone.pool(x_BND)))
+        return torch.cat(logits, dim=1)
+
+    def split(self, logits: Tensor) -> list[Tensor]:
+        """Cut (..., sum of K) into one (..., K) a task."""
+        return list(logits.split([len(names) for names in self.class_names], dim=-1))
+
+
+def _residual(tokens: list[Tensor], branches: list[nn.Module]) -> list[Tensor]:
+    """x + branch(x) for every task. Equal inputs stay one tensor, and each module is called once, on all its inputs."""
+    inner = [branch.branch if isinstance(branch, Parallel) else branch for branch in branches]
+    inputs: dict[int, dict[int, Tensor]] = {}
+    for module, x_BND in zip(inner, tokens, strict=True):
+        inputs.setdefault(id(module), {})[id(x_BND)] = x_BND
+    outputs: dict[tuple[int, int], Tensor] = {}
+    for module in {id(module): module for module in inner}.values():
+        found = inputs[id(module)]
+        parts = module(torch.cat(list(found.values()))).split(len(tokens[0]))
+        outputs |= {(id(module), key): part for key, part in zip(found, parts, strict=True)}
+    sums: dict[tuple[int, int], Tensor] = {}
+    for branch, module, x_BND in zip(branches, inner, tokens, strict=True):
+        key = (id(branch), id(x_BND))
+        if key not in sums:
+            h_BND = outputs[id(module), id(x_BND)]
+            sums[key] = x_BND + (branch.join(x_BND, h_BND) if isinstance(branch, Parallel) else h_BND)
+    return [sums[id(branch), id(x_BND)] for branch, x_BND in zip(branches, tokens, strict=True)]
+
+
+def _share(first: nn.Module, other: nn.Module) -> None:
+    """Replace every module of `other` by that of `first` in the same place of the trunk where all tensors are equal."""
+    ours = {name.replace("branch.", ""): module for name, module in first.named_modules()}
+    places = [("", other)]
+    while places:
+        prefix, parent = places.pop()
+        for name, module in parent.named_children():
+            plain = prefix + ("" if name == "branch" else f"{name}.")
+            candidate = ours.get(plain.removesuffix("."))
+            if isinstance(candidate, Parallel) and not isinstance(module, Parallel):
+                candidate = candidate.branch
+            if candidate is not None and candidate is not module and _same(candidate, module):
+                setattr(parent, name, candidate)
+            else:
+                places.append((plain, module))
+
+
+def _same_embedding(one: ViT, other: ViT) -> bool:
+    return one.patch_embed is other.patch_embed and (
+        one.space_positions is other.space_positions
+        or (one.space_positions is not None and torch.equal(one.space_positions, other.space_positions))
+    )
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    """True for the same layers with the same numbers; adapters may differ in more, such as their scale."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    return (
+        type(one) is type(other)
+        and not any(isinstance(module, AdapterModule) for module in other.modules())
+        and str(one) == str(other)
+        and ours.keys() == theirs.keys()
+        and bool(ours)
+        and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    )
