@@ -229,14 +229,16 @@ def test_the_likely_cause_is_named(dims, cause):
 
 
 def test_keys_of_no_known_format(tmp_path):
-    message = refusal(saved(tmp_path, {"videomae.encoder.layer.0.attention.weight": torch.zeros(1)}))
-    assert "no known format" in message and "videomae.encoder.layer.0" in message and "AdaptFormer" in message
+    message = refusal(saved(tmp_path, {"vit.encoder.layer.0.attention.weight": torch.zeros(1)}))
+    assert "no known format" in message and "vit.encoder.layer.0" in message and "AdaptFormer" in message
 
 
 def test_half_an_attention_is_refused(tmp_path):
     source = state("adaptformer_parallel.pth")
     del source["blocks.1.attn.k_proj.weight"]
-    assert "blocks.1.attn.q_proj.weight has no k_proj or v_proj" in refusal(saved(tmp_path, source))
+    assert "blocks.1.attn.q_proj.weight has no blocks.1.attn.k_proj.weight beside it" in refusal(
+        saved(tmp_path, source)
+    )
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -298,13 +300,13 @@ def test_a_missing_file_names_the_key_and_where_to_get_it(tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.weights = nowhere/x\.pth: no such file; ask the authors"):
         read_weights("nowhere/x.pth", obtain="ask the authors")
     with pytest.raises(CheckpointError, match=r"no such file; give the path"):
-        read_weights(str(tmp_path))
+        read_weights(str(tmp_path / "nothing"))
 
 
 def test_package_files(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"videoadapt/assets/no_such\.safetensors: no such file"):
         read_weights("package:no_such.safetensors")
-    monkeypatch.setattr("videoadapt.formats.__file__", str(tmp_path / "weights.py"))
+    monkeypatch.setattr("videoadapt.weight_files.__file__", str(tmp_path / "weight_files.py"))
     (tmp_path / "assets").mkdir()
     save_trunk(toy().backbone, tmp_path / "assets" / "trunk.safetensors", {})
     assert read_weights("package:trunk.safetensors").format == "videoadapt"
