@@ -57,10 +57,10 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     return tensors, _read_json(config) if config.is_file() else {}
 
 
-def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """Write safetensors, or for a name that ends in .pth a torch file `{'model': ...}`, which holds no metadata."""
+def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, as_torch: bool = False) -> None:
+    """Write safetensors, or a torch file `{'model': tensors}`, which holds no metadata."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    if path.suffix == ".pth":
+    if as_torch:
         torch.save({"model": whole}, path)
     else:
         save_file(whole, path, metadata=dict(metadata))
