@@ -4,7 +4,9 @@ import argparse
 import json
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -291,7 +293,32 @@ def test_damaged_and_foreign_files(tmp_path):
     assert load_trunk(toy(), read_weights(str(tmp_path / "old.pth"))).loaded == 45
 
 
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"epoch": 3}, {}, {"model": {"a": 1}}], ids=str)
+@pytest.mark.parametrize("suffix", ["pth", "old.pth", "safetensors"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damage_anywhere_is_an_error_that_names_the_file(tmp_path, suffix):
+    tensors = {key: value for key, value in state("videomae_finetune.pth").items() if value.ndim == 1}
+    path, random = tmp_path / f"weights.{suffix}", Random(0)
+    if suffix == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save({"model": tensors}, path, _use_new_zipfile_serialization=suffix == "pth")
+    whole = path.read_bytes()
+    cut = [whole[: random.randrange(len(whole))] for _ in range(100)]
+    changed = [bytearray(whole) for _ in range(200)]
+    for content in changed:
+        content[random.randrange(min(len(content), 4000))] = random.randrange(256)
+    for content in cut + changed:
+        path.write_bytes(content)
+        with suppress(CheckpointError):  # a change inside a tensor's values cannot be seen
+            assert read_weights(str(path)).tensors
+            assert content not in cut
+    path.write_bytes(cut[0])
+    assert f"model.weights = {path}: " in refusal(str(path))
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.zeros(3), {"epoch": 3}, {}, {"model": {"a": 1}}, {0: torch.zeros(1)}], ids=str
+)
 def test_files_without_a_state_dict(tmp_path, content):
     assert "no tensors under `model`, `module`" in refusal(saved(tmp_path, content))
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ _NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 # What training checkpoints hold besides tensors, under the names of numpy 1 and 2; other pickled objects are refused.
 _ALLOWED: list[Any] = [argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8", "bool"))]
 _ALLOWED += [(_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+
+# What the two readers raise on bytes that were cut or changed (found by changing bytes at random).
+_DAMAGED: tuple[type[Exception], ...] = (
+    AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError,
+    SafetensorError, TypeError, ValueError, struct.error,
+)  # fmt: skip
 
 _IN_A_FOLDER = (
     "model.safetensors",
@@ -124,7 +131,7 @@ def _load(path: Path) -> Any:
                 f"holds a Python object ({refused[1]}), which could run code; save its state dict of tensors alone"
             )
         raise CheckpointError(f"{path}: {problem}") from error
-    except (RuntimeError, EOFError, OSError, SafetensorError) as error:
+    except _DAMAGED as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path}: damaged or cut short ({reason}); copy or download it again") from error
 
@@ -134,7 +141,8 @@ def _state_dict(content: Any, path: Path) -> Tensors:
     state = content
     if isinstance(content, dict):
         state = next((content[key] for key in ("model", "module") if isinstance(content.get(key), dict)), content)
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    is_state = isinstance(state, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in state.items())
+    if not is_state or not state:
         held = f"keys {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(f"{path}: no tensors under `model`, `module` or at the top, but {held}")
     return dict(state)
