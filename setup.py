@@ -51,6 +51,7 @@ setup(
             "mypy",  # types
             "types-PyYAML",  # the types of pyyaml, which ships none
             "pytest",  # tests
+            "transformers>=5.23",  # the reference for Hugging Face's VideoMAE files; 5.17 reads the hub's wrongly
             "pre-commit",  # format, lint and types before each commit
         ],
     },

@@ -4,7 +4,9 @@ import argparse
 import json
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -229,14 +231,16 @@ def test_the_likely_cause_is_named(dims, cause):
 
 
 def test_keys_of_no_known_format(tmp_path):
-    message = refusal(saved(tmp_path, {"videomae.encoder.layer.0.attention.weight": torch.zeros(1)}))
-    assert "no known format" in message and "videomae.encoder.layer.0" in message and "AdaptFormer" in message
+    message = refusal(saved(tmp_path, {"vit.encoder.layer.0.attention.weight": torch.zeros(1)}))
+    assert "no known format" in message and "vit.encoder.layer.0" in message and "AdaptFormer" in message
 
 
 def test_half_an_attention_is_refused(tmp_path):
     source = state("adaptformer_parallel.pth")
     del source["blocks.1.attn.k_proj.weight"]
-    assert "blocks.1.attn.q_proj.weight has no k_proj or v_proj" in refusal(saved(tmp_path, source))
+    assert "blocks.1.attn.q_proj.weight has no blocks.1.attn.k_proj.weight beside it" in refusal(
+        saved(tmp_path, source)
+    )
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -289,7 +293,32 @@ def test_damaged_and_foreign_files(tmp_path):
     assert load_trunk(toy(), read_weights(str(tmp_path / "old.pth"))).loaded == 45
 
 
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"epoch": 3}, {}, {"model": {"a": 1}}], ids=str)
+@pytest.mark.parametrize("suffix", ["pth", "old.pth", "safetensors"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damage_anywhere_is_an_error_that_names_the_file(tmp_path, suffix):
+    tensors = {key: value for key, value in state("videomae_finetune.pth").items() if value.ndim == 1}
+    path, random = tmp_path / f"weights.{suffix}", Random(0)
+    if suffix == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save({"model": tensors}, path, _use_new_zipfile_serialization=suffix == "pth")
+    whole = path.read_bytes()
+    cut = [whole[: random.randrange(len(whole))] for _ in range(100)]
+    changed = [bytearray(whole) for _ in range(200)]
+    for content in changed:
+        content[random.randrange(min(len(content), 4000))] = random.randrange(256)
+    for content in cut + changed:
+        path.write_bytes(content)
+        with suppress(CheckpointError):  # a change inside a tensor's values cannot be seen
+            assert read_weights(str(path)).tensors
+            assert content not in cut
+    path.write_bytes(cut[0])
+    assert f"model.weights = {path}: " in refusal(str(path))
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.zeros(3), {"epoch": 3}, {}, {"model": {"a": 1}}, {0: torch.zeros(1)}], ids=str
+)
 def test_files_without_a_state_dict(tmp_path, content):
     assert "no tensors under `model`, `module`" in refusal(saved(tmp_path, content))
 
@@ -298,13 +327,13 @@ def test_a_missing_file_names_the_key_and_where_to_get_it(tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.weights = nowhere/x\.pth: no such file; ask the authors"):
         read_weights("nowhere/x.pth", obtain="ask the authors")
     with pytest.raises(CheckpointError, match=r"no such file; give the path"):
-        read_weights(str(tmp_path))
+        read_weights(str(tmp_path / "nothing"))
 
 
 def test_package_files(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"videoadapt/assets/no_such\.safetensors: no such file"):
         read_weights("package:no_such.safetensors")
-    monkeypatch.setattr("videoadapt.formats.__file__", str(tmp_path / "weights.py"))
+    monkeypatch.setattr("videoadapt.weight_files.__file__", str(tmp_path / "weight_files.py"))
     (tmp_path / "assets").mkdir()
     save_trunk(toy().backbone, tmp_path / "assets" / "trunk.safetensors", {})
     assert read_weights("package:trunk.safetensors").format == "videoadapt"

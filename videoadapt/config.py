@@ -40,6 +40,7 @@ class ModelConfig(_Section):
     backbone: Component = {"name": "vit", "size": "base"}
     weights: str | None = None
     obtain: str = ""  # said when the weights are missing: where to get them
+    inflate: Literal["average", "centre"] = "average"  # how the patch kernel of an image ViT becomes one over frames
     adapter: Component = {"name": "adaptformer"}
     head: HeadConfig = HeadConfig()
 

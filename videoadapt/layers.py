@@ -3,6 +3,8 @@
 Shapes: B clips, C channels, T frames, H W pixels, D width, K classes.
 """
 
+from collections.abc import Mapping
+
 import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ class Backbone(nn.Module):
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError, naming the keys, unless clips of this shape can be processed."""
         raise NotImplementedError
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make ready for tensors of a weight file, under the backbone's names, that it holds only when a file brings them."""
 
 
 class FeatureBatchNorm(nn.BatchNorm1d):

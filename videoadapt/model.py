@@ -11,7 +11,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from videoadapt.adapters import Adapter, freeze, hold_frozen_statistics
-from videoadapt.formats import read_weights
+from videoadapt.formats import Inflation, read_weights
 from videoadapt.layers import Backbone, Head
 from videoadapt.registry import ADAPTERS, BACKBONES
 from videoadapt.weights import load_adapter, load_trunk
@@ -43,6 +43,8 @@ class ModelSpec(Protocol):
     def weights(self) -> str | None: ...
     @property
     def obtain(self) -> str: ...
+    @property
+    def inflate(self) -> Inflation: ...
 
 
 class Classifier(nn.Module):
@@ -103,7 +105,7 @@ def build_model(spec: ModelSpec, num_classes: int, num_frames: int, crop_px: int
     model = Classifier(backbone, head)
     weights = read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
     if weights is not None:
-        report = load_trunk(model, weights)
+        report = load_trunk(model, weights, spec.inflate)
         model.head_loaded = not report.replaced and "head" not in report.new
     adapter.attach(backbone)
     if weights is not None:

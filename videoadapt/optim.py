@@ -29,9 +29,9 @@ def learning_rate(step: int, steps_per_epoch: int, epochs: int, batch_size: int,
 def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters; each group's rate is `lr * group["lr_scale"]`.
 
-    Vectors (biases, norms) are not decayed. With `layer_decay` d < 1, block i of `depth` has scale d^(depth - i), the
-    embedding d^(depth + 1), and the head 1 (BEiT, section "fine-tuning"; used by VideoMAE). Raises ConfigError when the
-    backbone has no chain of blocks (depth 0) to decay over.
+    Vectors (biases, norms) and positions are not decayed. With `layer_decay` d < 1, block i of `depth` has scale
+    d^(depth - i), the embedding d^(depth + 1), and the head 1 (BEiT, section "fine-tuning"; used by VideoMAE). Raises
+    ConfigError when the backbone has no chain of blocks (depth 0) to decay over.
     """
     if config.layer_decay < 1 and not depth:
         raise ConfigError(
@@ -42,7 +42,7 @@ def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decayed = parameter.ndim > 1
+        decayed = parameter.ndim > 1 and not name.endswith("_positions")
         lr_scale = config.layer_decay ** (depth + 1 - _layer_of(name, depth))
         group = groups.setdefault(
             (lr_scale, decayed),

@@ -15,12 +15,12 @@ from videoadapt.adapters import parameter_table
 from videoadapt.checkpoint import load_checkpoint, load_trainable_state, write_atomically
 from videoadapt.config import Config, load_config, save_config
 from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
-from videoadapt.formats import weights_path
 from videoadapt.log import logger, setup_logging, show_table
 from videoadapt.model import Classifier, build_model, count_gflops
 from videoadapt.splits import Splits, load_splits
 from videoadapt.structures import EraseBox
 from videoadapt.transforms import normalise
+from videoadapt.weight_files import weights_path
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -71,7 +71,7 @@ def prepare(config: Config) -> Run:
     except VideoAdaptError as error:
         problems.append(str(error))
     weights = config.model.weights
-    if weights is not None and not weights_path(weights).is_file():
+    if weights is not None and not weights_path(weights).exists():
         where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
         problems.append(f"model.weights = {weights}: there is no such file{where}")
     if problems or splits is None:

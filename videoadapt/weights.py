@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from videoadapt.errors import CheckpointError
-from videoadapt.formats import Tensors, Weights
+from videoadapt.formats import Inflation, Weights, inflate_kernel
+from videoadapt.layers import Backbone
+from videoadapt.weight_files import Tensors
 
 log = logging.getLogger("videoadapt")
 
@@ -25,19 +27,23 @@ class LoadReport:
     unused: tuple[str, ...]
     replaced: tuple[str, ...]
     new: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         said = {"not used": self.unused, "replaced by new ones": self.replaced, "newly initialised": self.new}
+        said["note"] = self.notes
         parts = [f"{title}: {', '.join(names)}" for title, names in said.items() if names]
         return "; ".join([f"{self.path}: {self.format}, {self.loaded} tensors loaded", *parts])
 
 
-def load_trunk(model: nn.Module, weights: Weights) -> LoadReport:
+def load_trunk(model: nn.Module, weights: Weights, inflate: Inflation = "average") -> LoadReport:
     """Fill a Classifier that has no adapter yet. A head for other classes is replaced, an absent part is new.
 
+    An image's patch kernel is inflated along time, and the backbone makes room for positions that the file brings.
     Raises CheckpointError when any other tensor is missing, unexpected, of another shape or not finite.
     """
-    expected, found = model.state_dict(), weights.part(adapter=False)
+    found, notes = _for_video(model, weights.part(adapter=False), inflate)
+    expected = model.state_dict()
     replaced, new = [], []
     ours, theirs = expected.get("head.linear.weight"), found.get("head.linear.weight")
     if ours is not None and theirs is not None and len(ours) != len(theirs):
@@ -49,10 +55,47 @@ def load_trunk(model: nn.Module, weights: Weights) -> LoadReport:
             expected = {name: tensor for name, tensor in expected.items() if name not in missing}
             new += [part] if missing and not (part == "head" and replaced) else []
     _check(expected, found, weights)
+    notes += _against_config(model, weights)
     model.load_state_dict(found, strict=False)
-    report = LoadReport(weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new))
+    report = LoadReport(
+        weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new), tuple(notes)
+    )
     log.info("%s", report)
     return report
+
+
+def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Tensors, list[str]]:
+    """Fit the tensors of an image ViT to the model, and the model to its positions; others pass unchanged."""
+    notes = []
+    backbone = model.get_submodule("backbone")
+    if isinstance(backbone, Backbone):
+        backbone.make_room({name.removeprefix("backbone."): tensor for name, tensor in found.items()})
+    positions = found.get("backbone.space_positions")
+    if positions is not None:
+        notes.append(f"positions learned on a grid of {' x '.join(map(str, positions.shape[:2]))} patches")
+    name = "backbone.patch_embed.weight"
+    ours, theirs = model.state_dict().get(name), found.get(name)
+    if ours is not None and theirs is not None and (theirs.ndim, ours.ndim) == (4, 5):
+        found = found | {name: inflate_kernel(theirs, ours.shape[2], inflate)}
+        notes.append(f"patch kernel inflated to {ours.shape[2]} frames (model.inflate = {inflate})")
+    return found, notes
+
+
+def _against_config(model: nn.Module, weights: Weights) -> list[str]:
+    """Compare with the file's config.json what no tensor shows: another number of heads is an error, another eps a note."""
+    backbone = model.get_submodule("backbone")
+    heads, eps = getattr(backbone, "num_heads", None), getattr(backbone, "eps", None)
+    if None not in (weights.num_heads, heads) and weights.num_heads != heads:
+        raise CheckpointError(
+            f"{weights.path} ({weights.format}): config.json says {weights.num_heads} attention heads, the model has "
+            f"{heads}: set model.backbone.num_heads: {weights.num_heads}"
+        )
+    if None in (weights.eps, eps) or weights.eps == eps:
+        return []
+    return [
+        f"config.json says layer_norm_eps = {weights.eps:g}, the model uses {eps:g} (published trunks were trained with "
+        "1e-06; model.backbone.eps)"
+    ]
 
 
 def load_adapter(model: nn.Module, weights: Weights) -> int:
@@ -130,11 +173,14 @@ def _causes(expected: Tensors, found: Tensors) -> list[str]:
     return causes
 
 
-def _geometry(tensors: Tensors) -> dict[str, int]:
+def _geometry(tensors: Tensors) -> dict[str, float]:
     """Dimensions of a vit read off its tensors, under the names of its arguments."""
-    geometry = {}
+    geometry: dict[str, float] = {}
     embed = tensors.get("backbone.patch_embed.weight")
     if embed is not None and embed.ndim == 5:
         geometry = {"width": embed.shape[0], "tubelet_frames": embed.shape[2], "patch_px": embed.shape[4]}
     blocks = [int(match.group(1)) for name in tensors if (match := re.match(r"backbone\.blocks\.(\d+)\.", name))]
+    hidden = tensors.get("backbone.blocks.0.mlp.fn.fc1.weight")
+    if hidden is not None and hidden.ndim == 2 and hidden.shape[1]:
+        geometry["mlp_ratio"] = round(hidden.shape[0] / hidden.shape[1], 3)
     return geometry | ({"depth": max(blocks) + 1} if blocks else {})

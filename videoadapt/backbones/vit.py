@@ -1,11 +1,15 @@
 """VideoMAE's plain video transformer: tubelets, fixed sinusoid positions, joint space-time attention, mean over tokens.
 
+With the weights of an image ViT come its own positions: a learned grid over space, the same at every time.
+
 Shapes: B clips, C channels, T frames, H W pixels, N tokens (time, then height, then width), D width.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
@@ -43,6 +47,8 @@ class ViT(Backbone):
     wrapper in the place of a block to put tokens in front of it and drop them after (`blocks` is a plain ModuleList).
     """
 
+    space_positions: nn.Parameter | None  # (rows, columns, D); None: the fixed sinusoid over all tokens
+
     def __init__(
         self,
         *,
@@ -61,13 +67,15 @@ class ViT(Backbone):
         given: dict[str, Any] = dict(zip(Size._fields, (width, depth, num_heads, patch_px, mlp_ratio), strict=True))
         dims = SIZES[size]._replace(**{key: value for key, value in given.items() if value is not None})
         _check(dims, tubelet_frames, drop_path)
-        self.width, self.depth, self.fc_norm_eps = dims.width, dims.depth, fc_norm_eps
+        self.width, self.depth, self.num_heads = dims.width, dims.depth, dims.num_heads
+        self.eps, self.fc_norm_eps = eps, fc_norm_eps
         self.patch_px, self.tubelet_frames = dims.patch_px, tubelet_frames
         tubelet = (tubelet_frames, dims.patch_px, dims.patch_px)
         self.patch_embed = nn.Conv3d(3, dims.width, kernel_size=tubelet, stride=tubelet)
         rates = torch.linspace(0, drop_path, dims.depth, device="cpu").tolist()  # stochastic depth grows with depth
         self.blocks = nn.ModuleList(Block(dims.width, dims.num_heads, dims.mlp_ratio, eps, rate) for rate in rates)
-        self._positions_ND = torch.empty(0, dims.width)  # fixed, so neither a parameter nor in the state dict
+        self.register_parameter("space_positions", None)
+        self._sinusoid_ND = torch.empty(0, dims.width)  # fixed, so neither a parameter nor in the state dict
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 trunc_normal_(module.weight, std=0.02)
@@ -91,13 +99,27 @@ class ViT(Backbone):
         """Raise ConfigError unless the clip divides into tubelets."""
         self.grid_THW(num_frames, height_px, width_px)
 
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Hold `space_positions`, as many rows and columns as the file has; without them the sinusoid stays."""
+        found = tensors.get("space_positions")
+        if found is not None and found.ndim == 3:
+            self.space_positions = nn.Parameter(self.patch_embed.weight.new_zeros(*found.shape[:2], self.width))
+
     def embed(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the tubelet tokens with their positions, (B, N, D)."""
-        self.check_clip(*clip_BCTHW.shape[2:])
+        grid_THW = self.grid_THW(*clip_BCTHW.shape[2:])
         x_BND = self.patch_embed(clip_BCTHW).flatten(2).transpose(1, 2)
-        if len(self._positions_ND) != x_BND.shape[1] or self._positions_ND.device != x_BND.device:
-            self._positions_ND = sinusoid_positions(x_BND.shape[1], self.width).to(x_BND.device)
-        return x_BND + self._positions_ND.to(x_BND.dtype)
+        return x_BND + self._positions(grid_THW, x_BND.device).to(x_BND.dtype)
+
+    def _positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
+        """Return the positions of a token grid, (N, D)."""
+        time, height, width = grid_THW
+        if self.space_positions is not None:
+            return resized_positions(self.space_positions, height, width).flatten(0, 1).repeat(time, 1)
+        num_tokens = time * height * width
+        if len(self._sinusoid_ND) != num_tokens or self._sinusoid_ND.device != device:
+            self._sinusoid_ND = sinusoid_positions(num_tokens, self.width).to(device)
+        return self._sinusoid_ND
 
     def forward_tokens(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the tokens after the last block, (B, N, D), without a final norm."""
@@ -125,6 +147,14 @@ def sinusoid_positions(num_tokens: int, width: int) -> Tensor:
     token_N = torch.arange(num_tokens, dtype=torch.float64, device="cpu")
     angle_ND = token_N[:, None] / 10000 ** (2 * (channel_D // 2) / width)  # float64: float32 angles are off by 1e-4
     return torch.where(channel_D % 2 == 0, angle_ND.sin(), angle_ND.cos()).float()
+
+
+def resized_positions(positions_HWD: Tensor, height: int, width: int) -> Tensor:
+    """Return learned positions for another grid, (height, width, D): bicubic without antialiasing, as MAE does it."""
+    if positions_HWD.shape[:2] == (height, width):
+        return positions_HWD
+    resized = F.interpolate(positions_HWD.permute(2, 0, 1)[None], (height, width), mode="bicubic", align_corners=False)
+    return resized[0].permute(1, 2, 0)
 
 
 def _check(dims: Size, tubelet_frames: int, drop_path: float) -> None:
