@@ -1,0 +1,86 @@
+"""Many adapters in one pass answer as each of them alone, and share what is equal."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_adapter_file import SIZES, trunk
+from videoadapt.adapter_bank import AdapterBank
+from videoadapt.adapter_file import read_adapter, save_adapter
+from videoadapt.config import Config, DataConfig, HeadConfig, ModelConfig, TestConfig
+from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.model import Classifier, build_model
+
+ADAPTERS = [
+    {"name": "linear"},
+    {"name": "adaptformer", "bottleneck": 4, "scale": 0.5, "form": "parallel"},
+    {"name": "adaptformer", "bottleneck": 3, "scale": "learnable", "form": "sequential", "blocks": [1]},
+    {"name": "adaptformer", "bottleneck": 4, "scale": 2.0, "form": "parallel"},
+    {"name": "full"},
+    {"name": "linear"},
+]
+
+
+def write(folder: Path, number: int, adapter: dict, weights: Path, num_classes: int, crop_px: int = 32) -> Path:
+    """An adapter file with random values in everything that trains."""
+    torch.manual_seed(number)
+    spec = ModelConfig(
+        backbone=SIZES, adapter=adapter, weights=str(weights), head=HeadConfig(batch_norm=number % 2 == 0)
+    )
+    data = DataConfig(num_frames=4, crop_px=crop_px)
+    config = Config(output=folder, model=spec, data=data, test=TestConfig(clips=2, crops=1))
+    model = build_model(spec, num_classes, 4, crop_px)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    path = folder / f"{number}.safetensors"
+    save_adapter(model, config, [f"{number}-{k}" for k in range(num_classes)], path)
+    return path
+
+
+def alone(path: Path, weights: Path) -> Classifier:
+    file = read_adapter(path)
+    model = build_model(file.config.model.model_copy(update={"weights": str(weights)}), len(file.class_names), 4, 32)
+    file.load_into(model)
+    return model.eval()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[list[Path], Path]:
+    weights = trunk(tmp_path / "trunk.safetensors")
+    return [write(tmp_path, n, adapter, weights, 3 + n) for n, adapter in enumerate(ADAPTERS)], weights
+
+
+@torch.inference_mode()
+def test_it_answers_as_each_alone(files: tuple[list[Path], Path]) -> None:
+    paths, weights = files
+    bank = AdapterBank.from_files(paths, str(weights))
+    clips = torch.randn(2, 3, 4, 32, 32)
+    for path, logits_BK in zip(paths, bank.split(bank(clips)), strict=True):
+        torch.testing.assert_close(logits_BK, alone(path, weights)(clips), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_equal_work_is_done_once(files: tuple[list[Path], Path]) -> None:
+    paths, weights = files
+    bank = AdapterBank.from_files([paths[0], paths[2], paths[5]], str(weights))  # linear, blocks [1], linear
+    seen: list[int] = []
+    first = bank.models[0].backbone
+    for block in first.blocks:
+        for branch in (block.attn, block.mlp):
+            branch.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    bank(torch.randn(2, 3, 4, 32, 32))
+    assert seen == [2, 2, 2, 2]  # one clip batch through each branch of the trunk, whatever the number of tasks
+    unique = sum(p.numel() for p in bank.parameters())
+    plain = sum(p.numel() for p in first.parameters())
+    assert unique < 1.2 * plain
+
+
+def test_files_that_do_not_go_together(files: tuple[list[Path], Path], tmp_path: Path) -> None:
+    paths, weights = files
+    other = write(tmp_path, 9, {"name": "linear"}, weights, 3, crop_px=48)
+    with pytest.raises(ConfigError, match=r"9.safetensors: data.crop_px = 48, but 32 in .*0.safetensors"):
+        AdapterBank.from_files([paths[0], other], str(weights))
+    with pytest.raises(CheckpointError, match="another trunk"):
+        AdapterBank.from_files(paths[:2], str(trunk(tmp_path / "b.safetensors", seed=2)))
