@@ -1,6 +1,7 @@
 """Weights from one format into another and back: no bit changes, and what is left out is said."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification,
 from tests.runs import REPOSITORY, environment
 from tests.test_huggingface import AS_THERE, CLIP, hub_layout, in_folder, reference
 from tests.test_image_vits import in_folder as timm_in_folder
-from tests.test_image_vits import timm_vit
+from tests.test_image_vits import mae_fine_tuned, timm_vit
 from tests.test_weights import DATA, saved, state, toy
 from tools.convert_checkpoint import main
 from videoadapt.conversion import convert
@@ -226,3 +227,33 @@ def test_a_file_of_the_later_layout_becomes_one_of_the_hub(tmp_path):
     lines = convert(tmp_path / "x.safetensors", tmp_path / "hub.safetensors", "huggingface")
     assert line(lines, "left out") == "left out: key bias (softmax ignores it)"
     assert same_bits(load_file(tmp_path / "hub.safetensors"), hub_layout(later))
+
+
+# ---- docs/weights.md -------------------------------------------------------------------------------------------------
+
+DOC = (REPOSITORY / "docs" / "weights.md").read_text(encoding="utf-8")
+
+
+def test_the_documented_conversions_print_what_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests").symlink_to(REPOSITORY / "tests")
+    shown = re.search(r"```console\n(.*?)```", DOC, re.S)[1]
+    commands = re.findall(r"^\$ python tools/convert_checkpoint\.py (.*)$", shown, re.M)
+    printed = []
+    for command in commands:
+        main(command.split())
+        captured = capsys.readouterr()
+        printed.append(f"$ python tools/convert_checkpoint.py {command}\n{captured.out}{captured.err}")
+    assert "".join(printed) == shown and len(commands) == 4
+
+
+def test_the_documented_log_lines_are_real(tmp_path):
+    theirs = reference(VideoMAEForVideoClassification, key_bias=True)
+    locations = [
+        in_folder(tmp_path / "hub", theirs, "later"),
+        timm_in_folder(tmp_path / "timm", timm_vit()),
+        saved(tmp_path, {"model": mae_fine_tuned()}),
+    ]
+    for location in locations:
+        report = load_trunk(toy(), read_weights(location))
+        assert f"\n{str(report).removeprefix(f'{location}: ')}\n" in DOC

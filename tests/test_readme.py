@@ -1,4 +1,4 @@
-"""The README shows commands that exist: each is taken from its text and run, or checked as far as it goes without data."""
+"""README and docs/weights.md show commands that exist: each is run, or checked as far as it goes without data."""
 
 import re
 import shlex
@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from tests.runs import REPOSITORY, environment
-from tools import demo, extract_features, run_net
+from tools import convert_checkpoint, demo, extract_features, run_net
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.S)
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT + (REPOSITORY / "docs" / "weights.md").read_text(encoding="utf-8"), re.S)
 COMMANDS = [
     shlex.split(line, comments=True)
     for block in BLOCKS
@@ -19,6 +19,7 @@ COMMANDS = [
     if line.strip() and not line.startswith("sudo")
 ]
 PARSERS = {
+    "tools/convert_checkpoint.py": convert_checkpoint.parse_arguments,
     "tools/run_net.py": run_net.parse_arguments,
     "tools/demo.py": demo.parse_arguments,
     "tools/extract_features.py": extract_features.parse_arguments,

@@ -15,6 +15,8 @@ from videoadapt.weight_files import Tensors, checksum, write_tensors
 
 Target = Literal["videoadapt", "videomae", "huggingface"]
 
+PUBLISHED_EPS = 1e-6  # of the LayerNorms that the published trunks were trained with, and our default
+
 
 def convert(source: Path, out: Path, to: Target = "videoadapt", num_heads: int | None = None) -> list[str]:
     """Write the weights of `source` to `out`; return what was found, what was left out and what was written, a line each.
@@ -43,7 +45,7 @@ def convert(source: Path, out: Path, to: Target = "videoadapt", num_heads: int |
     size = sum(tensor.nbytes for tensor in weights.tensors.values())
     lines += [f"kept: {len(weights.tensors)} tensors, {parameters:,} parameters, {size:,} bytes"]
     lines += [f"sha256: {checksum(weights.tensors)}", f"written: {path}, {to}, {len(tensors)} tensors"]
-    if weights.eps is not None and not in_folder:
+    if weights.eps not in (None, PUBLISHED_EPS) and not in_folder:
         lines += [f"config.json: layer_norm_eps = {weights.eps:g}, which {path.name} cannot hold (model.backbone.eps)"]
     if in_folder:
         write_atomically(out / "config.json", lambda part: part.write_text(config, encoding="utf-8"))
@@ -90,4 +92,4 @@ def _config(weights: Weights, num_heads: int | None) -> str:
         raise CheckpointError(f"{weights.path}: no published model is {width} wide; say --num-heads")
     if width % heads:
         raise CheckpointError(f"--num-heads {heads}: needs to divide the width, {width}")
-    return json.dumps(huggingface_config(weights.tensors, heads, weights.eps or 1e-6), indent=2) + "\n"
+    return json.dumps(huggingface_config(weights.tensors, heads, weights.eps or PUBLISHED_EPS), indent=2) + "\n"

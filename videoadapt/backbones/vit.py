@@ -103,7 +103,7 @@ class ViT(Backbone):
         """Hold `space_positions`, as many rows and columns as the file has; without them the sinusoid stays."""
         found = tensors.get("space_positions")
         if found is not None and found.ndim == 3:
-            self.space_positions = nn.Parameter(torch.zeros(*found.shape[:2], self.width))
+            self.space_positions = nn.Parameter(self.patch_embed.weight.new_zeros(*found.shape[:2], self.width))
 
     def embed(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the tubelet tokens with their positions, (B, N, D)."""
