@@ -1,14 +1,17 @@
 """Many adapters in one pass answer as each of them alone, and share what is equal."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.media import write_video
 from tests.test_adapter_file import SIZES, trunk
+from tools import demo
 from videoadapt.adapter_bank import AdapterBank
 from videoadapt.adapter_file import read_adapter, save_adapter
-from videoadapt.config import Config, DataConfig, HeadConfig, ModelConfig, TestConfig
+from videoadapt.config import Config, DataConfig, HeadConfig, ModelConfig
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.model import Classifier, build_model
 
@@ -29,7 +32,7 @@ def write(folder: Path, number: int, adapter: dict, weights: Path, num_classes: 
         backbone=SIZES, adapter=adapter, weights=str(weights), head=HeadConfig(batch_norm=number % 2 == 0)
     )
     data = DataConfig(num_frames=4, crop_px=crop_px)
-    config = Config(output=folder, model=spec, data=data, test=TestConfig(clips=2, crops=1))
+    config = Config(output=folder, model=spec, data=data)
     model = build_model(spec, num_classes, 4, crop_px)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -84,3 +87,20 @@ def test_files_that_do_not_go_together(files: tuple[list[Path], Path], tmp_path:
         AdapterBank.from_files([paths[0], other], str(weights))
     with pytest.raises(CheckpointError, match="another trunk"):
         AdapterBank.from_files(paths[:2], str(trunk(tmp_path / "b.safetensors", seed=2)))
+
+
+def test_the_demo_asks_all_of_them(
+    files: tuple[list[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, weights = files
+    video = write_video(tmp_path / "clip.mp4")
+    arguments = [str(video), "--weights", str(weights), "--json"]
+    adapters = [part for path in paths[:3] for part in ("--adapter", str(path))]
+    assert demo.main([*arguments, *adapters]) == 0
+    together = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for path, answer in zip(paths[:3], together, strict=True):
+        assert demo.main([*arguments, "--adapter", str(path)]) == 0
+        single = json.loads(capsys.readouterr().out)
+        assert single["adapter"] == answer["adapter"] == str(path)
+        for one, other in zip(single["predictions"], answer["predictions"], strict=True):
+            assert one["name"] == other["name"] and one["probability"] == pytest.approx(other["probability"], abs=1e-5)

@@ -29,39 +29,49 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Predict every video and return the exit code: 2 when the run or a video cannot be used."""
     args = parse_arguments(arguments)
+    from videoadapt.adapter_bank import AdapterBank
     from videoadapt.errors import DecodeError, VideoAdaptError
-    from videoadapt.inference import Predictor, newest_run
+    from videoadapt.inference import Predictor, newest_run, predict_tasks
     from videoadapt.run import choose_device
 
     try:
         device = choose_device(args.device)
-        if args.adapter:
-            source = {"adapter": str(args.adapter)}
-            predictor = Predictor.from_adapter(args.adapter, args.weights, device)
+        if args.adapter and len(args.adapter) > 1:
+            bank = AdapterBank.from_files(args.adapter, args.weights).to(device)
+            sources = [{"adapter": str(path)} for path in args.adapter]
+        elif args.adapter:
+            predictor = Predictor.from_adapter(args.adapter[0], args.weights, device)
+            sources = [{"adapter": str(args.adapter[0])}]
         else:
             folder = args.run or newest_run(Path("outputs"))
-            source = {"run": str(folder)}
             predictor = Predictor.from_run(folder, device)
+            sources = [{"run": str(folder)}]
     except VideoAdaptError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     code = 0
     for video in args.video:
         try:
-            predictions = predictor.predict(video, args.top)
+            answers = (
+                predict_tasks(bank, device, video, args.top)
+                if len(sources) > 1
+                else [predictor.predict(video, args.top)]
+            )
         except DecodeError as error:
             sys.stderr.write(f"error: {error}\n")
             code = 2
             continue
-        if args.json:
-            best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
-            line = {"video": str(video), **source, "predictions": best}
-            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-            continue
-        sys.stdout.write(f"{video}  ({' '.join(*source.items())})\n")
-        width = max(len(p.name) for p in predictions)
-        for p in predictions:
-            sys.stdout.write(f"  {100 * p.probability:6.2f} %  {p.name:<{width}}  {'#' * round(30 * p.probability)}\n")
+        for source, predictions in zip(sources, answers, strict=True):
+            if args.json:
+                best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
+                line = {"video": str(video), **source, "predictions": best}
+                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+                continue
+            sys.stdout.write(f"{video}  ({' '.join(*source.items())})\n")
+            width = max(len(p.name) for p in predictions)
+            for p in predictions:
+                bar = "#" * round(30 * p.probability)
+                sys.stdout.write(f"  {100 * p.probability:6.2f} %  {p.name:<{width}}  {bar}\n")
     return code
 
 

@@ -5,6 +5,7 @@ Shapes: B clips, T frames, H W pixels, N tokens, D width, K classes of a task.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +30,23 @@ class AdapterBank(nn.Module):
         self.models = nn.ModuleList(models)
         self.config = config  # of the first task; what decides the views is the same in all
         self.class_names = [list(names) for names in class_names]
-        for model in models:
-            if not isinstance(model.backbone, ViT):
-                raise ConfigError(f"an adapter bank needs the backbone vit, not {type(model.backbone).__name__}")
-            _share(models[0].backbone, model.backbone)
+        for backbone in self._backbones():
+            _share(models[0].backbone, backbone)
         self.eval().requires_grad_(False)
+
+    def _backbones(self) -> list[ViT]:
+        found = [cast(Classifier, model).backbone for model in self.models]
+        for backbone in found:
+            if not isinstance(backbone, ViT):
+                raise ConfigError(f"an adapter bank needs the backbone vit, not {type(backbone).__name__}")
+        return cast(list[ViT], found)
 
     @classmethod
     def from_files(cls, paths: Sequence[Path], weights: str | None = None) -> "AdapterBank":
         """Read the files and load each around the trunk in `weights` (None: the one they name, inside the package).
 
         Raises CheckpointError for a file that cannot be read or belongs to another trunk, and ConfigError when the
-        files do not ask for the same views of a video (`data.sampling`, `num_frames`, `crop_px`, test clips and crops).
+        files do not ask for the same views of a video (`data.sampling`, `num_frames`, `crop_px`, test clips and crops) or precision.
         """
         files = [read_adapter(path) for path in paths]
         first = files[0]
@@ -74,17 +80,15 @@ class AdapterBank(nn.Module):
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """Return the logits of all tasks beside each other, (B, sum of K), for normalised clips."""
-        backbones = [model.backbone for model in self.models]
+        backbones = self._backbones()
         first = backbones[0]
         embedded_BND = first.embed(clips_BCTHW)
         tokens = [embedded_BND if _same_embedding(first, b) else b.embed(clips_BCTHW) for b in backbones]
         for number in range(first.depth):
             for name in ("attn", "mlp"):
                 tokens = _residual(tokens, [getattr(backbone.blocks[number], name) for backbone in backbones])
-        logits = []
-        for model, x_BND in zip(self.models, tokens, strict=True):
-            logits.append(model.classify(model.backbone.pool(x_BND)))
-        return torch.cat(logits, dim=1)
+        heads = [cast(Classifier, model).classify for model in self.models]
+        return torch.cat([head(first.pool(x_BND)) for head, x_BND in zip(heads, tokens, strict=True)], dim=1)
 
     def split(self, logits: Tensor) -> list[Tensor]:
         """Cut (..., sum of K) into one (..., K) a task."""
@@ -92,7 +96,7 @@ class AdapterBank(nn.Module):
 
 
 def _residual(tokens: list[Tensor], branches: list[nn.Module]) -> list[Tensor]:
-    """x + branch(x) for every task. Equal inputs stay one tensor, and each module is called once, on all its inputs."""
+    """Return x + branch(x) for every task. Equal inputs stay one tensor, and each module is called once, on all its inputs."""
     inner = [branch.branch if isinstance(branch, Parallel) else branch for branch in branches]
     inputs: dict[int, dict[int, Tensor]] = {}
     for module, x_BND in zip(inner, tokens, strict=True):
@@ -129,10 +133,9 @@ def _share(first: nn.Module, other: nn.Module) -> None:
 
 
 def _same_embedding(one: ViT, other: ViT) -> bool:
-    return one.patch_embed is other.patch_embed and (
-        one.space_positions is other.space_positions
-        or (one.space_positions is not None and torch.equal(one.space_positions, other.space_positions))
-    )
+    ours, theirs = one.space_positions, other.space_positions
+    equal = ours is theirs if ours is None or theirs is None else torch.equal(ours, theirs)
+    return one.patch_embed is other.patch_embed and equal
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:

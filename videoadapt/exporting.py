@@ -30,6 +30,9 @@ TOLERANCE = 1e-4
 class PixelsToLogits(nn.Module):
     """A classifier with the normalisation in front: uint8 clips (B, 3, T, H, W), RGB -> float32 logits (B, K)."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: Classifier):
         super().__init__()
         self.model = model

@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from videoadapt.adapter_bank import AdapterBank
 from videoadapt.adapter_file import read_adapter
 from videoadapt.checkpoint import write_atomically
 from videoadapt.config import Config, load_config
@@ -69,26 +70,40 @@ class Predictor:
     @torch.inference_mode()
     def predict(self, path: Path, top: int = 5) -> list[Prediction]:
         """The `top` most probable classes of a video, by the run's own test views. Raises DecodeError."""
-        views_VCTHW = self._views(path, self.config.test.clips, self.config.test.crops)
-        logits_VK = self._over_views(self.model, views_VCTHW)
-        probs_K = average_views(logits_VK, self.config.test.average, as_probs=True)
-        best = probs_K.topk(min(top, len(self.class_names)))
-        return [Prediction(int(label), self.class_names[int(label)], float(p)) for p, label in zip(*best, strict=True)]
+        return _best(_over_views(self.model, self.config, self.device, path), self.class_names, self.config, top)
 
     @torch.inference_mode()
     def feature(self, views_VCTHW: Tensor) -> Tensor:
         """Mean over the views of the pooled feature that the head sees: uint8 (V, 3, T, H, W) -> (D,)."""
-        return self._over_views(self.model.features, views_VCTHW).mean(dim=0)
+        return _in_batches(self.model.features, self.config, self.device, views_VCTHW).mean(dim=0)
 
-    def _over_views(self, function: Callable[[Tensor], Tensor], views_VCTHW: Tensor) -> Tensor:
-        parts = views_VCTHW.split(self.config.test.batch_size)
-        return torch.cat([forward(function, self.config, self.device, part).cpu() for part in parts])
 
-    def _views(self, path: Path, num_clips: int, num_crops: int) -> Tensor:
-        views = TestViews([Video(str(path), path, 0)], self.config.data, num_clips, num_crops)[0]
-        if isinstance(views, Unreadable):
-            raise DecodeError(views.reason)
-        return views.views_VCTHW
+@torch.inference_mode()
+def predict_tasks(bank: AdapterBank, device: torch.device, path: Path, top: int = 5) -> list[list[Prediction]]:
+    """What each task of a bank says about a video, decoded once for all. Raises DecodeError."""
+    logits = bank.split(_over_views(bank, bank.config, device, path))
+    return [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
+
+
+def _over_views(function: Callable[[Tensor], Tensor], config: Config, device: torch.device, path: Path) -> Tensor:
+    """Logits of all test views of a video, (V, K)."""
+    views = TestViews([Video(str(path), path, 0)], config.data, config.test.clips, config.test.crops)[0]
+    if isinstance(views, Unreadable):
+        raise DecodeError(views.reason)
+    return _in_batches(function, config, device, views.views_VCTHW)
+
+
+def _in_batches(
+    function: Callable[[Tensor], Tensor], config: Config, device: torch.device, views_VCTHW: Tensor
+) -> Tensor:
+    parts = views_VCTHW.split(config.test.batch_size)
+    return torch.cat([forward(function, config, device, part).cpu() for part in parts])
+
+
+def _best(logits_VK: Tensor, class_names: Sequence[str], config: Config, top: int) -> list[Prediction]:
+    probs_K = average_views(logits_VK, config.test.average, as_probs=True)
+    best = probs_K.topk(min(top, len(class_names)))
+    return [Prediction(int(label), class_names[int(label)], float(p)) for p, label in zip(*best, strict=True)]
 
 
 def newest_run(outputs: Path) -> Path:

@@ -103,6 +103,6 @@ class Head(nn.Module):
         """Fold the BatchNorm's running statistics into the Linear, so that in eval mode the logits stay the same."""
         if isinstance(self.norm, FeatureBatchNorm):
             assert self.norm.running_mean is not None and self.norm.running_var is not None
-            self.linear.weight /= (self.norm.running_var + self.norm.eps).sqrt()
-            self.linear.bias -= self.linear.weight @ self.norm.running_mean
+            self.linear.weight.div_((self.norm.running_var + self.norm.eps).sqrt())
+            self.linear.bias.sub_(self.linear.weight @ self.norm.running_mean)
             self.norm = nn.Identity()
