@@ -1,10 +1,13 @@
 """What a run saves: the trainable tensors, buffers and state of the loop; written atomically, loaded safely."""
 
 import errno
+import lzma
 import pickle
 import re
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,10 @@ from videoadapt.errors import CheckpointError
 VERSION = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BEST = "best.pt"
+# What zipfile raises for damage, which can also make a stored record look compressed; and torch, for other files.
+UNREADABLE = (
+    OSError, EOFError, RuntimeError, ValueError, KeyError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
@@ -98,7 +105,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if damaged is not None:
             raise CheckpointError(f"{path}: damaged: the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnicodeDecodeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (*UNREADABLE, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise CheckpointError(f"{path}: not a checkpoint of a videoadapt run (version {VERSION})")
