@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -194,10 +195,8 @@ def assert_one_line_and_intact(done: subprocess.CompletedProcess[str], output: P
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint_and_says_so(clips: Path, tmp_path: Path, small_disk: Path) -> None:
     """Filled to the last byte: metrics, TensorBoard and log fail too. Then room is made, and the run is as if undisturbed."""
-    whole, cut_off = (full_recipe(folder / "run", clips) for folder in (tmp_path, small_disk))
-    cut_off = cut_off.rename(tmp_path / "cut.yaml")
-    output = small_disk / "run"
-    ballast = small_disk / "ballast"
+    output, ballast = small_disk / "run", small_disk / "ballast"
+    whole, cut_off = full_recipe(tmp_path / "run", clips), full_recipe(output, clips)
     run(cut_off, "train.epochs=1", "test.enable=false")
     extended = ["train.resume=force"]
     intact = names(output)[0]
@@ -229,8 +228,10 @@ def test_a_cut_write_leaves_the_last_checkpoint_and_says_so(clips: Path, tmp_pat
     assert "it takes about" in done.stderr
 
 
-def start(config: Path, *overrides: str, ranks: int = 1) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess.Popen[str]]":
+    """A run in a session of its own, ended with the block whatever happens in it."""
+    process = subprocess.Popen(
         command(config, *overrides, ranks=ranks),
         cwd=REPOSITORY,
         env=environment(),
@@ -239,6 +240,13 @@ def start(config: Path, *overrides: str, ranks: int = 1) -> "subprocess.Popen[st
         start_new_session=True,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for pid in (process.pid, *descendants(process.pid)):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(timeout=60)
 
 
 def wait_for_step(process: "subprocess.Popen[str]", output: Path, step: int) -> None:
@@ -296,15 +304,14 @@ def test_killed_twice_with_other_workers_each_time_gives_the_same_bits(
 ) -> None:
     config, output = full_recipe(tmp_path / "cut", clips), tmp_path / "cut"
     seed = int(os.environ.get("VIDEOADAPT_KILL_SEED", random.randrange(10**6)))
-    steps = sorted(random.Random(seed).sample(range(2, 37), 2))
+    steps = sorted(random.Random(seed).sample(range(4, 37), 2))
     print(f"VIDEOADAPT_KILL_SEED={seed}: killed at steps {steps}")
     for step, workers in zip(steps, (0, 2), strict=True):
         assert stop_after(config, output, step, signal.SIGKILL, f"data.workers={workers}", ranks=ranks) == -9
         assert len(records(output)) < 40
     run(config, "data.workers=1", ranks=ranks)
     assert_same_run(whole(ranks), output)
-    log = (output / "run.log").read_text()
-    assert log.count("going on from") == sum(step >= 4 for step in steps) or "going on from" in log
+    assert (output / "run.log").read_text().count("going on from") == 2
 
 
 @pytest.mark.slow
@@ -316,7 +323,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(ranks: int, clips: 
         before = (output / "config.yaml").read_bytes()
         refused = run(config, "optim.lr_per_256=0.1", ranks=ranks, code=2 if ranks == 1 else 1)
         line = f"error: output = {output}: another run is at work there (process {first.pid} on "
-        assert refused.count(line) == ranks and refused.count("Traceback") == 0
+        assert refused.count(line) == ranks and refused.count("Traceback") == ranks - 1  # torchrun's own
         assert (output / "config.yaml").read_bytes() == before and first.poll() is None
         # Killed alone, its loader workers live on for some seconds; they must not keep the lock.
         workers = [pid for pid in descendants(first.pid) if Path(f"/proc/{pid}").exists()]
