@@ -196,7 +196,7 @@ def assert_one_line_and_intact(done: subprocess.CompletedProcess[str], output: P
 def test_a_full_disk_leaves_the_last_checkpoint_and_says_so(clips: Path, tmp_path: Path, small_disk: Path) -> None:
     """Filled to the last byte: metrics, TensorBoard and log fail too. Then room is made, and the run is as if undisturbed."""
     output, ballast = small_disk / "run", small_disk / "ballast"
-    whole, cut_off = full_recipe(tmp_path / "run", clips), full_recipe(output, clips)
+    whole, cut_off = (full_recipe(folder, clips, epochs=3) for folder in (tmp_path / "run", output))
     run(cut_off, "train.epochs=1", "test.enable=false")
     extended = ["train.resume=force"]
     intact = names(output)[0]
