@@ -21,3 +21,9 @@ def clips_dir() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that the first run renders its clips into."""
+    return tmp_path_factory.mktemp("motions")

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import yaml
+
+from videoadapt.checkpoint import list_checkpoints, load_checkpoint
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -85,3 +89,19 @@ def results(output: Path) -> dict[str, Any]:
     """A run's results.json."""
     content: dict[str, Any] = json.loads((output / "results.json").read_text(encoding="utf-8"))
     return content
+
+
+def final_weights(output: Path) -> dict[str, torch.Tensor]:
+    """The model in a run's newest checkpoint."""
+    weights: dict[str, torch.Tensor] = load_checkpoint(list_checkpoints(output)[0])["model"]
+    return weights
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit: metrics, weights and test scores."""
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    weights, others = final_weights(one), final_weights(other)
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    scores = [np.load(folder / "predictions.npz")["view_logits"] for folder in (one, other)]
+    assert np.array_equal(*scores)

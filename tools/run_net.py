@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         from videoadapt.testing import test
         from videoadapt.training import train
 
-        with distributed.process_group():
-            run = prepare(config)
+        with distributed.process_group(), prepare(config) as run:
             if config.train.enable:
                 train(run)
                 leave_adapter(run)

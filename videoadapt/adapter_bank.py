@@ -46,7 +46,7 @@ class AdapterBank(nn.Module):
         """Read the files and load each around the trunk in `weights` (None: the one they name, inside the package).
 
         Raises CheckpointError for a file that cannot be read or belongs to another trunk, and ConfigError when the
-        files do not ask for the same views of a video (`data.sampling`, `num_frames`, `crop_px`, test clips and crops) or precision.
+        files do not ask for the same backbone, the same views of a video and the same precision.
         """
         files = [read_adapter(path) for path in paths]
         first = files[0]

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from videoadapt import __version__
-from videoadapt.checkpoint import load_trainable_state, trainable_state, write_atomically
+from videoadapt.atomic import write_atomically
+from videoadapt.checkpoint import load_trainable_state, trainable_state
 from videoadapt.config import Config
 from videoadapt.errors import CheckpointError
 from videoadapt.transforms import IMAGENET_MEAN, IMAGENET_STD

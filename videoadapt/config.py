@@ -102,7 +102,11 @@ class OptimConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """The training loop. `batch_size` counts videos over all ranks and accumulation steps."""
+    """The training loop. `batch_size` counts videos over all ranks and accumulation steps.
+
+    `resume`: what to do in a folder that holds checkpoints. strict goes on, and refuses a config with other values; force
+    goes on with the new values and logs each difference; never refuses the folder.
+    """
 
     enable: bool = True
     epochs: Annotated[int, Field(ge=1)] = 90
@@ -113,6 +117,8 @@ class TrainConfig(_Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     validate_every_epochs: Annotated[int, Field(ge=1)] = 1
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 500
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2  # the newest; the best is kept besides
+    resume: Literal["strict", "force", "never"] = "strict"
 
 
 class TestConfig(_Section):

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
+from videoadapt.atomic import write_atomically
 from videoadapt.backbones.vit import SIZES, ViT
-from videoadapt.checkpoint import write_atomically
 from videoadapt.errors import CheckpointError
 from videoadapt.formats import Weights, huggingface_config, read_any, to_huggingface, to_videomae
 from videoadapt.weight_files import Tensors, checksum, write_tensors

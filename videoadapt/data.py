@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from videoadapt import distributed
-from videoadapt.config import DataConfig
+from videoadapt.config import Config, DataConfig
 from videoadapt.decoders import open_video
-from videoadapt.errors import DecodeError
+from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.rand_augment import RandAugment
 from videoadapt.structures import Clip, ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.transforms import TrainTransform, resize_short_side, view_crops
@@ -121,6 +121,30 @@ class Schedule:
         epoch, within = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, epoch]).permutation(self.num_videos)
         return epoch, order[within * self.batch_size : (within + 1) * self.batch_size]
+
+
+def check_batch(config: Config, schedule: Schedule) -> int:
+    """Return how many clips a rank needs in a micro-batch. Raises ConfigError for a batch size that cannot be."""
+    parts = distributed.world_size() * config.train.accumulate
+    if schedule.batch_size % parts:
+        raise ConfigError(
+            f"train.batch_size = {schedule.batch_size}: not divisible by {distributed.world_size()} ranks x "
+            f"train.accumulate {config.train.accumulate}"
+        )
+    if not schedule.steps_per_epoch:
+        raise ConfigError(
+            f"train.batch_size = {schedule.batch_size}: data.train has only {schedule.num_videos} videos after the "
+            "hold-out, so there is no full batch; choose a smaller one"
+        )
+    head = config.model.head
+    local = schedule.batch_size * config.data.augment.repeated // parts
+    needed = 2 if head.batch_norm and not (head.sync and distributed.world_size() > 1) else 1
+    if local < needed:
+        raise ConfigError(
+            f"train.batch_size = {schedule.batch_size}: leaves one clip for a forward pass, and BatchNorm in the head needs "
+            "two; choose a larger one, or set model.head.batch_norm false"
+        )
+    return needed
 
 
 class TrainBatches(Sampler[list[SampleKey]]):

@@ -1,7 +1,7 @@
 """Ranks, devices and the collectives we use. Everything is a no-op in a process that runs alone."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from videoadapt.errors import VideoAdaptError
 
 
 def is_active() -> bool:
@@ -63,6 +65,19 @@ def all_gather_objects(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def on_main(action: Callable[[], object]) -> None:
+    """Run `action` on rank 0 while the others wait; what goes wrong there is raised on every rank, so that none hangs."""
+    problem: Exception | None = None
+    if is_main():
+        try:
+            action()
+        except (VideoAdaptError, OSError) as error:
+            problem = error
+    for found in all_gather_objects(problem):
+        if found is not None:
+            raise found
 
 
 def all_reduce(value: Tensor, op: str = "sum") -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from videoadapt.adapters import Adapter
-from videoadapt.checkpoint import write_atomically
+from videoadapt.atomic import write_atomically
 from videoadapt.config import Config
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.formats import to_videomae

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from videoadapt.adapter_bank import AdapterBank
 from videoadapt.adapter_file import read_adapter
-from videoadapt.checkpoint import write_atomically
+from videoadapt.atomic import write_atomically
 from videoadapt.config import Config, load_config
 from videoadapt.data import TestViews, build_test_loader
 from videoadapt.errors import CheckpointError, ConfigError, DecodeError
@@ -108,7 +108,7 @@ def _best(logits_VK: Tensor, class_names: Sequence[str], config: Config, top: in
 
 def newest_run(outputs: Path) -> Path:
     """The run folder below `outputs` whose checkpoint is the newest. Raises CheckpointError when there is none."""
-    found = sorted(outputs.glob("**/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
+    found = sorted(outputs.glob("**/checkpoints/step_*.pt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(
             f"{outputs}: holds no trained run; train one (`make quickstart` takes minutes) or name one with --run FOLDER"

@@ -3,10 +3,11 @@
 import io
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +23,11 @@ console = Console(stderr=True)
 PLAIN_LINE_EVERY_SEC = 10.0
 
 
+class _RunLog(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """On a full disk a line is lost here, and stands on the terminal: no traceback for each."""
+
+
 def setup_logging(folder: Path | None = None) -> None:
     """Send log lines to the terminal and, when `folder` is given, to `folder/run.log`; other ranks only warn."""
     logger.handlers.clear()
@@ -35,7 +41,7 @@ def setup_logging(folder: Path | None = None) -> None:
         screen.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logger.addHandler(screen)
     if folder is not None and distributed.is_main():
-        file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+        file = _RunLog(folder / "run.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
 
@@ -73,8 +79,7 @@ class MetricsWriter:
 
         for name in ("metrics", "timing"):
             path = folder / f"{name}.jsonl"
-            kept = [json.dumps(record) + "\n" for record in read_records(path) if record["step"] <= step]
-            path.write_text("".join(kept), encoding="utf-8")
+            _cut_back(path, step)
             self._files[name] = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
@@ -94,12 +99,32 @@ class MetricsWriter:
             self._files[name].write(json.dumps(record) + "\n")
             self._files[name].flush()
 
-    def close(self) -> None:
-        """Flush and close all files."""
+    def sync(self) -> None:
+        """Bring all records to the disk, before a checkpoint says that they are there."""
         for file in self._files.values():
-            file.close()
-        if self._board:
-            self._board.close()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close all files; each record was flushed when written, and raised then what there was to raise."""
+        for file in (*self._files.values(), *([self._board] if self._board else [])):
+            with suppress(OSError):
+                file.close()
+
+
+def _cut_back(path: Path, step: int) -> None:
+    """Cut a jsonl file before the first record that is later than `step`, half-written or damaged; what stays is untouched."""
+    path.touch()
+    kept = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                    break
+            except ValueError:  # zeros after a power cut
+                logger.warning("%s: damaged after byte %d, and cut there", path, kept)
+                break
+            kept += len(line)
+    os.truncate(path, kept)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -2,13 +2,14 @@
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from videoadapt.config import OptimConfig
-from videoadapt.errors import ConfigError
+from videoadapt.errors import CheckpointError, ConfigError
 
 
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, batch_size: int, config: OptimConfig) -> float:
@@ -52,6 +53,26 @@ def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.
     if config.name == "sgd":
         return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=config.momentum)
     return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:
+    """Give back a `state_dict`'s moments; rates, decay and momentum stay those the optimizer was built with.
+
+    Raises CheckpointError when the moments are another optimizer's, or belong to other groups of parameters.
+    """
+    built = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    kinds = [
+        [("betas" in group, len(group["params"])) for group in groups]
+        for groups in (optimizer.param_groups, state["param_groups"])
+    ]
+    if kinds[0] != kinds[1]:
+        raise CheckpointError(
+            f"{path}: its optimizer has other moments or groups: optim.name, and optim.layer_decay between 1 and less, "
+            "cannot change within a run, not even with train.resume force; set them back, or choose another `output`"
+        )
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, built, strict=True):
+        group.update(values)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -1,7 +1,8 @@
 """A run: its folder, its lists, its model on its device. What training, testing and inference start from."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,18 @@ from torch import Tensor
 from videoadapt import distributed
 from videoadapt.adapter_file import save_adapter
 from videoadapt.adapters import parameter_table
-from videoadapt.checkpoint import load_checkpoint, load_trainable_state, write_atomically
+from videoadapt.atomic import write_atomically
+from videoadapt.checkpoint import (
+    BEST,
+    DISK_FULL,
+    list_checkpoints,
+    load_checkpoint,
+    load_trainable_state,
+    remove_partial,
+)
 from videoadapt.config import Config, load_config, save_config
 from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
+from videoadapt.lock import only_process_in
 from videoadapt.log import logger, setup_logging, show_table
 from videoadapt.model import Classifier, build_model, count_gflops
 from videoadapt.splits import Splits, load_splits
@@ -40,14 +50,9 @@ class Run:
         return self.config.output
 
     @property
-    def last_checkpoint(self) -> Path:
-        """Where training saves its whole state."""
-        return self.folder / "checkpoints" / "last.pt"
-
-    @property
     def best_checkpoint(self) -> Path:
         """Where training saves the weights of the best validation top-1; exists only with a validation list."""
-        return self.folder / "checkpoints" / "best.pt"
+        return self.folder / "checkpoints" / BEST
 
 
 def choose_device(name: str) -> torch.device:
@@ -58,10 +63,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cpu") if name == "cpu" else distributed.device()
 
 
-def prepare(config: Config) -> Run:
-    """Check all files, build the model, make the output folder and save the resolved config there.
+@contextmanager
+def prepare(config: Config) -> Iterator[Run]:
+    """Check all files, make the output folder, keep other runs out of it during the block, and build the model.
 
-    Raises one ConfigError listing every missing or unusable file before anything is decoded or loaded.
+    Raises one ConfigError listing every missing or unusable file before anything is decoded or loaded, ConfigError when
+    another run is at work in the folder, and VideoAdaptError when the disk gets full during the block.
     """
     setup_logging()
     problems: list[str] = []
@@ -77,16 +84,40 @@ def prepare(config: Config) -> Run:
     if problems or splits is None:
         raise ConfigError(problems)
     config.output.mkdir(parents=True, exist_ok=True)
-    setup_logging(config.output)
-    device = choose_device(config.device)
-    model = build_seeded_model(config, len(splits.class_names))
-    if distributed.is_main():
-        save_config(config, config.output / "config.yaml")
-        names = "".join(f"{name}\n" for name in splits.class_names)
-        write_atomically(config.output / "classes.txt", lambda path: path.write_text(names, encoding="utf-8"))
-    model = model.to(device)
-    show_model(config, model)
-    return Run(config, splits, model, device)
+    with only_process_in(config.output), _full_disk_explained(config.output):
+        setup_logging(config.output)
+        if distributed.is_main():
+            remove_partial(config.output)
+        device = choose_device(config.device)
+        model = build_seeded_model(config, len(splits.class_names)).to(device)
+        show_model(config, model)
+        yield Run(config, splits, model, device)
+
+
+@contextmanager
+def _full_disk_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        newest = next((f"{path.name} is intact" for path in list_checkpoints(folder)), "there is no checkpoint yet")
+        free = shutil.disk_usage(folder).free
+        raise VideoAdaptError(
+            f"{error.filename or folder}: cannot be written: {error.strerror}: {free / 1e6:.1f} MB are free; {newest}; "
+            "make room and run the same command again to go on from there"
+        ) from error
+
+
+def save_description(run: Run) -> None:
+    """Write config.yaml and classes.txt, which say what the folder's checkpoints are: only once they are known to fit."""
+
+    def write() -> None:
+        names = "".join(f"{name}\n" for name in run.splits.class_names)
+        write_atomically(run.folder / "config.yaml", lambda path: save_config(run.config, path))
+        write_atomically(run.folder / "classes.txt", lambda path: path.write_text(names, encoding="utf-8"))
+
+    distributed.on_main(write)
 
 
 def build_seeded_model(config: Config, num_classes: int) -> Classifier:
@@ -110,11 +141,9 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that a run is judged by: `best.pt` where there was validation, else `last.pt`, else None."""
-    for name in ("best.pt", "last.pt"):
-        if (folder / "checkpoints" / name).is_file():
-            return folder / "checkpoints" / name
-    return None
+    """The checkpoint that a run is judged by: `best.pt` where there was validation, else the newest, else None."""
+    best = folder / "checkpoints" / BEST
+    return best if best.is_file() else next(iter(list_checkpoints(folder)), None)
 
 
 def load_result(model: Classifier, path: Path) -> dict[str, Any]:

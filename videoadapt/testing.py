@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from videoadapt import distributed
-from videoadapt.checkpoint import write_atomically
+from videoadapt.atomic import write_atomically
 from videoadapt.data import build_test_loader
 from videoadapt.errors import ConfigError
 from videoadapt.evaluation import Predictions, ViewAccumulator, evaluate
 from videoadapt.log import logger, progress
 from videoadapt.report import plot_confusion, write_per_class
-from videoadapt.run import Run, find_checkpoint, forward, load_result
+from videoadapt.run import Run, find_checkpoint, forward, load_result, save_description
 from videoadapt.structures import Unreadable, VideoViews
 
 
@@ -26,6 +26,7 @@ def test(run: Run) -> dict[str, Any]:
     """
     config, splits = run.config, run.splits
     source = load_tested_weights(run)
+    save_description(run)
     start = time.perf_counter()
     accumulator = ViewAccumulator(splits.test, config.test.clips, config.test.crops, len(splits.class_names))
     loader = build_test_loader(splits.test, config.data, config.test.clips, config.test.crops)

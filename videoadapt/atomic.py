@@ -1,0 +1,37 @@
+"""Writing a file so that a crash, a kill or a full disk leaves either the old file or the new one."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed process left behind
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it into place, both safe on the disk at return.
+
+    Raises OSError when the disk is full, with the old file as it was and no temporary one left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make new names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network and FUSE file systems cannot sync a folder
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,61 @@
+"""One process works on a run's folder: the kernel holds the lock and drops it however the process ends."""
+
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from videoadapt import distributed
+from videoadapt.errors import ConfigError
+
+logger = logging.getLogger("videoadapt")
+_held: set[int] = set()  # file descriptors of this process's locks
+
+
+@contextmanager
+def only_process_in(folder: Path) -> Iterator[None]:
+    """Keep every other run out of `folder` during the block. Raises ConfigError on all ranks when one is at work there.
+
+    Rank 0 holds the lock (flock) on the file `.lock` for all ranks. On NFS, flock keeps other hosts out only where the
+    mount has locking (Linux since 2.6.12, not with `nolock` or `local_lock=flock`); Lustre needs the mount option `flock`.
+    """
+    taken: list[int] = []
+    try:
+        distributed.on_main(lambda: taken.append(_take(folder / ".lock")))
+        yield
+    finally:
+        for handle in taken:
+            _held.discard(handle)
+            os.close(handle)
+
+
+def _take(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(handle, 200, 0).decode(errors="replace").strip() or "unknown"
+        os.close(handle)
+        raise ConfigError(
+            f"output = {path.parent}: another run is at work there (process {owner}); wait for it, stop it, or choose "
+            "another `output`"
+        ) from error
+    except OSError as error:
+        logger.warning("%s: this file system has no locks (%s): nothing keeps a second run out", path, error.strerror)
+    _held.add(handle)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return handle
+
+
+def _forget_in_child() -> None:
+    """A forked loader worker may outlive a killed run by seconds: it must not hold the run's lock."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
