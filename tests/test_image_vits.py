@@ -224,9 +224,9 @@ def test_a_run_trains_tests_and_opens_again(tmp_path, adapter):
     location = in_folder(tmp_path / "image", timm_vit(embed_dim=32, depth=2, num_heads=2, patch_size=16))
     raw = toy_config(tmp_path / "run", tmp_path / "data", model={"weights": location, "adapter": adapter})
     raw["train"]["epochs"] = 1
-    run = prepare(load_config(write_config(tmp_path / "config.yaml", raw)))
-    train(run)
-    run_test(run)
+    with prepare(load_config(write_config(tmp_path / "config.yaml", raw))) as run:
+        train(run)
+        run_test(run)
     _, _, model = open_run(tmp_path / "run", torch.device("cpu"))
     for name, tensor in run.model.state_dict().items():
         assert model.state_dict()[name].equal(tensor), name

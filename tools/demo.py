@@ -12,7 +12,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("video", nargs="+", type=Path, help="video files")
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="run folder; default: the newest one below outputs/")
     parser.add_argument(
-        "--adapter", type=Path, metavar="FILE", help="adapter.safetensors to use instead of a run folder"
+        "--adapter",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="adapter.safetensors to use instead of a run folder; several of one trunk answer in one pass",
     )
     parser.add_argument("--weights", metavar="TRUNK", help="with --adapter: the weight file that it was trained with")
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Export and return the exit code: 2 when it cannot be done or the logits differ."""
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog=".onnx: ONNX; .pt2: torch.export (both take uint8 RGB clips (B, 3, T, H, W), normalise them and return logits); "
@@ -14,7 +14,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("out", type=Path, help="file to write; its suffix says the format")
     parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="folder of a trained run")
-    args = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export and return the exit code: 2 when it cannot be done or the logits differ."""
+    args = parse_arguments(arguments)
     import torch
 
     from videoadapt.errors import ConfigError, VideoAdaptError
