@@ -40,9 +40,15 @@ def shake(model: nn.Module) -> None:
 
 
 def declared(name: str, parameter: str) -> bool:
-    """Which tensors the three adapters here train, written down by name and not by the code under test."""
+    """Which tensors the adapters here train, written down by name and not by the code under test."""
     if name == "full" or not parameter.startswith("backbone."):
         return True
+    if name == "bitfit":
+        return parameter.endswith("bias")
+    if name == "lora":
+        return ".attn.fn.qkv.adapter." in parameter
+    if name == "ssf":
+        return ".adapter." in parameter
     return name == "adaptformer" and ".mlp.adapter." in parameter
 
 
@@ -53,7 +59,7 @@ def test_every_adapter_trains_what_it_declares_and_nothing_else(name):
     before = copy.deepcopy(model.state_dict())
     F.cross_entropy(model(CLIP), torch.arange(4)).backward()
     trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
-    if name in ("adaptformer", "linear", "full"):
+    if name in ("adaptformer", "bitfit", "full", "linear", "lora", "ssf"):
         assert trained == {key for key, _ in model.named_parameters() if declared(name, key)}
     for key, parameter in model.named_parameters():
         if key in trained:
@@ -235,3 +241,60 @@ def test_the_trainable_set_is_decided_by_type():
     freeze(model, vit, Linear())
     trained = [name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad]
     assert trained == ["blocks.1.attn.adapter.by"]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "expected"),
+    [
+        ({"name": "lora"}, 12 * 2 * 8 * (768 + 768)),
+        ({"name": "lora", "rank": 4, "targets": ["k", "proj", "fc1", "fc2"]}, 12 * 4 * (1536 * 2 + 3840 * 2)),
+        ({"name": "bitfit"}, 12 * (2 * 768 + 2 * 768 + 768 + 3072 + 768) + 768),
+        ({"name": "ssf"}, 12 * 2 * (2 + 3 + 1 + 4 + 1) * 768 + 2 * 768),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else str(value),
+)
+def test_trained_numbers_of_vit_b(adapter, expected):
+    with torch.device("meta"):
+        model = build_model(ModelConfig(backbone={"name": "vit"}, adapter=adapter, head=PLAIN), 5, 8, 224)
+    trained = [p.numel() for name, p in model.named_parameters() if p.requires_grad and name.startswith("backbone.")]
+    assert sum(trained) == expected
+
+
+def test_lora_starts_as_the_linear_probe_and_bitfit_too():
+    linear = build({"name": "linear"}).eval()
+    for adapter in ({"name": "lora", "targets": ["q", "k", "v", "proj", "fc1", "fc2"]}, {"name": "bitfit"}):
+        adapted = build(adapter).eval()
+        state = {k.replace(".branch.", "."): v for k, v in adapted.state_dict().items() if ".adapter." not in k}
+        linear.load_state_dict(state)
+        torch.testing.assert_close(adapted(CLIP), linear(CLIP), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"name": "lora", "targets": ["q"]},
+        {"name": "lora", "targets": ["k", "v", "fc2"], "blocks": [1]},
+        {"name": "lora", "targets": ["q", "k", "v", "proj", "fc1", "fc2"], "alpha": 3.0},
+        {"name": "ssf"},
+        {"name": "bitfit"},
+    ],
+    ids=str,
+)
+def test_merging_changes_no_logit(adapter):
+    model = build(adapter).eval()
+    shake(model)
+    before = model(CLIP)
+    ADAPTERS.build(adapter).merge(model.backbone)
+    assert not any("adapter" in name or "branch" in name for name in model.state_dict())
+    torch.testing.assert_close(model(CLIP), before, rtol=0, atol=1e-5)
+
+
+def test_what_cannot_be_merged_says_why():
+    with pytest.raises(ConfigError, match="AdaptMLP has a ReLU"):
+        AdaptFormer().merge(build({"name": "adaptformer"}).backbone)
+
+
+@pytest.mark.parametrize("wrong", [{"rank": 0}, {"targets": []}, {"targets": ["q", "q"]}, {"dropout": 1.0}], ids=str)
+def test_lora_refuses_nonsense(wrong):
+    with pytest.raises(ConfigError, match=f"model.adapter.{next(iter(wrong))}"):
+        ADAPTERS.build({"name": "lora"} | wrong)

@@ -17,6 +17,9 @@ ADAPTERS = {
     "adaptformer": {"name": "adaptformer", "bottleneck": 4, "scale": "learnable"},
     "linear": {"name": "linear"},
     "full": {"name": "full"},
+    "lora": {"name": "lora", "targets": ["q", "k", "v", "proj", "fc1", "fc2"]},
+    "ssf": {"name": "ssf"},
+    "bitfit": {"name": "bitfit"},
 }
 
 

@@ -28,6 +28,13 @@ class QKVLinear(nn.Module):
         """The stacked bias; softmax ignores a shift common to all keys, so theirs stays zero."""
         return torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
 
+    @torch.no_grad()
+    def take_bias(self, bias: Tensor) -> None:
+        """Take a stacked bias (3 D,); the part of the keys is dropped, which changes no attention."""
+        q_bias, _, v_bias = bias.chunk(3)
+        self.q_bias.copy_(q_bias)
+        self.v_bias.copy_(v_bias)
+
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return (B, N, 3 D)."""
         return F.linear(x_BND, self.weight, self.bias)
