@@ -22,6 +22,11 @@ ADAPTERS = [
     {"name": "adaptformer", "bottleneck": 4, "scale": 2.0, "form": "parallel"},
     {"name": "full"},
     {"name": "linear"},
+    {"name": "vpt", "num_tokens": 2},
+    {"name": "lora", "blocks": [1]},
+    {"name": "ssf"},
+    {"name": "bitfit"},
+    {"name": "vpt", "num_tokens": 3, "form": "shallow"},
 ]
 
 
@@ -55,9 +60,12 @@ def files(tmp_path: Path) -> tuple[list[Path], Path]:
     return [write(tmp_path, n, adapter, weights, 3 + n) for n, adapter in enumerate(ADAPTERS)], weights
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @torch.inference_mode()
-def test_it_answers_as_each_alone(files: tuple[list[Path], Path]) -> None:
+def test_it_answers_as_each_alone(files: tuple[list[Path], Path], reverse: bool) -> None:
     paths, weights = files
+    if reverse:
+        paths = paths[::-1]
     bank = AdapterBank.from_files(paths, str(weights))
     clips = torch.randn(2, 3, 4, 32, 32)
     for path, logits_BK in zip(paths, bank.split(bank(clips)), strict=True):

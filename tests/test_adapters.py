@@ -47,7 +47,7 @@ def declared(name: str, parameter: str) -> bool:
         return parameter.endswith("bias")
     if name == "lora":
         return ".attn.fn.qkv.adapter." in parameter
-    if name == "ssf":
+    if name in ("ssf", "vpt"):
         return ".adapter." in parameter
     return name == "adaptformer" and ".mlp.adapter." in parameter
 
@@ -59,7 +59,7 @@ def test_every_adapter_trains_what_it_declares_and_nothing_else(name):
     before = copy.deepcopy(model.state_dict())
     F.cross_entropy(model(CLIP), torch.arange(4)).backward()
     trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
-    if name in ("adaptformer", "bitfit", "full", "linear", "lora", "ssf"):
+    if name in ("adaptformer", "bitfit", "full", "linear", "lora", "ssf", "vpt"):
         assert trained == {key for key, _ in model.named_parameters() if declared(name, key)}
     for key, parameter in model.named_parameters():
         if key in trained:
@@ -249,6 +249,8 @@ def test_the_trainable_set_is_decided_by_type():
         ({"name": "lora"}, 12 * 2 * 8 * (768 + 768)),
         ({"name": "lora", "rank": 4, "targets": ["k", "proj", "fc1", "fc2"]}, 12 * 4 * (1536 * 2 + 3840 * 2)),
         ({"name": "bitfit"}, 12 * (2 * 768 + 2 * 768 + 768 + 3072 + 768) + 768),
+        ({"name": "vpt"}, 12 * 8 * 768),
+        ({"name": "vpt", "form": "shallow", "num_tokens": 5}, 5 * 768),
         ({"name": "ssf"}, 12 * 2 * (2 + 3 + 1 + 4 + 1) * 768 + 2 * 768),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else str(value),
@@ -298,3 +300,26 @@ def test_what_cannot_be_merged_says_why():
 def test_lora_refuses_nonsense(wrong):
     with pytest.raises(ConfigError, match=f"model.adapter.{next(iter(wrong))}"):
         ADAPTERS.build({"name": "lora"} | wrong)
+
+
+def test_vpt_keeps_its_tokens_out_of_the_feature():
+    deep, shallow = build({"name": "vpt"}), build({"name": "vpt", "form": "shallow"})
+    assert [hasattr(block, "branch") for block in shallow.backbone.blocks] == [True, False, True]
+    for model in (deep, shallow):
+        assert model.backbone.forward_tokens(CLIP).shape == (4, model.backbone.embed(CLIP).shape[1], 32)
+
+
+@pytest.mark.parametrize("form", ["deep", "shallow"])
+def test_vpt_is_attention_over_its_tokens_and_the_clip(form):
+    """Written out without wrappers: the tokens in front, dropped after each block or at the end."""
+    model = build({"name": "vpt", "num_tokens": 3, "form": form}).eval()
+    wrapped = list(model.backbone.blocks)
+    blocks = [getattr(block, "branch", block) for block in wrapped]
+    x = model.backbone.embed(CLIP)
+    for index, block in enumerate(blocks):
+        if form == "deep" or index == 0:
+            x = torch.cat([wrapped[index].adapter.tokens.expand(4, -1, -1), x], dim=1)
+        x = block(x)
+        if form == "deep" or index == len(blocks) - 1:
+            x = x[:, 3:]
+    torch.testing.assert_close(model.backbone.forward_tokens(CLIP), x, rtol=0, atol=1e-6)

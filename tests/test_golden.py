@@ -90,3 +90,13 @@ def test_videomae_fine_tuned_logits_and_features(device):
         features_BD = model.fc_norm(model.backbone(clip_BCTHW)).cpu()
         np.testing.assert_allclose(features_BD, golden["features_BD"], rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(model(clip_BCTHW).cpu(), golden["logits_BK"], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_vpt_deep_logits(device):
+    golden = np.load(DATA / "vpt_deep.npz")
+    head = HeadConfig(batch_norm=False)
+    model = toy_model("vpt_deep.pth", device, adapter={"name": "vpt", "num_tokens": 2}, head=head).eval()
+    with torch.no_grad():
+        logits_BK = model(torch.from_numpy(golden["clip_BCTHW"]).to(device)).cpu()
+    np.testing.assert_allclose(logits_BK, golden["logits_BK"], rtol=0, atol=TOLERANCE)

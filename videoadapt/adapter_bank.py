@@ -85,14 +85,25 @@ class AdapterBank(nn.Module):
         embedded_BND = first.embed(clips_BCTHW)
         tokens = [embedded_BND if _same_embedding(first, b) else b.embed(clips_BCTHW) for b in backbones]
         for number in range(first.depth):
-            for name in ("attn", "mlp"):
-                tokens = _residual(tokens, [getattr(backbone.blocks[number], name) for backbone in backbones])
+            tokens = _block(tokens, [backbone.blocks[number] for backbone in backbones])
         heads = [cast(Classifier, model).classify for model in self.models]
         return torch.cat([head(first.pool(x_BND)) for head, x_BND in zip(heads, tokens, strict=True)], dim=1)
 
     def split(self, logits: Tensor) -> list[Tensor]:
         """Cut (..., sum of K) into one (..., K) a task."""
         return list(logits.split([len(names) for names in self.class_names], dim=-1))
+
+
+def _block(tokens: list[Tensor], blocks: list[nn.Module]) -> list[Tensor]:
+    """Each task's block on its tokens; a block that an adapter wraps as a whole works alone."""
+    found = dict(enumerate(tokens))
+    plain = [task for task, block in enumerate(blocks) if hasattr(block, "attn")]
+    for task in found.keys() - set(plain):
+        found[task] = blocks[task](found[task])
+    for name in ("attn", "mlp"):
+        summed = _residual([found[task] for task in plain], [getattr(blocks[task], name) for task in plain])
+        found |= zip(plain, summed, strict=True)
+    return [found[task] for task in range(len(tokens))]
 
 
 def _residual(tokens: list[Tensor], branches: list[nn.Module]) -> list[Tensor]:
@@ -124,8 +135,8 @@ def _share(first: nn.Module, other: nn.Module) -> None:
         for name, module in parent.named_children():
             plain = prefix + ("" if name == "branch" else f"{name}.")
             candidate = ours.get(plain.removesuffix("."))
-            if isinstance(candidate, Parallel) and not isinstance(module, Parallel):
-                candidate = candidate.branch
+            if not hasattr(module, "branch"):
+                candidate = getattr(candidate, "branch", candidate)
             if candidate is not None and candidate is not module and _same(candidate, module):
                 setattr(parent, name, candidate)
             else:

@@ -56,6 +56,9 @@ def export_onnx(model: Classifier, config: Config, class_names: Sequence[str], o
         import onnxscript  # noqa: F401 (torch.onnx needs it)
     except ImportError as error:
         raise ConfigError(f"{out}: needs the package {error.name}: pip install 'videoadapt[export]'") from error
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    if size > 1.9e9:
+        raise ConfigError(f"{out}: {size / 1e9:.1f} GB of weights; one ONNX file holds at most 2 GB: export to .pt2")
     clips = _example(config)
     pixels = PixelsToLogits(model).eval()
     with torch.inference_mode():

@@ -22,6 +22,7 @@ _ADAPTFORMER = (
     ("blocks.#.adaptmlp.down_proj.", "backbone.blocks.#.mlp.adapter.down."),
     ("blocks.#.adaptmlp.up_proj.", "backbone.blocks.#.mlp.adapter.up."),
     ("blocks.#.adaptmlp.scale", "backbone.blocks.#.mlp.adapter.scale"),
+    ("embeddings.#", "backbone.blocks.#.adapter.tokens"),
     ("head.0.", "head.norm."),
     ("head.1.", "head.linear."),
 )
@@ -41,7 +42,9 @@ def from_fine_tuned(tensors: Tensors) -> Found:
 
 
 def from_adaptformer(tensors: Tensors) -> Found:
-    """AdaptFormer's code: q, k, v apart, the MLP flat in the block, `adaptmlp`, BatchNorm as `head.0`; or a trunk."""
+    """AdaptFormer's code: q, k, v apart, the MLP flat in the block, `adaptmlp` or VPT's `embeddings`, BatchNorm as
+    `head.0`; or a trunk.
+    """
     kept, unused = _encoder(tensors)
     kept = stack(kept, [f".{letter}_proj.weight" for letter in "qkv"], ".qkv.weight")
     return Found("AdaptFormer", rename(kept, TRUNK + _HEAD + _ADAPTFORMER), unused)
