@@ -20,12 +20,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Export and return the exit code: 2 when it cannot be done or the logits differ."""
     args = parse_arguments(arguments)
+    import warnings
+
     import torch
 
     from videoadapt.errors import ConfigError, VideoAdaptError
     from videoadapt.exporting import export_merged, export_onnx, export_torch
     from videoadapt.run import open_run
 
+    warnings.filterwarnings("ignore", module="torch|copyreg")  # torch's exporters warn of their own inner workings
     try:
         if args.out.suffix not in (".onnx", ".pt2", ".safetensors", ".pth"):
             raise ConfigError(f"{args.out}: the suffix says the format; allowed: .onnx, .pt2, .safetensors, .pth")

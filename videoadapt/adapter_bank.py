@@ -75,7 +75,7 @@ class AdapterBank(nn.Module):
             model = build_model(spec, len(file.class_names), config.data.num_frames, config.data.crop_px)
             file.load_into(model)
             models.append(model)
-            cls([models[0], model], first.config, [])  # share at once, so that never more than two trunks are in memory
+            _share(models[0].backbone, model.backbone)  # at once, so that never more than two trunks are in memory
         return cls(models, first.config, [file.class_names for file in files])
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
