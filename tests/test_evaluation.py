@@ -75,7 +75,7 @@ def test_unreadable_counts_as_wrong_and_both_accuracies_are_given() -> None:
     results = predictions.results()
     assert results["top1"] == 50.0
     assert results["readable_only"]["top1"] == pytest.approx(200 / 3, abs=1e-4)
-    assert results["unreadable"] == [{"video": VIDEOS[3].id, "reason": "moov atom not found"}]
+    assert results["unreadable"] == [{"video": VIDEOS[3].id, "line": 0, "reason": "moov atom not found"}]
     assert list(predictions.predicted_N()) == [3, 1, 2, -1]
 
 

@@ -1,5 +1,6 @@
 """Lists are checked before anything is decoded, all problems at once; the hold-out is deterministic and by group."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from videoadapt.config import Config, Holdout
 from videoadapt.datasets.video_list import VideoList
 from videoadapt.errors import DataListError
-from videoadapt.splits import hold_out, load_splits
+from videoadapt.splits import held_out, load_splits
 from videoadapt.structures import Video
+from videoadapt.video_rows import VideoRows
 
 
 def config(folder: Path, **data: object) -> Config:
@@ -28,7 +30,7 @@ def write_list(folder: Path, name: str, rows: list[str], make_files: bool = True
 def test_names_with_spaces_brackets_and_letters_of_any_script(tmp_path: Path) -> None:
     name = "Straße [1] (ü)/日本 clip.mp4"
     write_list(tmp_path, "list.csv", [f"{name} 3"])
-    assert VideoList().load(str(tmp_path / "list.csv"), tmp_path) == [Video(name, tmp_path / name, 3)]
+    assert list(VideoList().load(str(tmp_path / "list.csv"), tmp_path)) == [Video(name, tmp_path / name, 3, 1)]
 
 
 def test_rows_that_are_not_path_label(tmp_path: Path) -> None:
@@ -83,8 +85,6 @@ def test_class_file_and_its_faults(tmp_path: Path) -> None:
 
 
 def test_overlap_of_validation_and_test_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import logging
-
     logging.getLogger("videoadapt").propagate = True
     write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 1"])
     write_list(tmp_path, "test.csv", ["t.mp4 1", "a.mp4 0"])
@@ -94,30 +94,46 @@ def test_overlap_of_validation_and_test_is_said_aloud(tmp_path: Path, caplog: py
     assert "data.train and data.test share 1 videos" in caplog.text
 
 
-def listing(groups: int, clips: int, classes: int) -> list[Video]:
+def test_one_file_under_two_names_is_seen_in_both_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("videoadapt").propagate = True
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 1", "c.mp4 1"])
+    (tmp_path / "hard.mp4").hardlink_to(tmp_path / "a.mp4")
+    (tmp_path / "soft.mp4").symlink_to("b.mp4")
+    write_list(tmp_path, "test.csv", ["hard.mp4 0", "./soft.mp4 1", "t.mp4 1"], make_files=False)
+    (tmp_path / "t.mp4").touch()
+    load_splits(config(tmp_path))
+    assert "data.train and data.test share 2 videos" in caplog.text
+
+
+def listing(groups: int, clips: int, classes: int) -> VideoRows:
     names = [
         (f"class{c}/v_g{g:02d}_c{k:02d}.avi", c) for c in range(classes) for g in range(groups) for k in range(clips)
     ]
-    return [Video(name, Path(name), label) for name, label in names]
+    return VideoRows(Path(), ((name, label, line) for line, (name, label) in enumerate(names, start=1)))
+
+
+def divide(videos: VideoRows, holdout: Holdout, seed: int) -> tuple[list[Video], list[Video]]:
+    held_N = held_out(videos, holdout, seed)
+    return list(videos.select(~held_N)), list(videos.select(held_N))
 
 
 def test_hold_out_keeps_groups_together_and_is_a_share_of_every_class() -> None:
     videos = listing(groups=20, clips=5, classes=6)
-    train, val = hold_out(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
+    train, val = divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
     assert sorted(train + val) == sorted(videos) and not {v.id for v in train} & {v.id for v in val}
     assert Counter(v.label for v in val) == dict.fromkeys(range(6), 10)
     assert not {v.id.split("_c")[0] for v in train} & {v.id.split("_c")[0] for v in val}
-    assert (train, val) == hold_out(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
-    assert val != hold_out(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=1)[1]
+    assert (train, val) == divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
+    assert val != divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=1)[1]
     assert [v for v in videos if v in set(train)] == train  # the order of the list is kept
 
 
 def test_hold_out_of_tiny_classes_leaves_something_to_train_on() -> None:
-    videos = [Video(str(i), Path(str(i)), i) for i in range(3)] + [Video("x", Path("x"), 0)]
-    train, val = hold_out(videos, Holdout(holdout=0.5), seed=0)
+    videos = VideoRows(Path(), [("0", 0, 1), ("1", 1, 2), ("2", 2, 3), ("x", 0, 4)])
+    train, val = divide(videos, Holdout(holdout=0.5), seed=0)
     assert len(val) == 1 and {v.label for v in train} == {0, 1, 2}
 
 
 def test_a_group_pattern_that_does_not_match_is_an_error() -> None:
     with pytest.raises(DataListError, match="does not match"):
-        hold_out(listing(2, 2, 2), Holdout(holdout=0.1, group=r"(movie\d+)"), seed=0)
+        held_out(listing(2, 2, 2), Holdout(holdout=0.1, group=r"(movie\d+)"), seed=0)

@@ -94,7 +94,7 @@ def test_all_rendered_files_differ(rendered: Path) -> None:
 def test_lists_are_readable_as_a_video_list(rendered: Path) -> None:
     for split in ("train", "val", "test"):
         listed = VideoList().load(str(rendered / f"{split}.csv"), rendered)
-        assert listed == dataset().load(split, rendered)
+        assert list(listed) == list(dataset().load(split, rendered))
     assert (rendered / "classes.txt").read_text().splitlines() == dataset().class_names == list(MOTIONS["quickstart"])
 
 

@@ -128,8 +128,10 @@ def test_unreadable_files(broken: dict[str, object], tmp_path: Path, capsys: pyt
     output = tmp_path / "out"
     config = write_config(tmp_path / "c.yaml", toy_config(output, tmp_path, data={**broken, "max_unreadable": 0.05}))
     assert main(["--cfg", str(config)]) == 3
+    assert f"1 of the 8 videos of data.test cannot be read and count as wrong; {output}" in capsys.readouterr().err
     log = (output / "run.log").read_text(encoding="utf-8")
-    assert log.count("training skips train [3] (Grüße, 日本).mp4") == 1
+    assert log.count("training skips train [3] (Grüße, 日本).mp4 of data.train, line 4: ") == 1
+    assert "training went without 1 of 24 videos (4.2 %)" in log
     assert "cannot be read, counts as wrong: test [3] (Grüße, 日本).mp4" in log
     result = results(output)
     assert result["num_unreadable"] == 1 and result["unreadable"][0]["video"] == "test [3] (Grüße, 日本).mp4"

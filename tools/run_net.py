@@ -62,7 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
         f"files: {run.folder}\n"
         f"next:  {demo}\n"
     )
-    return EXIT_UNREADABLE if results["num_unreadable"] > config.test.max_unreadable * results["num_videos"] else 0
+    if results["num_unreadable"] <= config.test.max_unreadable * results["num_videos"]:
+        return 0
+    sys.stderr.write(
+        f"error: {results['num_unreadable']} of the {results['num_videos']} videos of data.test cannot be read and count as "
+        f"wrong; {run.folder}/results.json lists them: mend them and test again, or raise test.max_unreadable\n"
+    )
+    return EXIT_UNREADABLE
 
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from videoadapt import distributed
 from videoadapt.config import Config, DataConfig
-from videoadapt.decoders import open_video
+from videoadapt.decoders import Decoder, open_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.rand_augment import RandAugment
 from videoadapt.structures import Clip, ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.transforms import TrainTransform, resize_short_side, view_crops
 
 SampleKey = tuple[int, int]  # (epoch, row)
+_DECODED_BYTES = (
+    128 * 2**20
+)  # of whole frames that a test video holds at a time; a file read in order starts anew for more
 
 
 class TrainClips(Dataset[list[Clip] | Unreadable]):
@@ -75,18 +78,27 @@ class TestViews(Dataset[VideoViews | Unreadable]):
         video = self._videos[row]
         try:
             with open_video(video.path, self._config.decoder) as decoder:
-                indices = self._config.sampling.test_indices(
-                    decoder.num_frames, self._config.num_frames, self._num_clips
-                )
-                unique, inverse = np.unique(indices, return_inverse=True)
-                frames_THWC = torch.from_numpy(decoder.get(unique))
+                return VideoViews(row, video, self._views(decoder))
         except DecodeError as error:
             return Unreadable(row, video, str(error))
-        resized_TCHW = resize_short_side(frames_THWC.permute(0, 3, 1, 2), self._config.crop_px)
-        crops_TCHW = view_crops(resized_TCHW, self._config.crop_px, self._num_crops)
-        of_clip = torch.from_numpy(inverse.reshape(indices.shape))
-        views = [crop[frames].transpose(0, 1) for frames in of_clip for crop in crops_TCHW]
-        return VideoViews(row, video, torch.stack(views))
+
+    def _views(self, decoder: Decoder) -> Tensor:
+        """Views (V, 3, T, H, W): each frame is decoded once, and only its crops are kept, however large it is."""
+        config, crop_px = self._config, self._config.crop_px
+        indices_NT = config.sampling.test_indices(decoder.num_frames, config.num_frames, self._num_clips)
+        views_NJCTHW = torch.empty(
+            self._num_clips, self._num_crops, 3, config.num_frames, crop_px, crop_px, dtype=torch.uint8
+        )
+        wanted = np.unique(indices_NT)
+        at_once = max(1, _DECODED_BYTES // (3 * decoder.height * decoder.width))
+        for start in range(0, len(wanted), at_once):
+            part = wanted[start : start + at_once]
+            for index, frame_HWC in zip(part, torch.from_numpy(decoder.get(part)), strict=True):
+                resized_1CHW = resize_short_side(frame_HWC.permute(2, 0, 1)[None], crop_px)
+                crops_JCHW = torch.cat(view_crops(resized_1CHW, crop_px, self._num_crops))
+                for clip, place in np.argwhere(indices_NT == index):
+                    views_NJCTHW[clip, :, :, place] = crops_JCHW
+        return views_NJCTHW.flatten(0, 1)
 
 
 def _decode_once(decoder: Any, indices: Sequence[np.ndarray]) -> list[Tensor]:

@@ -1,7 +1,10 @@
 """Every error that a user can cause. Each message names the key or file, the value, what is allowed, and what to do."""
 
 import difflib
+import os
+import stat
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class VideoAdaptError(Exception):
@@ -38,3 +41,20 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}allowed: {', '.join(allowed) or 'nothing'}"
+
+
+def why_unreadable(path: Path) -> str:
+    """Say what keeps a file from being read, whatever is in it, and what to do; "" when nothing does."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        if path.is_symlink():
+            return f"is a link to {os.readlink(path)}, which is not there; copy the file itself, or mend the link"
+        return getattr(error, "strerror", None) or str(error)
+    if stat.S_ISDIR(status.st_mode):
+        return "is a folder; name a file"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file"
+    if not os.access(path, os.R_OK):
+        return "may not be read by this user; give it the permission (chmod a+r)"
+    return "" if status.st_size else "is empty (0 bytes); copy it again"

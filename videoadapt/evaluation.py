@@ -115,7 +115,8 @@ class Predictions:
             "num_views": self.logits_NVK.shape[1],
             "average": self.average,
             "unreadable": [
-                {"video": self.videos[index].id, "reason": reason} for index, reason in self.unreadable.items()
+                {"video": self.videos[index].id, "line": self.videos[index].line, "reason": reason}
+                for index, reason in self.unreadable.items()
             ],
         }
 

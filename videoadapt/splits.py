@@ -1,37 +1,48 @@
 """Train, validation and test lists with their class names, checked before anything is decoded."""
 
 import hashlib
+import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from videoadapt import distributed
 from videoadapt.config import Config, DataConfig, Holdout
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, why_unreadable
 from videoadapt.log import logger
 from videoadapt.registry import DATASETS
-from videoadapt.structures import Video
+from videoadapt.video_rows import VideoRows
+
+FILE = np.dtype([("device", np.uint64), ("inode", np.uint64)])
+NO_FILE = 2**64 - 1
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The lists a run works on; `val` may be empty. `class_names[label]` names a class."""
+    """The lists a run works on; `val` may be empty. `class_names[label]` names a class.
 
-    train: list[Video]
-    val: list[Video]
-    test: list[Video]
+    `num_val_in_test` counts the files that are in both the validation and the test list.
+    """
+
+    train: VideoRows
+    val: VideoRows
+    test: VideoRows
     class_names: list[str]
+    num_val_in_test: int = 0
 
-    def fingerprint(self, videos: Sequence[Video]) -> str:
+    def fingerprint(self, videos: VideoRows) -> str:
         """sha256 over the rows of a list, so that two results can be told to come from the same one."""
-        return hashlib.sha256("".join(f"{v.id} {v.label}\n" for v in videos).encode()).hexdigest()
-
-    @property
-    def num_val_in_test(self) -> int:
-        """Videos that are in both the validation and the test list."""
-        return len({v.id for v in self.val} & {v.id for v in self.test})
+        digest = hashlib.sha256()
+        for name, label in zip(videos.ids(), videos.labels_N, strict=True):
+            digest.update(f"{name} {label}\n".encode())
+        return digest.hexdigest()
 
 
 def load_splits(config: Config) -> Splits:
@@ -42,70 +53,83 @@ def load_splits(config: Config) -> Splits:
     data = config.data
     problems: list[str] = []
     dataset = DATASETS.build(data.dataset)
-    lists: dict[str, list[Video]] = {}
+    val_list = data.val if isinstance(data.val, str) and config.train.enable else None
+    needed = {"train": config.train.enable, "val": val_list is not None, "test": config.test.enable}
     with distributed.main_process_first():
-        for split, needed in (("train", config.train.enable), ("test", config.test.enable)):
-            lists[split] = _load_list(dataset, split, getattr(data, split), data, problems) if needed else []
-        val_list = data.val if isinstance(data.val, str) and config.train.enable else None
-        lists["val"] = _load_list(dataset, "val", val_list, data, problems) if val_list else []
+        lists = {
+            split: _load_list(dataset, split, getattr(data, split), data, problems)
+            if needed[split]
+            else VideoRows(data.root, ())
+            for split in ("train", "test", "val")
+        }
     class_names = _class_names(dataset, data, problems)
-    if class_names:
-        for split, videos in lists.items():
-            problems += _wrong_labels(split, videos, len(class_names))
     limits = {"train": data.max_unreadable, "val": 0.0, "test": config.test.max_unreadable}
+    files = {}
     for split, videos in lists.items():
-        problems += _missing_files(split, videos, limits[split], data)
+        if class_names:
+            problems += _wrong_labels(split, videos, len(class_names))
+        files[split] = _find_files(videos)
+        problems += _missing_files(split, videos, files[split], limits[split], data)
     if problems:
         raise DataListError("\n".join(problems))
     if isinstance(data.val, Holdout) and config.train.enable:
-        lists["train"], lists["val"] = hold_out(lists["train"], data.val, config.seed)
-    splits = Splits(lists["train"], lists["val"], lists["test"], class_names)
-    _say_overlaps(splits)
-    return splits
+        held_N = held_out(lists["train"], data.val, config.seed)
+        lists["train"], lists["val"] = lists["train"].select(~held_N), lists["train"].select(held_N)
+        files["train"], files["val"] = files["train"][~held_N], files["train"][held_N]
+    _say_overlaps(files)
+    num_val_in_test = _num_shared(files["val"], files["test"])
+    return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test)
 
 
-def hold_out(videos: Sequence[Video], holdout: Holdout, seed: int) -> tuple[list[Video], list[Video]]:
-    """Divide a training list into (train, val); groups are never divided, every class keeps at least half.
+def held_out(videos: VideoRows, holdout: Holdout, seed: int) -> NDArray[np.bool_]:
+    """The rows of a training list that are held out for validation, as a mask (N,).
 
-    Groups are taken in an order given by a hash of seed and group name, as long as no class then gives more than its
-    share (at least one video) to validation: the same list always divides in the same way.
+    Groups are never divided, every class keeps at least half. Groups are taken in an order given by a hash of seed and
+    group name, as long as no class then gives more than its share (at least one video): the same list always divides in
+    the same way.
     """
-    groups: dict[str, list[Video]] = {}
-    for video in videos:
-        found = re.search(holdout.group, video.id) if holdout.group else None
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(videos.ids()):
+        found = re.search(holdout.group, name) if holdout.group else None
         if holdout.group and not found:
-            raise DataListError(f"data.val.group = {holdout.group!r}: does not match {video.id!r} of data.train")
-        groups.setdefault((found.group(min(1, found.re.groups)) if found else video.id), []).append(video)
-    in_class = Counter(video.label for video in videos)
-    room = {label: min(max(1, round(holdout.holdout * n)), n // 2) for label, n in in_class.items()}
-    held: set[str] = set()
+            raise DataListError(f"data.val.group = {holdout.group!r}: does not match {name!r} of data.train")
+        groups.setdefault((found.group(min(1, found.re.groups)) if found else name), []).append(row)
+    labels = videos.labels_N.tolist()
+    room = {label: min(max(1, round(holdout.holdout * n)), n // 2) for label, n in Counter(labels).items()}
+    held_N = np.zeros(len(videos), dtype=np.bool_)
     for name in sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest()):
-        wanted = Counter(video.label for video in groups[name])
+        wanted = Counter(labels[row] for row in groups[name])
         if all(n <= room[label] for label, n in wanted.items()):
-            held.add(name)
-            room = {label: left - wanted[label] for label, left in room.items()}
-    val = [video for name in held for video in groups[name]]
-    if not val:
+            held_N[groups[name]] = True
+            for label, n in wanted.items():
+                room[label] -= n
+    if not held_N.any():
         raise DataListError(
             f"data.val.holdout = {holdout.holdout}: no group of data.train is small enough to hold out; "
             "raise the share or choose a finer data.val.group"
         )
-    ids = {video.id for video in val}
-    return [v for v in videos if v.id not in ids], [v for v in videos if v.id in ids]
+    return held_N
 
 
-def _load_list(dataset: object, split: str, source: str | None, data: DataConfig, problems: list[str]) -> list[Video]:
+def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, problems: list[str]) -> VideoRows:
+    nothing = VideoRows(data.root, ())
     if source is None:
         problems.append(f"data.{split}: is not set; name a list of videos, or set {split}.enable false")
-        return []
+        return nothing
     try:
-        videos: list[Video] = dataset.load(source, data.root)  # type: ignore[attr-defined]
+        videos: VideoRows = dataset.load(source, data.root)
     except DataListError as error:
         problems.append(f"data.{split} = {error}{_obtain(data)}")
-        return []
-    doubled = [name for name, n in Counter(video.id for video in videos).items() if n > 1]
-    if doubled and split != "train":
-        problems.append(f"data.{split} = {source}: {len(doubled)} videos stand there twice, first {doubled[0]!r}")
+        return nothing
+    if split != "train":
+        first: dict[str, int] = {}
+        doubled = [row for row, name in enumerate(videos.ids()) if first.setdefault(name, row) != row]
+        if doubled:
+            again = videos[doubled[0]]
+            problems.append(
+                f"data.{split} = {source}: {len(doubled)} videos stand there twice, first {again.id!r} (lines "
+                f"{videos[first[again.id]].line} and {again.line}); take one out"
+            )
     return videos
 
 
@@ -127,39 +151,57 @@ def _class_names(dataset: object, data: DataConfig, problems: list[str]) -> list
     return names
 
 
-def _wrong_labels(split: str, videos: Sequence[Video], num_classes: int) -> list[str]:
-    wrong = [video for video in videos if video.label >= num_classes]
-    if not wrong:
+def _wrong_labels(split: str, videos: VideoRows, num_classes: int) -> list[str]:
+    wrong = np.flatnonzero(videos.labels_N >= num_classes)
+    if not len(wrong):
         return []
+    first = videos[wrong[0]]
     return [
         f"data.{split}: {len(wrong)} labels are outside 0..{num_classes - 1} (data.classes names {num_classes} classes), "
-        f"first {wrong[0].label} of {wrong[0].id!r}"
+        f"first {first.label} of {first.id!r} (line {first.line}); mend the list or data.classes"
     ]
 
 
-def _missing_files(split: str, videos: Sequence[Video], limit: float, data: DataConfig) -> list[str]:
-    missing = [video for video in videos if not video.path.is_file()]
-    if not missing or len(missing) <= limit * len(videos):
+def _find_files(videos: VideoRows) -> NDArray[Any]:
+    """(device, inode) of every file (N,), NO_FILE where there is none: two names of one file are the same file."""
+    files_N = np.full(len(videos), NO_FILE, dtype=FILE)
+    for row, path in enumerate(videos.paths()):
+        with suppress(OSError, ValueError):  # ValueError: a null byte in the name
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                files_N[row] = status.st_dev, status.st_ino
+    return files_N
+
+
+def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: float, data: DataConfig) -> list[str]:
+    missing = np.flatnonzero(files_N["inode"] == NO_FILE)
+    if not len(missing):
         return []
-    return [
+    first = videos[missing[0]]
+    said = (
         f"data.root = {data.root}: {len(missing)} of the {len(videos)} videos of data.{split} are not there, "
-        f"first {missing[0].path}{_obtain(data)}"
-    ]
+        f"first {first.path} (line {first.line}): {why_unreadable(first.path)}"
+    )
+    if len(missing) <= limit * len(videos):
+        logger.warning("%s; within the limit of %g, so the run goes on without them", said, limit)
+        return []
+    return [said + _obtain(data)]
 
 
 def _obtain(data: DataConfig) -> str:
     return f"\n    where to get it: {data.obtain}" if data.obtain else ""
 
 
-def _say_overlaps(splits: Splits) -> None:
-    shared = len({v.id for v in splits.train} & {v.id for v in splits.test})
-    if shared:
-        logger.warning("data.train and data.test share %d videos: the test accuracy will be too high", shared)
-    if splits.num_val_in_test:
-        logger.warning(
-            "data.val and data.test share %d videos: `best` is then chosen on the test set, and its accuracy is too high",
-            splits.num_val_in_test,
-        )
-    shared = len({v.id for v in splits.train} & {v.id for v in splits.val})
-    if shared:
-        logger.warning("data.train and data.val share %d videos: `best` will prefer the most overfitted", shared)
+def _num_shared(files_N: NDArray[Any], others_M: NDArray[Any]) -> int:
+    alike_N, alike_M = (np.isin(a["inode"], b["inode"]) for a, b in ((files_N, others_M), (others_M, files_N)))
+    return len(set(files_N[alike_N].tolist()) & set(others_M[alike_M].tolist()) - {(NO_FILE, NO_FILE)})
+
+
+def _say_overlaps(files: dict[str, NDArray[Any]]) -> None:
+    for one, other, harm in (
+        ("train", "test", "the test accuracy will be too high"),
+        ("val", "test", "`best` is then chosen on the test set, and its accuracy is too high"),
+        ("train", "val", "`best` will prefer the most overfitted"),
+    ):
+        if shared := _num_shared(files[one], files[other]):
+            logger.warning("data.%s and data.%s share %d videos: %s", one, other, shared, harm)

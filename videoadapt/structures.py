@@ -12,11 +12,15 @@ from torch import Tensor
 
 
 class Video(NamedTuple):
-    """One row of a data list: `id` is the path as the list spells it, unique within the list."""
+    """One row of a data list: `id` is the path as the list spells it, unique within the list.
+
+    `line` is counted from 1; 0 is a video that stands in no list.
+    """
 
     id: str
     path: Path
     label: int
+    line: int = 0
 
 
 class ViewId(NamedTuple):

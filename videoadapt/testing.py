@@ -70,7 +70,9 @@ def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -
     """Write results.json, predictions.npz, confusion.png and per_class.csv."""
     folder, names = run.folder, run.splits.class_names
     for item in results["unreadable"]:
-        logger.warning("cannot be read, counts as wrong: %s: %s", item["video"], item["reason"])
+        logger.warning(
+            "cannot be read, counts as wrong: %s of data.test, line %d: %s", item["video"], item["line"], item["reason"]
+        )
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
 

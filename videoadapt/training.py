@@ -50,6 +50,7 @@ def train(run: Run) -> None:
                 trainer.after_update(writer, stopping)
                 if stopping and trainer.step < trainer.total_steps:
                     raise Interrupted(f"stopped at step {trainer.step}; run the same command again to go on from there")
+        trainer.updater.say_unreadable()
     finally:
         writer.close()
         try:

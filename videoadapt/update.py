@@ -22,6 +22,8 @@ from videoadapt.run import Run, logits_of
 from videoadapt.structures import ClipBatch
 from videoadapt.transforms import normalise
 
+NAMED = 10  # unreadable videos that an error names; the log names all
+
 
 class Updater:
     """What an update changes (weights, their average, optimizer, scaler, `step`), and how."""
@@ -70,6 +72,15 @@ class Updater:
         if self.average is not None:
             self.average.restore(state["ema"] or state["model"])
         self.step, self.unreadable = state["step"], state["unreadable"]
+
+    def say_unreadable(self) -> None:
+        """Log how many training videos could not be read so far."""
+        if self.unreadable:
+            number, total = len(self.unreadable), len(self.run.splits.train)
+            logger.warning(
+                "training went without %d of %d videos (%.2g %%), each named above with its reason",
+                number, total, 100 * number / total,
+            )  # fmt: skip
 
     def update(self, micro_batches: list[ClipBatch]) -> dict[str, float]:
         """One optimizer step over the global batch; returns loss, top-1 in percent, learning rate and epoch.
@@ -132,19 +143,26 @@ class Updater:
 
     def _note_unreadable(self, micro_batches: list[ClipBatch]) -> None:
         """Name each unreadable training video once; stop when they are more than `data.max_unreadable`."""
-        mine = {item.video.id: item.reason for batch in micro_batches for item in batch.unreadable}
+        mine = {
+            item.video.id: f"line {item.video.line}: {item.reason}"
+            for batch in micro_batches
+            for item in batch.unreadable
+        }
         if not float(distributed.all_reduce(torch.tensor(float(len(mine))))):
             return
         for part in distributed.all_gather_objects(mine):
             for name, reason in part.items():
                 if name not in self.unreadable:
-                    logger.warning("training skips %s: %s", name, reason)
+                    logger.warning("training skips %s of data.train, %s", name, reason)
                 self.unreadable[name] = reason
         limit = self.run.config.data.max_unreadable
         if len(self.unreadable) > limit * len(self.run.splits.train):
+            names = list(self.unreadable)
+            more = f" and {len(names) - NAMED} more, all named in run.log" if len(names) > NAMED else ""
             raise DecodeError(
-                f"{len(self.unreadable)} of {len(self.run.splits.train)} training videos cannot be read, more than "
-                f"data.max_unreadable = {limit}: {', '.join(self.unreadable)}"
+                f"{len(names)} of {len(self.run.splits.train)} training videos cannot be read, more than "
+                f"data.max_unreadable = {limit}: {', '.join(names[:NAMED])}{more}; mend them, take them out of data.train, or "
+                "raise data.max_unreadable"
             )
 
 

@@ -19,7 +19,7 @@ from videoadapt.errors import ConfigError, DataListError, did_you_mean
 from videoadapt.log import logger, progress
 from videoadapt.motions import FPS_HZ, MOTIONS, RENDERER_VERSION, draw_states, render
 from videoadapt.registry import DATASETS
-from videoadapt.structures import Video
+from videoadapt.video_rows import VideoRows
 
 NUM_FRAMES = 24
 HEIGHT_PX, WIDTH_PX = 72, 96
@@ -62,7 +62,7 @@ class Synthetic:
         self._seed = seed
         self.class_names: list[str] | None = list(MOTIONS[vocabulary])
 
-    def load(self, source: str, root: Path) -> list[Video]:
+    def load(self, source: str, root: Path) -> VideoRows:
         """Return the videos of one split, rendering into `root` what is not there yet.
 
         Beside the clips stand `recipe.json`, and `classes.txt` and `<split>.csv`, which a video_list can read. Raises
@@ -75,16 +75,17 @@ class Synthetic:
         if not self._per_class[source]:
             raise DataListError(f"{source}: data.dataset.{source}_per_class is 0; set it to 1 or more")
         _claim(root, self._recipe())
-        videos, files = [], []
+        rows: list[tuple[str, int, int]] = []
+        files = []
         for label, motion in enumerate(MOTIONS[self._vocabulary]):
             for index in range(self._per_class[source]):
                 name = f"{source}/{motion}/{motion}_{index + 1:04d}.mp4"
-                videos.append(Video(name, root / name, label))
+                rows.append((name, label, len(rows) + 1))
                 files.append(_File(root / name, motion, self._clip_seed(source, motion, index)))
         _render_missing(files, f"rendering {source} videos")
         _write_text(root / "classes.txt", "".join(f"{motion}\n" for motion in MOTIONS[self._vocabulary]))
-        _write_text(root / f"{source}.csv", "".join(f"{video.id} {video.label}\n" for video in videos))
-        return videos
+        _write_text(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _ in rows))
+        return VideoRows(root, rows)
 
     def _recipe(self) -> dict[str, Any]:
         return {

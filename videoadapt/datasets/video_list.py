@@ -1,10 +1,11 @@
 """Lists of `path label` rows: HMDB51, UCF101, Kinetics and SSv2 are yaml files over this one class."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, why_unreadable
 from videoadapt.registry import DATASETS
-from videoadapt.structures import Video
+from videoadapt.video_rows import VideoRows
 
 
 @DATASETS.register
@@ -14,24 +15,22 @@ class VideoList:
     def __init__(self) -> None:
         self.class_names: list[str] | None = None
 
-    def load(self, source: str, root: Path) -> list[Video]:
-        """Read the list file `source`. A path may hold spaces: the label is what follows the last one.
+    def load(self, source: str, root: Path) -> VideoRows:
+        """Read the list file `source`: UTF-8, with or without a byte-order mark, lines ended as Unix or Windows does.
 
-        Raises DataListError that names the first rows that cannot be used and how many there are.
+        A path may hold spaces: the label is what follows the last one. Raises DataListError that names the first row that
+        cannot be used and how many there are.
         """
         try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataListError(f"{source}: cannot be read as a list of videos: {error}") from error
-        videos, problems = [], []
-        for number, row in enumerate(text.splitlines(), start=1):
-            if not row.strip():
-                continue
-            name, _, label = row.strip().rpartition(" ")
-            if not name or not label.isdecimal():
-                problems.append(f"line {number}: {row!r}")
-                continue
-            videos.append(Video(name.strip(), root / name.strip(), int(label)))
+            text = Path(source).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataListError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        except OSError as error:
+            raise DataListError(
+                f"{source}: cannot be read: {why_unreadable(Path(source)) or error.strerror}"
+            ) from error
+        problems: list[str] = []
+        videos = VideoRows(root, _rows(text, problems))
         if problems:
             raise DataListError(
                 f"{source}: {len(problems)} rows are not `path label` with a whole number as label, first {problems[0]}"
@@ -39,3 +38,16 @@ class VideoList:
         if not videos:
             raise DataListError(f"{source}: holds no videos; expected rows of `path label`")
         return videos
+
+
+def _rows(text: str, problems: list[str]) -> Iterator[tuple[str, int, int]]:
+    """(path, label, line) of every row; what is no such row goes to `problems`."""
+    for line, row in enumerate(text.split("\n"), start=1):  # splitlines() would also part names at rarer characters
+        if not (row := row.strip()):
+            continue
+        name, _, label = row.rpartition(" ")
+        if name and label.isdecimal():
+            yield name.strip(), int(label), line
+            continue
+        hint = " (the label follows a tab; write a space)" if row.rpartition("\t")[2].isdecimal() else ""
+        problems.append(f"line {line}: {row!r}{hint}")

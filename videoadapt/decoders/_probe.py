@@ -5,6 +5,7 @@ B-frames in avi, mpg, ts, open groups of pictures): those are read in order.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from videoadapt.errors import DecodeError
+from videoadapt.errors import DecodeError, why_unreadable
 
 SEEKABLE_CODECS = ("h264", "hevc", "vp9")
 SEEKABLE_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 NAL_SLICES, NAL_IDR = range(1, 6), 5
 FILE_ERRORS: tuple[type[Exception], ...] = (av.FFmpegError, OSError, ValueError)
+
+MEND = "copy it again, or encode it anew"
+DECORD_PREFIX = re.compile(r"^(\[[\d:]+\] \S+: )+(Check failed: .*? \(\S+ vs\. \S+\) )?")
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,15 @@ def as_decode_error(path: Path, *also: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (*FILE_ERRORS, *also) as error:
-        # decord puts its C++ stack below the first line.
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise DecodeError(f"{path}: {reason}") from error
+        raise DecodeError(f"{path}: {why_unreadable(path) or _what_it_says(error)}") from error
+
+
+def _what_it_says(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, av.InvalidDataError):
+        return error.strerror or str(error)
+    # decord puts its C++ stack below the first line, and time, source file and condition before the message.
+    message = getattr(error, "strerror", None) or DECORD_PREFIX.sub("", str(error).partition("\n")[0])
+    return f"is damaged, cut off, or no video ({message}); {MEND}"
 
 
 @contextmanager
@@ -105,7 +115,7 @@ def probe(path: Path) -> StreamInfo:
                 complete = not (packet.is_discard or packet.is_corrupt)
                 packets.append(_Packet(packet.pts, packet.is_keyframe, clean, complete))
         if first is None:
-            raise DecodeError(f"{path}: no frame decodes")
+            raise DecodeError(f"{path}: no frame decodes; {MEND}")
         because = _why_in_order(packets) if listed else f"{codec} in {format_name.split(',')[0]}"
         rate = stream.average_rate or stream.guessed_rate
         if rate is None:
