@@ -18,6 +18,10 @@ EXPORT = [
     "onnxruntime>=1.20",  # reads the file back and computes the logits to compare
 ]
 
+TORCHCODEC = [
+    "torchcodec>=0.11",  # the third decoder; each release belongs to one of torch, and needs FFmpeg's shared libraries
+]
+
 setup(
     name="videoadapt",
     version=VERSION[1],
@@ -45,8 +49,10 @@ setup(
     ],
     extras_require={
         "export": EXPORT,
+        "torchcodec": TORCHCODEC,
         "dev": [
             *EXPORT,
+            *TORCHCODEC,
             "ruff",  # format and lint
             "mypy",  # types
             "types-PyYAML",  # the types of pyyaml, which ships none

@@ -1,12 +1,56 @@
-"""Writes small real video files for the tests, with PyAV: any codec, container, size, group of pictures, B-frames."""
+"""Writes small real video files for the tests, with PyAV: any codec, container, size, group of pictures, B-frames.
 
+`python -m tests.media FOLDER` writes all FILMS, for `tools/benchmark.py decoders`.
+"""
+
+import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 X264_FIXED_GOP = {"b-adapt": "0", "sc_threshold": "0", "crf": "12"}
+X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3:b-adapt=0:open-gop="
+VP9 = {"deadline": "realtime", "cpu-used": "8"}
+STEPS = (1, 1, 3, 1, 7, 2)  # a variable frame rate
+FILMS: dict[str, tuple[dict[str, Any], bool]] = {  # name: what to write, whether seeking in it is exact
+    "h264 closed [b] ä.mp4": ({"bframes": 3}, True),
+    "h264_every_frame_key.mov": ({"gop": 1, "bframes": 2}, True),
+    "h264_short_groups.mp4": ({"gop": 2, "bframes": 2}, True),
+    "h264.mkv": ({"bframes": 3}, True),
+    "h264_open.mp4": ({"bframes": 3, "options": {"x264-params": "open-gop=1"}}, False),
+    "h264_open.mkv": ({"bframes": 3, "options": {"x264-params": "open-gop=1"}}, False),
+    "h264_intra_refresh.mp4": ({"options": {"x264-params": "intra-refresh=1:bframes=0"}}, False),
+    "h264.avi": ({"bframes": 3}, False),
+    "h264.ts": ({"bframes": 3}, False),
+    "h264_edit_list.mp4": ({"bframes": 2, "trim_frames": 5}, False),
+    "h264_bt709.mp4": ({"options": {"x264-params": "colormatrix=bt709"}}, True),
+    "h264_full_range.mp4": ({"pix_fmt": "yuvj420p"}, True),
+    "h264_10bit.mp4": ({"pix_fmt": "yuv420p10le"}, True),
+    "h264_444_odd.mp4": ({"pix_fmt": "yuv444p", "height": 47, "width": 61}, True),
+    "one_frame.mp4": ({"num_frames": 1}, True),
+    "rotated_90.mp4": ({"counterclockwise": 90, "bframes": 2}, True),
+    "rotated_180.mp4": ({"counterclockwise": 180}, True),
+    "rotated_270.mp4": ({"counterclockwise": 270}, True),
+    "hevc_closed.mp4": ({"codec": "libx265", "options": {"x265-params": X265 + "0"}}, True),
+    "hevc_open.mp4": ({"codec": "libx265", "options": {"x265-params": X265 + "1"}}, False),
+    "vp9.webm": ({"codec": "libvpx-vp9", "options": VP9}, True),
+    "vp9_odd.webm": ({"codec": "libvpx-vp9", "options": VP9, "height": 47, "width": 61}, True),
+    "vp9_vfr.mkv": ({"codec": "libvpx-vp9", "options": VP9, "steps": STEPS}, True),
+    "h264_vfr.mp4": ({"bframes": 2, "steps": STEPS}, True),
+    "two_streams.mp4": ({"best": 0}, True),
+    "two_streams.mkv": ({"best": 1}, True),
+    "h264_not_utf8.mkv": ({"latin1_title": "Café"}, True),
+    "mpeg4_not_utf8.avi": ({"codec": "mpeg4", "latin1_title": "Café"}, False),
+    "mpeg4.avi": ({"codec": "mpeg4", "bframes": 2}, False),
+    "mpeg4.mp4": ({"codec": "mpeg4", "bframes": 2}, False),
+    "mpeg2.mpg": ({"codec": "mpeg2video", "bframes": 2}, False),
+    "av1.mp4": ({"codec": "libsvtav1", "height": 64, "options": {"preset": "12"}}, False),
+}
 
 
 def picture(index: int, height: int, width: int) -> np.ndarray:
@@ -40,11 +84,14 @@ def write_video(
     pix_fmt: str = "yuv420p",
     trim_frames: int = 0,
     container_options: dict[str, str] | None = None,
+    steps: Sequence[int] = (1,),
+    latin1_title: str = "",
 ) -> Path:
     """Write `num_frames` pictures to `path`; the suffix picks the container.
 
     `counterclockwise` is the rotation in degrees that the display matrix asks for; `trim_frames` makes an edit list
-    start the film that many frames late, as a cut without re-encoding does.
+    start the film that many frames late, as a cut without re-encoding does; `steps`, taken in turn, are the ticks of
+    1/fps_hz s that frames stay; `latin1_title` is metadata that is not UTF-8.
     """
     settings = dict(X264_FIXED_GOP) if codec == "libx264" else {}
     settings |= options or {}
@@ -55,9 +102,69 @@ def write_video(
         stream.gop_size, stream.codec_context.max_b_frames = gop, bframes
         if counterclockwise:
             stream.set_display_rotation(counterclockwise)
+        placeholder = "#" * len(latin1_title)
+        if latin1_title:
+            container.metadata["title"] = placeholder
+        ticks = -trim_frames
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(picture(index, height, width), format="rgb24")
-            frame.pts, frame.time_base = index - trim_frames, Fraction(1, fps_hz)
+            frame.pts, frame.time_base = ticks, Fraction(1, fps_hz)
             container.mux(stream.encode(frame))
+            ticks += steps[index % len(steps)]
         container.mux(stream.encode())
+    if latin1_title:
+        content = path.read_bytes()
+        assert content.count(placeholder.encode()) == 1
+        path.write_bytes(content.replace(placeholder.encode(), latin1_title.encode("latin-1")))
     return path
+
+
+def write_two_streams(path: Path, *, best: int) -> Path:
+    """Write two H.264 streams of one size and different pictures, of which `best` is marked as the default."""
+    with av.open(str(path), "w") as container:
+        # The other one has more bits, by which old versions of FFmpeg choose.
+        qualities = [X264_FIXED_GOP | {"crf": "30" if number == best else "4"} for number in range(2)]
+        streams = [container.add_stream("libx264", rate=25, options=options) for options in qualities]
+        for number, stream in enumerate(streams):
+            stream.height, stream.width, stream.pix_fmt, stream.gop_size = 48, 64, "yuv420p", 12
+            stream.disposition = Disposition.default if number == best else Disposition(0)
+        for index in range(48):
+            for number, stream in enumerate(streams):
+                frame = av.VideoFrame.from_ndarray(picture(index + 100 * number, 48, 64), format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
+    return path
+
+
+def write_two_sizes(path: Path, codec: str, options: dict[str, str]) -> Path:
+    """Write one stream of 24 pictures of 64 x 48 pixels and then 24 of 128 x 96, as a recording of a call may be."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt, stream.gop_size = 48, 64, "yuv420p", 12
+        larger = av.CodecContext.create(codec, "w")
+        larger.height, larger.width, larger.pix_fmt, larger.gop_size = 96, 128, "yuv420p", 12
+        larger.time_base, larger.framerate, larger.options = Fraction(1, 25), Fraction(25), options
+        for first, encoder in ((0, stream), (24, larger)):
+            frames = []
+            for index in range(first, first + 24):
+                rgb_HWC = picture(index, encoder.height, encoder.width)
+                frames.append(av.VideoFrame.from_ndarray(rgb_HWC, format="rgb24"))
+                frames[-1].pts, frames[-1].time_base = index, Fraction(1, 25)
+            for frame in (*frames, None):
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    container.mux(packet)
+    return path
+
+
+def write_film(folder: Path, name: str) -> Path:
+    """Write the film of FILMS that is called `name` into `folder`. Raises UnknownCodecError without its encoder."""
+    settings, _ = FILMS[name]
+    return (write_two_streams if "best" in settings else write_video)(folder / name, **settings)
+
+
+if __name__ == "__main__":
+    for film in FILMS:
+        write_film(Path(sys.argv[1]), film)

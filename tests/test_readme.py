@@ -1,4 +1,4 @@
-"""README and docs/weights.md show commands that exist: each is run, or checked as far as it goes without data."""
+"""README and two files of docs/ show commands that exist: each is run, or checked as far as it goes without data."""
 
 import re
 import shlex
@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from tests.runs import REPOSITORY, environment
-from tools import convert_checkpoint, demo, export, extract_features, run_net
+from tools import benchmark, convert_checkpoint, demo, export, extract_features, run_net
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT + (REPOSITORY / "docs" / "weights.md").read_text(encoding="utf-8"), re.S)
+DOCS = [(REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("weights.md", "decoders.md")]
+BLOCKS = re.findall(r"```bash\n(.*?)```", "\n".join([TEXT, *DOCS]), re.S)
 COMMANDS = [
     shlex.split(line, comments=True)
     for block in BLOCKS
@@ -19,6 +20,7 @@ COMMANDS = [
     if line.strip() and not line.startswith("sudo")
 ]
 PARSERS = {
+    "tools/benchmark.py": benchmark.parse_arguments,
     "tools/convert_checkpoint.py": convert_checkpoint.parse_arguments,
     "tools/run_net.py": run_net.parse_arguments,
     "tools/export.py": export.parse_arguments,

@@ -1,4 +1,8 @@
-"""Measure ratios within one run, median of several: `python tools/benchmark.py bank --video clip.mp4`."""
+"""Measure what docs/ and README claim, and print it as JSON.
+
+`python tools/benchmark.py bank --video clip.mp4`: K adapters in one pass against K runs, median of several.
+`python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
+"""
 
 import argparse
 import json
@@ -7,19 +11,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("bank",), help="bank: K adapters in one pass against K runs one by one")
-    parser.add_argument("--video", type=Path, required=True, help="a video file to predict")
-    parser.add_argument("--tasks", type=int, default=8, metavar="K")
-    parser.add_argument("--size", default="base", help="size of the vit, with random weights")
-    parser.add_argument("--first-block", type=int, default=0, help="first block that has an adapter")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    bank = commands.add_parser("bank", help="K adapters in one pass against K runs one by one")
+    bank.set_defaults(measure=bench_bank)
+    bank.add_argument("--video", type=Path, required=True, help="a video file to predict")
+    bank.add_argument("--tasks", type=int, default=8, metavar="K")
+    bank.add_argument("--size", default="base", help="size of the vit, with random weights")
+    bank.add_argument("--first-block", type=int, default=0, help="first block that has an adapter")
+    bank.add_argument("--repeats", type=int, default=5)
+    bank.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    decoders = commands.add_parser("decoders", help="frames that differ from reading in order")
+    decoders.set_defaults(measure=bench_decoders)
+    decoders.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    decoders.add_argument(
+        "--clips", type=int, default=15, help="clips of 8 frames at stride 4, each from a fresh reader"
+    )
     return parser.parse_args(arguments)
 
 
@@ -29,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.errors import VideoAdaptError
 
     try:
-        result = bench_bank(args)
+        result = args.measure(args)
     except VideoAdaptError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -94,6 +108,104 @@ def alternate(functions: list[Callable[[], None]], repeats: int) -> list[float]:
             if repeat:
                 values.append(time.perf_counter() - start)
     return [statistics.median(values) for values in seconds]
+
+
+def bench_decoders(args: argparse.Namespace) -> dict[str, object]:
+    """Per file, library and way of reading: the share of frames with a pixel that is more than 2 grey levels off.
+
+    The truth is PyAV from the first frame on, turned upright. "before" uses the library at the frame indices, "after"
+    our decoder of that name. A clip at which the library raises has no frames; the share of those is "raises".
+    """
+    import numpy as np
+
+    result: dict[str, object] = {}
+    for path in args.files:
+        truth_NHWC = read_in_order(path)
+        starts = np.random.default_rng(0).integers(0, max(1, len(truth_NHWC) - 28), args.clips)
+        clips = [np.minimum(start + 4 * np.arange(8), len(truth_NHWC) - 1) for start in starts]
+        result[path.name] = {
+            name: {
+                "before": wrong(naive, path, clips, truth_NHWC),
+                "after": wrong(partial(ours, name), path, clips, truth_NHWC),
+            }
+            for name, naive in NAIVE.items()
+        }
+    return result
+
+
+def ours(name: str, path: Path, indices: list[int]) -> Any:
+    """What training does for a clip."""
+    from videoadapt.decoders import open_video
+
+    with open_video(path, {"name": name}) as decoder:
+        return decoder.get(indices)
+
+
+def wrong(read: Callable[[Path, list[int]], Any], path: Path, clips: list[Any], truth_NHWC: Any) -> dict[str, float]:
+    """Shares of wrong frames and of clips that raise, over all `clips` (lists of frame indices)."""
+    import numpy as np
+
+    num_wrong = num_frames = num_raises = 0
+    for indices in clips:
+        try:
+            frames_NHWC = read(path, indices.tolist())
+        except Exception:  # noqa: BLE001 - each library has errors of its own, and all of them count
+            num_raises += 1
+            continue
+        num_frames += len(indices)
+        for frame_HWC, truth_HWC in zip(frames_NHWC, truth_NHWC[indices], strict=True):
+            same_shape = frame_HWC.shape == truth_HWC.shape
+            num_wrong += not same_shape or int(np.abs(frame_HWC.astype(np.int16) - truth_HWC).max()) > 2
+    return {"wrong": num_wrong / max(1, num_frames), "raises": num_raises / len(clips)}
+
+
+def read_in_order(path: Path) -> Any:
+    """All frames of FFmpeg's best video stream as it plays, upright: uint8 (N, H, W, 3)."""
+    import av
+    import numpy as np
+
+    with av.open(str(path.absolute()), metadata_errors="ignore") as container:
+        video: Any = container.streams.best("video")
+        frames = [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in container.decode(video)]
+    return np.stack(frames)
+
+
+def naive_decord(path: Path, indices: list[int]) -> Any:
+    """The usual call of decord."""
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord.VideoReader(str(path.absolute()), num_threads=1).get_batch(indices).asnumpy()
+
+
+def naive_torchcodec(path: Path, indices: list[int]) -> Any:
+    """The usual call of torchcodec."""
+    from torchcodec.decoders import VideoDecoder
+
+    return VideoDecoder(path.absolute(), dimension_order="NHWC").get_frames_at(indices).data.numpy()
+
+
+def naive_pyav(path: Path, indices: list[int]) -> Any:
+    """The usual loop around PyAV: seek to index / rate, then decode until the time stamp is reached."""
+    import av
+    import numpy as np
+
+    with av.open(str(path.absolute())) as container:
+        stream: Any = container.streams.video[0]
+        frames = []
+        for index in indices:
+            stamp = (stream.start_time or 0) + round(index / (stream.average_rate * stream.time_base))
+            container.seek(stamp, stream=stream)
+            frame: Any = next(frame for frame in container.decode(stream) if frame.pts >= stamp)
+            frames.append(frame.to_ndarray(format="rgb24"))
+    return np.stack(frames)
+
+
+NAIVE: dict[str, Callable[[Path, list[int]], Any]] = {
+    "decord": naive_decord,
+    "pyav": naive_pyav,
+    "torchcodec": naive_torchcodec,
+}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from videoadapt.errors import DecodeError, why_unreadable
 SEEKABLE_CODECS = ("h264", "hevc", "vp9")
 SEEKABLE_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 NAL_SLICES, NAL_IDR = range(1, 6), 5
+NAL_PARAMETERS = {"h264": 7, "hevc": 33}
 FILE_ERRORS: tuple[type[Exception], ...] = (av.FFmpegError, OSError, ValueError)
 
 MEND = "copy it again, or encode it anew"
@@ -34,19 +36,24 @@ DECORD_PREFIX = re.compile(r"^(\[[\d:]+\] \S+: )+(Check failed: .*? \(\S+ vs\. \
 class StreamInfo:
     """The best video stream of a file. `height` and `width` are as stored, before `quarter_turns` counterclockwise.
 
-    `pts` (time stamps of all frames, ascending) and `keys` (indices of the key frames) are known only when seeking is
-    exact; otherwise both are empty and `in_order_because` says why the file has to be read in order.
+    `pts` (time stamps of all frames, ascending, in units of `time_base` seconds) and `keys` (indices of the key frames)
+    are known only when seeking is exact; otherwise both are empty and `in_order_because` says why the file has to be
+    read in order. `one_size` is True when the pictures are known not to change their size on the way.
     """
 
+    stream_index: int
+    num_video_streams: int
     codec: str
     pixel_format: str
     height: int
     width: int
     quarter_turns: int
     fps_hz: float
+    time_base: Fraction
     pts: tuple[int, ...]
     keys: tuple[int, ...]
     in_order_because: str
+    one_size: bool
 
     @property
     def seekable(self) -> bool:
@@ -104,6 +111,7 @@ def probe(path: Path) -> StreamInfo:
         listed = codec in SEEKABLE_CODECS and format_name in SEEKABLE_CONTAINERS
         extradata = stream.codec_context.extradata or b""
         first: VideoFrame | None = None
+        one_size = True
         packets: list[_Packet] = []
         for packet in container.demux(stream):
             if first is None:
@@ -111,26 +119,35 @@ def probe(path: Path) -> StreamInfo:
             if first is not None and not listed:
                 break
             if packet.size:
-                clean = packet.is_keyframe and (codec != "h264" or _only_idr_slices(bytes(packet), extradata))
                 complete = not (packet.is_discard or packet.is_corrupt)
+                clean = False
+                if packet.is_keyframe:
+                    units = _nal_units(codec, bytes(packet), extradata) if codec in NAL_PARAMETERS else []
+                    clean = _starts_clean(codec, units)
+                    one_size = one_size and _keeps_size(codec, units, extradata)
+                one_size = one_size and not packet.has_sidedata("new_extradata")
                 packets.append(_Packet(packet.pts, packet.is_keyframe, clean, complete))
         if first is None:
             raise DecodeError(f"{path}: no frame decodes; {MEND}")
         because = _why_in_order(packets) if listed else f"{codec} in {format_name.split(',')[0]}"
-        rate = stream.average_rate or stream.guessed_rate
-        if rate is None:
+        rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
+        if rate is None or time_base is None:
             raise DecodeError(f"{path}: the file states no frame rate")
         pts, keys = ([], []) if because else _index(packets)
         return StreamInfo(
+            stream_index=stream.index,
+            num_video_streams=len(container.streams.video),
             codec=codec,
             pixel_format=first.format.name,
             height=first.height,
             width=first.width,
             quarter_turns=_quarter_turns(path, first.rotation),
             fps_hz=float(rate),
+            time_base=time_base,
             pts=tuple(pts),
             keys=tuple(keys),
             in_order_because=because,
+            one_size=one_size and not because,
         )
 
 
@@ -140,17 +157,33 @@ def _quarter_turns(path: Path, degrees_counterclockwise: int) -> int:
     return degrees_counterclockwise // 90 % 4
 
 
-def _only_idr_slices(packet: bytes, extradata: bytes) -> bool:
-    """True when every H.264 slice in the packet is IDR, so that no later frame refers to anything before it."""
-    if len(extradata) < 5 or extradata[0] != 1:  # not length-prefixed, which mp4 and Matroska require
-        return False
-    prefix = (extradata[4] & 3) + 1
-    types, start = [], 0
+def _nal_units(codec: str, packet: bytes, extradata: bytes) -> list[tuple[int, bytes]]:
+    """Return (type, content) of each unit of an H.264 or HEVC packet; none when units are not length-prefixed.
+
+    Length prefixes are what mp4 and Matroska require (ISO/IEC 14496-15).
+    """
+    size_at, shift, mask = (4, 0, 31) if codec == "h264" else (21, 1, 63)
+    if len(extradata) <= size_at or extradata[0] != 1:
+        return []
+    prefix = (extradata[size_at] & 3) + 1
+    units, start = [], 0
     while start + prefix < len(packet):
-        types.append(packet[start + prefix] & 31)
-        start += prefix + int.from_bytes(packet[start : start + prefix], "big")
-    slices = [kind for kind in types if kind in NAL_SLICES]
-    return bool(slices) and all(kind == NAL_IDR for kind in slices)
+        end = start + prefix + int.from_bytes(packet[start : start + prefix], "big")
+        units.append((packet[start + prefix] >> shift & mask, packet[start + prefix : end]))
+        start = end
+    return units
+
+
+def _starts_clean(codec: str, units: list[tuple[int, bytes]]) -> bool:
+    """True when every H.264 slice among the units is IDR, so that no later frame refers to anything before it."""
+    slices = [kind for kind, _ in units if kind in NAL_SLICES]
+    return codec != "h264" or (bool(slices) and all(kind == NAL_IDR for kind in slices))
+
+
+def _keeps_size(codec: str, units: list[tuple[int, bytes]], extradata: bytes) -> bool:
+    """True when the units set no sequence parameters but the file's own; VP9 may change size at any frame."""
+    parameters = NAL_PARAMETERS.get(codec)
+    return bool(units) and all(unit in extradata for kind, unit in units if kind == parameters)
 
 
 def _index(packets: list[_Packet]) -> tuple[list[int], list[int]]:

@@ -1,10 +1,11 @@
-"""decord, the default: reads H.264, HEVC and VP9 files in which seeking is exact, and nothing else.
+"""decord, the default: reads H.264 and HEVC files in which seeking is exact, and nothing else.
 
 Measured against PyAV in order: on the files that this class accepts, decord 0.6 gives the same pictures to the bit
 (both honour the colour matrix and range that the stream states, and take ITU-R 601 where it states none). On others it
 gives wrong frames without an error (mpeg4 avi, ts, open groups of pictures), cannot count (one frame too many on
-HMDB51), gives some rotated pictures four channels, or interpolates colour differently (odd sizes, more than 8 bits):
-those it refuses, and `open_video` hands them to PyAV.
+HMDB51), gives some rotated pictures four channels, interpolates colour differently (odd sizes, more than 8 bits), takes
+another video stream than the best, or scales pictures to the first one's size (VP9 may change it at any frame, the
+others with new parameters): those it refuses, and `open_video` hands them to PyAV.
 """
 
 from pathlib import Path
@@ -35,6 +36,10 @@ class Decord(Decoder):
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
         if info.quarter_turns or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are rotated, odd-sized or not 8-bit 4:2:0")
+        if info.num_video_streams > 1:  # it may take another one than FFmpeg's best
+            raise CannotRead(path, "several video streams")
+        if not info.one_size:  # it would scale them all to the first one's
+            raise CannotRead(path, f"pictures that may change their size, as in {info.codec}")
         super().__init__(path, info)
         decord.logging.set_level(decord.logging.QUIET)
         self._errors = (decord.DECORDError, RuntimeError, AssertionError)
