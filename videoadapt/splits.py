@@ -9,6 +9,7 @@ from pathlib import Path
 
 from videoadapt import distributed
 from videoadapt.config import Config, DataConfig, Holdout
+from videoadapt.datasets.video_list import read_classes
 from videoadapt.errors import DataListError
 from videoadapt.log import logger
 from videoadapt.registry import DATASETS
@@ -118,13 +119,10 @@ def _class_names(dataset: object, data: DataConfig, problems: list[str]) -> list
             problems.append("data.classes: is not set; name a file with one class name a line, or give their number")
         return names or []
     try:
-        names = Path(data.classes).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"data.classes = {data.classes}: cannot be read: {error}{_obtain(data)}")
+        return read_classes(Path(data.classes))
+    except DataListError as error:
+        problems.append(f"data.classes = {error}{_obtain(data)}")
         return []
-    if len(names) < 2 or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        problems.append(f"data.classes = {data.classes}: expected at least two class names, one a line, none twice")
-    return names
 
 
 def _wrong_labels(split: str, videos: Sequence[Video], num_classes: int) -> list[str]:

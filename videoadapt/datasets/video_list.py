@@ -1,7 +1,9 @@
 """Lists of `path label` rows: HMDB51, UCF101, Kinetics and SSv2 are yaml files over this one class."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from videoadapt.atomic import write_atomically
 from videoadapt.errors import DataListError
 from videoadapt.registry import DATASETS
 from videoadapt.structures import Video
@@ -39,3 +41,27 @@ class VideoList:
         if not videos:
             raise DataListError(f"{source}: holds no videos; expected rows of `path label`")
         return videos
+
+
+def write_list(path: Path, videos: Sequence[Video]) -> None:
+    """Write rows that `VideoList.load` reads back as they are. Raises DataListError for a name that no row can hold."""
+    for video in videos:
+        if video.id != video.id.strip() or len(video.id.splitlines()) != 1:
+            raise DataListError(f"{video.id!r}: rename it; a list cannot hold line breaks, or spaces at either end")
+        try:
+            video.id.encode()
+        except UnicodeEncodeError as error:
+            raise DataListError(f"{video.id!r}: rename it; a list holds UTF-8 names only") from error
+    text = "".join(f"{video.id} {video.label}\n" for video in videos)
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_classes(path: Path) -> list[str]:
+    """Read a file with one class name a line. Raises DataListError when it holds fewer than two, or one twice."""
+    try:
+        names = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataListError(f"{path}: cannot be read as class names: {error}") from error
+    if len(names) < 2 or len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise DataListError(f"{path}: expected at least two class names, one a line, none twice")
+    return names

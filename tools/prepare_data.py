@@ -1,0 +1,85 @@
+"""Prepare videos for training: check lists, make them from folders or official archives, re-encode for fast seeking."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; `run` of the result is the command's function."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Exit code: 0 all well, 2 an error, 3 some files or rows are not usable, and named."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    scan = commands.add_parser("scan", help="decode every file of a list and write a report and a cleaned list")
+    scan.add_argument("--classes", help="file with one class name a line, or their number: checks the labels")
+    scan.add_argument("--min-frames", type=int, default=1, metavar="N", help="shorter files are left out (default 1)")
+    scan.add_argument("--decoder", default="decord", help="the decoder that training will use (default decord)")
+    scan.add_argument("--out", type=Path, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
+    scan.set_defaults(run=run_scan)
+    for command in (scan,):
+        command.add_argument("--list", required=True, help="list of `path label` rows")
+        command.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
+        command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
+        command.add_argument("--limit-sec", type=float, default=600, help="longer at one file, and it is given up")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return the exit code."""
+    args = parse_arguments(arguments)
+    from videoadapt.errors import ConfigError, VideoAdaptError
+    from videoadapt.log import setup_logging
+
+    setup_logging()
+    try:
+        if getattr(args, "jobs", 1) < 1:
+            raise ConfigError(f"--jobs {args.jobs}: allowed: 1 or more")
+        code: int = args.run(args)
+    except VideoAdaptError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    return code
+
+
+def run_scan(args: argparse.Namespace) -> int:
+    """Scan a list."""
+    from videoadapt.datasets.video_list import read_classes
+    from videoadapt.registry import DECODERS
+    from videoadapt.scan import FAULTS, NOTES, scan, summary, write_report
+
+    DECODERS.get(args.decoder)
+    num_classes = args.classes
+    if num_classes is not None:
+        num_classes = int(num_classes) if num_classes.isdecimal() else len(read_classes(Path(num_classes)))
+    folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
+    settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
+    settings |= {"decoder": args.decoder}
+    rows = scan(
+        args.list,
+        args.root,
+        num_classes=num_classes,
+        decoder={"name": args.decoder},
+        min_frames=args.min_frames,
+        jobs=args.jobs,
+        limit_sec=args.limit_sec,
+    )
+    clean = write_report(rows, folder, settings)
+    words = FAULTS | NOTES
+    for name, count in summary(rows).items():
+        first = next((row for row in rows if name in row.faults), None)
+        why = f", first {first.video.id}: {first.reason}" if first else ""
+        print(f"{count:7d}  {name}{f': {words[name]}' if name in words else ''}{why}")
+    if num_classes is None:
+        print("labels are not checked: no --classes")
+    kept = sum(not row.faults for row in rows)
+    print(f"{kept} of {len(rows)} rows are kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
+    return 0 if kept == len(rows) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
