@@ -18,6 +18,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     scan.add_argument("--decoder", default="decord", help="the decoder that training will use (default decord)")
     scan.add_argument("--out", type=Path, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
     scan.set_defaults(run=run_scan)
+    folder = commands.add_parser("folder", help="class folders to train, validation and test lists and class names")
+    folder.add_argument("folder", type=Path, help="one folder of videos for each class")
+    folder.add_argument("--out", type=Path, required=True, metavar="LISTS", help="folder for the lists")
+    folder.add_argument("--val", type=float, default=0.1, metavar="SHARE", help="of all videos (default 0.1)")
+    folder.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="of all videos (default 0.2)")
+    folder.add_argument("--seed", type=int, default=0, help="another seed, another division")
+    folder.add_argument("--group", metavar="REGEX", help="videos in which it finds the same text stay together")
+    folder.set_defaults(run=run_folder)
     for command in (scan,):
         command.add_argument("--list", required=True, help="list of `path label` rows")
         command.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
@@ -79,6 +87,22 @@ def run_scan(args: argparse.Namespace) -> int:
     kept = sum(not row.faults for row in rows)
     print(f"{kept} of {len(rows)} rows are kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
     return 0 if kept == len(rows) else 3
+
+
+def run_folder(args: argparse.Namespace) -> int:
+    """Make lists from class folders."""
+    from videoadapt.class_folders import classes_without, divide, read_class_folders, write_lists
+
+    found = read_class_folders(args.folder)
+    lists = divide(found.videos, args.val, args.test, args.group, args.seed)
+    write_lists(args.out, lists, found.class_names)
+    for split, names in classes_without(lists, found.class_names).items():
+        print(f"{split} holds no video of {len(names)} classes, first {names[0]!r}")
+    if found.others:
+        print(f"{len(found.others)} files are no videos by their suffix and left out, first {found.others[0]!r}")
+    counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
+    print(f"{args.out}: {len(found.class_names)} classes; {counts}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -65,17 +65,20 @@ def load_splits(config: Config) -> Splits:
     return splits
 
 
-def hold_out(videos: Sequence[Video], holdout: Holdout, seed: int) -> tuple[list[Video], list[Video]]:
+def hold_out(
+    videos: Sequence[Video], holdout: Holdout, seed: int, key: str = "data.val"
+) -> tuple[list[Video], list[Video]]:
     """Divide a training list into (train, val); groups are never divided, every class keeps at least half.
 
     Groups are taken in an order given by a hash of seed and group name, as long as no class then gives more than its
-    share (at least one video) to validation: the same list always divides in the same way.
+    share (at least one video) to validation: the same videos always divide in the same way. `key` names the setting in
+    the DataListError that is raised when the group's regex does not match a video, or no group is small enough.
     """
     groups: dict[str, list[Video]] = {}
     for video in videos:
         found = re.search(holdout.group, video.id) if holdout.group else None
         if holdout.group and not found:
-            raise DataListError(f"data.val.group = {holdout.group!r}: does not match {video.id!r} of data.train")
+            raise DataListError(f"{key}: group {holdout.group!r} does not match {video.id!r}")
         groups.setdefault((found.group(min(1, found.re.groups)) if found else video.id), []).append(video)
     in_class = Counter(video.label for video in videos)
     room = {label: min(max(1, round(holdout.holdout * n)), n // 2) for label, n in in_class.items()}
@@ -88,8 +91,8 @@ def hold_out(videos: Sequence[Video], holdout: Holdout, seed: int) -> tuple[list
     val = [video for name in held for video in groups[name]]
     if not val:
         raise DataListError(
-            f"data.val.holdout = {holdout.holdout}: no group of data.train is small enough to hold out; "
-            "raise the share or choose a finer data.val.group"
+            f"{key}: no group is small enough to hold out {holdout.holdout:g} of {len(videos)} videos; raise the share "
+            "or choose a finer group"
         )
     ids = {video.id for video in val}
     return [v for v in videos if v.id not in ids], [v for v in videos if v.id in ids]

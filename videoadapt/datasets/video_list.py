@@ -46,14 +46,19 @@ class VideoList:
 def write_list(path: Path, videos: Sequence[Video]) -> None:
     """Write rows that `VideoList.load` reads back as they are. Raises DataListError for a name that no row can hold."""
     for video in videos:
-        if video.id != video.id.strip() or len(video.id.splitlines()) != 1:
-            raise DataListError(f"{video.id!r}: rename it; a list cannot hold line breaks, or spaces at either end")
-        try:
-            video.id.encode()
-        except UnicodeEncodeError as error:
-            raise DataListError(f"{video.id!r}: rename it; a list holds UTF-8 names only") from error
+        check_name(video.id)
     text = "".join(f"{video.id} {video.label}\n" for video in videos)
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def check_name(name: str) -> None:
+    """Raise DataListError when no row of a list can hold this name as it is."""
+    if name != name.strip() or len(name.splitlines()) != 1:
+        raise DataListError(f"{name!r}: rename it; a list cannot hold line breaks, or spaces at either end")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise DataListError(f"{name!r}: rename it; a list holds UTF-8 names only") from error
 
 
 def read_classes(path: Path) -> list[str]:
