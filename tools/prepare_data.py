@@ -26,7 +26,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     folder.add_argument("--seed", type=int, default=0, help="another seed, another division")
     folder.add_argument("--group", metavar="REGEX", help="videos in which it finds the same text stay together")
     folder.set_defaults(run=run_folder)
-    for command in (scan,):
+    reencode = commands.add_parser(
+        "reencode",
+        help="write every file of a list as H.264 mp4 that seeks fast and exactly",
+        description="Closed groups of pictures, upright, even sizes, no sound. Times are kept, also of a variable rate. "
+        "Every file is read back, and must have as many frames as its source. The same command goes on after a stop.",
+    )
+    reencode.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files and the new list"
+    )
+    reencode.add_argument("--short-side", type=int, default=256, metavar="PX", help="at most (default 256)")
+    reencode.add_argument("--keyframe-every", type=int, default=12, metavar="N", help="frames (default 12)")
+    reencode.add_argument("--crf", type=int, default=18, help="x264's quality, 0 to 51, lower is better (default 18)")
+    reencode.set_defaults(run=run_reencode)
+    for command in (scan, reencode):
         command.add_argument("--list", required=True, help="list of `path label` rows")
         command.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
         command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
@@ -87,6 +100,31 @@ def run_scan(args: argparse.Namespace) -> int:
     kept = sum(not row.faults for row in rows)
     print(f"{kept} of {len(rows)} rows are kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
     return 0 if kept == len(rows) else 3
+
+
+def run_reencode(args: argparse.Namespace) -> int:
+    """Re-encode a list."""
+    from videoadapt.errors import ConfigError
+    from videoadapt.h264 import Settings
+    from videoadapt.reencode import reencode
+
+    for key, value, low, high in (
+        ("--short-side", args.short_side, 16, 8192),
+        ("--keyframe-every", args.keyframe_every, 1, 1000),
+        ("--crf", args.crf, 0, 51),
+    ):
+        if not low <= value <= high:
+            raise ConfigError(f"{key} {value}: allowed: {low} to {high}")
+    settings = Settings(args.short_side, args.keyframe_every, args.crf)
+    done = reencode(args.list, args.root, args.out, settings, args.jobs, args.limit_sec)
+    for name, reason in sorted(done.failed.items()):
+        sys.stderr.write(f"left out: {name}: {reason}\n")
+    if done.num_even_times:
+        print(f"{done.num_even_times} files give their frames no times of their own: even times at the mean rate")
+    before = f" ({done.num_done_before} files were there before)" if done.num_done_before else ""
+    written = args.out / Path(args.list).name if done.videos else "no list"
+    print(f"{written}: {len(done.videos)} rows{before}; {len(done.failed)} files left out")
+    return 3 if done.failed else 0
 
 
 def run_folder(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 
 EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
+UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to copy a frame; all other even ones work
 
 
 @DECODERS.register
@@ -35,6 +36,8 @@ class Decord(Decoder):
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
         if info.quarter_turns or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are rotated, odd-sized or not 8-bit 4:2:0")
+        if info.width in UNREADABLE_WIDTHS:
+            raise CannotRead(path, f"pictures of {info.width} pixels in width")
         super().__init__(path, info)
         decord.logging.set_level(decord.logging.QUIET)
         self._errors = (decord.DECORDError, RuntimeError, AssertionError)
