@@ -5,6 +5,13 @@ import os
 import sys
 from pathlib import Path
 
+PUBLISHED = {
+    "hmdb51": "hmdb51_org.rar and test_train_splits.rar",
+    "ucf101": "UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip",
+    "ssv2": "20bn-something-something-v2-?? or webm files, and labels.json, train.json, validation.json",
+    "kinetics": "train.csv, val.csv, and tar.gz parts or folders of <id>_<start>_<end>.mp4",
+}
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; `run` of the result is the command's function."""
@@ -39,6 +46,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     reencode.add_argument("--keyframe-every", type=int, default=12, metavar="N", help="frames (default 12)")
     reencode.add_argument("--crf", type=int, default=18, help="x264's quality, 0 to 51, lower is better (default 18)")
     reencode.set_defaults(run=run_reencode)
+    for name, layout in PUBLISHED.items():
+        published = commands.add_parser(name, help=f"from {layout}", description=f"SOURCE holds {layout}.")
+        published.add_argument("source", type=Path, help="folder of the download, as archives or unpacked")
+        published.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the videos and lists")
+        published.set_defaults(run=run_published, name=name)
     for command in (scan, reencode):
         command.add_argument("--list", required=True, help="list of `path label` rows")
         command.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
@@ -141,6 +153,19 @@ def run_folder(args: argparse.Namespace) -> int:
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
     print(f"{args.out}: {len(found.class_names)} classes; {counts}")
     return 0
+
+
+def run_published(args: argparse.Namespace) -> int:
+    """Make lists from a downloaded data set."""
+    from videoadapt.official import OFFICIAL
+    from videoadapt.published import prepare
+
+    root, counts, different = prepare(args.name, args.source, args.out, OFFICIAL[args.name])
+    for line in different:
+        sys.stderr.write(f"not as published: {line}\n")
+    print(f"{args.out / 'lists'}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    print(f"the configs take: data.root {root}")
+    return 3 if different else 0
 
 
 if __name__ == "__main__":
