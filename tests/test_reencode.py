@@ -154,6 +154,9 @@ def test_a_list_is_encoded_once(videos: Path, tmp_path: Path, capsys: pytest.Cap
     assert (new / "a b" / "one.mp4").stat().st_mtime_ns == stamps[new / "a b" / "one.mp4"]
     assert len(read_in_order(new / "two.mp4")) == 30
     assert (new / "train.csv").read_text().count("\n") == 5
+    stamp = (new / "two.mp4").stat().st_mtime_ns
+    os.utime(videos / "two.mp4", (1, 1))  # as large as before, and another file
+    assert prepare_data.main(arguments(videos)) == 0 and (new / "two.mp4").stat().st_mtime_ns > stamp
     assert prepare_data.main(arguments(videos, "--keyframe-every", "6")) == 0
     assert probe(new / "a b" / "one.mp4").keys == tuple(range(0, 48, 6))
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.media import write_video
 from tests.runs import REPOSITORY, environment
 from tools import prepare_data
 from videoadapt.datasets.video_list import VideoList, write_list
+from videoadapt.decoders import decord
 from videoadapt.errors import DataListError
 from videoadapt.inspection import Inspection, _difference, inspect_file
 from videoadapt.structures import Video
@@ -127,17 +129,28 @@ def test_real_clips_header_and_frames(clips_dir: Path, tmp_path: Path) -> None:
     assert [row["notes"] for row in rows.values()] == [["header"], [], []]
 
 
-def test_a_decoder_that_seeks_wrongly_is_caught(clips_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """decord on the files that our decoder refuses: what published pipelines train on."""
-    from videoadapt.decoders import decord
-
-    path = clips_dir / "TrumanShow_wave_f_nm_np1_fr_med_26.avi"
-    assert not inspect_file(path, DECORD).wrong
+def believe_seekable(monkeypatch: pytest.MonkeyPatch, path: Path, num_frames: int) -> None:
+    """Take away the refusal with which our decord hands files over: what is left is what others train on."""
     real = decord.probe(path)
-    lie = real.__class__(**{**real.__dict__, "in_order_because": "", "pts": tuple(range(49))})
+    lie = replace(real, in_order_because="", pts=tuple(range(num_frames)))
     monkeypatch.setattr(decord, "probe", lambda path: lie)
+
+
+def test_a_decoder_that_counts_wrongly_is_caught(clips_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clips_dir / "TrumanShow_wave_f_nm_np1_fr_med_26.avi"
+    believe_seekable(monkeypatch, path, 49)
     found = inspect_file(path, DECORD)
-    assert isinstance(found, Inspection) and found.decoder == "decord" and found.wrong
+    assert isinstance(found, Inspection) and found.decoder == "decord" and found.wrong == "49 frames, in order 48"
+
+
+def test_a_decoder_that_seeks_wrongly_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "b_frames.avi", bframes=3, num_frames=80)
+    before = inspect_file(path, DECORD)
+    assert isinstance(before, Inspection) and before.decoder == "pyav" and not before.wrong
+    believe_seekable(monkeypatch, path, 80)
+    found = inspect_file(path, DECORD)
+    assert isinstance(found, Inspection) and found.decoder == "decord"
+    assert found.wrong.endswith("is another picture than in order")
 
 
 def test_difference_names_the_frame() -> None:
