@@ -33,6 +33,8 @@ FILMS: dict[str, tuple[dict[str, Any], bool]] = {  # name: what to write, whethe
     "h264_10bit.mp4": ({"pix_fmt": "yuv420p10le"}, True),
     "h264_444_odd.mp4": ({"pix_fmt": "yuv444p", "height": 47, "width": 61}, True),
     "one_frame.mp4": ({"num_frames": 1}, True),
+    "narrow_48.mp4": ({"height": 64, "width": 48}, True),
+    "narrow_72.mp4": ({"height": 64, "width": 72}, True),
     "rotated_90.mp4": ({"counterclockwise": 90, "bframes": 2}, True),
     "rotated_180.mp4": ({"counterclockwise": 180}, True),
     "rotated_270.mp4": ({"counterclockwise": 270}, True),

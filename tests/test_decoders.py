@@ -43,8 +43,10 @@ FILES = [name for name, *_ in REAL] + list(FILMS)
 OTHER_COLOUR = {"h264_10bit.mp4", "h264_444_odd.mp4", "vp9_odd.webm"}
 TURNED = {"rotated_90.mp4", "rotated_180.mp4", "rotated_270.mp4"}
 VP9_FILES = {"vp9.webm", "vp9_vfr.mkv"}
+NARROW = {"narrow_48.mp4", "narrow_72.mp4"}
+SEVERAL = {"two_streams.mp4", "two_streams.mkv", "nasa_13013.mp4"}
 HANDED_OVER = {
-    "decord": OTHER_COLOUR | TURNED | VP9_FILES | {"two_streams.mp4", "two_streams.mkv", "nasa_13013.mp4"},
+    "decord": OTHER_COLOUR | TURNED | VP9_FILES | NARROW | SEVERAL,
     "torchcodec": OTHER_COLOUR,
 }
 SEEKABLE = {name: seekable for name, _, seekable in REAL} | {name: exact for name, (_, exact) in FILMS.items()}

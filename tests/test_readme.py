@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.runs import REPOSITORY, environment
-from tools import benchmark, convert_checkpoint, demo, export, extract_features, run_net
+from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 DOCS = [(REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("weights.md", "decoders.md")]
@@ -24,6 +24,7 @@ PARSERS = {
     "tools/convert_checkpoint.py": convert_checkpoint.parse_arguments,
     "tools/run_net.py": run_net.parse_arguments,
     "tools/export.py": export.parse_arguments,
+    "tools/prepare_data.py": prepare_data.parse_arguments,
     "tools/demo.py": demo.parse_arguments,
     "tools/extract_features.py": extract_features.parse_arguments,
 }

@@ -9,7 +9,7 @@ import pytest
 from videoadapt.config import Config, Holdout
 from videoadapt.datasets.video_list import VideoList
 from videoadapt.errors import DataListError
-from videoadapt.splits import held_out, load_splits
+from videoadapt.splits import Splits, held_out, load_splits
 from videoadapt.structures import Video
 from videoadapt.video_rows import VideoRows
 
@@ -137,3 +137,21 @@ def test_hold_out_of_tiny_classes_leaves_something_to_train_on() -> None:
 def test_a_group_pattern_that_does_not_match_is_an_error() -> None:
     with pytest.raises(DataListError, match="does not match"):
         held_out(listing(2, 2, 2), Holdout(holdout=0.1, group=r"(movie\d+)"), seed=0)
+
+
+def test_the_files_have_a_fingerprint(tmp_path: Path) -> None:
+    videos = [Video(f"{n}.mp4", tmp_path / f"{n}.mp4", 0) for n in range(200)]
+    for video in videos:
+        video.path.write_bytes(video.id.encode())
+    whole = Splits.files_fingerprint(videos)
+    assert whole == Splits.files_fingerprint(videos) and len(whole) == 64
+    found = {whole}
+    for name, content in (("101.mp4", b"other size"), ("0.mp4", b"0.avi"), ("186.mp4", b"186.avi"), ("7.mp4", None)):
+        before = (tmp_path / name).read_bytes()
+        if content is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(content)
+        found.add(Splits.files_fingerprint(videos))
+        (tmp_path / name).write_bytes(before)
+    assert len(found) == 5 and Splits.files_fingerprint(videos) == whole

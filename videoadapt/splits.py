@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from videoadapt import distributed
 from videoadapt.config import Config, DataConfig, Holdout
+from videoadapt.datasets.video_list import read_classes
 from videoadapt.errors import DataListError, why_unreadable
 from videoadapt.log import logger
 from videoadapt.registry import DATASETS
@@ -22,6 +23,8 @@ from videoadapt.video_rows import VideoRows
 
 FILE = np.dtype([("device", np.uint64), ("inode", np.uint64)])
 NO_FILE = 2**64 - 1
+
+HASHED_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,25 @@ class Splits:
         digest = hashlib.sha256()
         for name, label in zip(videos.ids(), videos.labels_N, strict=True):
             digest.update(f"{name} {label}\n".encode())
+        return digest.hexdigest()
+
+    @staticmethod
+    def files_fingerprint(videos: VideoRows) -> str:
+        """sha256 over the size of every file and the content of HASHED_FILES of them, evenly spread over the list.
+
+        Tells other copies of a data set apart (re-encoded, trimmed, partly absent) at the cost of one look at each file.
+        """
+        digest = hashlib.sha256()
+        step = max(1, len(videos) // HASHED_FILES)
+        for row, video in enumerate(videos):
+            try:
+                size = video.path.stat().st_size
+                digest.update(f"{video.id} {size}\n".encode())
+                if row % step == 0 and row // step < HASHED_FILES:
+                    with video.path.open("rb") as file:
+                        digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError:  # absent or unreadable, as far as the run allows it: that is in the fingerprint, too
+                digest.update(f"{video.id} unreadable\n".encode())
         return digest.hexdigest()
 
 
@@ -81,18 +103,19 @@ def load_splits(config: Config) -> Splits:
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test)
 
 
-def held_out(videos: VideoRows, holdout: Holdout, seed: int) -> NDArray[np.bool_]:
+def held_out(videos: VideoRows, holdout: Holdout, seed: int, key: str = "data.val") -> NDArray[np.bool_]:
     """The rows of a training list that are held out for validation, as a mask (N,).
 
     Groups are never divided, every class keeps at least half. Groups are taken in an order given by a hash of seed and
     group name, as long as no class then gives more than its share (at least one video): the same list always divides in
-    the same way.
+    the same way. `key` names the setting in the DataListError that is raised when the group's regex does not match a
+    video, or no group is small enough.
     """
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(videos.ids()):
         found = re.search(holdout.group, name) if holdout.group else None
         if holdout.group and not found:
-            raise DataListError(f"data.val.group = {holdout.group!r}: does not match {name!r} of data.train")
+            raise DataListError(f"{key}: group {holdout.group!r} does not match {name!r}")
         groups.setdefault((found.group(min(1, found.re.groups)) if found else name), []).append(row)
     labels = videos.labels_N.tolist()
     room = {label: min(max(1, round(holdout.holdout * n)), n // 2) for label, n in Counter(labels).items()}
@@ -105,8 +128,8 @@ def held_out(videos: VideoRows, holdout: Holdout, seed: int) -> NDArray[np.bool_
                 room[label] -= n
     if not held_N.any():
         raise DataListError(
-            f"data.val.holdout = {holdout.holdout}: no group of data.train is small enough to hold out; "
-            "raise the share or choose a finer data.val.group"
+            f"{key}: no group is small enough to hold out {holdout.holdout:g} of {len(videos)} videos; raise the share "
+            "or choose a finer group"
         )
     return held_N
 
@@ -142,13 +165,10 @@ def _class_names(dataset: object, data: DataConfig, problems: list[str]) -> list
             problems.append("data.classes: is not set; name a file with one class name a line, or give their number")
         return names or []
     try:
-        names = Path(data.classes).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"data.classes = {data.classes}: cannot be read: {error}{_obtain(data)}")
+        return read_classes(Path(data.classes))
+    except DataListError as error:
+        problems.append(f"data.classes = {error}{_obtain(data)}")
         return []
-    if len(names) < 2 or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        problems.append(f"data.classes = {data.classes}: expected at least two class names, one a line, none twice")
-    return names
 
 
 def _wrong_labels(split: str, videos: VideoRows, num_classes: int) -> list[str]:

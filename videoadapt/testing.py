@@ -43,6 +43,7 @@ def test(run: Run) -> dict[str, Any]:
         **predictions.results(),
         "checkpoint": source,
         "test_list_sha256": splits.fingerprint(splits.test),
+        "test_files_sha256": splits.files_fingerprint(splits.test),
         "num_val_in_test": splits.num_val_in_test,
     }
     if distributed.is_main():

@@ -19,6 +19,7 @@ from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 
 EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
+UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to copy a frame; all other even ones work
 
 
 @DECODERS.register
@@ -40,6 +41,8 @@ class Decord(Decoder):
             raise CannotRead(path, "several video streams")
         if not info.one_size:  # it would scale them all to the first one's
             raise CannotRead(path, f"pictures that may change their size, as in {info.codec}")
+        if info.width in UNREADABLE_WIDTHS:
+            raise CannotRead(path, f"pictures of {info.width} pixels in width")
         super().__init__(path, info)
         decord.logging.set_level(decord.logging.QUIET)
         self._errors = (decord.DECORDError, RuntimeError, AssertionError)
