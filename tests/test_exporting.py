@@ -23,6 +23,14 @@ ADAPTERS = {
 }
 
 
+# Programs do not care how a model was tuned: one method is enough for the fast tests, the others are slow ones.
+ONE_FAST = pytest.mark.parametrize(
+    "run",
+    [name if name == "adaptformer" else pytest.param(name, marks=pytest.mark.slow) for name in ADAPTERS],
+    indirect=True,
+)
+
+
 @pytest.fixture(scope="module", params=ADAPTERS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
@@ -49,6 +57,7 @@ def clips_BCTHW() -> torch.Tensor:
     return torch.randint(256, (2, 3, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
 
 
+@ONE_FAST
 def test_onnx(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:
     assert export.main([str(tmp_path / "m.onnx"), "--run", str(run)]) == 0
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
@@ -58,6 +67,7 @@ def test_onnx(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:
     assert names == (run / "classes.txt").read_text().splitlines()
 
 
+@ONE_FAST
 def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:
     assert export.main([str(tmp_path / "m.pt2"), "--run", str(run)]) == 0
     extra = {"class_names": ""}
