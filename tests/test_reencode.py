@@ -171,7 +171,14 @@ def test_a_stopped_run_goes_on(number: int, tmp_path: Path) -> None:
         shutil.copy(root / "0.mp4", root / f"{index}.mp4")
     (tmp_path / "train.csv").write_text("".join(f"{index}.mp4 0\n" for index in range(12)))
     command = [sys.executable, "tools/prepare_data.py", *arguments(root, "--jobs", "2")]
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment(), start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=environment(),
+        start_new_session=True,
+        # a shell starts background jobs with SIGINT ignored, and the tests may be one: Ctrl-C is for the foreground
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     journal = tmp_path / "new" / "reencoded.jsonl"
     deadline = time.monotonic() + 120
     while not (journal.exists() and journal.read_text().count("\n") >= 2):
