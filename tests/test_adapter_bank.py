@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.media import write_video
 from tests.test_adapter_file import SIZES, trunk
@@ -93,6 +95,14 @@ def test_files_that_do_not_go_together(files: tuple[list[Path], Path], tmp_path:
     other = write(tmp_path, 9, {"name": "linear"}, weights, 3, crop_px=48)
     with pytest.raises(ConfigError, match=r"9.safetensors: data.crop_px = 48, but 32 in .*0.safetensors"):
         AdapterBank.from_files([paths[0], other], str(weights))
+    tensors = load_file(paths[1])
+    with safe_open(paths[1], "pt") as file:
+        metadata = file.metadata()
+    assert '"average": "logits"' in metadata["config"]
+    metadata["config"] = metadata["config"].replace('"average": "logits"', '"average": "probs"')
+    save_file(tensors, tmp_path / "probs.safetensors", metadata)
+    with pytest.raises(ConfigError, match=r"probs.safetensors: test.average = 'probs', but 'logits'"):
+        AdapterBank.from_files([paths[0], tmp_path / "probs.safetensors"], str(weights))
     with pytest.raises(CheckpointError, match="another trunk"):
         AdapterBank.from_files(paths[:2], str(trunk(tmp_path / "b.safetensors", seed=2)))
 

@@ -69,14 +69,16 @@ def test_another_trunk_is_refused_with_both_fingerprints(
 ) -> None:
     run, weights = finished
     adapter = read_adapter(run / "adapter.safetensors")
-    if adapter.config.model.adapter["name"] == "full":
-        return  # everything is in the file, whatever the trunk
     video = str(next((run.parent / "clips").glob("test/*/*.mp4")))
     tensors = load_file(weights)
     tensors["backbone.blocks.0.mlp.norm.bias"][3] += 1e-3  # the smallest change of one frozen value
     save_file(tensors, tmp_path / "other.safetensors", {"format": "videoadapt"})
-    capsys.readouterr()
     arguments = [video, "--adapter", str(run / "adapter.safetensors"), "--weights"]
+    if adapter.config.model.adapter["name"] == "full":  # everything is in the file, whatever the trunk
+        of_run = predictions(capsys, video, "--run", str(run))
+        assert predictions(capsys, *arguments, str(tmp_path / "other.safetensors")) == of_run
+        return
+    capsys.readouterr()
     assert demo.main([*arguments, str(tmp_path / "other.safetensors")]) == 2
     message = capsys.readouterr().err
     assert adapter.trunk in message and len(message.splitlines()) == 1

@@ -145,10 +145,14 @@ def wrong(read: Callable[[Path, list[int]], Any], path: Path, clips: list[Any], 
     """Shares of wrong frames and of clips that raise, over all `clips` (lists of frame indices)."""
     import numpy as np
 
+    from videoadapt.errors import ConfigError
+
     num_wrong = num_frames = num_raises = 0
     for indices in clips:
         try:
             frames_NHWC = read(path, indices.tolist())
+        except ImportError as error:
+            raise ConfigError(f"{error.name}: is not installed, so it cannot be measured") from error
         except Exception:  # noqa: BLE001 - each library has errors of its own, and all of them count
             num_raises += 1
             continue

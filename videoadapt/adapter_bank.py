@@ -19,7 +19,7 @@ from videoadapt.model import Classifier, build_model
 
 
 class AdapterBank(nn.Module):
-    """The models of K adapter files around one copy of their trunk: uint8-normalised clips in, one logits a task out.
+    """The models of K adapter files around one copy of their trunk: normalised clips in, logits of every task out.
 
     Modules whose tensors are equal bit by bit are one module. Until the first adapter the tasks share everything; behind
     it they have tokens of their own, which pass a shared module together, as one batch.
@@ -58,6 +58,7 @@ class AdapterBank(nn.Module):
                 "data.crop_px",
                 "test.clips",
                 "test.crops",
+                "test.average",
                 "train.precision",
             ):
                 section, name = key.split(".")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from videoadapt import __version__
@@ -87,7 +87,8 @@ def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], p
         "normalisation": json.dumps({"mean": IMAGENET_MEAN, "std": IMAGENET_STD}),
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
-    write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    # bytes through a file of our own: where the disk is full, safetensors hides the operating system's error
+    write_atomically(path, lambda partial: partial.write_bytes(save(tensors, metadata)))
 
 
 def read_adapter(path: Path) -> AdapterFile:

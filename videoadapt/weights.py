@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 
+from videoadapt.atomic import write_atomically
 from videoadapt.errors import CheckpointError
 from videoadapt.formats import Inflation, Weights, inflate_kernel
 from videoadapt.layers import Backbone
@@ -124,9 +125,7 @@ def save_trunk(backbone: nn.Module, path: Path, metadata: Mapping[str, str], *, 
         raise CheckpointError(
             f"{path}: not written: {', '.join(_grouped(bad))}: not finite, or not part of a plain trunk"
         )
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(tensors, partial, metadata={"format": "videoadapt", **metadata})
-    partial.replace(path)
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"format": "videoadapt", **metadata}))
 
 
 def _check(expected: Tensors, found: Tensors, weights: Weights) -> None:

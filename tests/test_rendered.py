@@ -1,0 +1,90 @@
+"""Clips rendered for training are those that the files would hold; the trunk's tool learns and writes a trunk."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools import train_tiny_trunk
+from videoadapt import rendered
+from videoadapt.config import DataConfig
+from videoadapt.motions import MOTIONS
+from videoadapt.rendered import draw_clips
+from videoadapt.sampling import Dense
+from videoadapt.transforms import multi_scale_boxes
+
+CPU = torch.device("cpu")
+MOTION_NAMES = list(MOTIONS["trunk"])
+CONFIG = DataConfig(num_frames=8, sampling=Dense(stride_frames=2), crop_px=64)
+
+
+def draw(seed: int, size: int = 40, config: DataConfig = CONFIG) -> tuple[torch.Tensor, torch.Tensor]:
+    return draw_clips(MOTION_NAMES, size, config, torch.Generator().manual_seed(seed), CPU)
+
+
+def test_the_generator_decides_everything() -> None:
+    clips, labels = draw(1)
+    assert clips.shape == (40, 3, 8, 64, 64) and clips.dtype == torch.uint8 and len(labels.unique()) > 10
+    again, same_labels = draw(1)
+    assert clips.equal(again) and labels.equal(same_labels)
+    assert not draw(2)[0].equal(clips)
+
+
+def test_frames_are_those_of_the_whole_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uncropped, a clip is frames start, start + 2, ... of the 24 that a file with this motion and seed holds."""
+    drawn: dict[str, torch.Tensor] = {}
+    real_states, real_render = rendered.draw_states, rendered.render
+
+    def draw_states(motions: list[str], seeds_B: torch.Tensor, num_frames: int) -> torch.Tensor:
+        drawn["whole"] = real_render(real_states(motions, seeds_B, num_frames), seeds_B, 72, 96)
+        drawn["motions"] = torch.tensor([MOTION_NAMES.index(name) for name in motions])
+        return real_states(motions, seeds_B, num_frames)
+
+    def render(states_BTS: torch.Tensor, seeds_B: torch.Tensor, height_px: int, width_px: int) -> torch.Tensor:
+        drawn["clips"] = real_render(states_BTS, seeds_B, height_px, width_px)
+        return drawn["clips"]
+
+    monkeypatch.setattr(rendered, "draw_states", draw_states)
+    monkeypatch.setattr(rendered, "render", render)
+    _, labels = draw(3, size=12)
+    assert labels.equal(drawn["motions"])
+    starts = set()
+    for whole, clip in zip(drawn["whole"], drawn["clips"], strict=True):
+        found = [start for start in range(10) if whole[start : start + 15 : 2].equal(clip)]
+        assert len(found) == 1
+        starts.update(found)
+    assert len(starts) > 3
+
+
+def test_boxes_differ_between_parts_of_a_batch_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {box[2:] for boxes in multi_scale_boxes(72, 96, 64) for box in boxes}
+    seen: list[tuple[int, int]] = []
+    real = rendered.F.interpolate
+
+    def interpolate(frames: torch.Tensor, **options: object) -> torch.Tensor:
+        seen.append(tuple(frames.shape[-2:]))
+        return real(frames, **options)
+
+    monkeypatch.setattr(rendered.F, "interpolate", interpolate)
+    draw(4, size=160)
+    assert len(seen) == 5 and set(seen) <= sizes and len(set(seen)) > 1
+
+
+def test_the_tool_writes_a_trunk_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from videoadapt.config import ModelConfig
+    from videoadapt.model import build_model
+
+    monkeypatch.setattr(train_tiny_trunk, "UPDATES_PER_EPOCH", 2)
+    monkeypatch.setattr(train_tiny_trunk, "LOG_EVERY", 1)
+    out = tmp_path / "trunk.safetensors"
+    small = ["train.batch_size", "4", "train.epochs", "2", "train.precision", "fp32", "device", "cpu"]
+    assert train_tiny_trunk.main([str(out), *small]) == 0
+    assert "4 updates" in capsys.readouterr().out
+    spec = ModelConfig(backbone={"name": "vit", "size": "tiny"}, adapter={"name": "linear"}, weights=str(out))
+    trained = build_model(spec, 8, 8, 64).backbone.state_dict()
+    torch.manual_seed(1000)
+    fresh = build_model(spec.model_copy(update={"weights": None}), len(MOTION_NAMES), 8, 64).backbone.state_dict()
+    assert all(tensor.isfinite().all() for tensor in trained.values())
+    assert not trained["blocks.0.mlp.fn.fc1.weight"].equal(fresh["blocks.0.mlp.fn.fc1.weight"].half().float())
