@@ -75,6 +75,22 @@ def test_it_answers_as_each_alone(files: tuple[list[Path], Path], reverse: bool)
 
 
 @torch.inference_mode()
+def test_the_same_numbers_with_another_scale_are_another_adapter(tmp_path: Path) -> None:
+    weights = trunk(tmp_path / "trunk.safetensors")
+    paths = []
+    for scale in (0.5, 2.0):
+        (tmp_path / str(scale)).mkdir()
+        paths.append(
+            write(tmp_path / str(scale), 1, {"name": "adaptformer", "bottleneck": 4, "scale": scale}, weights, 3)
+        )
+    bank = AdapterBank.from_files(paths, str(weights))
+    clips = torch.randn(2, 3, 4, 32, 32)
+    first, second = bank.split(bank(clips))
+    assert (first - second).abs().max() > 1e-3
+    torch.testing.assert_close(second, alone(paths[1], weights)(clips), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
 def test_equal_work_is_done_once(files: tuple[list[Path], Path]) -> None:
     paths, weights = files
     bank = AdapterBank.from_files([paths[0], paths[2], paths[5]], str(weights))  # linear, blocks [1], linear
