@@ -47,7 +47,7 @@ FILMS: dict[str, tuple[dict[str, Any], bool]] = {  # name: what to write, whethe
     "two_streams.mp4": ({"best": 0}, True),
     "two_streams.mkv": ({"best": 1}, True),
     "h264_not_utf8.mkv": ({"latin1_title": "Café"}, True),
-    "mpeg4_not_utf8.avi": ({"codec": "mpeg4", "latin1_title": "Café"}, False),
+    "mpeg4_not_utf8.avi": ({"codec": "mpeg4", "latin1_title": "Café"}, True),
     "mpeg4.avi": ({"codec": "mpeg4", "bframes": 2}, False),
     "mpeg4.mp4": ({"codec": "mpeg4", "bframes": 2}, False),
     "mpeg2.mpg": ({"codec": "mpeg2video", "bframes": 2}, False),

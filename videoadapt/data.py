@@ -22,9 +22,6 @@ from videoadapt.structures import Clip, ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.transforms import TrainTransform, resize_short_side, view_crops
 
 SampleKey = tuple[int, int]  # (epoch, row)
-_DECODED_BYTES = (
-    128 * 2**20
-)  # of whole frames that a test video holds at a time; a file read in order starts anew for more
 
 
 class TrainClips(Dataset[list[Clip] | Unreadable]):
@@ -89,15 +86,11 @@ class TestViews(Dataset[VideoViews | Unreadable]):
         views_NJCTHW = torch.empty(
             self._num_clips, self._num_crops, 3, config.num_frames, crop_px, crop_px, dtype=torch.uint8
         )
-        wanted = np.unique(indices_NT)
-        at_once = max(1, _DECODED_BYTES // (3 * decoder.height * decoder.width))
-        for start in range(0, len(wanted), at_once):
-            part = wanted[start : start + at_once]
-            for index, frame_HWC in zip(part, torch.from_numpy(decoder.get(part)), strict=True):
-                resized_1CHW = resize_short_side(frame_HWC.permute(2, 0, 1)[None], crop_px)
-                crops_JCHW = torch.cat(view_crops(resized_1CHW, crop_px, self._num_crops))
-                for clip, place in np.argwhere(indices_NT == index):
-                    views_NJCTHW[clip, :, :, place] = crops_JCHW
+        for index, frame_HWC in decoder.each(indices_NT.ravel()):
+            frame_1CHW = torch.from_numpy(np.ascontiguousarray(frame_HWC)).permute(2, 0, 1)[None]
+            crops_JCHW = torch.cat(view_crops(resize_short_side(frame_1CHW, crop_px), crop_px, self._num_crops))
+            for clip, place in np.argwhere(indices_NT == index):
+                views_NJCTHW[clip, :, :, place] = crops_JCHW
         return views_NJCTHW.flatten(0, 1)
 
 
@@ -105,6 +98,8 @@ def _decode_once(decoder: Any, indices: Sequence[np.ndarray]) -> list[Tensor]:
     """Frames for each list of indices, (T, H, W, 3) uint8, each frame decoded once."""
     unique, inverse = np.unique(np.stack(indices), return_inverse=True)
     frames_THWC = torch.from_numpy(decoder.get(unique))
+    if len(indices) == 1 and len(unique) == len(indices[0]):  # in ascending order already: no copy
+        return [frames_THWC]
     return [frames_THWC[rows] for rows in torch.from_numpy(inverse.reshape(len(indices), -1))]
 
 

@@ -35,6 +35,8 @@ class Decord(Decoder):
         info = probe(path)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
+        if info.codec == "mpeg4":
+            raise CannotRead(path, "mpeg4, which it decodes slower")
         if info.quarter_turns or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are rotated, odd-sized or not 8-bit 4:2:0")
         if info.num_video_streams > 1:  # it may take another one than FFmpeg's best

@@ -1,17 +1,18 @@
 """PyAV (FFmpeg): reads every file, by seeking where that is exact and in order everywhere else."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import islice
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from videoadapt.decoders._base import Decoder, check_threads
-from videoadapt.decoders._probe import StreamInfo, as_decode_error, open_stream, probe
+from videoadapt.decoders._probe import Film, as_decode_error, open_film, open_stream
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 
@@ -19,95 +20,111 @@ NATIVE_BUDGET_BYTES = 256 * 2**20
 
 
 class _SeekingReader:
-    """Frames of a file in which seeking is exact, matched by their time stamps."""
+    """Frames of a film in which seeking is exact, matched by their time stamps."""
 
-    def __init__(self, path: Path, info: StreamInfo, threads: int):
-        self.path, self.info = path, info
-        self.num_frames = len(info.pts)
-        self._open = ExitStack()
-        self._container, self._stream = self._open.enter_context(open_stream(path, threads))
-        self._forward = self._decode()
-        self._position = -1
+    def __init__(self, film: Film):
+        self._film, self._pts = film, film.info.pts
+        self.num_frames = len(self._pts)
+        packet_of = {stamp: place for place, stamp in enumerate(film.stamps)}
+        self._packet_of = [packet_of[stamp] for stamp in self._pts]
+        self._decoder: Any = film.stream.codec_context
 
-    def frames(self, wanted: list[int]) -> Iterator[VideoFrame]:
-        """Yield the frames with these ascending indices, decoding no stretch twice."""
-        for index in wanted:
-            key = self.info.keys[bisect_right(self.info.keys, index) - 1]
-            if index <= self._position or key > self._position + 1:
-                self._seek(key)
-            frame = None
-            while self._position < index:
-                self._position, frame = next(self._forward, (self.num_frames, None))
-            if frame is None or self._position != index:
-                raise DecodeError(f"{self.path}: frame {index} of {self.num_frames} does not decode")
-            yield frame
+    def frames(self, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (index, frame) for these ascending indices, group by group, decoding no more of a group than needed."""
+        while wanted:
+            key = bisect_right(self._film.info.keys, wanted[0])
+            stop = self._film.info.keys[key] if key < len(self._film.info.keys) else self.num_frames
+            group, wanted = wanted[: bisect_left(wanted, stop)], wanted[bisect_left(wanted, stop) :]
+            missing = set(group)
+            # Without those that nothing refers to, H.264 takes a fifth less time; should one be missed, all are decoded.
+            for mode in ("NONREF", "DEFAULT") if self._film.info.codec == "h264" else ("DEFAULT",):
+                for index, frame in self._decode(self._film.info.keys[key - 1], sorted(missing), mode):
+                    missing.discard(index)
+                    yield index, frame
+                if not missing:
+                    break
+            else:
+                raise DecodeError(f"{self._film.path}: frame {min(missing)} of {self.num_frames} does not decode")
 
-    def _seek(self, key: int) -> None:
-        with as_decode_error(self.path):
-            self._container.seek(self.info.pts[key], stream=self._stream)
-        self._forward, self._position = self._decode(), -1
-
-    def _decode(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (index, frame) from here on. Raises DecodeError when the frames differ from the packets."""
-        expected: int | None = None
-        with as_decode_error(self.path):
-            for frame in self._container.decode(self._stream):
-                if frame.pts is None:
-                    raise DecodeError(f"{self.path}: a frame without a time stamp")
-                index = bisect_left(self.info.pts, frame.pts) if expected is None else expected
-                if index >= self.num_frames or self.info.pts[index] != frame.pts:
-                    raise DecodeError(f"{self.path}: frame {index} of {self.num_frames} does not decode")
-                yield index, frame
-                expected = index + 1
+    def _decode(self, key: int, wanted: list[int], others: str) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the wanted frames of the group that starts with frame `key`; `others` is what to do with the rest of it."""
+        awaited = {self._pts[index]: index for index in wanted}
+        last = max(self._packet_of[index] for index in wanted)
+        with as_decode_error(self._film.path):
+            self._decoder.flush_buffers()
+            for packet in [*self._packets(self._packet_of[key], last), None]:
+                if packet is not None:
+                    self._decoder.skip_frame = "DEFAULT" if packet.pts in awaited else others
+                for frame in self._decoder.decode(packet):
+                    if frame.pts in awaited:
+                        yield awaited.pop(frame.pts), frame
 
     def close(self) -> None:
-        self._open.close()
+        """Forget the packets."""
+        self._packet_of = []
+
+    def _packets(self, first: int, last: int) -> Iterator[Any]:
+        """The packets from `first` to `last`, from memory or read again."""
+        if self._film.packets is not None:
+            yield from self._film.packets[first : last + 1]
+            return
+        self._film.container.seek(self._film.stamps[first], stream=self._film.stream)
+        read = (packet for packet in self._film.container.demux(self._film.stream) if packet.size)
+        for stamp in self._film.stamps[first : last + 1]:
+            packet = next(read, None)
+            if packet is None or packet.pts != stamp:
+                raise DecodeError(f"{self._film.path}: seeking led to another packet than reading in order")
+            yield packet
 
 
 class _InOrderReader:
-    """Frames of a file that has to be read from its start; what fits the memory budget is decoded only once."""
+    """Frames of a film that has to be read from its start; what fits the memory budget is decoded only once."""
 
-    def __init__(self, path: Path, threads: int):
-        self.path, self._threads = path, threads
+    def __init__(self, path: Path, decode: Callable[[], Iterator[VideoFrame]], num_frames: int | None):
+        self.path, self._decode = path, decode
         self._kept: list[VideoFrame] = []
-        self._num_frames: int | None = None
+        self._free_bytes = NATIVE_BUDGET_BYTES
+        self._coming, self._position = decode(), 0
+        self._num_frames = num_frames
 
     @property
     def num_frames(self) -> int:
-        """Number of frames, found by decoding them all at the first call."""
+        """Number of frames, found by decoding them all at the first call where the packets do not tell."""
         if self._num_frames is None:
-            kept, count, free_bytes = [], 0, NATIVE_BUDGET_BYTES
-            for frame in self._decode():
-                count += 1
-                # In its native format a frame takes half of what it takes in RGB.
-                free_bytes -= sum(plane.buffer_size for plane in frame.planes)
-                if free_bytes >= 0:
-                    kept.append(frame)
-            self._kept, self._num_frames = kept, count
+            while self._next() is not None:
+                pass
+            self._num_frames = self._position
         return self._num_frames
 
-    def frames(self, wanted: list[int]) -> Iterator[VideoFrame]:
-        """Yield the frames with these ascending indices."""
+    def frames(self, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (index, frame) for these ascending indices."""
         for index in wanted:
             if index < len(self._kept):
-                yield self._kept[index]
-        beyond = [index for index in wanted if index >= len(self._kept)]
-        if not beyond:
-            return
-        remaining, done = iter(self._decode()), 0
-        for index in beyond:
-            frame = next(islice(remaining, index - done, None), None)
-            if frame is None:
-                raise DecodeError(f"{self.path}: frame {index} decoded before and does not now")
-            yield frame
-            done = index + 1
+                yield index, self._kept[index]
+                continue
+            if index < self._position:
+                self._coming, self._position = self._decode(), 0
+            frame = None
+            while self._position <= index:
+                frame = self._next()
+                if frame is None:
+                    raise DecodeError(f"{self.path}: frame {index} of {self.num_frames} does not decode")
+            assert frame is not None
+            yield index, frame
 
-    def _decode(self) -> Iterator[VideoFrame]:
-        with open_stream(self.path, self._threads) as (container, stream):
-            yield from container.decode(stream)
+    def _next(self) -> VideoFrame | None:
+        frame = next(self._coming, None)
+        if frame is not None:
+            if self._position == len(self._kept):
+                # In its native format a frame takes half of what it takes in RGB.
+                self._free_bytes -= sum(plane.buffer_size for plane in frame.planes)
+                if self._free_bytes >= 0:
+                    self._kept.append(frame)
+            self._position += 1
+        return frame
 
     def close(self) -> None:
-        self._kept = []
+        self._kept, self._coming = [], iter(())
 
 
 @DECODERS.register
@@ -116,11 +133,19 @@ class PyAV(Decoder):
 
     def __init__(self, path: Path, /, *, threads: int = 1):
         check_threads(threads)
-        info = probe(path)
-        super().__init__(path, info)
-        self._info = info
-        self._reader = _SeekingReader(path, info, threads) if info.seekable else _InOrderReader(path, threads)
         self._reformatter = VideoReformatter()
+        with ExitStack() as opened:
+            film = opened.enter_context(open_film(path, threads))
+            super().__init__(path, film.info)
+            self._info = film.info
+            self._reader: _SeekingReader | _InOrderReader
+            if film.info.seekable:
+                self._reader = _SeekingReader(film)
+            elif film.packets is not None:
+                self._reader = _InOrderReader(path, partial(_decode_packets, film), film.info.num_frames)
+            else:
+                self._reader = _InOrderReader(path, partial(_decode_file, path, threads), None)
+            self._open = opened.pop_all()
 
     @property
     def num_frames(self) -> int:
@@ -128,15 +153,37 @@ class PyAV(Decoder):
         return self._reader.num_frames
 
     def _read(self, wanted: list[int]) -> np.ndarray:
-        frames_NHWC = np.empty((len(wanted), self._info.height, self._info.width, 3), np.uint8)
-        for place, frame in enumerate(self._reader.frames(wanted)):
-            with as_decode_error(self.path):
-                rgb_HWC = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-            if rgb_HWC.shape != frames_NHWC.shape[1:]:
+        frames_NHWC = np.empty((len(wanted), self.height, self.width, 3), np.uint8)
+        for index, frame_HWC in self._each(wanted):
+            frames_NHWC[bisect_left(wanted, index)] = frame_HWC
+        return frames_NHWC
+
+    def _each(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for index, frame in self._reader.frames(wanted):
+            if (frame.height, frame.width) != (self._info.height, self._info.width):
                 raise DecodeError(f"{self.path}: the size changes to {frame.width} x {frame.height} pixels on the way")
-            frames_NHWC[place] = rgb_HWC
-        return np.rot90(frames_NHWC, self._info.quarter_turns, axes=(1, 2))
+            with as_decode_error(self.path):
+                plane: Any = self._reformatter.reformat(frame, format="rgb24").planes[0]
+            rows_HX = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+            rgb_HWC = rows_HX[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+            yield index, np.rot90(rgb_HWC, self._info.quarter_turns)
 
     def close(self) -> None:
         """Release the file and the frames in memory."""
         self._reader.close()
+        self._open.close()
+
+
+def _decode_packets(film: Film) -> Iterator[VideoFrame]:
+    assert film.packets is not None
+    decoder = film.stream.codec_context
+    with as_decode_error(film.path):
+        decoder.flush_buffers()
+        for packet in film.packets:
+            yield from decoder.decode(packet)
+        yield from decoder.decode(None)
+
+
+def _decode_file(path: Path, threads: int) -> Iterator[VideoFrame]:
+    with open_stream(path, threads) as (container, stream):
+        yield from container.decode(stream)

@@ -46,6 +46,8 @@ class TorchCodec(Decoder):
         info = probe(path)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
+        if info.codec == "mpeg4":  # FFmpeg 5.1 rounds its colours otherwise
+            raise CannotRead(path, "mpeg4")
         if info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are odd-sized or not 8-bit 4:2:0")
         super().__init__(path, info)
