@@ -1,15 +1,15 @@
 """Measure what docs/ and README claim, and print it as JSON.
 
 `python tools/benchmark.py bank --video clip.mp4`: K adapters in one pass against K runs, median of several.
+`python tools/benchmark.py data LIST ... --root VIDEOS`: the loader against decoding alone, and test views, per decoder.
 `python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
 """
 
 import argparse
 import json
-import statistics
+import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     bank.add_argument("--first-block", type=int, default=0, help="first block that has an adapter")
     bank.add_argument("--repeats", type=int, default=5)
     bank.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    data = commands.add_parser("data", help="clips and views from files: our loader against decoding alone")
+    data.set_defaults(measure=bench_data)
+    data.add_argument(
+        "lists", nargs="+", type=Path, metavar="LIST", help="lists of `path label` rows, a table row each"
+    )
+    data.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the lists start from")
+    data.add_argument("--decoders", nargs="+", default=["decord", "pyav", "torchcodec"], metavar="NAME")
+    data.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
+    data.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="also with N processes (default: only one core)"
+    )
+    data.add_argument("--clips", type=int, default=5, help="random clips of each video")
+    data.add_argument("--repeats", type=int, default=5)
+    data.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for data.json and data.md")
     decoders = commands.add_parser("decoders", help="frames that differ from reading in order")
     decoders.set_defaults(measure=bench_decoders)
     decoders.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -60,6 +74,7 @@ def bench_bank(args: argparse.Namespace) -> dict[str, object]:
     from videoadapt.backbones.vit import SIZES
     from videoadapt.config import Config, ModelConfig, TestConfig
     from videoadapt.inference import Predictor, predict_tasks
+    from videoadapt.reading_speed import alternate
     from videoadapt.run import build_seeded_model, choose_device
 
     device = choose_device(args.device)
@@ -98,16 +113,31 @@ def bench_bank(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def alternate(functions: list[Callable[[], None]], repeats: int) -> list[float]:
-    """Median seconds of each function, called in turn so that a noisy moment hits all; one round of warm-up."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for repeat in range(repeats + 1):
-        for function, values in zip(functions, seconds, strict=True):
-            start = time.perf_counter()
-            function()
-            if repeat:
-                values.append(time.perf_counter() - start)
-    return [statistics.median(values) for values in seconds]
+def bench_data(args: argparse.Namespace) -> dict[str, object]:
+    """Means per list and decoder, and the figures of every file; the same as a table in data.md."""
+    import torch
+
+    from videoadapt.datasets.video_list import VideoList
+    from videoadapt.h264 import Settings
+    from videoadapt.reading_speed import machine, markdown, measure
+    from videoadapt.reencode import reencode
+
+    torch.set_num_threads(1)
+    groups = {path.stem: VideoList().load(str(path), args.root) for path in args.lists}
+    if args.reencoded:
+        for path in args.lists:
+            out = args.out / "reencoded" / path.stem
+            reencode(str(path), args.root, out, Settings(), os.cpu_count() or 1, 600)
+            groups[f"{path.stem}, re-encoded"] = VideoList().load(str(out / path.name), out)
+    result: dict[str, object] = {"machine": machine(), "groups": {}}
+    result["groups"] = {
+        name: {d: measure(videos, d, args.clips, args.repeats, args.workers) for d in args.decoders}
+        for name, videos in groups.items()
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "data.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (args.out / "data.md").write_text(markdown(result), encoding="utf-8")
+    return result
 
 
 def bench_decoders(args: argparse.Namespace) -> dict[str, object]:

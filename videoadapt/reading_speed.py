@@ -1,0 +1,259 @@
+"""How fast clips come out of files: the loader against decoding alone, and all views of a test video from one decode.
+
+Times are CPU seconds of this process where one core is meant, so that other work on the machine does not count, and wall
+clock with worker processes. What is compared is called in turn; every figure is a median.
+"""
+
+import multiprocessing
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from videoadapt.config import DataConfig
+from videoadapt.data import Schedule, TestViews, TrainClips, build_train_loader
+from videoadapt.decoders import open_video
+from videoadapt.decoders._probe import probe
+from videoadapt.errors import DecodeError
+from videoadapt.structures import Unreadable, Video
+from videoadapt.transforms import resize_short_side, view_crops
+
+NUM_FRAMES, SEED = 8, 0
+CLIPS, CROPS, CROP_PX = 4, 3, 224
+
+
+def alternate(
+    functions: Sequence[Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Median seconds of each function, called in turn so that a noisy moment hits all; one round of warm-up."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for repeat in range(repeats + 1):
+        for function, values in zip(functions, seconds, strict=True):
+            start = clock()
+            function()
+            if repeat:
+                values.append(clock() - start)
+    return [statistics.median(values) for values in seconds]
+
+
+def machine() -> dict[str, Any]:
+    """The processor, and how busy it was."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else []
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(), "load": load}
+
+
+def measure(videos: Sequence[Video], decoder: str, clips: int, repeats: int, workers: int) -> dict[str, Any]:
+    """All figures of these videos with one decoder: means over the videos, each video's own, and with worker processes."""
+    clip_rows, view_rows = measure_clips(videos, decoder, clips, repeats), measure_views(videos, decoder, repeats)
+    rows = [one | other for one, other in zip(clip_rows, view_rows, strict=True)]
+    means = {key: statistics.mean(row[key] for row in rows) for key in rows[0] if key.endswith("_ms")}
+    rates = measure_workers(videos, decoder, workers, clips) if workers else {}
+    return means | rates | {"read_by": sorted({row["read_by"] for row in rows}), "videos": rows}
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Two tables: training clips, and test views."""
+    clips = "| videos | decoder (reads by) | decoding alone, ms | loader, ms | after decoding | clips/s, one core |"
+    views = "| videos | decoder | 4 x 3 views, ms | each view its 8 frames | AdaptFormer's way |"
+    clip_lines, view_lines = [clips, "| --- " * 6 + "|"], [views, "| --- " * 5 + "|"]
+    workers = any("loader_per_sec" in row for of in result["groups"].values() for row in of.values())
+    if workers:
+        clip_lines = [clips + " with workers: alone, loader |", "| --- " * 7 + "|"]
+    for name, of_decoder in result["groups"].items():
+        for decoder, row in of_decoder.items():
+            limit, loader, ours = row["limit_ms"], row["loader_ms"], row["ours_ms"]
+            line = f"| {name} | {decoder} ({', '.join(row['read_by'])}) | {limit:.1f} | {loader:.1f} | "
+            line += f"{loader - limit:+.1f} ms, {loader / limit - 1:+.0%} | {1000 / loader:.1f} |"
+            if workers:
+                line += f" {row['limit_per_sec']:.1f}, {row['loader_per_sec']:.1f} |"
+            clip_lines.append(line)
+            others = [f"{row[key]:.0f} ({row[key] / ours:.1f} x)" for key in ("per_view_ms", "adaptformer_ms")]
+            view_lines.append(f"| {name} | {decoder} | {ours:.1f} | {' | '.join(others)} |")
+    return "\n".join([*clip_lines, "", *view_lines]) + "\n"
+
+
+def data_config(decoder: str, workers: int = 0) -> DataConfig:
+    """8 frames at stride 4, AdaptFormer's multi-scale crop, 4 x 3 views at 224 px."""
+    values = {"decoder": {"name": decoder}, "num_frames": NUM_FRAMES, "crop_px": CROP_PX, "workers": workers}
+    return DataConfig.model_validate(values)
+
+
+def measure_clips(videos: Sequence[Video], decoder: str, clips: int, repeats: int) -> list[dict[str, Any]]:
+    """Per video: milliseconds of one core for a training clip, decoding alone and by the loader, over `clips` random ones.
+
+    Raises DecodeError for a file that cannot be read.
+    """
+    dataset = TrainClips(videos, data_config(decoder), SEED)
+    rows = []
+    for row, video in enumerate(videos):
+        drawn = [drawn_indices(video.path, decoder, epoch, row) for epoch in range(clips)]
+        limit, reader = limit_of(video.path, decoder)
+        ways = [
+            partial(_for_each, limit, drawn),
+            partial(_for_each, dataset.__getitem__, [(e, row) for e in range(clips)]),
+        ]
+        limit_sec, loader_sec = alternate(ways, repeats, time.process_time)
+        rows.append(
+            {
+                "video": video.id,
+                "read_by": reader,
+                "limit_ms": 1000 * limit_sec / clips,
+                "loader_ms": 1000 * loader_sec / clips,
+            }
+        )
+    return rows
+
+
+def _for_each(function: Callable[[Any], object], arguments: Sequence[Any]) -> None:
+    for argument in arguments:
+        result = function(argument)
+        if isinstance(result, Unreadable):
+            raise DecodeError(result.reason)
+
+
+def drawn_indices(path: Path, decoder: str, epoch: int, row: int) -> list[int]:
+    """The frames that the loader takes for this clip."""
+    rng = np.random.default_rng([SEED, epoch, row, 0])
+    with open_video(path, {"name": decoder}) as opened:
+        indices: list[int] = data_config(decoder).sampling.train_indices(opened.num_frames, NUM_FRAMES, rng).tolist()
+    return indices
+
+
+def limit_of(path: Path, decoder: str) -> tuple[Callable[[list[int]], object], str]:
+    """Return the fastest way known to give the right frames of this file with the library, and the library's name.
+
+    It is told what we find out about the file (whether, and where, it may be entered), and checks nothing. A file that
+    the library does not read rightly is read with PyAV.
+    """
+    with open_video(path, {"name": decoder}) as opened:
+        reader = type(opened).__module__.rpartition(".")[2]
+    if reader == "pyav":
+        info = probe(path)
+        keys = [(index, info.pts[index]) for index in info.keys]
+        return partial(pyav_limit, str(path.absolute()), keys, info.pts), reader
+    return partial({"decord": decord_limit, "torchcodec": torchcodec_limit}[reader], str(path.absolute())), reader
+
+
+def decord_limit(path: str, indices: list[int]) -> Any:
+    """Frames (N, H, W, 3) with decord alone."""
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord.VideoReader(path, num_threads=1).get_batch(indices).asnumpy()
+
+
+def torchcodec_limit(path: str, indices: list[int]) -> Any:
+    """Frames (N, H, W, 3) with torchcodec alone."""
+    from torchcodec.decoders import VideoDecoder
+
+    return VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1).get_frames_at(indices).data
+
+
+def pyav_limit(path: str, keys: Sequence[tuple[int, int]], pts: Sequence[int], indices: list[int]) -> Any:
+    """Frames (N, H, W, 3) with PyAV alone: by seeking to the key frame before each, or in order without key frames."""
+    frames: dict[int, Any] = {}
+    with av.open(path, metadata_errors="ignore") as container:
+        stream: Any = container.streams.best("video")
+        stream.codec_context.thread_count = 1
+        index_of = {stamp: index for index, stamp in enumerate(pts)}
+        coming, position = container.decode(stream), -1
+        for index in sorted(set(indices)):
+            key = max(((i, stamp) for i, stamp in keys if i <= index), default=None)
+            if key is not None and key[0] > position + 1:
+                container.seek(key[1], stream=stream)
+                coming = container.decode(stream)
+            while position != index:
+                frame = next(coming)
+                position = index_of[frame.pts] if keys else position + 1
+            frames[index] = frame.to_ndarray(format="rgb24")
+    return np.stack([frames[index] for index in indices])
+
+
+def measure_views(videos: Sequence[Video], decoder: str, repeats: int) -> list[dict[str, Any]]:
+    """Per video: milliseconds of one core for all 4 x 3 test views at 224 px, uint8: ours, and two other ways.
+
+    `adaptformer_ms`: AdaptFormer's, for each view the whole video at the stride from decord, resized and cropped; the time
+    of one view times 12. `per_view_ms`: our decoder, for each view a reader of its own that gives its 8 frames.
+    """
+    config = data_config(decoder)
+    dataset = TestViews(videos, config, CLIPS, CROPS)
+    rows = []
+    for row, video in enumerate(videos):
+        ways = [
+            partial(_for_each, dataset.__getitem__, [row]),
+            partial(per_view, video.path, config),
+            partial(adaptformer_view, video.path),
+        ]
+        ours, per_view_sec, view_sec = alternate(ways, repeats, time.process_time)
+        others = {"per_view_ms": 1000 * per_view_sec, "adaptformer_ms": 1000 * view_sec * CLIPS * CROPS}
+        rows.append({"video": video.id, "ours_ms": 1000 * ours, **others})
+    return rows
+
+
+def per_view(path: Path, config: DataConfig) -> None:
+    """All views, each from a reader of its own that gives its 8 frames."""
+    for clip in range(CLIPS):
+        for crop in range(CROPS):
+            with open_video(path, config.decoder) as opened:
+                indices = config.sampling.test_indices(opened.num_frames, NUM_FRAMES, CLIPS)[clip]
+                frames_TCHW = torch.from_numpy(opened.get(indices)).permute(0, 3, 1, 2)
+            view_crops(resize_short_side(frames_TCHW, CROP_PX), CROP_PX, CROPS)[crop].contiguous()
+
+
+def adaptformer_view(path: Path) -> None:
+    """One view as AdaptFormer's test loader makes it; the resize is torch's, which is as fast as its cv2."""
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    reader = decord.VideoReader(str(path.absolute()), num_threads=1)
+    frames_TCHW = torch.from_numpy(reader.get_batch(range(0, len(reader), 4)).asnumpy()).permute(0, 3, 1, 2)
+    height, width = frames_TCHW.shape[-2:]
+    size = (CROP_PX, CROP_PX * width // height) if height <= width else (CROP_PX * height // width, CROP_PX)
+    resized_TCHW = F.interpolate(frames_TCHW, size=size, mode="bilinear")
+    view_crops(resized_TCHW[:NUM_FRAMES], CROP_PX, CROPS)[0].contiguous()
+
+
+def measure_workers(videos: Sequence[Video], decoder: str, workers: int, rounds: int) -> dict[str, float]:
+    """Clips a second of `workers` processes: decoding alone, and through the training loader, after its first batch."""
+    jobs = [
+        (video.path, drawn_indices(video.path, decoder, epoch, row))
+        for epoch in range(rounds)
+        for row, video in enumerate(videos)
+    ]
+    limits = {video.path: limit_of(video.path, decoder)[0] for video in videos}
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _hold, (limits,)) as pool:
+        list(pool.map(_decode, jobs[: 2 * workers]))
+        start = time.perf_counter()
+        list(pool.map(_decode, jobs))
+        limit = len(jobs) / (time.perf_counter() - start)
+    schedule = Schedule(num_videos=len(videos), batch_size=1, epochs=rounds, accumulate=1, seed=SEED)
+    batches = iter(build_train_loader(videos, data_config(decoder, workers), schedule, 0))
+    next(batches)
+    start = time.perf_counter()
+    loaded = sum(len(batch.clips_BCTHW) for batch in batches)
+    return {"limit_per_sec": limit, "loader_per_sec": loaded / (time.perf_counter() - start)}
+
+
+_limits: dict[Path, Callable[[list[int]], object]] = {}
+
+
+def _hold(limits: Mapping[Path, Callable[[list[int]], object]]) -> None:
+    torch.set_num_threads(1)
+    _limits.update(limits)
+
+
+def _decode(job: tuple[Path, list[int]]) -> None:
+    _limits[job[0]](job[1])
