@@ -35,7 +35,7 @@ class PacketFacts(NamedTuple):
 def facts_of(packet: "Packet[VideoStream]", codec: str, extradata: bytes) -> PacketFacts:
     """Look at one packet of H.264, HEVC or VP9. VP9 may change its size at any frame, the others with new parameters."""
     clean = False
-    keeps_size = not packet.has_sidedata("new_extradata")
+    keeps_size = not any(data.data_type == "new_extradata" for data in packet.iter_sidedata())
     if packet.is_keyframe:
         units = _nal_units(codec, bytes(packet), extradata) if codec in NAL_PARAMETERS else []
         slices = [kind for kind, _ in units if kind in NAL_SLICES]
