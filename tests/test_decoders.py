@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.media import FILMS, VP9, X264_FIXED_GOP, X265, write_film, write_two_sizes, write_video
-from videoadapt.decoders import _base, _probe, pyav
+from videoadapt.decoders import _base, _groups, _probe, pyav
 from videoadapt.decoders._base import open_video
 from videoadapt.decoders._probe import probe
 from videoadapt.errors import ConfigError, DecodeError
@@ -370,3 +370,69 @@ def test_a_broken_file_is_a_decode_error_that_names_it(tmp_path, reader, broken,
         decoder.get(range(decoder.num_frames))
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
     assert capfd.readouterr().err == ""
+
+
+CUT = ["mpeg4.avi", "h264.avi", "mpeg4_not_utf8.avi", "h264.mkv", "vp9.webm"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+@pytest.mark.parametrize("name", CUT)
+def test_a_film_cut_off_is_an_error_and_not_a_shorter_film(tmp_path, reader, name, share):
+    path = written(tmp_path, name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DecodeError, match=rf"{name}: is cut off, its last [0-9]+ bytes are missing; copy it again"):
+        reader(path)
+
+
+@pytest.mark.parametrize("name", ["RATRACE_wave_f_nm_np1_fr_goo_37.avi", "flipping_a_pancake.mkv"])
+def test_a_real_film_cut_in_half_is_an_error(clips_dir, tmp_path, reader, name):
+    content = (clips_dir / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DecodeError, match="is cut off"):
+        reader(tmp_path / name)
+
+
+def test_an_avi_without_its_index_and_a_matroska_of_unknown_size_are_read(tmp_path, reader):
+    path = write_video(tmp_path / "no_index.avi", codec="mpeg4")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"idx1")])
+    live = write_video(tmp_path / "live.mkv", container_options={"live": "1"})
+    for film in (path, live):
+        with reader(film) as decoder:
+            assert decoder.num_frames == 48
+
+
+# ---- MPEG-4 counted by its pictures' headers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [73, 72, 71, 40, 3])
+def test_packed_pictures_are_counted_as_they_decode_wherever_the_film_ends(clips_dir, kept):
+    """HMDB51's kind: two pictures in a packet, an empty one in the next, and the very last may wait in vain."""
+    path = clips_dir / "RATRACE_wave_f_nm_np1_fr_goo_37.avi"
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size][:kept]
+        counted = _groups.mpeg4_facts(packets, stream.codec_context.extradata).num_frames
+        stream.codec_context.thread_count = 1
+        assert counted == sum(len(stream.codec_context.decode(packet)) for packet in [*packets, None])
+
+
+@pytest.mark.parametrize("damage", ["packet lost", "first picture lost", "sprite", "second layer"])
+def test_unusual_mpeg4_is_not_counted_by_its_headers(clips_dir, damage):
+    path = clips_dir / "RATRACE_wave_f_nm_np1_fr_goo_37.avi"
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        extradata = stream.codec_context.extradata
+    packed = next(place for place, packet in enumerate(packets) if bytes(packet).count(_groups.VOP) == 2)
+    if damage == "packet lost":
+        del packets[packed + 1]
+    elif damage == "first picture lost":
+        del packets[0]
+    elif damage == "sprite":
+        packets[packed] = av.Packet(bytes(packets[packed]).replace(_groups.VOP, _groups.VOP + b"\xff", 1))
+    else:
+        other = b"\0\0\1\x20" + bytes(8)
+        packets[packed] = av.Packet(other + bytes(packets[packed]))
+    assert _groups.mpeg4_facts(packets, extradata).num_frames is None

@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoadapt.decoders._cut import missing_bytes
 from videoadapt.decoders._groups import PacketFacts, facts_of, mpeg4_facts, why_in_order
 from videoadapt.errors import DecodeError, why_unreadable
 
@@ -82,7 +83,7 @@ def _what_it_says(error: Exception) -> str:
 
 @contextmanager
 def open_stream(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open `path` and its best video stream (FFmpeg's choice). Raises DecodeError when there is no video in it."""
+    """Open `path` and its best video stream (FFmpeg's choice). Raises DecodeError when it holds none, or is cut off."""
     # An absolute path, because FFmpeg takes "a:b.mp4" for a protocol; metadata may be in any encoding.
     with as_decode_error(path), av.open(os.path.abspath(path), metadata_errors="ignore") as container:
         stream = container.streams.best("video")
@@ -91,6 +92,8 @@ def open_stream(path: Path, threads: int) -> Iterator[tuple[InputContainer, Vide
             raise DecodeError(f"{path}: no video stream")
         if stream.disposition & Disposition.attached_pic:
             raise DecodeError(f"{path}: no video stream, only a cover picture")
+        if missing := missing_bytes(path, container.format.name):
+            raise DecodeError(f"{path}: is cut off, its last {missing} bytes are missing; {MEND}")
         stream.codec_context.thread_count = threads
         stream.thread_type = "AUTO"
         yield container, stream
