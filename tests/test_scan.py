@@ -131,9 +131,9 @@ def test_real_clips_header_and_frames(clips_dir: Path, tmp_path: Path) -> None:
 
 def believe_seekable(monkeypatch: pytest.MonkeyPatch, path: Path, num_frames: int) -> None:
     """Take away the refusal with which our decord hands files over: what is left is what others train on."""
-    real = decord.probe(path)
-    lie = replace(real, codec="h264", in_order_because="", one_size=True, pts=tuple(range(num_frames)))
-    monkeypatch.setattr(decord, "probe", lambda path: lie)
+    real = decord.probe(path, ())
+    lie = replace(real, in_order_because="", one_size=True, pts=tuple(range(num_frames)))
+    monkeypatch.setattr(decord, "probe", lambda path, codecs: lie)
 
 
 def test_a_decoder_that_counts_wrongly_is_caught(clips_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

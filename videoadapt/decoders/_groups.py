@@ -34,14 +34,16 @@ class PacketFacts(NamedTuple):
 
 def facts_of(packet: "Packet[VideoStream]", codec: str, extradata: bytes) -> PacketFacts:
     """Look at one packet of H.264, HEVC or VP9. VP9 may change its size at any frame, the others with new parameters."""
-    clean = False
-    keeps_size = not any(data.data_type == "new_extradata" for data in packet.iter_sidedata())
-    if packet.is_keyframe:
-        units = _nal_units(codec, bytes(packet), extradata) if codec in NAL_PARAMETERS else []
+    clean = codec != "h264"
+    keeps_size = codec in NAL_PARAMETERS and not any(
+        data.data_type == "new_extradata" for data in packet.iter_sidedata()
+    )
+    if packet.is_keyframe and codec in NAL_PARAMETERS:
+        units = _nal_units(codec, bytes(packet), extradata)
         slices = [kind for kind, _ in units if kind in NAL_SLICES]
         # After an IDR picture no frame refers to anything before it; another kind of H.264 slice promises nothing.
         clean = codec != "h264" or (bool(slices) and all(kind == NAL_IDR for kind in slices))
-        parameters = NAL_PARAMETERS.get(codec)
+        parameters = NAL_PARAMETERS[codec]
         keeps_size &= bool(units) and all(unit in extradata for kind, unit in units if kind == parameters)
     complete = not (packet.is_discard or packet.is_corrupt)
     return PacketFacts(packet.pts, packet.is_keyframe, clean, complete, keeps_size)

@@ -6,7 +6,7 @@ B-frames in avi, mpg, ts, open groups of pictures): those are read in order. Eac
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,6 +26,7 @@ from videoadapt.errors import DecodeError, why_unreadable
 SEEKABLE_CODECS = ("h264", "hevc", "vp9")
 SEEKABLE_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 MPEG4_CONTAINER = "avi"
+LOOKED_INTO = (*SEEKABLE_CODECS, "mpeg4")
 PACKET_BUDGET_BYTES = 64 * 2**20  # of compressed video that is kept in memory; larger files are read again
 FILE_ERRORS: tuple[type[Exception], ...] = (av.FFmpegError, OSError, ValueError)
 
@@ -114,23 +115,24 @@ class Film:
     packets: "list[Packet[VideoStream]] | None"
 
 
-def probe(path: Path) -> StreamInfo:
+def probe(path: Path, codecs: Collection[str] = LOOKED_INTO) -> StreamInfo:
     """Describe the best video stream of `path`, decoding nothing but its first frame.
 
-    Raises DecodeError when the file cannot be opened, holds no video, or its first frame does not decode.
+    Files of other `codecs` are not looked into further, and said to need reading in order. Raises DecodeError when the
+    file cannot be opened, holds no video, or its first frame does not decode.
     """
-    with open_film(path, 1) as film:
+    with open_film(path, 1, codecs) as film:
         return film.info
 
 
 @contextmanager
-def open_film(path: Path, threads: int) -> Iterator[Film]:
+def open_film(path: Path, threads: int, codecs: Collection[str] = LOOKED_INTO) -> Iterator[Film]:
     """Open and demux `path`; what comes out describes it, and can decode it. Raises DecodeError as `probe` does."""
     with open_stream(path, threads) as (container, stream):
         codec, format_name = stream.codec_context.name, container.format.name
         extradata = stream.codec_context.extradata or b""
-        listed = codec in SEEKABLE_CODECS and format_name in SEEKABLE_CONTAINERS
-        counted = codec == "mpeg4" and format_name == MPEG4_CONTAINER
+        listed = codec in SEEKABLE_CODECS and codec in codecs and format_name in SEEKABLE_CONTAINERS
+        counted = codec == "mpeg4" and codec in codecs and format_name == MPEG4_CONTAINER
         if listed:
             for other in container.streams:
                 if other is not stream:

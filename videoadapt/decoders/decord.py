@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from videoadapt.decoders._base import CannotRead, Decoder, check_threads
-from videoadapt.decoders._probe import as_decode_error, probe
+from videoadapt.decoders._probe import SEEKABLE_CODECS, as_decode_error, probe
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 
@@ -32,11 +32,9 @@ class Decord(Decoder):
             import decord
         except (ImportError, OSError) as error:  # there is no wheel for arm64
             raise CannotRead(path, f"decord cannot be imported ({error})") from error
-        info = probe(path)
+        info = probe(path, SEEKABLE_CODECS)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
-        if info.codec == "mpeg4":
-            raise CannotRead(path, "mpeg4, which it decodes slower")
         if info.quarter_turns or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are rotated, odd-sized or not 8-bit 4:2:0")
         if info.num_video_streams > 1:  # it may take another one than FFmpeg's best

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from videoadapt.decoders._base import CannotRead, Decoder, check_threads
-from videoadapt.decoders._probe import probe
+from videoadapt.decoders._probe import SEEKABLE_CODECS, probe
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
 
@@ -43,11 +43,9 @@ class TorchCodec(Decoder):
 
     def __init__(self, path: Path, /, *, threads: int = 1):
         check_threads(threads)
-        info = probe(path)
+        info = probe(path, SEEKABLE_CODECS)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
-        if info.codec == "mpeg4":  # FFmpeg 5.1 rounds its colours otherwise
-            raise CannotRead(path, "mpeg4")
         if info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are odd-sized or not 8-bit 4:2:0")
         super().__init__(path, info)
