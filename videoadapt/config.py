@@ -83,7 +83,10 @@ class DataConfig(_Section):
     sampling: Annotated[Dense | Segment, Field(discriminator="name")] = Dense()
     crop_px: Annotated[int, Field(ge=1)] = 224
     augment: AugmentConfig = AugmentConfig()
-    workers: Annotated[int, Field(ge=0)] = 4
+    workers: Annotated[int, Field(ge=0)] = 4  # processes that read videos; 0: the main one reads, without a time limit
+    limit_sec: Annotated[float, Field(gt=0)] = (
+        120.0  # for one video; then its process is ended and it counts as unreadable
+    )
     max_unreadable: Share = 0.01
 
 
