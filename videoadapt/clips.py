@@ -5,6 +5,7 @@ Shapes: R clips of one video, N test clips, J crops, T frames, H W pixels.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from videoadapt.config import DataConfig
-from videoadapt.decoders import Decoder, open_video
 from videoadapt.errors import DecodeError
+from videoadapt.frame_cache import Frames, FrameSource
 from videoadapt.rand_augment import RandAugment
 from videoadapt.structures import EraseBox, Video
 from videoadapt.transforms import TrainTransform, resize_short_side, view_crops
@@ -44,6 +45,7 @@ class TrainClips:
     def __init__(self, config: DataConfig, seed: int):
         self._config = config
         self._seed = seed
+        self._source = FrameSource(config)
         augment = config.augment
         self.sample_bytes = augment.repeated * 3 * config.num_frames * config.crop_px**2
         self._transform = TrainTransform(
@@ -62,9 +64,9 @@ class TrainClips:
             for repeat in range(config.augment.repeated)
         ]
         try:
-            with open_video(item.video.path, config.decoder) as decoder:
-                indices = [config.sampling.train_indices(decoder.num_frames, config.num_frames, rng) for rng in rngs]
-                frames = _decode_once(decoder, indices)
+            with closing(self._source.open(item.video.path)) as film:
+                indices = [config.sampling.train_indices(film.num_frames, config.num_frames, rng) for rng in rngs]
+                frames = _decode_once(film, indices)
         except DecodeError as error:
             return None, str(error)
         clips, erase = [], []
@@ -81,6 +83,7 @@ class TestViews:
 
     def __init__(self, config: DataConfig, num_clips: int, num_crops: int):
         self._config = config
+        self._source = FrameSource(config)
         self._num_clips = num_clips
         self._num_crops = num_crops
         self.sample_bytes = num_clips * num_crops * 3 * config.num_frames * config.crop_px**2
@@ -88,23 +91,23 @@ class TestViews:
     def __call__(self, item: TestItem) -> tuple[Tensor | None, str]:
         """Return uint8 (N * J, 3, T, H, W), clip-major; or None and why the file cannot be read."""
         try:
-            with open_video(item.video.path, self._config.decoder) as decoder:
-                return self._views(decoder), ""
+            with closing(self._source.open(item.video.path)) as film:
+                return self._views(film), ""
         except DecodeError as error:
             return None, str(error)
 
-    def _views(self, decoder: Decoder) -> Tensor:
+    def _views(self, film: Frames) -> Tensor:
         """Each frame is decoded once, and only its crops are kept, however large it is."""
         config, crop_px = self._config, self._config.crop_px
-        indices_NT = config.sampling.test_indices(decoder.num_frames, config.num_frames, self._num_clips)
+        indices_NT = config.sampling.test_indices(film.num_frames, config.num_frames, self._num_clips)
         views_NJCTHW = torch.empty(
             self._num_clips, self._num_crops, 3, config.num_frames, crop_px, crop_px, dtype=torch.uint8
         )
         wanted = np.unique(indices_NT)
-        at_once = max(1, _DECODED_BYTES // (3 * decoder.height * decoder.width))
+        at_once = max(1, _DECODED_BYTES // (3 * film.height * film.width))
         for start in range(0, len(wanted), at_once):
             part = wanted[start : start + at_once]
-            for index, frame_HWC in zip(part, torch.from_numpy(decoder.get(part)), strict=True):
+            for index, frame_HWC in zip(part, torch.from_numpy(film.get(part)), strict=True):
                 resized_1CHW = resize_short_side(frame_HWC.permute(2, 0, 1)[None], crop_px)
                 crops_JCHW = torch.cat(view_crops(resized_1CHW, crop_px, self._num_crops))
                 for clip, place in np.argwhere(indices_NT == index):
@@ -112,8 +115,8 @@ class TestViews:
         return views_NJCTHW.flatten(0, 1)
 
 
-def _decode_once(decoder: Decoder, indices: Sequence[np.ndarray]) -> list[Tensor]:
+def _decode_once(film: Frames, indices: Sequence[np.ndarray]) -> list[Tensor]:
     """Frames for each list of indices, (T, H, W, 3) uint8, each frame decoded once."""
     unique, inverse = np.unique(np.stack(indices), return_inverse=True)
-    frames_THWC = torch.from_numpy(decoder.get(unique))
+    frames_THWC = torch.from_numpy(film.get(unique))
     return [frames_THWC[rows] for rows in torch.from_numpy(inverse.reshape(len(indices), -1))]

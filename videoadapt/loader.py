@@ -6,11 +6,13 @@ alone, and changes neither the other samples nor their order.
 
 import atexit
 import ctypes
+import logging
 import queue
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,11 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videoadapt.log import logger
 from videoadapt.workers import CONTEXT, Lost, Worker
 
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 Read = tuple[Tensor | None, Any]  # uint8 pixels, or None when there are none, and whatever else is said of them
+_said: set[tuple[int, str]] = set()  # log lines of loader processes: each is shown once
 _AT_HAND = 2  # items that a worker has: the one it works on, and the next
 
 
@@ -210,7 +214,11 @@ class _Crew:
     def _take_answer(self, pipe: Any) -> None:
         answer = self._workers[pipe].receive()
         if not isinstance(answer, Lost):
-            self._has[pipe].popleft().result = answer
+            self._has[pipe].popleft().result, said = answer
+            for line in said:
+                if line not in _said:  # each process says it once
+                    _said.add(line)
+                    logger.log(*line)
             return
         with self._changing:
             self._workers.pop(pipe).kill()
@@ -226,19 +234,34 @@ class _Crew:
 
 def _into_slot(
     read: Callable[[Any], Read], memory: Any, slot_bytes: int, item_and_slot: tuple[Any, int]
-) -> tuple[tuple[int, ...] | None, Any] | BaseException:
-    """Read an item, put its pixels into its slot, and return their shape and the rest; or the exception of `read`."""
+) -> tuple[tuple[tuple[int, ...] | None, Any] | BaseException, list[tuple[int, str]]]:
+    """Read an item and put its pixels into its slot.
+
+    Returns their shape and the rest, or the exception of `read`; and what was logged, as level and message.
+    """
     torch.set_num_threads(1)
     item, slot = item_and_slot
-    try:
-        pixels, rest = read(item)
-        if pixels is None:
-            return None, rest
-        count, start = pixels.numel(), slot * slot_bytes
-        if pixels.dtype != torch.uint8 or count > slot_bytes:
-            raise ValueError(f"{pixels.dtype} {tuple(pixels.shape)} does not fit into {slot_bytes} bytes")
-        torch.frombuffer(memory, dtype=torch.uint8, offset=start, count=count).view(pixels.shape).copy_(pixels)
-        return tuple(pixels.shape), rest
-    except Exception as error:  # noqa: BLE001 - it goes on in the parent
-        error.add_note("in a loader's process:\n" + traceback.format_exc())
-        return error
+    with _collected() as said:
+        try:
+            pixels, rest = read(item)
+            if pixels is None:
+                return (None, rest), said
+            count, start = pixels.numel(), slot * slot_bytes
+            if pixels.dtype != torch.uint8 or count > slot_bytes:
+                raise ValueError(f"{pixels.dtype} {tuple(pixels.shape)} does not fit into {slot_bytes} bytes")
+            torch.frombuffer(memory, dtype=torch.uint8, offset=start, count=count).view(pixels.shape).copy_(pixels)
+            return (tuple(pixels.shape), rest), said
+        except Exception as error:  # noqa: BLE001 - it goes on in the parent
+            error.add_note("in a loader's process:\n" + traceback.format_exc())
+            return error, said
+
+
+@contextmanager
+def _collected() -> Iterator[list[tuple[int, str]]]:
+    """Collect what is logged during the block; only the main process has a terminal and a log file."""
+    lines: list[tuple[int, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    yield lines
