@@ -39,7 +39,8 @@ class Worker(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Result], limit_sec: float, *, sigterm: bool = True):
         self._limit_sec = limit_sec
         parts = [function.func, *function.args] if isinstance(function, partial) else [function]
-        CONTEXT.set_forkserver_preload([part.__module__ for part in parts if hasattr(part, "__module__")])
+        modules = [getattr(part, "__module__", None) for part in parts]
+        CONTEXT.set_forkserver_preload([module for module in modules if module])
         self.pipe, theirs = CONTEXT.Pipe()
         arguments = (function, theirs, limit_sec, sigterm)
         self._process = CONTEXT.Process(target=_serve, args=arguments, daemon=True)
