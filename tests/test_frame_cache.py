@@ -58,6 +58,9 @@ def test_frames_come_from_the_cache_until_the_file_changes(place: Path, tmp_path
     truth = decoded(path)
     assert np.array_equal(frames(source(place), path, 5, 40, 5, 0), truth[[5, 40, 5, 0]])
     assert len(entries(place)) == 1
+    for outside in (-1, 48):
+        with pytest.raises(DecodeError, match=rf"a\.mp4: no frame {outside}; allowed: 0 to 47"):
+            frames(source(place), path, 0, outside)
     stat = path.stat()
     path.write_bytes(bytes(stat.st_size))  # as long and as old, and no video: nothing opens it
     os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))

@@ -72,12 +72,12 @@ class FrameSource:
     def open(self, path: Path) -> Frames:
         """Frames of a video. Raises DecodeError naming the file."""
         entry = self._entry(path)
-        if entry is not None and (kept := _read(entry)) is not None:
+        if entry is not None and (kept := _read(entry, path)) is not None:
             return kept
         decoder = open_video(path, self._spec)
         short_px = self._short_px
         frames = _Resized(decoder, short_px) if short_px and min(decoder.height, decoder.width) > short_px else decoder
-        if entry is None or not self._keep(frames, entry) or (kept := _read(entry)) is None:
+        if entry is None or not self._keep(frames, entry) or (kept := _read(entry, path)) is None:
             return frames
         frames.close()
         return kept
@@ -122,13 +122,17 @@ class FrameSource:
 class _Kept:
     """Frames in a file of the cache."""
 
-    def __init__(self, film_NHWC: np.ndarray):
-        self._film_NHWC = film_NHWC
+    def __init__(self, path: Path, film_NHWC: np.ndarray):
+        self._path, self._film_NHWC = path, film_NHWC
         self.num_frames, self.height, self.width = film_NHWC.shape[:3]
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """See Frames."""
-        return np.array(self._film_NHWC[np.asarray(indices)])
+        """See Frames. Raises DecodeError when an index is not in 0 .. num_frames - 1."""
+        asked = np.asarray(indices)
+        outside = asked[(asked < 0) | (asked >= self.num_frames)]
+        if outside.size:
+            raise DecodeError(f"{self._path}: no frame {outside[0]}; allowed: 0 to {self.num_frames - 1}")
+        return np.array(self._film_NHWC[asked])
 
     def close(self) -> None:
         """See Frames."""
@@ -160,9 +164,10 @@ class _Resized:
         self._frames.close()
 
 
-def _read(entry: Path) -> _Kept | None:
+def _read(entry: Path, path: Path) -> _Kept | None:
+    """What is kept of the video `path`."""
     try:
-        return _Kept(np.load(entry, mmap_mode="r"))
+        return _Kept(path, np.load(entry, mmap_mode="r"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
