@@ -21,12 +21,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from videoadapt.clips import TestItem, TestViews, TrainClips, TrainItem
 from videoadapt.config import DataConfig
-from videoadapt.data import Schedule, TestViews, TrainClips, build_train_loader
+from videoadapt.data import Schedule, build_train_loader
 from videoadapt.decoders import open_video
 from videoadapt.decoders._probe import probe
 from videoadapt.errors import DecodeError
-from videoadapt.structures import Unreadable, Video
+from videoadapt.structures import Video
 from videoadapt.transforms import resize_short_side, view_crops
 
 NUM_FRAMES, SEED = 8, 0
@@ -96,14 +97,14 @@ def measure_clips(videos: Sequence[Video], decoder: str, clips: int, repeats: in
 
     Raises DecodeError for a file that cannot be read.
     """
-    dataset = TrainClips(videos, data_config(decoder), SEED)
+    load = TrainClips(data_config(decoder), SEED)
     rows = []
     for row, video in enumerate(videos):
         drawn = [drawn_indices(video.path, decoder, epoch, row) for epoch in range(clips)]
         limit, reader = limit_of(video.path, decoder)
         ways = [
             partial(_for_each, limit, drawn),
-            partial(_for_each, dataset.__getitem__, [(e, row) for e in range(clips)]),
+            partial(_for_each, load, [TrainItem(epoch, row, video) for epoch in range(clips)]),
         ]
         limit_sec, loader_sec = alternate(ways, repeats, time.process_time)
         rows.append(
@@ -119,9 +120,9 @@ def measure_clips(videos: Sequence[Video], decoder: str, clips: int, repeats: in
 
 def _for_each(function: Callable[[Any], object], arguments: Sequence[Any]) -> None:
     for argument in arguments:
-        result = function(argument)
-        if isinstance(result, Unreadable):
-            raise DecodeError(result.reason)
+        match function(argument):
+            case None, reason:
+                raise DecodeError(str(reason))
 
 
 def drawn_indices(path: Path, decoder: str, epoch: int, row: int) -> list[int]:
@@ -189,11 +190,11 @@ def measure_views(videos: Sequence[Video], decoder: str, repeats: int) -> list[d
     of one view times 12. `per_view_ms`: our decoder, for each view a reader of its own that gives its 8 frames.
     """
     config = data_config(decoder)
-    dataset = TestViews(videos, config, CLIPS, CROPS)
+    load = TestViews(config, CLIPS, CROPS)
     rows = []
     for row, video in enumerate(videos):
         ways = [
-            partial(_for_each, dataset.__getitem__, [row]),
+            partial(_for_each, load, [TestItem(row, video)]),
             partial(per_view, video.path, config),
             partial(adaptformer_view, video.path),
         ]

@@ -1,7 +1,7 @@
 """The training loop: what happens around an update, from the checkpoint to go on from to the last one."""
 
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any
 
 import torch
@@ -30,11 +30,14 @@ def train(run: Run) -> None:
         logger.info("training is complete (%d steps)", trainer.step)
         return
     writer = MetricsWriter(run.folder, trainer.step)
+    loader = build_train_loader(run.splits.train, run.config.data, trainer.updater.schedule, trainer.step)
     try:
-        with stop_on_signal() as stop, progress("train", trainer.total_steps, "steps") as line:
+        with (
+            stop_on_signal() as stop,
+            progress("train", trainer.total_steps, "steps") as line,
+            closing(iter(loader)) as batches,
+        ):
             line.start_at(trainer.step)
-            loader = build_train_loader(run.splits.train, run.config.data, trainer.updater.schedule, trainer.step)
-            batches = iter(loader)
             while trainer.step < trainer.total_steps:
                 start = time.perf_counter()
                 micro_batches = [next(batches) for _ in range(run.config.train.accumulate)]

@@ -5,7 +5,7 @@ Shapes: N frames, H W pixels.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,6 @@ from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
 
 FALLBACK = "pyav"
-DECODED_BYTES = 128 * 2**20  # of whole frames that `each` holds at a time
 
 _announced: set[str] = set()
 
@@ -53,34 +52,17 @@ class Decoder(ABC):
 
         Raises DecodeError when an index is not in 0 .. num_frames - 1 or a frame does not decode.
         """
-        asked = self._check(indices)
-        if asked.size == 0:
-            return np.empty((0, self.height, self.width, 3), np.uint8)
-        wanted, place = np.unique(asked, return_inverse=True)
-        frames_NHWC = self._read(wanted.tolist())
-        return np.ascontiguousarray(frames_NHWC if np.array_equal(wanted, asked) else frames_NHWC[place])
-
-    def each(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (index, frame (H, W, 3)) once for each of `indices`, in no promised order, holding few frames at a time.
-
-        A frame may be a view of memory that the next step of the loop fills anew. Raises DecodeError as `get` does.
-        """
-        return self._each(np.unique(self._check(indices)).tolist())
-
-    def _each(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        at_once = max(1, DECODED_BYTES // (3 * self.height * self.width))
-        for start in range(0, len(wanted), at_once):
-            part = wanted[start : start + at_once]
-            yield from zip(part, self._read(part), strict=True)
-
-    def _check(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         asked = np.asarray(indices)
         if asked.ndim != 1 or not (np.issubdtype(asked.dtype, np.integer) or asked.size == 0):
             raise TypeError(f"frame indices are a flat list of integers, got {asked.dtype} {asked.shape}")
-        outside = asked[(asked < 0) | (asked >= self.num_frames)] if asked.size else asked
+        if asked.size == 0:
+            return np.empty((0, self.height, self.width, 3), np.uint8)
+        outside = asked[(asked < 0) | (asked >= self.num_frames)]
         if outside.size:
             raise DecodeError(f"{self.path}: no frame {outside[0]}; allowed: 0 to {self.num_frames - 1}")
-        return asked
+        wanted, place = np.unique(asked, return_inverse=True)
+        frames_NHWC = self._read(wanted.tolist())
+        return np.ascontiguousarray(frames_NHWC if np.array_equal(wanted, asked) else frames_NHWC[place])
 
     @abstractmethod
     def close(self) -> None:

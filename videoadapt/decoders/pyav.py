@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,45 @@ class _SeekingReader:
         packet_of = {stamp: place for place, stamp in enumerate(film.stamps)}
         self._packet_of = [packet_of[stamp] for stamp in self._pts]
         self._decoder: Any = film.stream.codec_context
+        self._reading: Iterator[tuple[int, VideoFrame]] | None = None  # of one group, all frames
+        self._next = self._stop = 0
 
     def frames(self, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for these ascending indices, group by group, decoding no more of a group than needed."""
+        keys = self._film.info.keys
+        without_gaps = len(wanted) > 1 and wanted[-1] - wanted[0] == len(wanted) - 1
         while wanted:
-            key = bisect_right(self._film.info.keys, wanted[0])
-            stop = self._film.info.keys[key] if key < len(self._film.info.keys) else self.num_frames
-            group, wanted = wanted[: bisect_left(wanted, stop)], wanted[bisect_left(wanted, stop) :]
-            missing = set(group)
-            # Without those that nothing refers to, H.264 takes a fifth less time; should one be missed, all are decoded.
-            for mode in ("NONREF", "DEFAULT") if self._film.info.codec == "h264" else ("DEFAULT",):
-                for index, frame in self._decode(self._film.info.keys[key - 1], sorted(missing), mode):
-                    missing.discard(index)
-                    yield index, frame
-                if not missing:
-                    break
+            following = bisect_right(keys, wanted[0])
+            stop = keys[following] if following < len(keys) else self.num_frames
+            length = bisect_left(wanted, stop)
+            group, wanted = wanted[:length], wanted[length:]
+            if without_gaps:
+                yield from self._read_on(keys[following - 1], stop, group)
             else:
-                raise DecodeError(f"{self._film.path}: frame {min(missing)} of {self.num_frames} does not decode")
+                yield from self._pick(keys[following - 1], group)
+
+    def _pick(self, key: int, group: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        self._reading = None
+        missing = set(group)
+        # Without those that nothing refers to, H.264 takes a fifth less time; should one be missed, all are decoded.
+        for others in ("NONREF", "DEFAULT") if self._film.info.codec == "h264" else ("DEFAULT",):
+            for index, frame in self._decode(key, sorted(missing), others):
+                missing.discard(index)
+                yield index, frame
+            if not missing:
+                return
+        raise DecodeError(f"{self._film.path}: frame {min(missing)} of {self.num_frames} does not decode")
+
+    def _read_on(self, key: int, stop: int, group: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Frames without gaps, going on where the last such request ended: a whole film may be read in parts."""
+        if self._reading is None or not self._next <= group[0] < self._stop:
+            self._reading, self._next, self._stop = self._decode(key, list(range(key, stop)), "DEFAULT"), key, stop
+        for index in range(group[0], group[-1] + 1):
+            found, frame = next((pair for pair in self._reading if pair[0] >= index), (-1, None))
+            if frame is None or found != index:
+                raise DecodeError(f"{self._film.path}: frame {index} of {self.num_frames} does not decode")
+            self._next = index + 1
+            yield index, frame
 
     def _decode(self, key: int, wanted: list[int], others: str) -> Iterator[tuple[int, VideoFrame]]:
         """Yield the wanted frames of the group that starts with frame `key`; `others` is what to do with the rest of it."""
@@ -52,7 +75,7 @@ class _SeekingReader:
         last = max(self._packet_of[index] for index in wanted)
         with as_decode_error(self._film.path):
             self._decoder.flush_buffers()
-            for packet in [*self._packets(self._packet_of[key], last), None]:
+            for packet in chain(self._packets(self._packet_of[key], last), (None,)):
                 if packet is not None:
                     self._decoder.skip_frame = "DEFAULT" if packet.pts in awaited else others
                 for frame in self._decoder.decode(packet):
@@ -60,8 +83,8 @@ class _SeekingReader:
                         yield awaited.pop(frame.pts), frame
 
     def close(self) -> None:
-        """Forget the packets."""
-        self._packet_of = []
+        """Forget what was being read."""
+        self._reading = None
 
     def _packets(self, first: int, last: int) -> Iterator[Any]:
         """The packets from `first` to `last`, from memory or read again."""
@@ -153,20 +176,15 @@ class PyAV(Decoder):
         return self._reader.num_frames
 
     def _read(self, wanted: list[int]) -> np.ndarray:
-        frames_NHWC = np.empty((len(wanted), self.height, self.width, 3), np.uint8)
-        for index, frame_HWC in self._each(wanted):
-            frames_NHWC[bisect_left(wanted, index)] = frame_HWC
-        return frames_NHWC
-
-    def _each(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        frames_NHWC = np.empty((len(wanted), self._info.height, self._info.width, 3), np.uint8)
         for index, frame in self._reader.frames(wanted):
             if (frame.height, frame.width) != (self._info.height, self._info.width):
                 raise DecodeError(f"{self.path}: the size changes to {frame.width} x {frame.height} pixels on the way")
             with as_decode_error(self.path):
                 plane: Any = self._reformatter.reformat(frame, format="rgb24").planes[0]
             rows_HX = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
-            rgb_HWC = rows_HX[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
-            yield index, np.rot90(rgb_HWC, self._info.quarter_turns)
+            frames_NHWC[bisect_left(wanted, index)] = rows_HX[:, : 3 * frame.width].reshape(frames_NHWC.shape[1:])
+        return np.rot90(frames_NHWC, self._info.quarter_turns, axes=(1, 2))
 
     def close(self) -> None:
         """Release the file and the frames in memory."""
