@@ -1,4 +1,4 @@
-"""README and two files of docs/ show commands that exist: each is run, or checked as far as it goes without data."""
+"""README and three files of docs/ show commands that exist: each is run, or checked as far as it goes without data."""
 
 import re
 import shlex
@@ -11,7 +11,9 @@ from tests.runs import REPOSITORY, environment
 from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-DOCS = [(REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("weights.md", "decoders.md")]
+DOCS = [
+    (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("weights.md", "decoders.md", "benchmarks.md")
+]
 BLOCKS = re.findall(r"```bash\n(.*?)```", "\n".join([TEXT, *DOCS]), re.S)
 COMMANDS = [
     shlex.split(line, comments=True)
