@@ -36,9 +36,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the lists start from")
     data.add_argument("--decoders", nargs="+", default=["decord", "pyav", "torchcodec"], metavar="NAME")
     data.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
-    data.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="also with N processes (default: only one core)"
-    )
     data.add_argument("--clips", type=int, default=5, help="random clips of each video")
     data.add_argument("--repeats", type=int, default=5)
     data.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for data.json and data.md")
@@ -131,7 +128,7 @@ def bench_data(args: argparse.Namespace) -> dict[str, object]:
             groups[f"{path.stem}, re-encoded"] = VideoList().load(str(out / path.name), out)
     result: dict[str, object] = {"machine": machine(), "groups": {}}
     result["groups"] = {
-        name: {d: measure(videos, d, args.clips, args.repeats, args.workers) for d in args.decoders}
+        name: {d: measure(videos, d, args.clips, args.repeats) for d in args.decoders}
         for name, videos in groups.items()
     }
     args.out.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,14 @@
 """How fast clips come out of files: the loader against decoding alone, and all views of a test video from one decode.
 
-Times are CPU seconds of this process where one core is meant, so that other work on the machine does not count, and wall
-clock with worker processes. What is compared is called in turn; every figure is a median.
+Times are CPU seconds of this process with one thread, so that other work on the machine does not count. What is compared is called in turn; every figure is a median.
 """
 
-import multiprocessing
 import os
 import platform
 import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,6 @@ import torch.nn.functional as F
 
 from videoadapt.clips import TestItem, TestViews, TrainClips, TrainItem
 from videoadapt.config import DataConfig
-from videoadapt.data import Schedule, build_train_loader
 from videoadapt.decoders import open_video
 from videoadapt.decoders._probe import probe
 from videoadapt.errors import DecodeError
@@ -56,13 +52,12 @@ def machine() -> dict[str, Any]:
     return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(), "load": load}
 
 
-def measure(videos: Sequence[Video], decoder: str, clips: int, repeats: int, workers: int) -> dict[str, Any]:
-    """All figures of these videos with one decoder: means over the videos, each video's own, and with worker processes."""
+def measure(videos: Sequence[Video], decoder: str, clips: int, repeats: int) -> dict[str, Any]:
+    """All figures of these videos with one decoder: means over the videos, and each video's own."""
     clip_rows, view_rows = measure_clips(videos, decoder, clips, repeats), measure_views(videos, decoder, repeats)
     rows = [one | other for one, other in zip(clip_rows, view_rows, strict=True)]
     means = {key: statistics.mean(row[key] for row in rows) for key in rows[0] if key.endswith("_ms")}
-    rates = measure_workers(videos, decoder, workers, clips) if workers else {}
-    return means | rates | {"read_by": sorted({row["read_by"] for row in rows}), "videos": rows}
+    return means | {"read_by": sorted({row["read_by"] for row in rows}), "videos": rows}
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -70,25 +65,20 @@ def markdown(result: Mapping[str, Any]) -> str:
     clips = "| videos | decoder (reads by) | decoding alone, ms | loader, ms | after decoding | clips/s, one core |"
     views = "| videos | decoder | 4 x 3 views, ms | each view its 8 frames | AdaptFormer's way |"
     clip_lines, view_lines = [clips, "| --- " * 6 + "|"], [views, "| --- " * 5 + "|"]
-    workers = any("loader_per_sec" in row for of in result["groups"].values() for row in of.values())
-    if workers:
-        clip_lines = [clips + " with workers: alone, loader |", "| --- " * 7 + "|"]
     for name, of_decoder in result["groups"].items():
         for decoder, row in of_decoder.items():
             limit, loader, ours = row["limit_ms"], row["loader_ms"], row["ours_ms"]
             line = f"| {name} | {decoder} ({', '.join(row['read_by'])}) | {limit:.1f} | {loader:.1f} | "
             line += f"{loader - limit:+.1f} ms, {loader / limit - 1:+.0%} | {1000 / loader:.1f} |"
-            if workers:
-                line += f" {row['limit_per_sec']:.1f}, {row['loader_per_sec']:.1f} |"
             clip_lines.append(line)
             others = [f"{row[key]:.0f} ({row[key] / ours:.1f} x)" for key in ("per_view_ms", "adaptformer_ms")]
             view_lines.append(f"| {name} | {decoder} | {ours:.1f} | {' | '.join(others)} |")
     return "\n".join([*clip_lines, "", *view_lines]) + "\n"
 
 
-def data_config(decoder: str, workers: int = 0) -> DataConfig:
+def data_config(decoder: str) -> DataConfig:
     """8 frames at stride 4, AdaptFormer's multi-scale crop, 4 x 3 views at 224 px."""
-    values = {"decoder": {"name": decoder}, "num_frames": NUM_FRAMES, "crop_px": CROP_PX, "workers": workers}
+    values = {"decoder": {"name": decoder}, "num_frames": NUM_FRAMES, "crop_px": CROP_PX}
     return DataConfig.model_validate(values)
 
 
@@ -225,36 +215,3 @@ def adaptformer_view(path: Path) -> None:
     size = (CROP_PX, CROP_PX * width // height) if height <= width else (CROP_PX * height // width, CROP_PX)
     resized_TCHW = F.interpolate(frames_TCHW, size=size, mode="bilinear")
     view_crops(resized_TCHW[:NUM_FRAMES], CROP_PX, CROPS)[0].contiguous()
-
-
-def measure_workers(videos: Sequence[Video], decoder: str, workers: int, rounds: int) -> dict[str, float]:
-    """Clips a second of `workers` processes: decoding alone, and through the training loader, after its first batch."""
-    jobs = [
-        (video.path, drawn_indices(video.path, decoder, epoch, row))
-        for epoch in range(rounds)
-        for row, video in enumerate(videos)
-    ]
-    limits = {video.path: limit_of(video.path, decoder)[0] for video in videos}
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _hold, (limits,)) as pool:
-        list(pool.map(_decode, jobs[: 2 * workers]))
-        start = time.perf_counter()
-        list(pool.map(_decode, jobs))
-        limit = len(jobs) / (time.perf_counter() - start)
-    schedule = Schedule(num_videos=len(videos), batch_size=1, epochs=rounds, accumulate=1, seed=SEED)
-    batches = iter(build_train_loader(videos, data_config(decoder, workers), schedule, 0))
-    next(batches)
-    start = time.perf_counter()
-    loaded = sum(len(batch.clips_BCTHW) for batch in batches)
-    return {"limit_per_sec": limit, "loader_per_sec": loaded / (time.perf_counter() - start)}
-
-
-_limits: dict[Path, Callable[[list[int]], object]] = {}
-
-
-def _hold(limits: Mapping[Path, Callable[[list[int]], object]]) -> None:
-    torch.set_num_threads(1)
-    _limits.update(limits)
-
-
-def _decode(job: tuple[Path, list[int]]) -> None:
-    _limits[job[0]](job[1])
