@@ -1,6 +1,7 @@
 """How fast clips come out of files: the loader against decoding alone, and all views of a test video from one decode.
 
-Times are CPU seconds of this process with one thread, so that other work on the machine does not count. What is compared is called in turn; every figure is a median.
+Times are CPU seconds of this process with one thread, so that other work on the machine does not count. What is compared
+is called in turn; every figure is a median.
 """
 
 import os
