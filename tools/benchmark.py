@@ -38,6 +38,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
     data.add_argument("--clips", type=int, default=5, help="random clips of each video")
     data.add_argument("--repeats", type=int, default=5)
+    data.add_argument("--workers", type=int, default=0, metavar="N", help="also with this many processes")
     data.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for data.json and data.md")
     decoders = commands.add_parser("decoders", help="frames that differ from reading in order")
     decoders.set_defaults(measure=bench_decoders)
@@ -116,7 +117,7 @@ def bench_data(args: argparse.Namespace) -> dict[str, object]:
 
     from videoadapt.datasets.video_list import VideoList
     from videoadapt.h264 import Settings
-    from videoadapt.reading_speed import machine, markdown, measure
+    from videoadapt.reading_speed import machine, markdown, measure, measure_workers
     from videoadapt.reencode import reencode
 
     torch.set_num_threads(1)
@@ -131,6 +132,12 @@ def bench_data(args: argparse.Namespace) -> dict[str, object]:
         name: {d: measure(videos, d, args.clips, args.repeats) for d in args.decoders}
         for name, videos in groups.items()
     }
+    if args.workers:
+        result |= {"num_workers": args.workers}
+        result["workers"] = {
+            name: {d: measure_workers(videos, d, args.clips, args.repeats, args.workers) for d in args.decoders}
+            for name, videos in groups.items()
+        }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "data.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (args.out / "data.md").write_text(markdown(result), encoding="utf-8")

@@ -24,6 +24,7 @@ from videoadapt.config import DataConfig
 from videoadapt.decoders import open_video
 from videoadapt.decoders._probe import probe
 from videoadapt.errors import DecodeError
+from videoadapt.loader import Loader
 from videoadapt.structures import Video
 from videoadapt.transforms import resize_short_side, view_crops
 
@@ -61,8 +62,44 @@ def measure(videos: Sequence[Video], decoder: str, clips: int, repeats: int) -> 
     return means | {"read_by": sorted({row["read_by"] for row in rows}), "videos": rows}
 
 
+class ByLimit:
+    """Reads the frames of a training clip as `limit_of` does, in a loader's process; gives one pixel."""
+
+    def __init__(self, decoder: str, items: Sequence[TrainItem]):
+        self._drawn = {item: drawn_indices(item.video.path, decoder, item.epoch, item.row) for item in items}
+        self._limits = {item.video.path: limit_of(item.video.path, decoder)[0] for item in items}
+
+    def __call__(self, item: TrainItem) -> tuple[torch.Tensor, None]:
+        """See Loader."""
+        self._limits[item.video.path](self._drawn[item])
+        return torch.zeros(1, dtype=torch.uint8), None
+
+
+def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: int, workers: int) -> dict[str, float]:
+    """Clips per second of wall-clock time from `workers` processes: decoding alone, and by the loader.
+
+    The time of the first batch, in which the processes start, does not count.
+    """
+    items = [TrainItem(epoch, row, video) for epoch in range(clips) for row, video in enumerate(videos)]
+    batches = [items[:1] * workers, *([item] for item in items)]
+    config = data_config(decoder)
+    load = TrainClips(config, SEED)
+    speeds: dict[str, list[float]] = {"limit": [], "loader": []}
+    for _ in range(repeats):
+        for name, read, size in (("limit", ByLimit(decoder, items), 1), ("loader", load, load.sample_bytes)):
+            loader: Loader[TrainItem, int] = Loader(
+                read, batches, len, workers=workers, sample_bytes=size, limit_sec=config.limit_sec
+            )
+            start = 0.0
+            for number, _ in enumerate(loader):
+                if number == 0:
+                    start = time.perf_counter()
+            speeds[name].append(len(items) / (time.perf_counter() - start))
+    return {f"{name}_clips_per_sec": statistics.median(values) for name, values in speeds.items()}
+
+
 def markdown(result: Mapping[str, Any]) -> str:
-    """Two tables: training clips, and test views."""
+    """Tables of training clips, of test views, and of several processes where they were measured."""
     clips = "| videos | decoder (reads by) | decoding alone, ms | loader, ms | after decoding | clips/s, one core |"
     views = "| videos | decoder | 4 x 3 views, ms | each view its 8 frames | AdaptFormer's way |"
     clip_lines, view_lines = [clips, "| --- " * 6 + "|"], [views, "| --- " * 5 + "|"]
@@ -74,7 +111,18 @@ def markdown(result: Mapping[str, Any]) -> str:
             clip_lines.append(line)
             others = [f"{row[key]:.0f} ({row[key] / ours:.1f} x)" for key in ("per_view_ms", "adaptformer_ms")]
             view_lines.append(f"| {name} | {decoder} | {ours:.1f} | {' | '.join(others)} |")
-    return "\n".join([*clip_lines, "", *view_lines]) + "\n"
+    tables = [*clip_lines, "", *view_lines]
+    if "workers" in result:
+        tables += [
+            "",
+            f"| videos | decoder | decoding alone, clips/s with {result['num_workers']} processes | loader |",
+        ]
+        tables.append("| --- " * 4 + "|")
+        for name, of_decoder in result["workers"].items():
+            for decoder, row in of_decoder.items():
+                limit, loader = row["limit_clips_per_sec"], row["loader_clips_per_sec"]
+                tables.append(f"| {name} | {decoder} | {limit:.1f} | {loader:.1f} ({loader / limit:.0%}) |")
+    return "\n".join(tables) + "\n"
 
 
 def data_config(decoder: str) -> DataConfig:
