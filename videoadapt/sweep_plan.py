@@ -1,0 +1,309 @@
+"""A sweep's yaml -> cells: one run for each combination of settings and seed; and which of them are still missing."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from videoadapt.adapters import build_adapter
+from videoadapt.config import Config, load_config
+from videoadapt.errors import ConfigError, did_you_mean
+from videoadapt.log import read_records
+from videoadapt.yaml_files import merge, parse_overrides, read_yaml
+
+LOG = "sweep.log"  # what a cell's process said, in the cell's folder
+# Keys of a config whose change alters no number, so that a cell with other values of these is the same cell.
+_FREE_KEYS = (
+    "output", "device", "data.workers", "data.root", "data.obtain", "model.obtain", "train.enable", "train.resume",
+    "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
+)  # fmt: skip
+_DIVERGED = re.compile(r"^error: step \d+: the loss is ", re.M)
+Settings = Mapping[str, str]  # axis -> the label of one of its settings
+
+
+class Select(BaseModel):
+    """Which setting of `axis` is best on the validation list, for every combination of the other axes by itself.
+
+    With `within`, it is chosen among the cells that have these settings, and holds for the others as well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    axis: str
+    seeds: list[int] = [0]
+    on: Literal["val"] = "val"  # there is no other: what is chosen on the test list is no result
+    within: dict[str, Any] = {}
+
+
+class SweepConfig(BaseModel):
+    """The keys of a sweep's yaml. An axis is a list of values of the key that is its name, or label -> {key: value}."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    base: Path
+    output: Path
+    set: dict[str, Any] = {}
+    axes: dict[str, list[Any] | dict[str, dict[str, Any]]]
+    exclude: list[dict[str, Any]] = []  # combinations (axis -> label or labels) that are not run
+    seeds: list[int] = [0]
+    select: Select | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: `run_net.py` with these arguments; without its test while it only serves a choice."""
+
+    settings: Settings
+    seed: int
+    base: Path
+    overrides: tuple[str, ...]
+    config: Config
+    tested: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """The run's output folder."""
+        return self.config.output
+
+    @property
+    def name(self) -> str:
+        """What a person calls this cell."""
+        return ", ".join([*(f"{short(axis)} {label}" for axis, label in self.settings.items()), f"seed {self.seed}"])
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line of its run."""
+        return ["--cfg", str(self.base), *self.overrides, f"test.enable={json.dumps(self.tested)}"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether its results are there, or for one without a test, its validation; a diverged one has none, and is done."""
+        if not self.tested:
+            return (self.folder / "adapter.safetensors").is_file() or self.diverged
+        results = self.results
+        return (
+            results is not None and results["num_unreadable"] <= self.config.test.max_unreadable * results["num_videos"]
+        )
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """The content of its results.json."""
+        path = self.folder / "results.json"
+        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its last run ended because the loss was not finite."""
+        log = self.folder / LOG
+        return log.is_file() and _DIVERGED.search(log.read_text(encoding="utf-8", errors="replace")) is not None
+
+    @property
+    def val_top1(self) -> float:
+        """Its best validation top-1 (%), that of the checkpoint which is tested; less than any when it diverged."""
+        found = [r["top1"] for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"]
+        return max(found, default=-1.0) if not self.diverged else -1.0
+
+    def other_values(self) -> list[str]:
+        """Keys that matter and have other values in the folder's config.yaml, with both values; none without one."""
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            return []
+        before, now = (dict(_flat(config.model_dump(mode="json"))) for config in (load_config(path), self.config))
+        return [
+            f"{key} is {before.get(key)!r} there, {now.get(key)!r} now"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and key not in _FREE_KEYS
+        ]
+
+
+class Sweep:
+    """All cells of a sweep. Raises ConfigError, before anything runs, for whatever the yaml or one of the cells gets wrong."""
+
+    def __init__(self, path: Path, overrides: Sequence[str] = ()):
+        raw, self._given = read_yaml(path), parse_overrides(overrides)
+        for key in [key for key in self._given if key in SweepConfig.model_fields]:
+            raw[key] = merge(raw.get(key), self._given.pop(key))
+        try:
+            self.config = SweepConfig.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError([_explain(path, item) for item in error.errors()]) from error
+        self.path, self.folder, self.base = path, self.config.output, path.parent / self.config.base
+        self.axes = {axis: _labelled(axis, settings) for axis, settings in self.config.axes.items()}
+        problems = self._wrong_names()
+        if problems:
+            raise ConfigError([f"{path}: {problem}" for problem in problems])
+        self.cells = [self._cell(settings, seed) for settings in self._combinations() for seed in self._seeds()]
+        self._check_cells()
+
+    def missing(self) -> list[Cell]:
+        """Cells that can run now and are not finished; when those that serve a choice are, there may be more."""
+        return [cell for cell in self.runnable() if not cell.finished]
+
+    def runnable(self) -> list[Cell]:
+        """Cells that serve a choice, and those whose choice is made; each once."""
+        select, found = self.config.select, {}
+        for cell in self.cells:
+            if self._is_chosen(cell):
+                found[cell.folder] = cell
+            elif select is not None and cell.seed in select.seeds and self._serves_choice(cell.settings):
+                found[cell.folder] = replace(cell, tested=False)
+        return list(found.values())
+
+    def choice(self, settings: Settings) -> str | None:
+        """The setting of `select.axis` that is best on the validation list, the first of equals; None while it is open."""
+        select = self.config.select
+        assert select is not None
+        wanted = {**settings, **_texts(select.within)}
+        scores: dict[str, list[float]] = {}
+        for cell in self.cells:
+            if cell.seed in select.seeds and all(cell.settings[a] == wanted[a] for a in self.axes if a != select.axis):
+                if not replace(cell, tested=False).finished:
+                    return None
+                scores.setdefault(cell.settings[select.axis], []).append(cell.val_top1)
+        return max(scores, key=lambda label: sum(scores[label]) / len(scores[label]))
+
+    def groups(self) -> Iterator[tuple[Settings, list[Cell]]]:
+        """The rows of the table: settings, with the chosen one where there is one, and a cell for each seed of `seeds`."""
+        rows: dict[tuple[str, ...], list[Cell]] = {}
+        for cell in self.cells:
+            if self._is_chosen(cell):
+                rows.setdefault(tuple(cell.settings.values()), []).append(cell)
+        for cells in rows.values():
+            yield cells[0].settings, cells
+
+    def _is_chosen(self, cell: Cell) -> bool:
+        """Whether the cell counts in the table."""
+        select = self.config.select
+        if select is not None and cell.settings[select.axis] != self.choice(cell.settings):
+            return False
+        return cell.seed in self.config.seeds
+
+    def _serves_choice(self, settings: Settings) -> bool:
+        assert self.config.select is not None
+        return all(settings[axis] == label for axis, label in _texts(self.config.select.within).items())
+
+    def _seeds(self) -> list[int]:
+        return list(dict.fromkeys([*self.config.seeds, *(self.config.select.seeds if self.config.select else [])]))
+
+    def _combinations(self) -> Iterator[dict[str, str]]:
+        excluded = [{axis: _as_labels(labels) for axis, labels in rule.items()} for rule in self.config.exclude]
+        for labels in itertools.product(*self.axes.values()):
+            settings = dict(zip(self.axes, labels, strict=True))
+            if not any(all(settings[axis] in labels for axis, labels in rule.items()) for rule in excluded):
+                yield settings
+
+    def _cell(self, settings: dict[str, str], seed: int) -> Cell:
+        name = ",".join(f"{short(axis)}={re.sub(r'[^A-Za-z0-9_.+-]+', '-', label)}" for axis, label in settings.items())
+        changes = [self.config.set, self._given, *(self.axes[axis][label] for axis, label in settings.items())]
+        changes.append({"seed": seed, "output": str(self.folder / "cells" / name / f"seed={seed}")})
+        overrides = tuple(f"{key}={json.dumps(value)}" for change in changes for key, value in change.items())
+        return Cell(settings, seed, self.base, overrides, load_config(self.base, overrides))
+
+    def _wrong_names(self) -> list[str]:
+        """Problems with axes, labels and seeds."""
+        problems = [f"axes.{axis}: holds no setting" for axis, settings in self.axes.items() if not settings]
+        rules: list[tuple[str, dict[str, Any]]] = [(f"exclude.{n}", rule) for n, rule in enumerate(self.config.exclude)]
+        select = self.config.select
+        if select is not None:
+            if select.axis not in self.axes:
+                problems.append(f"select.axis = {select.axis!r}: {did_you_mean(select.axis, self.axes)}")
+            if not select.seeds or not self.config.seeds:
+                problems.append("seeds, select.seeds: name at least one seed each")
+            rules.append(("select.within", select.within))
+        for where, rule in rules:
+            for axis, labels in rule.items():
+                known = self.axes.get(axis)
+                if known is None:
+                    problems.append(f"{where}.{axis}: no axis of this sweep; {did_you_mean(axis, self.axes)}")
+                    continue
+                wrong = [label for label in _as_labels(labels) if label not in known]
+                problems += [f"{where}.{axis} = {label}: {did_you_mean(label, known)}" for label in wrong]
+        varied = {key for settings in self.axes.values() for changes in settings.values() for key in changes}
+        for key in dict(_flat(self._given)):
+            clash = [v for v in varied if key == v or key.startswith(f"{v}.") or v.startswith(f"{key}.")]
+            problems += (
+                [f"{key}: is what the axes of this sweep vary ({', '.join(clash)}); change the axis"] if clash else []
+            )
+        return problems
+
+    def _check_cells(self) -> None:
+        problems: list[str] = []
+        if not self.cells:
+            problems.append("exclude: leaves no cell")
+        select = self.config.select
+        for cell in self.cells:
+            data = cell.config.data
+            if select is not None and data.val is None:
+                problems.append("select: needs a validation list; set data.val, for example to {holdout: 0.1}")
+            if select is not None and data.val is not None and data.val == data.test:
+                problems.append(
+                    f"select: data.val and data.test are both {data.test}; choosing on the test list gives no result"
+                )
+            problems += [
+                f"{cell.folder}: was run with other values ({text}); delete the folder, or choose another `output`"
+                for text in cell.other_values()
+            ]
+            try:
+                build_adapter(cell.config.model.adapter)
+            except ConfigError as error:
+                problems += [f"{cell.name}: {text}" for text in error.problems]
+            if select is not None:
+                wanted = {**cell.settings, **_texts(select.within), select.axis: cell.settings[select.axis]}
+                if not any(other.settings == wanted for other in self.cells):
+                    problems.append(f"select.within: {cell.name} would take its choice from cells that are excluded")
+        if problems:
+            raise ConfigError([f"{self.path}: {problem}" for problem in dict.fromkeys(problems)])
+
+
+def short(axis: str) -> str:
+    """The last part of a dotted key, by which an axis is shown."""
+    return axis.rpartition(".")[2]
+
+
+def _labelled(axis: str, settings: list[Any] | dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Label -> {key: value} for both ways of writing an axis."""
+    if isinstance(settings, dict):
+        return settings
+    found = {_label(value): {axis: value} for value in settings}
+    if len(found) < len(settings):
+        raise ConfigError(f"axes.{axis}: a setting stands there twice: {settings}")
+    return found
+
+
+def _label(value: Any) -> str:
+    """`adaptformer(bottleneck=4)` for a component, `adaptformer+lora` for a list of them, else the value itself."""
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        return "+".join(_label(part) for part in value)
+    if isinstance(value, dict) and "name" in value:
+        rest = ",".join(f"{key}={part}" for key, part in value.items() if key != "name")
+        return f"{value['name']}({rest})" if rest else str(value["name"])
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _as_labels(labels: Any) -> list[str]:
+    return [_label(label) for label in labels] if isinstance(labels, list) else [_label(labels)]
+
+
+def _texts(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {axis: _label(value) for axis, value in settings.items()}
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for key, part in value.items():
+        yield from _flat(part, f"{prefix}.{key}" if prefix else key)
+
+
+def _explain(path: Path, item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{path}: {key}: unknown key; {did_you_mean(key, SweepConfig.model_fields)}"
+    if item["type"] == "missing":
+        return f"{path}: {key}: a value is required"
+    return f"{path}: {key} = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
