@@ -79,6 +79,9 @@ class DataConfig(_Section):
     classes: str | Annotated[int, Field(ge=2)] | None = None  # a file with one name a line, or just their number
     obtain: str = ""  # said when files are missing: where to get them
     decoder: Component = {"name": "decord"}
+    decoded: Path | None = (
+        None  # a folder in which the frames of small videos are kept once decoded: the same numbers, sooner
+    )
     num_frames: Annotated[int, Field(ge=1)] = 8
     sampling: Annotated[Dense | Segment, Field(discriminator="name")] = Dense()
     crop_px: Annotated[int, Field(ge=1)] = 224

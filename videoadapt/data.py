@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from videoadapt import distributed
 from videoadapt.config import Config, DataConfig
-from videoadapt.decoders import Decoder, open_video
+from videoadapt.decoders import Decoder, KeptFrames, open_kept
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.rand_augment import RandAugment
 from videoadapt.structures import Clip, ClipBatch, Unreadable, Video, VideoViews
@@ -49,7 +49,7 @@ class TrainClips(Dataset[list[Clip] | Unreadable]):
         repeats = range(self._config.augment.repeated)
         rngs = [np.random.default_rng([self._seed, epoch, row, repeat]) for repeat in repeats]
         try:
-            with open_video(video.path, self._config.decoder) as decoder:
+            with open_kept(video.path, self._config.decoder, self._config.decoded) as decoder:
                 indices = [
                     self._config.sampling.train_indices(decoder.num_frames, self._config.num_frames, rng)
                     for rng in rngs
@@ -77,12 +77,12 @@ class TestViews(Dataset[VideoViews | Unreadable]):
     def __getitem__(self, row: int) -> VideoViews | Unreadable:
         video = self._videos[row]
         try:
-            with open_video(video.path, self._config.decoder) as decoder:
+            with open_kept(video.path, self._config.decoder, self._config.decoded) as decoder:
                 return VideoViews(row, video, self._views(decoder))
         except DecodeError as error:
             return Unreadable(row, video, str(error))
 
-    def _views(self, decoder: Decoder) -> Tensor:
+    def _views(self, decoder: Decoder | KeptFrames) -> Tensor:
         """Views (V, 3, T, H, W): each frame is decoded once, and only its crops are kept, however large it is."""
         config, crop_px = self._config, self._config.crop_px
         indices_NT = config.sampling.test_indices(decoder.num_frames, config.num_frames, self._num_clips)

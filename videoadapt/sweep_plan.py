@@ -1,29 +1,20 @@
-"""A sweep's yaml -> cells: one run for each combination of settings and seed; and which of them are still missing."""
+"""A sweep's yaml -> its cells, one for each combination of settings and seed; and which of them can and must still run."""
 
 import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from videoadapt.adapters import build_adapter
-from videoadapt.config import Config, load_config
+from videoadapt.config import load_config
 from videoadapt.errors import ConfigError, did_you_mean
-from videoadapt.log import read_records
+from videoadapt.sweep_cell import Cell, Settings, flat, short
 from videoadapt.yaml_files import merge, parse_overrides, read_yaml
-
-LOG = "sweep.log"  # what a cell's process said, in the cell's folder
-# Keys of a config whose change alters no number, so that a cell with other values of these is the same cell.
-_FREE_KEYS = (
-    "output", "device", "data.workers", "data.root", "data.obtain", "model.obtain", "train.enable", "train.resume",
-    "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
-)  # fmt: skip
-_DIVERGED = re.compile(r"^error: step \d+: the loss is ", re.M)
-Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
 
 class Select(BaseModel):
@@ -46,78 +37,10 @@ class SweepConfig(BaseModel):
     base: Path
     output: Path
     set: dict[str, Any] = {}
-    axes: dict[str, list[Any] | dict[str, dict[str, Any]]]
+    axes: dict[str, Any]
     exclude: list[dict[str, Any]] = []  # combinations (axis -> label or labels) that are not run
     seeds: list[int] = [0]
     select: Select | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run: `run_net.py` with these arguments; without its test while it only serves a choice."""
-
-    settings: Settings
-    seed: int
-    base: Path
-    overrides: tuple[str, ...]
-    config: Config
-    tested: bool = True
-
-    @property
-    def folder(self) -> Path:
-        """The run's output folder."""
-        return self.config.output
-
-    @property
-    def name(self) -> str:
-        """What a person calls this cell."""
-        return ", ".join([*(f"{short(axis)} {label}" for axis, label in self.settings.items()), f"seed {self.seed}"])
-
-    @property
-    def arguments(self) -> list[str]:
-        """The command line of its run."""
-        return ["--cfg", str(self.base), *self.overrides, f"test.enable={json.dumps(self.tested)}"]
-
-    @property
-    def finished(self) -> bool:
-        """Whether its results are there, or for one without a test, its validation; a diverged one has none, and is done."""
-        if not self.tested:
-            return (self.folder / "adapter.safetensors").is_file() or self.diverged
-        results = self.results
-        return (
-            results is not None and results["num_unreadable"] <= self.config.test.max_unreadable * results["num_videos"]
-        )
-
-    @property
-    def results(self) -> dict[str, Any] | None:
-        """The content of its results.json."""
-        path = self.folder / "results.json"
-        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        return found
-
-    @property
-    def diverged(self) -> bool:
-        """Whether its last run ended because the loss was not finite."""
-        log = self.folder / LOG
-        return log.is_file() and _DIVERGED.search(log.read_text(encoding="utf-8", errors="replace")) is not None
-
-    @property
-    def val_top1(self) -> float:
-        """Its best validation top-1 (%), that of the checkpoint which is tested; less than any when it diverged."""
-        found = [r["top1"] for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"]
-        return max(found, default=-1.0) if not self.diverged else -1.0
-
-    def other_values(self) -> list[str]:
-        """Keys that matter and have other values in the folder's config.yaml, with both values; none without one."""
-        path = self.folder / "config.yaml"
-        if not path.is_file():
-            return []
-        before, now = (dict(_flat(config.model_dump(mode="json"))) for config in (load_config(path), self.config))
-        return [
-            f"{key} is {before.get(key)!r} there, {now.get(key)!r} now"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and key not in _FREE_KEYS
-        ]
 
 
 class Sweep:
@@ -132,12 +55,13 @@ class Sweep:
         except ValidationError as error:
             raise ConfigError([_explain(path, item) for item in error.errors()]) from error
         self.path, self.folder, self.base = path, self.config.output, path.parent / self.config.base
-        self.axes = {axis: _labelled(axis, settings) for axis, settings in self.config.axes.items()}
-        problems = self._wrong_names()
-        if problems:
-            raise ConfigError([f"{path}: {problem}" for problem in problems])
-        self.cells = [self._cell(settings, seed) for settings in self._combinations() for seed in self._seeds()]
-        self._check_cells()
+        try:
+            self.axes = {axis: _labelled(axis, settings) for axis, settings in self.config.axes.items()}
+            self._check_names()
+            self.cells = [self._cell(settings, seed) for settings in self._combinations() for seed in self._seeds()]
+            self._check_cells()
+        except ConfigError as error:
+            raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
 
     def missing(self) -> list[Cell]:
         """Cells that can run now and are not finished; when those that serve a choice are, there may be more."""
@@ -203,8 +127,8 @@ class Sweep:
         overrides = tuple(f"{key}={json.dumps(value)}" for change in changes for key, value in change.items())
         return Cell(settings, seed, self.base, overrides, load_config(self.base, overrides))
 
-    def _wrong_names(self) -> list[str]:
-        """Problems with axes, labels and seeds."""
+    def _check_names(self) -> None:
+        """Axes, labels and seeds."""
         problems = [f"axes.{axis}: holds no setting" for axis, settings in self.axes.items() if not settings]
         rules: list[tuple[str, dict[str, Any]]] = [(f"exclude.{n}", rule) for n, rule in enumerate(self.config.exclude)]
         select = self.config.select
@@ -223,12 +147,13 @@ class Sweep:
                 wrong = [label for label in _as_labels(labels) if label not in known]
                 problems += [f"{where}.{axis} = {label}: {did_you_mean(label, known)}" for label in wrong]
         varied = {key for settings in self.axes.values() for changes in settings.values() for key in changes}
-        for key in dict(_flat(self._given)):
+        for key in dict(flat(self._given)):
             clash = [v for v in varied if key == v or key.startswith(f"{v}.") or v.startswith(f"{key}.")]
             problems += (
                 [f"{key}: is what the axes of this sweep vary ({', '.join(clash)}); change the axis"] if clash else []
             )
-        return problems
+        if problems:
+            raise ConfigError(problems)
 
     def _check_cells(self) -> None:
         problems: list[str] = []
@@ -256,19 +181,19 @@ class Sweep:
                 if not any(other.settings == wanted for other in self.cells):
                     problems.append(f"select.within: {cell.name} would take its choice from cells that are excluded")
         if problems:
-            raise ConfigError([f"{self.path}: {problem}" for problem in dict.fromkeys(problems)])
+            raise ConfigError(list(dict.fromkeys(problems)))
 
 
-def short(axis: str) -> str:
-    """The last part of a dotted key, by which an axis is shown."""
-    return axis.rpartition(".")[2]
-
-
-def _labelled(axis: str, settings: list[Any] | dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _labelled(axis: str, settings: Any) -> dict[str, dict[str, Any]]:
     """Label -> {key: value} for both ways of writing an axis."""
-    if isinstance(settings, dict):
-        return settings
-    found = {_label(value): {axis: value} for value in settings}
+    if isinstance(settings, dict) and all(isinstance(changes, dict) for changes in settings.values()):
+        found = {_label(label): changes for label, changes in settings.items()}
+    elif isinstance(settings, list):
+        found = {_label(value): {axis: value} for value in settings}
+    else:
+        raise ConfigError(
+            f"axes.{axis} = {settings!r}: allowed: a list of values of the key {axis}, or label: {{key: value}}"
+        )
     if len(found) < len(settings):
         raise ConfigError(f"axes.{axis}: a setting stands there twice: {settings}")
     return found
@@ -290,14 +215,6 @@ def _as_labels(labels: Any) -> list[str]:
 
 def _texts(settings: Mapping[str, Any]) -> dict[str, str]:
     return {axis: _label(value) for axis, value in settings.items()}
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield prefix, value
-        return
-    for key, part in value.items():
-        yield from _flat(part, f"{prefix}.{key}" if prefix else key)
 
 
 def _explain(path: Path, item: Any) -> str:

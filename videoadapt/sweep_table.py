@@ -10,14 +10,16 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from videoadapt.atomic import write_atomically
-from videoadapt.sweep_plan import Sweep, short
+from videoadapt.sweep_cell import short
+from videoadapt.sweep_plan import Sweep
 
 _COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
-_OFFSETS = ((6, 5), (6, -11), (-6, 5), (-6, -11), (0, 10), (0, -16), (14, 14), (-14, 14), (14, -20), (-14, -20))
+_OFFSETS = ((6, -11), (6, 5), (-6, 5), (-6, -11), (0, 10), (0, -16), (14, 14), (-14, 14), (14, -20), (-14, -20))
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,14 @@ def write_tables(sweep: Sweep) -> list[Path]:
 
 def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
     axes = [axis for axis in rows[0].settings if axis != chosen]
-    header = [*(short(axis) for axis in axes), "trained", "top-1 (%)", "top-5 (%)", "mean class (%)", "seeds"]
+    header = [
+        *(short(axis) for axis in axes),
+        "trained parameters",
+        "top-1 (%)",
+        "top-5 (%)",
+        "mean class (%)",
+        "seeds",
+    ]
     header += [f"{short(chosen)} (chosen on val)"] if chosen else []
     lines = [header, ["---"] * len(axes) + ["---:"] * (len(header) - len(axes))]
     for row in rows:
@@ -115,15 +124,13 @@ def plot_pareto(rows: Sequence[Row], chosen: str | None, path: Path) -> None:
         front = _front(list(zip(counts, means, strict=True)))
         axes.plot(*zip(*front, strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: _count(count)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("trained parameters")
-    seeds = sorted({len(row.top1) for row in rows})
-    axes.set_ylabel(
-        f"top-1 (%), mean of {' to '.join(map(str, {seeds[0]: 0, seeds[-1]: 0}))} seeds"
-        if seeds[-1] > 1
-        else "top-1 (%)"
-    )
+    least, most = (choose(len(row.top1) for row in rows) for choose in (min, max))
+    seeds = f"{most}" if least == most else f"{least} to {most}"
+    axes.set_ylabel("top-1 (%)" if most == 1 else f"top-1 (%), mean and standard deviation of {seeds} seeds")
     axes.margins(x=0.12, y=0.1)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -170,4 +177,5 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, 
         taken.append(best[1])
         offset = best[2]
         side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
-        axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5, color="#30343b")
+        label = axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5, color="#30343b")
+        label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])

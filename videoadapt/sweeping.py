@@ -18,7 +18,8 @@ from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
 from videoadapt.log import logger, progress
 from videoadapt.signals import stop_on_signal
 from videoadapt.splits import load_splits
-from videoadapt.sweep_plan import LOG, Cell, Sweep
+from videoadapt.sweep_cell import LOG, Cell
+from videoadapt.sweep_plan import Sweep
 
 _POLL_SEC = 0.5
 _STOP_SEC = 10.0  # what a process gets after the second signal
