@@ -58,7 +58,7 @@ class Sweep:
         try:
             self.axes = {axis: _labelled(axis, settings) for axis, settings in self.config.axes.items()}
             self._check_names()
-            self.cells = [self._cell(settings, seed) for settings in self._combinations() for seed in self._seeds()]
+            self.cells = [cell for settings in self._combinations() for cell in self._cells(settings)]
             self._check_cells()
         except ConfigError as error:
             raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
@@ -110,9 +110,6 @@ class Sweep:
         assert self.config.select is not None
         return all(settings[axis] == label for axis, label in _texts(self.config.select.within).items())
 
-    def _seeds(self) -> list[int]:
-        return list(dict.fromkeys([*self.config.seeds, *(self.config.select.seeds if self.config.select else [])]))
-
     def _combinations(self) -> Iterator[dict[str, str]]:
         excluded = [{axis: _as_labels(labels) for axis, labels in rule.items()} for rule in self.config.exclude]
         for labels in itertools.product(*self.axes.values()):
@@ -120,12 +117,16 @@ class Sweep:
             if not any(all(settings[axis] in labels for axis, labels in rule.items()) for rule in excluded):
                 yield settings
 
-    def _cell(self, settings: dict[str, str], seed: int) -> Cell:
+    def _cells(self, settings: dict[str, str]) -> Iterator[Cell]:
+        """The cells of one combination; their configs differ in seed and folder only, and are checked once."""
         name = ",".join(f"{short(axis)}={re.sub(r'[^A-Za-z0-9_.+-]+', '-', label)}" for axis, label in settings.items())
         changes = [self.config.set, self._given, *(self.axes[axis][label] for axis, label in settings.items())]
-        changes.append({"seed": seed, "output": str(self.folder / "cells" / name / f"seed={seed}")})
-        overrides = tuple(f"{key}={json.dumps(value)}" for change in changes for key, value in change.items())
-        return Cell(settings, seed, self.base, overrides, load_config(self.base, overrides))
+        common = [f"{key}={json.dumps(value)}" for change in changes for key, value in change.items()]
+        config = load_config(self.base, [*common, f"output={json.dumps(str(self.folder))}"])
+        for seed in dict.fromkeys([*self.config.seeds, *(self.config.select.seeds if self.config.select else [])]):
+            folder = self.folder / "cells" / name / f"seed={seed}"
+            overrides = (*common, f"seed={seed}", f"output={json.dumps(str(folder))}")
+            yield Cell(settings, seed, self.base, overrides, config.model_copy(update={"seed": seed, "output": folder}))
 
     def _check_names(self) -> None:
         """Axes, labels and seeds."""
@@ -135,9 +136,14 @@ class Sweep:
         if select is not None:
             if select.axis not in self.axes:
                 problems.append(f"select.axis = {select.axis!r}: {did_you_mean(select.axis, self.axes)}")
-            if not select.seeds or not self.config.seeds:
-                problems.append("seeds, select.seeds: name at least one seed each")
+            if not select.seeds:
+                problems.append("select.seeds = []: needs at least one whole number")
+            if select.axis in select.within:
+                problems.append(f"select.within.{select.axis}: is what is chosen; name other axes only")
             rules.append(("select.within", select.within))
+        seeds = [*self.config.seeds, *(select.seeds if select else [])]
+        if not self.config.seeds or min(seeds) < 0:
+            problems.append(f"seeds = {seeds}: needs at least one whole number, none below 0")
         for where, rule in rules:
             for axis, labels in rule.items():
                 known = self.axes.get(axis)

@@ -58,7 +58,7 @@ def open_kept(path: Path, spec: Mapping[str, Any], folder: Path | None) -> Decod
     kept = folder / name[:2] / f"{name}.npy"
     try:
         return KeptFrames(path, np.load(kept, mmap_mode="r"))
-    except (OSError, ValueError):  # not there yet, or cut short by a power failure
+    except (OSError, EOFError, ValueError):  # not there yet, or cut short by a power failure
         pass
     decoder = open_video(path, spec)
     if decoder.num_frames * decoder.height * decoder.width * 3 > LARGEST_BYTES:
