@@ -184,6 +184,13 @@ def test_labels_say_what_was_set(tmp_path: Path) -> None:
     assert plan.cells[-1].name == "adapter adaptformer+vpt(num_tokens=1), batch_norm false, seed 0"
 
 
+def test_the_sweep_in_the_documentation_is_sound(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    raw = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw | {"base": str(REPOSITORY / "configs" / "hmdb51_adapt.yaml")}))
+    assert len(Sweep(tmp_path / "s.yaml", ["output", str(tmp_path)]).missing()) == 3 * 2
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_sweep_is_sound(name: str, tmp_path: Path) -> None:
     plan = Sweep(REPOSITORY / "configs" / "sweeps" / name, ["output", str(tmp_path)])
