@@ -38,6 +38,7 @@ def test_the_chosen_setting_is_a_column_and_no_point(tmp_path: Path) -> None:
     finish(plan.missing()[0], 2.0, 70.0)
     text = write_tables(plan)[0].read_text(encoding="utf-8").splitlines()
     assert text[0].endswith("| epochs (chosen on val) |") and text[2].endswith("| 1 | 2 |") and "70.00 |" in text[2]
+    assert text[4] == "Chosen at an end of train.epochs, beyond which a better one may lie: the only row."
 
 
 def test_the_front_has_no_point_that_another_beats() -> None:

@@ -54,7 +54,7 @@ def write_tables(sweep: Sweep) -> list[Path]:
     select = sweep.config.select
     chosen = select.axis if select else None
     paths = [sweep.folder / name for name in ("table.md", "table.csv", "pareto.png")]
-    texts = (_markdown(rows, chosen), _csv(rows))
+    texts = (_markdown(rows, chosen) + _at_the_end(rows, chosen, list(sweep.axes.get(chosen or "", ()))), _csv(rows))
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
     plot_pareto(rows, chosen, paths[2])
@@ -79,6 +79,23 @@ def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
         cells.append(str(len(row.top1)) if len(row.top1) == row.num_seeds else f"{len(row.top1)} of {row.num_seeds}")
         lines.append(cells + ([row.settings[chosen]] if chosen else []))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _at_the_end(rows: Sequence[Row], chosen: str | None, labels: Sequence[str]) -> str:
+    """A warning that names the rows whose choice is the smallest or the largest number of its axis."""
+    try:
+        numbers = {label: float(label) for label in labels}
+    except ValueError:
+        return ""
+    if chosen is None or len(numbers) < 2:
+        return ""
+    ends = min(numbers.values()), max(numbers.values())
+    names = [
+        " ".join(label for axis, label in row.settings.items() if axis != chosen) or "the only row"
+        for row in rows
+        if numbers[row.settings[chosen]] in ends
+    ]
+    return f"\nChosen at an end of {chosen}, beyond which a better one may lie: {', '.join(names)}.\n" if names else ""
 
 
 def _spread(values: Sequence[float]) -> str:
