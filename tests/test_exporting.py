@@ -35,6 +35,7 @@ UNMERGEABLE = {
     "attentive_probe": "its query has no place in the trunk",
     "vpt+st_adapter": "its tokens take part in the attention",
 }
+SLOW_TO_MERGE = UNMERGEABLE.keys() - {"adaptformer"} | {"lora+bitfit"}
 
 
 # Programs do not care how a model was tuned: one method is enough for the fast tests, the others are slow ones.
@@ -92,10 +93,7 @@ def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "run",
-    [
-        name if name not in UNMERGEABLE or name == "adaptformer" else pytest.param(name, marks=pytest.mark.slow)
-        for name in ADAPTERS
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_MERGE else name for name in ADAPTERS],
     indirect=True,
 )
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])

@@ -16,6 +16,14 @@ from videoadapt.errors import ConfigError, did_you_mean
 from videoadapt.sweep_cell import Cell, Settings, flat, short
 from videoadapt.yaml_files import merge, parse_overrides, read_yaml
 
+# Keys of a config that a sweep gives to each cell itself.
+_OWN_KEYS = {
+    "seed": "is set for each cell; name the `seeds` of the sweep",
+    "output": "is set for each cell; name the `output` of the sweep",
+    "train.enable": "every cell is trained",
+    "test.enable": "is decided by the sweep: what is chosen is tested",
+}
+
 
 class Select(BaseModel):
     """Which setting of `axis` is best on the validation list, for every combination of the other axes by itself.
@@ -152,6 +160,9 @@ class Sweep:
                     continue
                 wrong = [label for label in _as_labels(labels) if label not in known]
                 problems += [f"{where}.{axis} = {label}: {did_you_mean(label, known)}" for label in wrong]
+        every = [self.config.set, self._given, *(changes for known in self.axes.values() for changes in known.values())]
+        own = {key for changes in every for key in dict(flat(changes)) if key in _OWN_KEYS}
+        problems += [f"{key}: {_OWN_KEYS[key]}" for key in sorted(own)]
         varied = {key for settings in self.axes.values() for changes in settings.values() for key in changes}
         for key in dict(flat(self._given)):
             clash = [v for v in varied if key == v or key.startswith(f"{v}.") or v.startswith(f"{key}.")]
