@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +19,28 @@ from videoadapt.sweep_plan import Sweep
 from videoadapt.sweeping import places
 
 SMOKE = REPOSITORY / "configs" / "sweeps" / "smoke.yaml"
-TIMEOUT_SEC = 120
+TIMEOUT_SEC = 600  # on a busy machine
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
-def start(cfg: Path, *overrides: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "tools/sweep.py", "--cfg", str(cfg), "--workers", "2", *overrides]
-    return subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts sweeps in a session of their own, and ends them, and so their cells, when a test fails half-way."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_sweep(cfg: Path, *overrides: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "tools/sweep.py", "--cfg", str(cfg), "--workers", "2", *overrides]
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start_sweep
+    for process in started:
+        process.kill()
 
 
 def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> None:
@@ -61,7 +74,7 @@ def test_workers_share_devices_and_cores(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_path: Path) -> None:
     overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "4"]
     first = start(SMOKE, *overrides)
     training = [cell.folder for cell in Sweep(SMOKE, overrides).missing()[2:]]
@@ -78,8 +91,8 @@ def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(tmp_path: Path) -> 
     second = start(SMOKE, *overrides)
     table, said = second.communicate(timeout=TIMEOUT_SEC)
     assert second.returncode == 0, said
-    lines = table.splitlines()
-    assert len(lines) == 5 and all(line.count("|") == 8 for line in lines[:4]), table
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(lines) == 4 and all(line.count("|") == 8 for line in lines), table
     plan = Sweep(SMOKE, overrides)
     assert plan.missing() == [] and len(list((tmp_path / "out" / "cells").glob("*/*"))) == 4 + 2
     unchosen = [
@@ -95,27 +108,25 @@ def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_one_cell_fails_with_its_log_and_the_others_go_on(tmp_path: Path) -> None:
+def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
     raw = yaml.safe_load(SMOKE.read_text())
     raw |= {"base": str(REPOSITORY / "configs" / "quickstart.yaml"), "output": str(tmp_path / "out"), "seeds": [0]}
     del raw["select"]
     raw["set"] |= {"data.root": str(tmp_path / "clips"), "model.adapter.bottleneck": 2}
     raw["axes"] = {"blocks": {"wrong": {"model.adapter.blocks": [99]}, "right": {"model.adapter.blocks": [0]}}}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
-    for _ in range(2):
-        process = start(tmp_path / "s.yaml")
-        out, said = process.communicate(timeout=TIMEOUT_SEC)
-        log = tmp_path / "out" / "cells" / "blocks=wrong" / "seed=0" / LOG
-        assert process.returncode == 2
-        assert "blocks wrong, seed 0: exit code 2; model.adapter.blocks = [99]: allowed" in said and str(log) in said
-        assert "model.adapter.blocks = [99]" in log.read_text()
-        assert out.count("\n| right |") == 1 and "wrong" not in out
-    results = tmp_path / "out" / "cells" / "blocks=right" / "seed=0" / "results.json"
-    assert results.stat().st_mtime_ns < log.stat().st_mtime_ns  # the second time only the other one was tried
+    process = start(tmp_path / "s.yaml")
+    out, said = process.communicate(timeout=TIMEOUT_SEC)
+    log = tmp_path / "out" / "cells" / "blocks=wrong" / "seed=0" / LOG
+    assert process.returncode == 2
+    assert "blocks wrong, seed 0: exit code 2; model.adapter.blocks = [99]: allowed" in said and str(log) in said
+    assert "model.adapter.blocks = [99]" in log.read_text()
+    assert out.count("\n| right |") == 1 and "wrong" not in out
+    assert [cell.settings["blocks"] for cell in Sweep(tmp_path / "s.yaml").missing()] == ["wrong"]
 
 
 @pytest.mark.slow
-def test_cells_stop_when_the_sweep_is_killed(tmp_path: Path) -> None:
+def test_cells_stop_when_the_sweep_is_killed(start: Start, tmp_path: Path) -> None:
     overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
     process = start(SMOKE, *overrides)
     cells = Sweep(SMOKE, overrides).missing()[:2]
