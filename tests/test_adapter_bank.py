@@ -29,6 +29,11 @@ ADAPTERS = [
     {"name": "ssf"},
     {"name": "bitfit"},
     {"name": "vpt", "num_tokens": 3, "form": "shallow"},
+    {"name": "houlsby", "bottleneck": 3},
+    {"name": "adapter_plus", "bottleneck": 3},
+    {"name": "st_adapter", "bottleneck": 4},
+    {"name": "attentive_probe"},
+    [{"name": "adaptformer", "bottleneck": 3}, {"name": "st_adapter", "bottleneck": 4}, {"name": "lora"}],
 ]
 
 

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from videoadapt.adapters._base import AdapterModule, Parallel, Serial, freeze, parameter_table
@@ -37,38 +36,6 @@ def shake(model: nn.Module) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-
-
-def declared(name: str, parameter: str) -> bool:
-    """Which tensors the adapters here train, written down by name and not by the code under test."""
-    if name == "full" or not parameter.startswith("backbone."):
-        return True
-    if name == "bitfit":
-        return parameter.endswith("bias")
-    if name == "lora":
-        return ".attn.fn.qkv.adapter." in parameter
-    if name in ("ssf", "vpt"):
-        return ".adapter." in parameter
-    return name == "adaptformer" and ".mlp.adapter." in parameter
-
-
-@pytest.mark.parametrize("name", ADAPTERS.names())
-def test_every_adapter_trains_what_it_declares_and_nothing_else(name):
-    model = build({"name": name})
-    shake(model)
-    before = copy.deepcopy(model.state_dict())
-    F.cross_entropy(model(CLIP), torch.arange(4)).backward()
-    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
-    if name in ("adaptformer", "bitfit", "full", "linear", "lora", "ssf", "vpt"):
-        assert trained == {key for key, _ in model.named_parameters() if declared(name, key)}
-    for key, parameter in model.named_parameters():
-        if key in trained:
-            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), key
-        else:
-            assert parameter.grad is None, key
-    torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1).step()
-    changed = {key for key, tensor in model.state_dict().items() if not tensor.equal(before[key])}
-    assert changed == trained
 
 
 @pytest.mark.parametrize("name", ["linear", "full"])
@@ -260,15 +227,6 @@ def test_trained_numbers_of_vit_b(adapter, expected):
         model = build_model(ModelConfig(backbone={"name": "vit"}, adapter=adapter, head=PLAIN), 5, 8, 224)
     trained = [p.numel() for name, p in model.named_parameters() if p.requires_grad and name.startswith("backbone.")]
     assert sum(trained) == expected
-
-
-def test_lora_starts_as_the_linear_probe_and_bitfit_too():
-    linear = build({"name": "linear"}).eval()
-    for adapter in ({"name": "lora", "targets": ["q", "k", "v", "proj", "fc1", "fc2"]}, {"name": "bitfit"}):
-        adapted = build(adapter).eval()
-        state = {k.replace(".branch.", "."): v for k, v in adapted.state_dict().items() if ".adapter." not in k}
-        linear.load_state_dict(state)
-        torch.testing.assert_close(adapted(CLIP), linear(CLIP), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

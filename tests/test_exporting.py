@@ -20,7 +20,22 @@ ADAPTERS = {
     "lora": {"name": "lora", "targets": ["q", "k", "v", "proj", "fc1", "fc2"]},
     "ssf": {"name": "ssf"},
     "bitfit": {"name": "bitfit"},
+    "houlsby": {"name": "houlsby", "bottleneck": 4},
+    "adapter_plus": {"name": "adapter_plus", "bottleneck": 4},
+    "st_adapter": {"name": "st_adapter", "bottleneck": 4, "kernel": [3, 3, 3]},
+    "attentive_probe": {"name": "attentive_probe"},
+    "lora+bitfit": [{"name": "lora"}, {"name": "bitfit"}],
+    "vpt+st_adapter": [{"name": "vpt"}, {"name": "st_adapter", "bottleneck": 4}],
 }
+UNMERGEABLE = {
+    "adaptformer": "AdaptMLP has a ReLU",
+    "houlsby": "its bottleneck has a GELU",
+    "adapter_plus": "its bottleneck has a GELU",
+    "st_adapter": "its convolution mixes tokens",
+    "attentive_probe": "its query has no place in the trunk",
+    "vpt+st_adapter": "its tokens take part in the attention",
+}
+SLOW_TO_MERGE = UNMERGEABLE.keys() - {"adaptformer"} | {"lora+bitfit"}
 
 
 # Programs do not care how a model was tuned: one method is enough for the fast tests, the others are slow ones.
@@ -76,12 +91,20 @@ def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> N
     assert json.loads(extra["class_names"]) == (run / "classes.txt").read_text().splitlines()
 
 
+@pytest.mark.parametrize(
+    "run",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_MERGE else name for name in ADAPTERS],
+    indirect=True,
+)
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-def test_merged(run: Path, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_merged(
+    run: Path, suffix: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = UNMERGEABLE.get(request.node.callspec.params["run"])
     code = export.main([str(tmp_path / f"m.{suffix}"), "--run", str(run)])
     captured = capsys.readouterr()
-    if "adaptformer" in (run / "config.yaml").read_text():
-        assert code == 2 and "cannot be merged into the trunk exactly (AdaptMLP has a ReLU)" in captured.err
+    if reason:
+        assert code == 2 and f"cannot be merged into the trunk exactly ({reason})" in captured.err
         assert not list(tmp_path.iterdir())
         return
     assert code == 0 and "its logits differ by" in captured.out
@@ -98,6 +121,7 @@ def test_a_wrong_export_is_deleted_and_fails(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("run", ["linear"], indirect=True)
 def test_another_suffix(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export.main([str(tmp_path / "m.bin"), "--run", str(run)]) == 2
     assert "allowed: .onnx, .pt2, .safetensors, .pth" in capsys.readouterr().err

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from videoadapt import motions as m
 
-NAMES = [name for vocabulary in m.MOTIONS.values() for name in vocabulary]
-PAIRS = [pair for v in m.MOTIONS.values() for pair in zip(list(v)[::2], list(v)[1::2], strict=True)]
+NAMES = [name for vocabulary in ("quickstart", "trunk") for name in m.MOTIONS[vocabulary]]
+PAIRS = list(zip(NAMES[::2], NAMES[1::2], strict=True))
 KEYS = list(m.COORDINATES)
 NUM_FRAMES = 24
 
@@ -38,12 +38,17 @@ def centroid(alpha_HW: Tensor) -> tuple[float, float]:
     return float((alpha_HW * columns).sum() / alpha_HW.sum()), float((alpha_HW * rows).sum() / alpha_HW.sum())
 
 
-def test_vocabularies_share_no_motion_and_pairs_are_opposite() -> None:
+def test_the_trunk_shares_no_motion_with_the_quickstart_and_pairs_are_opposite() -> None:
     assert len(NAMES) == len(set(NAMES)) == 30
     assert len({tuple(sorted(moves.items())) for v in m.MOTIONS.values() for moves in v.values()}) == 30
     for vocabulary in m.MOTIONS.values():
         for one, other in zip(list(vocabulary)[::2], list(vocabulary)[1::2], strict=True):
             assert vocabulary[one] == {key: -sign for key, sign in vocabulary[other].items()}
+
+
+def test_the_table_has_sixteen_single_changes() -> None:
+    assert len(m.MOTIONS["table"]) == 16 and all(len(moves) == 1 for moves in m.MOTIONS["table"].values())
+    assert len({next(iter(moves)) for moves in m.MOTIONS["table"].values()}) == 8
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,6 +33,7 @@ class Tiny(nn.Module):
         super().__init__()
         self.backbone = nn.Module()
         self.backbone.patch_embed = nn.Linear(2, 2)
+        self.backbone.pool = nn.Linear(2, 2)
         self.backbone.blocks = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
         self.fc_norm = nn.LayerNorm(2)
         self.head = nn.Linear(2, 2)
@@ -49,6 +50,7 @@ def test_layer_decay_and_weight_decay_groups() -> None:
         model.backbone.patch_embed.bias: (0.5**4, 0.0),
         model.backbone.blocks[0].weight: (0.5**3, 0.05),
         model.backbone.blocks[2].bias: (0.5, 0.0),
+        model.backbone.pool.weight: (1.0, 0.05),
         model.fc_norm.weight: (1.0, 0.0),
         model.head.weight: (1.0, 0.05),
     }

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.runs import REPOSITORY, environment
-from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net
+from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net, sweep
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 DOCS = [
@@ -29,6 +29,7 @@ PARSERS = {
     "tools/prepare_data.py": prepare_data.parse_arguments,
     "tools/demo.py": demo.parse_arguments,
     "tools/extract_features.py": extract_features.parse_arguments,
+    "tools/sweep.py": sweep.parse_arguments,
 }
 
 
@@ -56,6 +57,10 @@ def test_every_command_is_understood(command: list[str]) -> None:
         from videoadapt.config import load_config
 
         load_config(REPOSITORY / args.cfg, args.overrides)
+    if tool == "tools/sweep.py":
+        from videoadapt.sweep_plan import Sweep
+
+        assert Sweep(REPOSITORY / args.cfg, args.overrides).missing()
 
 
 def test_without_data_the_main_command_says_what_is_missing() -> None:

@@ -83,7 +83,7 @@ def test_splits_vocabularies_and_seeds_share_no_clip() -> None:
         for motion in MOTIONS[vocabulary]
         for index in range(50)
     ]
-    assert len(seeds) == len(set(seeds)) == 2 * 3 * 30 * 50
+    assert len(seeds) == len(set(seeds)) == 2 * 3 * (8 + 22 + 16) * 50
 
 
 def test_all_rendered_files_differ(rendered: Path) -> None:

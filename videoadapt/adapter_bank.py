@@ -85,10 +85,13 @@ class AdapterBank(nn.Module):
         first = backbones[0]
         embedded_BND = first.embed(clips_BCTHW)
         tokens = [embedded_BND if _same_embedding(first, b) else b.embed(clips_BCTHW) for b in backbones]
+        for backbone in backbones:
+            backbone.grid.thw = first.grid.thw
         for number in range(first.depth):
             tokens = _block(tokens, [backbone.blocks[number] for backbone in backbones])
         heads = [cast(Classifier, model).classify for model in self.models]
-        return torch.cat([head(first.pool(x_BND)) for head, x_BND in zip(heads, tokens, strict=True)], dim=1)
+        features = [backbone.pool(x_BND) for backbone, x_BND in zip(backbones, tokens, strict=True)]
+        return torch.cat([head(feature_BD) for head, feature_BD in zip(heads, features, strict=True)], dim=1)
 
     def split(self, logits: Tensor) -> list[Tensor]:
         """Cut (..., sum of K) into one (..., K) a task."""

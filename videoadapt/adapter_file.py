@@ -21,6 +21,7 @@ from videoadapt.atomic import write_atomically
 from videoadapt.checkpoint import load_trainable_state, trainable_state
 from videoadapt.config import Config
 from videoadapt.errors import CheckpointError
+from videoadapt.formats import plain_name
 from videoadapt.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 FORMAT = "videoadapt adapter"
@@ -61,9 +62,7 @@ def trunk_fingerprint(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     frozen = {
-        name.replace(".branch.", "."): parameter
-        for name, parameter in model.named_parameters()
-        if not parameter.requires_grad
+        plain_name(name): parameter for name, parameter in model.named_parameters() if not parameter.requires_grad
     }
     for name, parameter in sorted(frozen.items()):
         digest.update(f"{name} {tuple(parameter.shape)}\n".encode())

@@ -47,7 +47,7 @@ class ModelConfig(_Section):
     weights: str | None = None
     obtain: str = ""  # said when the weights are missing: where to get them
     inflate: Literal["average", "centre"] = "average"  # how the patch kernel of an image ViT becomes one over frames
-    adapter: Component = {"name": "adaptformer"}
+    adapter: Component | list[Component] = {"name": "adaptformer"}  # a list: several methods at once
     head: HeadConfig = HeadConfig()
 
 
@@ -176,9 +176,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         spec = (raw.get(section) or {}).get(key) if isinstance(raw.get(section, {}), dict) else None
         if spec is None:
             spec = (Config.model_fields[section].annotation or Config).model_fields[key].default
-        checked = _check_component(spec, registry, f"{section}.{key}", problems)
-        if checked is not None and isinstance(raw.setdefault(section, {}), dict):
-            raw[section][key] = checked
+        check = _check_components if (section, key) == ("model", "adapter") else _check_component
+        checked = check(spec, registry, f"{section}.{key}", problems)
+        if isinstance(raw.setdefault(section, {}), dict):
+            raw[section][key] = checked or {}  # a problem is noted, and the rest is checked as if there was none
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -196,6 +197,18 @@ def save_config(config: Config, path: Path) -> None:
 def dump_config(config: Config) -> str:
     """Return the resolved config as yaml text."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _check_components(
+    spec: Any, registry: Registry, where: str, problems: list[str]
+) -> Component | list[Component] | None:
+    """Check one component, or each of a list; a list of one is that one."""
+    if not isinstance(spec, list) or len(spec) == 1:
+        return _check_component(spec[0] if isinstance(spec, list) else spec, registry, where, problems)
+    if not spec:
+        problems.append(f"{where} = []: names no component; allowed: {', '.join(registry.names())}")
+    found = [_check_component(part, registry, f"{where}.{number}", problems) for number, part in enumerate(spec)]
+    return [part for part in found if part is not None]
 
 
 def _check_component(spec: Any, registry: Registry, where: str, problems: list[str]) -> Component | None:

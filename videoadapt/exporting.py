@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videoadapt.adapters import Adapter
+from videoadapt.adapters import build_adapter
 from videoadapt.atomic import write_atomically
 from videoadapt.config import Config
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.formats import to_videomae
 from videoadapt.model import Classifier
-from videoadapt.registry import ADAPTERS
 from videoadapt.run import build_seeded_model
 from videoadapt.transforms import IMAGENET_MEAN, IMAGENET_STD
 from videoadapt.weight_files import write_tensors
@@ -110,8 +109,7 @@ def export_merged(model: Classifier, config: Config, out: Path) -> float:
     clips = _example(config)
     with torch.inference_mode():
         expected_BK = pixels(clips)
-    adapter: Adapter = ADAPTERS.build(config.model.adapter)
-    adapter.merge(model.backbone)
+    build_adapter(config.model.adapter).merge(model.backbone)
     model.head.fold_norm()
     tensors = to_videomae(model.state_dict())
     left = [name for name in tensors if name.startswith("backbone.")]

@@ -13,10 +13,17 @@ from videoadapt import distributed
 from videoadapt.errors import VideoAdaptError
 
 
+class TokenGrid:
+    """The grid (time, height, width) that a backbone's tokens come from, as of its last clip; modules inside may read it."""
+
+    thw: tuple[int, int, int] = (0, 0, 0)
+
+
 class Backbone(nn.Module):
     """What the rest of the package may ask of any backbone: `backbone(clip_BCTHW) -> feature_BD`, and these.
 
-    Adapters ask for more by name (`blocks`, each with the residual branches `attn` and `mlp`) and refuse without it.
+    Adapters ask for more by name and refuse without it: `blocks`, each with the residual branches `attn` and `mlp`, and with
+    them the TokenGrid `grid`; `num_heads`; the module `pool` from the tokens to the feature.
     """
 
     width: int  # D

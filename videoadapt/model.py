@@ -10,10 +10,10 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
-from videoadapt.adapters import Adapter, freeze, hold_frozen_statistics
+from videoadapt.adapters import build_adapter, freeze, hold_frozen_statistics
 from videoadapt.formats import Inflation, read_weights
 from videoadapt.layers import Backbone, Head
-from videoadapt.registry import ADAPTERS, BACKBONES
+from videoadapt.registry import BACKBONES
 from videoadapt.weights import load_adapter, load_trunk
 
 
@@ -36,7 +36,7 @@ class ModelSpec(Protocol):
     @property
     def backbone(self) -> dict[str, Any]: ...
     @property
-    def adapter(self) -> dict[str, Any]: ...
+    def adapter(self) -> dict[str, Any] | list[dict[str, Any]]: ...
     @property
     def head(self) -> HeadSpec: ...
     @property
@@ -92,7 +92,7 @@ def build_model(spec: ModelSpec, num_classes: int, num_frames: int, crop_px: int
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     """
     backbone: Backbone = BACKBONES.build(spec.backbone)
-    adapter: Adapter = ADAPTERS.build(spec.adapter)
+    adapter = build_adapter(spec.adapter)
     backbone.check_clip(num_frames, crop_px, crop_px)
     head = Head(
         backbone.width,

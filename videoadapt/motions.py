@@ -88,6 +88,13 @@ MOTIONS: dict[str, dict[str, dict[str, int]]] = {
         "twist_counter_clockwise": {"spin": -1, "orbit": -1},
     },
 }
+# Sixteen single changes from both, for comparing methods over a trunk that was pre-trained without labels.
+MOTIONS["table"] = MOTIONS["quickstart"] | {
+    name: MOTIONS["trunk"][name]
+    for name in (
+        "down", "up", "orbit_clockwise", "orbit_counter_clockwise", "stretch", "squeeze", "brighten", "darken",
+    )
+}  # fmt: skip
 _MOVES = {name: moves for vocabulary in MOTIONS.values() for name, moves in vocabulary.items()}
 
 # Three strokes per object, (ax, ay, bx, by, radius) in units of the object's size; none looks the same after any turn.

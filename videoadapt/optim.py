@@ -85,5 +85,7 @@ def _layer_of(name: str, depth: int) -> int:
     """Number of the layer a parameter belongs to: 0 embedding, 1..depth blocks, depth + 1 all that follows."""
     if not name.startswith("backbone."):
         return depth + 1
+    if name.startswith("backbone.pool."):
+        return depth + 1
     block = re.match(r"backbone\.(?:net\.)?blocks\.(\d+)\.", name)
     return int(block.group(1)) + 1 if block else 0

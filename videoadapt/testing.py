@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from videoadapt import distributed
+from videoadapt.adapters import parameter_table
 from videoadapt.atomic import write_atomically
 from videoadapt.data import build_test_loader
 from videoadapt.errors import ConfigError
@@ -42,6 +43,7 @@ def test(run: Run) -> dict[str, Any]:
     results = {
         **predictions.results(),
         "checkpoint": source,
+        "trained_parameters": sum(row.num_parameters for row in parameter_table(run.model) if row.trainable),
         "test_list_sha256": splits.fingerprint(splits.test),
         "test_files_sha256": splits.files_fingerprint(splits.test),
         "num_val_in_test": splits.num_val_in_test,

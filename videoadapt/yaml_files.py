@@ -76,7 +76,17 @@ def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def merge(base: Any, child: Any) -> Any:
-    """Child over base, key by key; a component of another name replaces the base's component with all its arguments."""
+    """Child over base, key by key; a component of another name replaces the base's component with all its arguments.
+
+    Where the base is a list, whole numbers as keys change its elements. Raises ConfigError for a number it does not have.
+    """
+    if isinstance(base, list) and isinstance(child, dict) and child and all(key.isdecimal() for key in child):
+        changed = list(base)
+        for key, value in child.items():
+            if int(key) >= len(base):
+                raise ConfigError(f"key {key}: the list has only the elements 0 to {len(base) - 1}: {base}")
+            changed[int(key)] = merge(base[int(key)], value)
+        return changed
     if not (isinstance(base, dict) and isinstance(child, dict)):
         return child
     if "name" in child and "name" in base and child["name"] != base["name"]:

@@ -10,6 +10,7 @@ from videoadapt.adapters._base import (
     hold_frozen_statistics,
     parameter_table,
 )
+from videoadapt.adapters._combined import build_adapter
 
 __all__ = [
     "Adapter",
@@ -17,6 +18,7 @@ __all__ = [
     "Parallel",
     "ParameterRow",
     "Serial",
+    "build_adapter",
     "freeze",
     "hold_frozen_statistics",
     "parameter_table",

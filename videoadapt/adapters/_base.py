@@ -4,7 +4,7 @@ Shapes: B clips, N tokens, D width.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -48,6 +48,8 @@ class Adapter:
     """A way of tuning a backbone: `attach` changes it in place, `trainable` declares which of its parameters train."""
 
     unmergeable: str = "it adds a function that no tensor of the trunk can hold"
+    alone: str = ""  # why it cannot be combined with other methods; "" when it can
+    starts_unchanged: bool = True  # whether, before the first update, the model answers as without it
 
     def attach(self, backbone: Backbone) -> None:
         """Add this adapter's modules. Raises ConfigError, naming both, when the backbone offers no place for them."""
@@ -68,19 +70,38 @@ class Adapter:
 
 
 def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] | None = None) -> list[nn.Module]:
-    """Return the blocks numbered in `wanted` (None: all). Raises ConfigError when there are none, or not these."""
-    blocks = getattr(backbone, "blocks", None)
-    if blocks is None or not all(hasattr(block, "mlp") and hasattr(block, "attn") for block in blocks):
+    """Return the trunk's own blocks numbered in `wanted` (None: all). Raises ConfigError when there are none, or not these."""
+    blocks = [original(block) for block in getattr(backbone, "blocks", ())]
+    if not blocks or not all(hasattr(block, "mlp") and hasattr(block, "attn") for block in blocks):
         raise ConfigError(
             f"model.adapter.name = {component_name(adapter)!r}: needs blocks with the branches `attn` and `mlp`, which "
             f"model.backbone.name = {component_name(backbone)!r} does not offer; take vit, or adapter linear or full"
         )
     if wanted is None:
-        return list(blocks)
+        return blocks
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(range(len(blocks))):
         allowed = f"distinct numbers from 0 to {len(blocks) - 1}, or null for all"
         raise ConfigError(f"model.adapter.blocks = {list(wanted)}: allowed: {allowed}")
     return [blocks[index] for index in sorted(wanted)]
+
+
+def original(module: nn.Module) -> nn.Module:
+    """Return the trunk's own module below the wrappers that adapters put around it, each of which calls it `branch`."""
+    while isinstance(inner := getattr(module, "branch", None), nn.Module):
+        module = inner
+    return module
+
+
+def bare_layer(adapter: Adapter, holder: Any, name: str) -> Any:
+    """Return the layer `name` of `holder`. Raises ConfigError, naming both methods, when another adapter changes it already."""
+    layer = getattr(holder, name)
+    if original(layer) is not layer:
+        other = component_name(layer.adapter)
+        raise ConfigError(
+            f"model.adapter: {other} and {component_name(adapter)} both change the layer {name}, and which comes first would "
+            "change the result; take one of the two"
+        )
+    return layer
 
 
 def component_name(component: object) -> str:

@@ -39,7 +39,10 @@ class Bottleneck(AdapterModule):
 
 @ADAPTERS.register
 class AdaptFormer(Adapter):
-    """AdaptMLP in `blocks` (None: all); `scale` is fixed, or one learned number a block that starts at 1."""
+    """AdaptMLP in `blocks` (None: all); `scale` is fixed, or one learned number a block that starts at 1.
+
+    Trains bottleneck x (2 x width + 1) + width numbers a block: for ViT-B, bottleneck 64, 1,189,632.
+    """
 
     unmergeable = "AdaptMLP has a ReLU"
 

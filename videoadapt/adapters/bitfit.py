@@ -11,7 +11,7 @@ from videoadapt.registry import ADAPTERS
 
 @ADAPTERS.register
 class BitFit(Adapter):
-    """Adds nothing to the backbone and trains its biases, those of the norms included: for ViT-B 102,144 numbers."""
+    """Adds nothing to the backbone and trains its biases, those of the norms included: for ViT-B 92,928 numbers."""
 
     def attach(self, backbone: Backbone) -> None:
         """Leave the backbone as it is; any backbone will do."""

@@ -9,6 +9,8 @@ from videoadapt.registry import ADAPTERS
 class Linear(Adapter):
     """Adds nothing to the backbone."""
 
+    alone = "it is the frozen trunk without any of them"
+
     def attach(self, backbone: Backbone) -> None:
         """Leave the backbone as it is; any backbone will do."""
 

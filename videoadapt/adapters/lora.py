@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videoadapt.adapters._base import Adapter, AdapterModule, Parallel, residual_blocks
+from videoadapt.adapters._base import Adapter, AdapterModule, Parallel, bare_layer, original, residual_blocks
 from videoadapt.errors import ConfigError
 from videoadapt.layers import Backbone
 from videoadapt.registry import ADAPTERS
@@ -92,8 +92,8 @@ class LoRA(Adapter):
                 chosen = [number for number, target in enumerate(parts) if target in self.targets]
                 if not chosen:
                     continue
-                holder = getattr(block, branch).fn
-                layer = getattr(holder, name)
+                holder = original(getattr(block, branch)).fn
+                layer = bare_layer(self, holder, name)
                 low_rank = LowRank(
                     layer.in_features, layer.out_features, len(parts), chosen, self.rank, self.scale, self.dropout
                 )
@@ -104,7 +104,7 @@ class LoRA(Adapter):
         """Add every change to its weight."""
         for block in residual_blocks(self, backbone, self.blocks):
             for branch, name in _PLACES:
-                holder = getattr(block, branch).fn
+                holder = original(getattr(block, branch)).fn
                 place = getattr(holder, name)
                 if isinstance(place, Parallel):
                     assert isinstance(place.adapter, LowRank) and isinstance(place.branch.weight, Tensor)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from videoadapt.adapters._base import Adapter, AdapterModule, residual_blocks
+from videoadapt.adapters._base import Adapter, AdapterModule, bare_layer, original, residual_blocks
 from videoadapt.layers import Backbone
 from videoadapt.registry import ADAPTERS
 
@@ -51,10 +51,12 @@ class SSF(Adapter):
     2 x width: for ViT-B 204,288 numbers.
     """
 
+    starts_unchanged = False
+
     def attach(self, backbone: Backbone) -> None:
         """Put a ScaleShift behind every layer."""
         for holder, name in self._places(backbone):
-            layer = getattr(holder, name)
+            layer = bare_layer(self, holder, name)
             weight = layer.weight
             setattr(holder, name, After(layer, ScaleShift(len(weight), dim=-4 if weight.ndim == 5 else -1)))
 
@@ -76,8 +78,9 @@ class SSF(Adapter):
         blocks = residual_blocks(self, backbone)
         yield backbone, "patch_embed"
         for block in blocks:
-            for branch in (block.attn, block.mlp):
-                assert isinstance(branch, nn.Module)
+            for wrapped in (block.attn, block.mlp):
+                assert isinstance(wrapped, nn.Module)
+                branch = original(wrapped)
                 for path in _LAYERS:
                     *above, name = path.split(".")
                     holder = getattr(branch, above[0]) if above else branch

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from videoadapt.adapters._base import Adapter, AdapterModule, residual_blocks
+from videoadapt.adapters._base import Adapter, AdapterModule, original, residual_blocks
 from videoadapt.errors import ConfigError
 from videoadapt.layers import Backbone
 from videoadapt.registry import ADAPTERS
@@ -25,7 +25,7 @@ class Prompt(AdapterModule):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return the learned tokens and then x, (B, P + N, D)."""
-        return torch.cat([self.tokens.to(x_BND.dtype).expand(len(x_BND), -1, -1), x_BND], dim=1)
+        return torch.cat([self.tokens.to(x_BND.dtype).expand(x_BND.shape[0], -1, -1), x_BND], dim=1)
 
 
 class Prompted(nn.Module):
@@ -52,6 +52,7 @@ class VPT(Adapter):
     """
 
     unmergeable = "its tokens take part in the attention"
+    starts_unchanged = False
 
     def __init__(self, *, num_tokens: int = 8, form: Literal["deep", "shallow"] = "deep"):
         problems = []
@@ -66,8 +67,9 @@ class VPT(Adapter):
     def attach(self, backbone: Backbone) -> None:
         """Wrap every block, or for "shallow" the first and the last."""
         num_blocks = len(residual_blocks(self, backbone))
-        blocks, kernel = backbone.blocks, backbone.get_parameter("patch_embed.weight")
-        assert isinstance(blocks, nn.ModuleList)
+        blocks, embedding = backbone.blocks, backbone.patch_embed
+        assert isinstance(blocks, nn.ModuleList) and isinstance(embedding, nn.Module)
+        kernel = original(embedding).get_parameter("weight")
         for index in range(num_blocks) if self.form == "deep" else sorted({0, num_blocks - 1}):
             first = index == 0 or self.form == "deep"
             last = index == num_blocks - 1 or self.form == "deep"

@@ -84,3 +84,11 @@ class Block(nn.Module):
         """Return (B, N, D)."""
         x_BND = x_BND + self.attn(x_BND)
         return x_BND + self.mlp(x_BND)
+
+
+class MeanPool(nn.Module):
+    """The mean over tokens."""
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, D), in float32 or better."""
+        return x_BND.mean(1, dtype=torch.promote_types(x_BND.dtype, torch.float32))

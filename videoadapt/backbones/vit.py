@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from videoadapt.backbones._layers import Block
+from videoadapt.backbones._layers import Block, MeanPool
 from videoadapt.errors import ConfigError
-from videoadapt.layers import Backbone
+from videoadapt.layers import Backbone, TokenGrid
 from videoadapt.registry import BACKBONES
 
 
@@ -74,6 +74,8 @@ class ViT(Backbone):
         self.patch_embed = nn.Conv3d(3, dims.width, kernel_size=tubelet, stride=tubelet)
         rates = torch.linspace(0, drop_path, dims.depth, device="cpu").tolist()  # stochastic depth grows with depth
         self.blocks = nn.ModuleList(Block(dims.width, dims.num_heads, dims.mlp_ratio, eps, rate) for rate in rates)
+        self.pool: nn.Module = MeanPool()
+        self.grid = TokenGrid()
         self.register_parameter("space_positions", None)
         self._sinusoid_ND = torch.empty(0, dims.width)  # fixed, so neither a parameter nor in the state dict
         for module in self.modules():
@@ -107,7 +109,7 @@ class ViT(Backbone):
 
     def embed(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the tubelet tokens with their positions, (B, N, D)."""
-        grid_THW = self.grid_THW(*clip_BCTHW.shape[2:])
+        self.grid.thw = grid_THW = self.grid_THW(*clip_BCTHW.shape[2:])
         x_BND = self.patch_embed(clip_BCTHW).flatten(2).transpose(1, 2)
         return x_BND + self._positions(grid_THW, x_BND.device).to(x_BND.dtype)
 
@@ -129,12 +131,9 @@ class ViT(Backbone):
         return x_BND
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        """Return the mean over tokens, (B, D), in float32 under autocast."""
-        return self.pool(self.forward_tokens(clip_BCTHW))
-
-    def pool(self, x_BND: Tensor) -> Tensor:
-        """Return the mean over tokens, (B, D), in float32 or better."""
-        return x_BND.mean(1, dtype=torch.promote_types(x_BND.dtype, torch.float32))
+        """Return the pooled tokens, (B, D): their mean, in float32 under autocast, unless an adapter pools."""
+        feature_BD: Tensor = self.pool(self.forward_tokens(clip_BCTHW))
+        return feature_BD
 
 
 @torch.inference_mode(False)  # the result is kept, and must stay usable in training

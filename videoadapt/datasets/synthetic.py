@@ -39,14 +39,14 @@ class _File:
 class Synthetic:
     """Procedural motions, rendered on first use; only time tells the classes apart (see `motions.py`).
 
-    The vocabularies `quickstart` and `trunk` share neither motions nor seeds; nor do the splits train, val and test.
+    The vocabularies `quickstart` and `trunk` share no motions, `table` has some of both; no two share seeds, nor do the splits.
     Raises ConfigError for a vocabulary or a number of videos that cannot be.
     """
 
     def __init__(
         self,
         *,
-        vocabulary: Literal["quickstart", "trunk"],
+        vocabulary: Literal["quickstart", "trunk", "table"],
         train_per_class: int,
         val_per_class: int,
         test_per_class: int,

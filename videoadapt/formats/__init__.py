@@ -16,6 +16,7 @@ __all__ = [
     "Weights",
     "huggingface_config",
     "inflate_kernel",
+    "plain_name",
     "read_any",
     "read_weights",
     "to_huggingface",
@@ -71,7 +72,12 @@ def _recognised(tensors: Tensors) -> Found:
 
 def _from_ours(tensors: Tensors) -> Found:
     """Trunk files, and state dicts of whole models, where an adapted branch stands under `.branch.`."""
-    return Found("videoadapt", {name.replace(".branch.", "."): tensor for name, tensor in tensors.items()})
+    return Found("videoadapt", {plain_name(name): tensor for name, tensor in tensors.items()})
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a tensor of the trunk has without adapters, which call what they stand around `branch`."""
+    return re.sub(r"\.branch(?=\.)", "", name)
 
 
 def _facts(config: dict[str, Any]) -> dict[str, Any]:

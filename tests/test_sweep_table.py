@@ -1,0 +1,62 @@
+"""Table and picture of a sweep, from results with known numbers."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from tests.test_sweep_plan import finish, sweep
+from videoadapt.sweep_table import Row, _front, collect, plot_pareto, write_tables
+
+
+def test_rows_are_means_and_deviations_over_seeds(tmp_path: Path) -> None:
+    plan = sweep(tmp_path, axes={"train.epochs": [1, 2, 3]}, seeds=[0, 1, 2])
+    assert write_tables(plan) == []
+    for cell, top1 in zip(plan.cells, (10.0, 20.0, 60.0, 5.0, 6.0, None, None, None, None), strict=True):
+        if top1 is not None:
+            finish(cell, 0, top1)
+    assert [row.top1 for row in collect(plan)] == [(10.0, 20.0, 60.0), (5.0, 6.0)]
+    markdown, table, picture = write_tables(plan)
+    assert [path.parent for path in (markdown, table, picture)] == [tmp_path / "sweep"] * 3
+    lines = markdown.read_text(encoding="utf-8").splitlines()
+    assert lines[0].split(" | ")[:3] == ["| epochs", "trained parameters", "top-1 (%)"]
+    assert "| 1 | 5 | 30.00 ± 26.46 |" in lines[2] and lines[2].endswith("| 3 |")  # n - 1 in the denominator
+    assert "5.50 ± 0.71" in lines[3] and lines[3].endswith("| 2 of 3 |") and len(lines) == 4
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert float(rows[0]["top1_std"]) == pytest.approx(26.4575, abs=1e-4) and rows[0]["train.epochs"] == "1"
+    assert rows[1]["num_seeds"] == "3" and rows[1]["num_finished"] == "2"
+    assert rows[0]["top1_of_each_seed"].split() == ["10.0000", "20.0000", "60.0000"]
+    assert imread(picture).shape[:2] == (900, 1425)
+
+
+def test_the_chosen_setting_is_a_column_and_no_point(tmp_path: Path) -> None:
+    plan = sweep(tmp_path, axes={"train.epochs": [1, 2]}, select={"axis": "train.epochs"})
+    for cell, val_top1 in zip(plan.missing(), (1.0, 2.0), strict=True):
+        finish(cell, val_top1, 0)
+    finish(plan.missing()[0], 2.0, 70.0)
+    text = write_tables(plan)[0].read_text(encoding="utf-8").splitlines()
+    assert text[0].endswith("| epochs (chosen on val) |") and text[2].endswith("| 1 | 2 |") and "70.00 |" in text[2]
+    assert text[4] == "Chosen at an end of train.epochs, beyond which a better one may lie: the only row."
+
+
+def test_the_front_has_no_point_that_another_beats() -> None:
+    assert _front([(10, 5.0), (1, 3.0), (10, 7.0), (5, 2.0), (20, 7.0), (30, 8.0)]) == [(1, 3.0), (10, 7.0), (30, 8.0)]
+
+
+def test_error_bars_are_drawn(tmp_path: Path) -> None:
+    """The same means with a wide deviation ink more rows of the picture than with none."""
+    inked = []
+    for spread in (0.0, 30.0):
+        rows = [
+            Row({"m": name}, count, 3, (50 - spread, 50.0, 50 + spread), (0.0,), (0.0,))
+            for name, count in (("a", 10), ("b", 1000))
+        ]
+        rows.append(Row({"m": "c"}, 100, 1, (0.0,), (0.0,), (0.0,)))
+        rows.append(Row({"m": "d"}, 100, 1, (100.0,), (0.0,), (0.0,)))
+        plot_pareto(rows, None, tmp_path / "p.png")
+        picture = imread(tmp_path / "p.png")[..., :3]
+        blue = np.abs(picture - np.array([0x1F, 0x5F, 0xA8]) / 255).max(axis=-1) < 0.1
+        inked.append(blue[:, :700].any(axis=1).sum())
+    assert inked[1] > 3 * inked[0]

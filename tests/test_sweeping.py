@@ -1,0 +1,140 @@
+"""Sweeps as a user starts, stops, kills and repeats them: real processes, real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.runs import REPOSITORY, assert_same_run, environment, records, run
+from videoadapt.errors import ConfigError
+from videoadapt.lock import only_process_in
+from videoadapt.sweep_cell import LOG
+from videoadapt.sweep_plan import Sweep
+from videoadapt.sweeping import places
+
+SMOKE = REPOSITORY / "configs" / "sweeps" / "smoke.yaml"
+TIMEOUT_SEC = 600  # on a busy machine
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts sweeps in a session of their own, and ends them, and so their cells, when a test fails half-way."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_sweep(cfg: Path, *overrides: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "tools/sweep.py", "--cfg", str(cfg), "--workers", "2", *overrides]
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start_sweep
+    for process in started:
+        process.kill()
+
+
+def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> None:
+    deadline = time.monotonic() + TIMEOUT_SEC
+    while not what():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def at_work(folder: Path) -> bool:
+    """Whether a process holds the lock of any cell."""
+    for lock in folder.glob("cells/*/*/.lock"):
+        try:
+            with only_process_in(lock.parent):
+                pass
+        except ConfigError:
+            return True
+    return False
+
+
+def test_workers_share_devices_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert [(place.device, place.threads) for place in places(3)] == [("2", 2), ("5", 2), ("2", 2)]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert [(place.device, place.threads) for place in places(16)] == [(None, 1)] * 16
+    with pytest.raises(ConfigError, match="--workers 0"):
+        places(0)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_path: Path) -> None:
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "4"]
+    first = start(SMOKE, *overrides)
+    training = [cell.folder for cell in Sweep(SMOKE, overrides).missing()[2:]]
+    wait_for(lambda: any(len(records(f)) > 1 for f in training if (f / "metrics.jsonl").exists()), first)
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
+    _, said = first.communicate(timeout=TIMEOUT_SEC)
+    assert first.returncode == 130 and "run the same command again to go on" in said and "failed" not in said
+    assert not at_work(tmp_path / "out")
+    logs = [(cell.folder / LOG).read_text() for cell in Sweep(SMOKE, overrides).cells if (cell.folder / LOG).exists()]
+    assert any("stopped at step" in log for log in logs) and not any("Traceback" in log for log in logs)
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/cells/*/*/adapter.safetensors")}
+    assert finished
+
+    second = start(SMOKE, *overrides)
+    table, said = second.communicate(timeout=TIMEOUT_SEC)
+    assert second.returncode == 0, said
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(lines) == 4 and all(line.count("|") == 8 for line in lines), table
+    plan = Sweep(SMOKE, overrides)
+    assert plan.missing() == [] and len(list((tmp_path / "out" / "cells").glob("*/*"))) == 4 + 2
+    unchosen = [
+        cell for cell in plan.cells if (cell.folder / LOG).exists() and not (cell.folder / "results.json").exists()
+    ]
+    assert len(unchosen) == 2 and all(cell.seed == 0 for cell in unchosen)  # never tested
+    for path in finished:  # those that were finished and not chosen were left alone
+        assert path.stat().st_mtime_ns == finished[path] or (path.parent / "results.json").exists()
+    stopped = next(cell for cell in plan.cells if cell.folder in training and (cell.folder / "results.json").exists())
+    by_hand = tmp_path / "by_hand"
+    run(stopped.base, *stopped.arguments[2:], f"output={by_hand}")
+    assert_same_run(stopped.folder, by_hand)
+
+
+@pytest.mark.slow
+def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw |= {"base": str(REPOSITORY / "configs" / "quickstart.yaml"), "output": str(tmp_path / "out"), "seeds": [0]}
+    del raw["select"]
+    raw["set"] |= {"data.root": str(tmp_path / "clips"), "model.adapter.bottleneck": 2}
+    raw["axes"] = {"blocks": {"wrong": {"model.adapter.blocks": [99]}, "right": {"model.adapter.blocks": [0]}}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
+    process = start(tmp_path / "s.yaml")
+    out, said = process.communicate(timeout=TIMEOUT_SEC)
+    log = tmp_path / "out" / "cells" / "blocks=wrong" / "seed=0" / LOG
+    assert process.returncode == 2
+    assert "blocks wrong, seed 0: exit code 2; model.adapter.blocks = [99]: allowed" in said and str(log) in said
+    assert "model.adapter.blocks = [99]" in log.read_text()
+    assert out.count("\n| right |") == 1 and "wrong" not in out
+    assert [cell.settings["blocks"] for cell in Sweep(tmp_path / "s.yaml").missing()] == ["wrong"]
+
+
+@pytest.mark.slow
+def test_cells_stop_when_the_sweep_is_killed(start: Start, tmp_path: Path) -> None:
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
+    process = start(SMOKE, *overrides)
+    cells = Sweep(SMOKE, overrides).missing()[:2]
+    wait_for(lambda: all((cell.folder / "metrics.jsonl").exists() and records(cell.folder) for cell in cells), process)
+    assert at_work(tmp_path / "out")
+    process.kill()
+    process.communicate(timeout=TIMEOUT_SEC)
+    wait_for(lambda: not at_work(tmp_path / "out"))
+    for cell in cells:
+        assert "stopped at step" in (cell.folder / LOG).read_text()
+        assert list((cell.folder / "checkpoints").glob("step_*.pt"))

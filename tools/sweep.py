@@ -1,0 +1,65 @@
+"""Run a table of runs: `python tools/sweep.py --cfg configs/sweeps/methods.yaml [--workers N] [key value | key=value ...]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Run the same command again to go on where it stopped: finished cells are not run again. "
+        "Exit codes: 0 done, 2 an error you can mend or cells that failed, 130 stopped by a signal.",
+    )
+    parser.add_argument("--cfg", required=True, metavar="YAML", help="the sweep, see configs/sweeps/")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="cells at a time, spread over the GPUs (1)")
+    parser.add_argument("--list", action="store_true", help="only print the cells that are missing")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key value", help="keys of the sweep, or of the config of all its cells"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the sweep and return the exit code."""
+    args = parse_arguments(arguments)
+    from videoadapt.errors import Interrupted, VideoAdaptError
+    from videoadapt.log import setup_logging
+    from videoadapt.sweep_plan import Sweep
+
+    setup_logging()
+    try:
+        sweep = Sweep(Path(args.cfg), args.overrides)
+        if args.list:
+            sys.stdout.write("".join(f"{cell.name}\n" for cell in sweep.missing()))
+            return 0
+        from videoadapt.sweep_table import write_tables
+        from videoadapt.sweeping import run_sweep
+
+        try:
+            failed = run_sweep(sweep, Path(__file__).with_name("run_net.py"), args.workers)
+        finally:
+            written = write_tables(sweep)
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return EXIT_INTERRUPTED
+    except VideoAdaptError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped at once; run the same command again to go on\n")
+        return EXIT_INTERRUPTED
+    if written:
+        sys.stdout.write(written[0].read_text(encoding="utf-8"))
+        sys.stdout.write(f"files: {', '.join(map(str, written))}\n")
+    if not failed:
+        return 0
+    sys.stderr.write("".join(f"error: {name}: {reason}\n" for name, reason in failed.items()))
+    return EXIT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())
