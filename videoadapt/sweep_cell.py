@@ -13,7 +13,8 @@ from videoadapt.log import read_records
 LOG = "sweep.log"  # what a cell's process said, in the cell's folder
 # Keys of a config whose change alters no number, so that a cell with other values of these is the same cell.
 _FREE_KEYS = (
-    "output", "device", "data.workers", "data.limit_sec", "data.cache", "data.cache_gb", "data.root", "data.obtain", "model.obtain", "train.enable",
+    "output", "device", "data.workers", "data.limit_sec", "data.cache", "data.cache_gb",
+    "data.root", "data.obtain", "model.obtain", "train.enable",
     "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
 )  # fmt: skip
 _DIVERGED = re.compile(r"^error: step \d+: the loss is ", re.M)
