@@ -32,7 +32,7 @@ def test_all_ways_are_measured_and_written(tmp_path: Path, capsys: pytest.Captur
     write_video(tmp_path / "b.mp4", num_frames=12)
     (tmp_path / "mine.csv").write_text("a.avi 0\nb.mp4 1\n")
     arguments = ["data", str(tmp_path / "mine.csv"), "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    arguments += ["--decoders", "decord", "--reencoded", "--clips", "1", "--repeats", "1"]
+    arguments += ["--decoders", "decord", "--reencoded", "--clips", "1", "--repeats", "1", "--workers", "1"]
     assert benchmark.main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "out" / "data.json").read_text())
@@ -41,7 +41,9 @@ def test_all_ways_are_measured_and_written(tmp_path: Path, capsys: pytest.Captur
     assert [video["read_by"] for video in figures["videos"]] == ["pyav", "decord"]
     names = ("limit_ms", "loader_ms", "ours_ms", "per_view_ms", "adaptformer_ms")
     assert all(figures[name] > 0 for name in names)
-    assert (tmp_path / "out" / "data.md").read_text().count("| mine") == 4
+    for row in result["workers"].values():
+        assert all(row["decord"][name] > 0 for name in ("limit_clips_per_sec", "loader_clips_per_sec"))
+    assert (tmp_path / "out" / "data.md").read_text().count("| mine") == 6
 
 
 def test_an_unreadable_file_is_named_and_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
