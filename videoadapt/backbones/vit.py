@@ -109,9 +109,9 @@ class ViT(Backbone):
         """Return the tubelet tokens with their positions, (B, N, D)."""
         grid_THW = self.grid_THW(*clip_BCTHW.shape[2:])
         x_BND = self.patch_embed(clip_BCTHW).flatten(2).transpose(1, 2)
-        return x_BND + self._positions(grid_THW, x_BND.device).to(x_BND.dtype)
+        return x_BND + self.positions(grid_THW, x_BND.device).to(x_BND.dtype)
 
-    def _positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
+    def positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
         """Return the positions of a token grid, (N, D)."""
         time, height, width = grid_THW
         if self.space_positions is not None:
