@@ -14,7 +14,7 @@ from videoadapt.backbones._layers import Block, QKVLinear
 from videoadapt.backbones.vit import ViT, sinusoid_positions
 from videoadapt.config import Config
 from videoadapt.errors import ConfigError
-from videoadapt.masking import Mask, Tubelet, pick, tubelets
+from videoadapt.masking import Mask, Tubelet, num_masked_patches, pick, tubelets
 from videoadapt.registry import BACKBONES
 
 
@@ -45,8 +45,8 @@ class MaskedAutoencoder(nn.Module):
         self.norm = nn.LayerNorm(backbone.width, eps=backbone.eps)
         self.encoder_to_decoder = nn.Linear(backbone.width, decoder.width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder.width))
-        hidden = backbone.get_submodule("blocks.0.mlp.fn.fc1").out_features
-        self.decoder = Decoder(decoder, hidden / backbone.width, backbone.eps, backbone.patch_embed.weight[0].numel())
+        num_values = backbone.patch_embed.weight[0].numel()
+        self.decoder = Decoder(decoder, backbone.mlp_ratio, backbone.eps, num_values)
         for module in (*self.backbone.modules(), *self.decoder.modules()):
             if isinstance(module, nn.Linear | QKVLinear):
                 nn.init.xavier_uniform_(module.weight)
@@ -99,3 +99,46 @@ class Decoder(nn.Module):
             x_BND = block(x_BND)
         prediction_BMP: Tensor = self.head(self.norm(x_BND[:, num_visible:]))
         return prediction_BMP
+
+
+def build_autoencoder(config: Config) -> MaskedAutoencoder:
+    """Build backbone and decoder with new weights; every parameter trains.
+
+    Raises ConfigError for a backbone, clips, a ratio or a decoder that cannot be.
+    """
+    backbone, pretrain = BACKBONES.build(config.model.backbone), config.pretrain
+    if not isinstance(backbone, ViT):
+        raise ConfigError(
+            f"model.backbone.name = {config.model.backbone['name']!r}: masked tokens can be left out of a vit only"
+        )
+    num_masked_patches(backbone.grid_THW(config.data.num_frames, *2 * [config.data.crop_px]), pretrain.mask_ratio)
+    published = DECODERS[config.model.backbone["size"]]
+    given = {"width": pretrain.decoder_width, "num_heads": pretrain.decoder_heads, "depth": pretrain.decoder_depth}
+    size = published._replace(**{key: value for key, value in given.items() if value is not None})
+    if size.width % size.num_heads:
+        raise ConfigError(f"pretrain.decoder_heads = {size.num_heads}: needs to divide decoder_width = {size.width}")
+    return MaskedAutoencoder(backbone, size)
+
+
+def pretrain_problems(config: Config) -> list[str]:
+    """What a config asks for that masked pre-training does not do, a line each."""
+    if config.task != "pretrain":
+        return []
+    augment, adapter = config.data.augment, config.model.adapter["name"]
+    problems = []
+    if adapter != "full":
+        problems.append(f"model.adapter.name = {adapter!r}: task pretrain trains the whole backbone; allowed: full")
+    if config.model.weights is not None:
+        problems.append(
+            f"model.weights = {config.model.weights}: task pretrain starts from new weights; set it to null"
+        )
+    if config.data.val is not None:
+        problems.append("data.val: task pretrain has no labels to validate on; set it to null")
+    if config.test.enable:
+        problems.append("test.enable = true: task pretrain has no classes to test; set it to false")
+    if not config.train.enable:
+        problems.append("train.enable = false: leaves task pretrain nothing to do")
+    for key in ("mixup", "cutmix", "label_smoothing", "erasing"):
+        if getattr(augment, key):
+            problems.append(f"data.augment.{key} = {getattr(augment, key)}: the target is the clip itself; set it to 0")
+    return problems

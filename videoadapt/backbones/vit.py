@@ -69,7 +69,7 @@ class ViT(Backbone):
         _check(dims, tubelet_frames, drop_path)
         self.width, self.depth, self.num_heads = dims.width, dims.depth, dims.num_heads
         self.eps, self.fc_norm_eps = eps, fc_norm_eps
-        self.patch_px, self.tubelet_frames = dims.patch_px, tubelet_frames
+        self.patch_px, self.tubelet_frames, self.mlp_ratio = dims.patch_px, tubelet_frames, dims.mlp_ratio
         tubelet = (tubelet_frames, dims.patch_px, dims.patch_px)
         self.patch_embed = nn.Conv3d(3, dims.width, kernel_size=tubelet, stride=tubelet)
         rates = torch.linspace(0, drop_path, dims.depth, device="cpu").tolist()  # stochastic depth grows with depth
