@@ -1,4 +1,4 @@
-"""Train and test a run, or pre-train a trunk (`task: pretrain`): `python tools/run_net.py --cfg configs/hmdb51_adapt.yaml [key value | key=value ...]`."""
+"""Run a config: train and test, or pre-train: `python tools/run_net.py --cfg configs/hmdb51_adapt.yaml [key value ...]`."""
 
 import argparse
 import os

@@ -27,7 +27,7 @@ class DecoderSize(NamedTuple):
 
 
 DECODERS = {  # by model.backbone.size
-    "tiny": DecoderSize(64, 2, 2),
+    "tiny": DecoderSize(128, 4, 8),
     "small": DecoderSize(192, 3, 4),
     "base": DecoderSize(384, 6, 4),
     "large": DecoderSize(512, 8, 12),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
@@ -76,7 +78,7 @@ def _draw_noisy(axes: Axes, records: Sequence[dict[str, Any]], key: str, colour:
 
 
 def _columns(records: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    measured = [record for record in records if key in record]  # a skipped update has no loss
+    measured = [record for record in records if "skipped" not in record or key == "lr"]
     return [record["step"] for record in measured], [record[key] for record in measured]
 
 
@@ -93,19 +95,22 @@ def _style(axes: Axes) -> None:
 
 def plot_reconstructions(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BCTHW: Tensor, path: Path) -> None:
     """Draw each clip as three rows of its frames, original, masked and predicted, as a PNG; values in [0, 1]."""
-    every = max(1, clips_BCTHW.shape[2] // _SHOWN_FRAMES)
-    rows = [row for clip in zip(clips_BCTHW, masked_BCTHW, predicted_BCTHW, strict=True) for row in clip]
-    columns = list(range(0, clips_BCTHW.shape[2], every))
-    figure = Figure(figsize=(1.3 * len(columns) + 0.4, 1.3 * len(rows)), dpi=_DPI)
+    every = -(-clips_BCTHW.shape[2] // _SHOWN_FRAMES)
+    shown_BRTHWC = torch.stack((clips_BCTHW, masked_BCTHW, predicted_BCTHW), dim=1)[:, :, :, ::every].movedim(2, -1)
+    num_clips, _, num_frames, height, width, _ = shown_BRTHWC.shape
+    edged = F.pad(shown_BRTHWC, (0, 0, 0, 2, 0, 2), value=1.0).flatten(0, 1)  # two white pixels around each frame
+    figure = Figure(figsize=(1.3 * num_frames + 0.8, 1.3 * 3 * num_clips + 0.3), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for number, (row_CTHW, axes_T) in enumerate(zip(rows, grid, strict=True)):
-        for frame, axes in zip(columns, axes_T, strict=True):
-            axes.imshow(row_CTHW[:, frame].permute(1, 2, 0).numpy(), interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(f"frame {frame}" if number == 0 else "", fontsize=7)
-        axes_T[0].set_ylabel(("input", "masked", "predicted")[number % 3], fontsize=7)
-    figure.subplots_adjust(0.05, 0.01, 0.99, 0.97, 0.04, 0.04)
+    axes = figure.subplots()
+    axes.imshow(edged.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy(), interpolation="nearest")
+    names = ["input", "masked", "predicted"] * num_clips
+    axes.set_yticks([(row + 0.5) * (height + 2) for row in range(3 * num_clips)], names)
+    axes.set_xticks(
+        [(column + 0.5) * (width + 2) for column in range(num_frames)],
+        [f"frame {every * column}" for column in range(num_frames)],
+    )
+    axes.tick_params(length=0, labelsize=8, labelbottom=False, labeltop=True)
+    axes.spines[:].set_visible(False)
     write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
 
 
