@@ -3,6 +3,8 @@
 Shapes: B clips, C channels, T frames, H W pixels; N tokens, M of them masked, P values of a tubelet.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +55,9 @@ def reconstruct(run: Run, clips_BCTHW: Tensor, generator: torch.Generator) -> tu
     mask = draw_tubes(len(clips_BCTHW), grid_THW, run.config.pretrain.mask_ratio, generator).to(run.device)
     clips_BCTHW = clips_BCTHW.to(run.device)
     model.eval()
-    with torch.no_grad(), autocast(run.config, run.device), torch.compiler.set_stance("force_eager"):
+    # compiling for this number of clips would take longer than the picture
+    eager = torch.compiler.set_stance("force_eager") if run.config.train.compile else nullcontext()
+    with torch.no_grad(), autocast(run.config, run.device), eager:
         prediction_BMP = model(normalise(clips_BCTHW, [None] * len(clips_BCTHW)), mask).float()
     patches_BNP = tubelets(clips_BCTHW, model.tubelet).float() / 255
     mean, scale = statistics(pick(patches_BNP, mask.masked_BM))
