@@ -1,7 +1,13 @@
-"""What worker processes of the tests do with an item: apart, so that a worker need not import torch."""
+"""What worker processes of the tests do with an item: apart, so that a worker can import it."""
 
+import hashlib
 import os
+import re
 import signal
+import time
+
+import torch
+from torch import Tensor
 
 
 def misbehave(item: str) -> str:
@@ -18,3 +24,41 @@ def misbehave(item: str) -> str:
 def process_of(item: str) -> int:
     """The process that has this item."""
     return os.getpid()
+
+
+def loop_with_the_lock() -> None:
+    """A native loop of years that never lets another Python thread run: a regular expression that backtracks."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def loop_without_the_lock() -> None:
+    """A native loop of years that has released Python's lock: OpenSSL stretching a password."""
+    hashlib.pbkdf2_hmac("sha512", b"", b"", 2**31 - 1)
+
+
+def read(item: str) -> tuple[Tensor | None, str]:
+    """What a loader's process does: "PIXELS:WHAT" is that many values of them, after doing what a decoder may do."""
+    pixels, _, what = item.partition(":")
+    if what.startswith("once "):  # a folder that remembers who was there
+        what, _, marker = what.removeprefix("once ").partition(" ")
+        if os.path.exists(marker):
+            what = ""
+        else:
+            open(marker, "w").close()
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "lock held":
+        loop_with_the_lock()
+    if what == "lock released":
+        loop_without_the_lock()
+    if what == "raise":
+        raise ZeroDivisionError(item)
+    if what == "pid":
+        return torch.zeros(1, dtype=torch.uint8), str(os.getpid())
+    if what == "unreadable":
+        return None, "no such film"
+    if what == "slow":
+        time.sleep(0.3)
+    return torch.full((int(pixels), 2), int(pixels), dtype=torch.uint8), item

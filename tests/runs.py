@@ -104,4 +104,4 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert weights.keys() == others.keys()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     scores = [np.load(folder / "predictions.npz")["view_logits"] for folder in (one, other)]
-    assert np.array_equal(*scores)
+    assert np.array_equal(*scores, equal_nan=True)  # of videos that cannot be read

@@ -2,7 +2,10 @@
 
 import os
 import re
+import shutil
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +15,12 @@ import numpy as np
 import pytest
 
 from tests.media import write_video
-from tests.runs import results, toy_config, write_config
+from tests.runs import REPOSITORY, assert_same_run, environment, results, toy_config, write_config
 from tools import demo, run_net
 from videoadapt.datasets.video_list import VideoList
 from videoadapt.decoders import open_video
 from videoadapt.errors import DecodeError
+from videoadapt.registry import DATASETS
 from videoadapt.structures import Video
 
 DAMAGED = r"is damaged, cut off, or no video \(.*\); copy it again, or encode it anew"
@@ -265,3 +269,56 @@ def test_a_file_cut_where_frames_end_gives_the_frames_that_are_there(tmp_path: P
         assert 10 < part.num_frames < 40
         shared = part.num_frames - 1  # the last packet is cut itself
         assert np.array_equal(part.get(range(shared)), film.get(range(shared)))
+
+
+BLOCKING = """
+import re
+from videoadapt.decoders.pyav import PyAV
+from videoadapt.errors import DecodeError
+from videoadapt.registry import DECODERS
+
+@DECODERS.register
+class Blocking(PyAV):
+    def __init__(self, path, /, *, threads: int = 1, block: bool):
+        super().__init__(path, threads=threads)
+        if path.name == "train_7.mp4":
+            if block:
+                re.match(r"(a+)+$", "a" * 60 + "b")  # years of a native loop that holds Python's lock
+            raise DecodeError("no years to wait")
+"""
+
+
+@pytest.mark.slow
+def test_a_decoder_that_never_comes_back_costs_one_file(clips: Path, tmp_path: Path) -> None:
+    """The epoch goes on in the order it would have had without that file, and the run and its test say which it is."""
+    for part in ("videoadapt", "tools"):
+        shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "videoadapt" / "decoders" / "blocking.py").write_text(BLOCKING)
+    vocabulary = {"vocabulary": "quickstart", "train_per_class": 6, "val_per_class": 0, "test_per_class": 2}
+    rendered = DATASETS.build({"name": "synthetic", **vocabulary}).load("train", clips)
+    for number in range(24):
+        os.link(rendered[number].path, tmp_path / f"train_{number}.mp4")
+    rows = [f"train_{number}.mp4 {rendered[number].label}\n" for number in range(24)]
+    (tmp_path / "train.csv").write_text("".join(rows))
+    (tmp_path / "test.csv").write_text("".join(rows[5:9]))
+    data = {
+        **toy_config(tmp_path, tmp_path)["data"], "dataset": {"name": "video_list"}, "classes": 8, "workers": 2,
+        "train": "train.csv", "test": "test.csv", "limit_sec": 3, "max_unreadable": 0.1, "root": str(tmp_path),
+    }  # fmt: skip
+    for name, block in (("blocks", True), ("raises", False)):
+        config = toy_config(
+            tmp_path / name,
+            tmp_path,
+            data=data | {"decoder": {"name": "blocking", "block": block}},
+            train={"epochs": 1},
+        )
+        command = [sys.executable, "tools/run_net.py", "--cfg", str(write_config(tmp_path / f"{name}.yaml", config))]
+        environ = environment() | {"PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 3, done.stderr
+    assert_same_run(tmp_path / "blocks", tmp_path / "raises")
+    log = (tmp_path / "blocks" / "run.log").read_text(encoding="utf-8")
+    reason = f"{tmp_path}/train_7.mp4: took longer than 3 s; raise data.limit_sec, or encode it anew, or take it out of"
+    assert f"training skips train_7.mp4 of data.train, line 8: {reason}" in log
+    (found,) = results(tmp_path / "blocks")["unreadable"]
+    assert found["video"] == "train_7.mp4" and found["reason"].startswith(reason)

@@ -110,11 +110,11 @@ def test_evaluate_delivers_every_view_whatever_the_batch(batch_size: int) -> Non
         assert len(clips_BCTHW) <= batch_size
         return torch.nn.functional.one_hot(clips_BCTHW[:, 0, 0, 0, 0].long(), CLASSES).float()
 
-    batches = []
+    read: list[VideoViews | Unreadable] = []
     for index, video in enumerate(VIDEOS):
         views = torch.full((CLIPS * CROPS, 3, 2, 4, 4), video.label, dtype=torch.uint8)
-        batches.append([VideoViews(index, video, views) if index != 4 else Unreadable(4, video, "broken")])
+        read.append(VideoViews(index, video, views) if index != 4 else Unreadable(4, video, "broken"))
     accumulator = ViewAccumulator(VIDEOS, CLIPS, CROPS, CLASSES)
-    evaluate(forward, batches, accumulator, CROPS, batch_size)
+    evaluate(forward, read, accumulator, CROPS, batch_size)
     results = accumulator.predictions("probs").results()
     assert results["num_unreadable"] == 1 and results["readable_only"]["top1"] == 100.0

@@ -200,6 +200,15 @@ def test_a_stopped_run_goes_on(number: int, tmp_path: Path) -> None:
     assert not list((tmp_path / "new").rglob(".*.partial"))
 
 
+def test_a_file_that_takes_too_long_leaves_nothing_behind(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = videos.parent / "new"
+    new.mkdir()
+    (new / ".two.mp4.12345.partial").write_bytes(b"what an ended process had written")
+    assert prepare_data.main(arguments(videos, "--limit-sec", "0.001")) == 3
+    assert "took longer than 0.001 s" in capsys.readouterr().err
+    assert not list(new.rglob(".*.partial")) and not list(new.rglob("*.mp4"))
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "complaint"),
     [

@@ -14,7 +14,7 @@ PEAK_OF_VIEWS = """
 import sys
 from pathlib import Path
 from videoadapt.config import Config
-from videoadapt.data import TestViews
+from videoadapt.clips import TestItem, TestViews
 from videoadapt.structures import Video
 
 def megabytes(field):
@@ -25,7 +25,7 @@ data = {"decoder": {"name": decoder}, "num_frames": int(frames), "sampling": {"n
 config = Config.model_validate({"output": "unused", "data": data})
 
 def views(path):
-    return TestViews([Video(path, Path(path), 0)], config.data, int(clips), 3)[0].views_VCTHW
+    return TestViews(config.data, int(clips), 3)(TestItem(0, Video(path, Path(path), 0)))[0]
 
 views(short)  # the libraries are in memory now
 before = megabytes("VmRSS")

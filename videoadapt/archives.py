@@ -14,10 +14,10 @@ from typing import IO
 from videoadapt.atomic import PARTIAL
 from videoadapt.errors import DataListError
 
-RAR_PROGRAMS = {  # asked in this order; `{}` are the archive and the folder
+# Asked in this order; `{}` are the archive and the folder. Not bsdtar, which unpacks damaged files without an error.
+RAR_PROGRAMS = {
     "unrar": ["x", "-o+", "-idq", "--", "{archive}", "{folder}/"],
     "unar": ["-quiet", "-force-overwrite", "-no-directory", "-output-directory", "{folder}", "{archive}"],
-    "bsdtar": ["-xf", "{archive}", "-C", "{folder}"],
 }
 
 

@@ -1,6 +1,7 @@
 """Writing a file so that a crash, a kill or a full disk leaves either the old file or the new one."""
 
 import errno
+import glob
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         partial.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def remove_partial(path: Path) -> None:
+    """Delete what killed processes left half-written of `path`; only for the one who decides that nobody writes it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        left.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

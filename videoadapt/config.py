@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model
 
 from videoadapt.errors import ConfigError, did_you_mean
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, Registry
@@ -23,6 +23,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _known_cache(value: str) -> str:
+    if value not in ("off", "ram") and "/" not in value:
+        raise ValueError("allowed: off, ram, or a folder, with a / in its name")
+    return value
 
 
 class HeadConfig(_Section):
@@ -90,11 +96,17 @@ class DataConfig(_Section):
     classes: str | Annotated[int, Field(ge=2)] | None = None  # a file with one name a line, or just their number
     obtain: str = ""  # said when files are missing: where to get them
     decoder: Component = {"name": "decord"}
+    short_side_px: Annotated[int, Field(ge=1)] | None = None  # larger frames are made this small before anything else
+    cache: Annotated[str, AfterValidator(_known_cache)] = "off"  # frames are decoded once: off, ram, or a folder
+    cache_gb: Annotated[float, Field(gt=0)] = 10.0  # what the cache may hold
     num_frames: Annotated[int, Field(ge=1)] = 8
     sampling: Annotated[Dense | Segment, Field(discriminator="name")] = Dense()
     crop_px: Annotated[int, Field(ge=1)] = 224
     augment: AugmentConfig = AugmentConfig()
-    workers: Annotated[int, Field(ge=0)] = 4
+    workers: Annotated[int, Field(ge=0)] = 4  # processes that read videos; 0: the main one reads, without a time limit
+    limit_sec: Annotated[float, Field(gt=0)] = (
+        120.0  # for one video; then its process is ended and it counts as unreadable
+    )
     max_unreadable: Share = 0.01
 
 

@@ -154,7 +154,7 @@ def average_views(logits_VK: Tensor, average: Average, as_probs: bool = False) -
 @torch.inference_mode()
 def evaluate(
     forward: Callable[[Tensor], Tensor],
-    batches: Iterable[Sequence[VideoViews | Unreadable]],
+    videos: Iterable[VideoViews | Unreadable],
     accumulator: ViewAccumulator,
     num_crops: int,
     batch_size: int,
@@ -170,14 +170,13 @@ def evaluate(
         for (view, _), logits_K in zip(views, logits_BK, strict=True):
             accumulator.add(view, logits_K)
 
-    for batch in batches:
-        for item in batch:
-            if isinstance(item, Unreadable):
-                accumulator.add_unreadable(item.index, item.reason)
-                continue
-            waiting.extend(
-                (ViewId(item.index, *divmod(v, num_crops)), clip_CTHW) for v, clip_CTHW in enumerate(item.views_VCTHW)
-            )
+    for item in videos:
+        if isinstance(item, Unreadable):
+            accumulator.add_unreadable(item.index, item.reason)
+            continue
+        waiting.extend(
+            (ViewId(item.index, *divmod(v, num_crops)), clip_CTHW) for v, clip_CTHW in enumerate(item.views_VCTHW)
+        )
         while len(waiting) >= batch_size:
             flush(waiting[:batch_size])
             del waiting[:batch_size]

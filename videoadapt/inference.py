@@ -13,8 +13,9 @@ from torch import Tensor
 from videoadapt.adapter_bank import AdapterBank
 from videoadapt.adapter_file import read_adapter
 from videoadapt.atomic import write_atomically
+from videoadapt.clips import TestItem, TestViews
 from videoadapt.config import Config, load_config
-from videoadapt.data import TestViews, build_test_loader
+from videoadapt.data import build_test_loader
 from videoadapt.errors import CheckpointError, ConfigError, DecodeError
 from videoadapt.evaluation import average_views
 from videoadapt.log import progress
@@ -87,10 +88,11 @@ def predict_tasks(bank: AdapterBank, device: torch.device, path: Path, top: int 
 
 def _over_views(function: Callable[[Tensor], Tensor], config: Config, device: torch.device, path: Path) -> Tensor:
     """Logits of all test views of a video, (V, K)."""
-    views = TestViews([Video(str(path), path, 0)], config.data, config.test.clips, config.test.crops)[0]
-    if isinstance(views, Unreadable):
-        raise DecodeError(views.reason)
-    return _in_batches(function, config, device, views.views_VCTHW)
+    read = TestViews(config.data, config.test.clips, config.test.crops)
+    views_VCTHW, reason = read(TestItem(0, Video(str(path), path, 0)))
+    if views_VCTHW is None:
+        raise DecodeError(reason)
+    return _in_batches(function, config, device, views_VCTHW)
 
 
 def _in_batches(
@@ -129,13 +131,12 @@ def write_features(
     videos = DATASETS.build(predictor.config.data.dataset).load(source, root)
     rows, unreadable = [], []
     with progress("features", len(videos), "videos") as line:
-        for batch in build_test_loader(videos, predictor.config.data, num_clips, num_crops):
-            for item in batch:
-                if isinstance(item, Unreadable):
-                    unreadable.append(item)
-                else:
-                    rows.append((item.video, predictor.feature(item.views_VCTHW).numpy()))
-                line.advance()
+        for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops):
+            if isinstance(item, Unreadable):
+                unreadable.append(item)
+            else:
+                rows.append((item.video, predictor.feature(item.views_VCTHW).numpy()))
+            line.advance()
     if not rows:
         raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")
     arrays = {

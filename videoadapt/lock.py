@@ -12,7 +12,6 @@ from videoadapt import distributed
 from videoadapt.errors import ConfigError
 
 logger = logging.getLogger("videoadapt")
-_held: set[int] = set()  # file descriptors of this process's locks
 
 
 @contextmanager
@@ -28,7 +27,6 @@ def only_process_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         for handle in taken:
-            _held.discard(handle)
             os.close(handle)
 
 
@@ -45,17 +43,6 @@ def _take(path: Path) -> int:
         ) from error
     except OSError as error:
         logger.warning("%s: this file system has no locks (%s): nothing keeps a second run out", path, error.strerror)
-    _held.add(handle)
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return handle
-
-
-def _forget_in_child() -> None:
-    """A forked loader worker may outlive a killed run by seconds: it must not hold the run's lock."""
-    for handle in _held:
-        os.close(handle)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)

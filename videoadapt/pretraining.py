@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from videoadapt import distributed
 from videoadapt.atomic import write_atomically
 from videoadapt.autoencoder import MaskedAutoencoder
-from videoadapt.data import TrainClips
+from videoadapt.clips import TrainClips, TrainItem
 from videoadapt.formats import to_pretraining
 from videoadapt.log import logger
 from videoadapt.masking import draw_tubes, join_tubelets, normalised_target, pick, statistics, tubelets
@@ -19,7 +19,7 @@ from videoadapt.rendered import draw_clips, motion_names
 from videoadapt.report import plot_reconstructions
 from videoadapt.run import Run, autocast, find_checkpoint, load_result
 from videoadapt.seeds import hash_seed
-from videoadapt.structures import ClipBatch, Unreadable
+from videoadapt.structures import ClipBatch
 from videoadapt.transforms import normalise
 from videoadapt.weight_files import write_tensors
 from videoadapt.weights import save_trunk
@@ -108,8 +108,8 @@ def _shown_clips(run: Run, generator: torch.Generator) -> Tensor | None:
     config, videos = run.config, run.splits.train
     if config.data.rendered is not None:
         return draw_clips(motion_names(config.data), _SHOWN_CLIPS, config.data, generator, run.device)[0]
-    dataset = TrainClips(videos, config.data, config.seed)
+    read = TrainClips(config.data, config.seed)
     rows = range(0, len(videos), max(1, len(videos) // _SHOWN_CLIPS))[:_SHOWN_CLIPS]
-    samples = [dataset[0, row] for row in rows]
-    clips = [sample[0].frames_CTHW for sample in samples if not isinstance(sample, Unreadable)]
+    samples = [read(TrainItem(0, row, videos[row]))[0] for row in rows]
+    clips = [clips_RCTHW[0] for clips_RCTHW in samples if clips_RCTHW is not None]
     return torch.stack(clips) if clips else None

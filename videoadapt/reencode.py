@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from videoadapt.atomic import remove_partial
 from videoadapt.datasets.video_list import VideoList, write_list
 from videoadapt.errors import DataListError, DecodeError
 from videoadapt.h264 import Settings, write_h264
@@ -59,8 +60,11 @@ def reencode(source: str, root: Path, out: Path, settings: Settings, jobs: int, 
             line.start_at(len(names) - len(todo))
             for index, result in map_in_processes(partial(write_h264, settings=settings), items, jobs, limit_sec):
                 name = todo[index]
-                if isinstance(result, DecodeError | Lost):
-                    failed[name] = result.reason if isinstance(result, Lost) else str(result)
+                if isinstance(result, Lost):
+                    failed[name] = result.reason
+                    remove_partial(out / targets[name])
+                elif isinstance(result, DecodeError):
+                    failed[name] = str(result)
                 else:
                     wanted[name] |= asdict(result)
                     journal.write(json.dumps(wanted[name], ensure_ascii=False) + "\n")

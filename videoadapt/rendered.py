@@ -3,7 +3,7 @@
 Shapes: B clips, T frames, N frames of a whole video, S coordinates, H W pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +95,9 @@ def motion_names(config: DataConfig) -> list[str] | None:
     return None if config.rendered.motions == "any" else list(MOTIONS[config.rendered.motions])
 
 
-def rendered_batches(config: Config, start_step: int, total_steps: int, device: torch.device) -> Iterator[ClipBatch]:
+def rendered_batches(
+    config: Config, start_step: int, total_steps: int, device: torch.device
+) -> Generator[ClipBatch, None, None]:
     """This rank's micro-batches from `start_step` on, each drawn from (seed, step, micro-batch, rank)."""
     names, accumulate = motion_names(config.data), config.train.accumulate
     size = config.train.batch_size // (distributed.world_size() * accumulate)

@@ -12,7 +12,8 @@ from videoadapt.log import logger
 # Keys of a config whose change does not alter what an update computes, so a run may go on with other values.
 FREE_KEYS = (
     "output", "device", "test.", "train.enable", "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps",
-    "data.workers", "data.root", "pretrain.picture_every_epochs", "data.test", "data.obtain", "model.obtain",
+    "data.workers", "data.limit_sec", "data.cache", "data.cache_gb", "data.root", "data.test", "data.obtain", "model.obtain",
+    "pretrain.picture_every_epochs",
 )  # fmt: skip
 Difference = tuple[str, Any, Any]  # key, value before, value now
 

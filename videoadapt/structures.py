@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -42,20 +41,6 @@ class EraseBox(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One training clip, still uint8: normalising happens on the device."""
-
-    video: Video
-    frames_CTHW: Tensor
-    erase: EraseBox | None = None
-
-    def __post_init__(self) -> None:
-        frames = self.frames_CTHW
-        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[0] != 3:
-            raise ValueError(f"a clip is uint8 of shape (3, T, H, W), got {frames.dtype} {tuple(frames.shape)}")
-
-
-@dataclass(frozen=True)
 class Unreadable:
     """Stands where a clip or a video should be, when its file cannot be decoded; `index` is its row in the list."""
 
@@ -86,9 +71,3 @@ class ClipBatch:
     def __post_init__(self) -> None:
         if not len(self.clips_BCTHW) == len(self.labels_B) == len(self.video_ids) == len(self.erase):
             raise ValueError("clips, labels, video ids and erase boxes of a batch differ in number")
-
-    def pin_memory(self) -> "ClipBatch":
-        """Called by the DataLoader when it pins memory."""
-        return ClipBatch(
-            self.clips_BCTHW.pin_memory(), self.labels_B.pin_memory(), self.video_ids, self.erase, self.unreadable
-        )

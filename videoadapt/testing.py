@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -94,10 +94,8 @@ def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -
     write_per_class(predictions.labels_N, predicted_N, predictions.ranks_N, names, folder / "per_class.csv")
 
 
-def _with_progress(
-    loader: Iterable[Sequence[VideoViews | Unreadable]], total: int
-) -> Iterator[Sequence[VideoViews | Unreadable]]:
+def _with_progress(loader: Iterable[VideoViews | Unreadable], total: int) -> Iterator[VideoViews | Unreadable]:
     with progress("test", total, "videos") as line:
-        for batch in loader:
-            yield batch
+        for item in loader:
+            yield item
             line.advance()

@@ -1,8 +1,8 @@
 """The training loop: what happens around an update, from the checkpoint to go on from to the last one."""
 
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from typing import Any
 
 import torch
@@ -36,9 +36,12 @@ def train(run: Run) -> None:
         return
     writer = MetricsWriter(run.folder, trainer.step)
     try:
-        with stop_on_signal() as stop, progress("train", trainer.total_steps, "steps") as line:
+        with (
+            stop_on_signal() as stop,
+            progress("train", trainer.total_steps, "steps") as line,
+            closing(trainer.batches()) as batches,
+        ):
             line.start_at(trainer.step)
-            batches = trainer.batches()
             while trainer.step < trainer.total_steps:
                 start = time.perf_counter()
                 micro_batches = [next(batches) for _ in range(run.config.train.accumulate)]
@@ -84,7 +87,7 @@ class Trainer:
         """Updates of the whole run."""
         return self.updater.schedule.total_steps
 
-    def batches(self) -> Iterator[ClipBatch]:
+    def batches(self) -> Generator[ClipBatch, None, None]:
         """This rank's micro-batches from the present step to the end of training."""
         config, splits = self.run.config, self.run.splits
         if config.data.rendered is not None:

@@ -1,56 +1,66 @@
 """One call a file, in real processes: a file that kills or blocks its process loses itself and nothing else."""
 
-import math
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection, get_context
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-POLL_SEC = 0.5
 STOP_SEC = 5.0  # what a process gets to remove what it had begun
+# Neither fork (threads of FFmpeg and torch) nor inherited files: a process sees at once when its parent is gone.
+CONTEXT = get_context("forkserver")
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Stands where a result should be, when the process that worked on it ended or was ended."""
+    """Stands where a result should be, when the process that worked on it ended or was ended.
+
+    `overtime` tells a file that took too long from one whose process died.
+    """
 
     reason: str
+    overtime: bool = False
 
 
-class _Worker(Generic[Item, Result]):
-    def __init__(self, function: Callable[[Item], Result]):
-        # Neither fork (threads of FFmpeg and torch) nor inherited files: a worker sees at once when its parent is gone.
-        context = get_context("forkserver")
-        context.set_forkserver_preload([getattr(function, "func", function).__module__])
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(function, theirs), daemon=True)
-        self.process.start()
+class Worker(Generic[Item, Result]):
+    """A process that answers items in the order in which they were sent, each within `limit_sec`.
+
+    The limit is the kernel's: SIGALRM ends a process that is blocked in native code, whatever locks it holds, also
+    when its parent is gone. `function` is a function of a module, or a `functools.partial` of one. A process to which
+    `sigterm` means nothing ends with its parent, or by `kill`.
+    """
+
+    def __init__(self, function: Callable[[Item], Result], limit_sec: float, *, sigterm: bool = True):
+        self._limit_sec = limit_sec
+        parts = [function.func, *function.args] if isinstance(function, partial) else [function]
+        modules = [getattr(part, "__module__", None) for part in parts]
+        CONTEXT.set_forkserver_preload([module for module in modules if module])
+        self.pipe, theirs = CONTEXT.Pipe()
+        arguments = (function, theirs, limit_sec, sigterm)
+        self._process = CONTEXT.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
         theirs.close()
-        self.index = -1
-        self.started = False  # imports are done; they take seconds, and count for no item
-        self.deadline = math.inf
 
-    def begin(self, item: Item, limit_sec: float) -> None:
-        """Hand over an item. Where the process was killed while idle, `receive` reports it for this item."""
-        if self.started:
-            self.deadline = time.monotonic() + limit_sec
+    def send(self, item: Item) -> None:
+        """Hand over an item. Where the process is gone, `receive` reports it."""
         with suppress(OSError):
             self.pipe.send(item)
 
     def receive(self) -> Result | Lost:
-        """What the process says, or how it ended."""
+        """Wait for what the process says to the oldest item without an answer, or how the process ended."""
         try:
             result: Result = self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join(STOP_SEC)
-            code = self.process.exitcode
+            self._process.join(STOP_SEC)
+            code = self._process.exitcode
+            if code == -signal.SIGALRM:
+                return Lost(f"took longer than {self._limit_sec:g} s", overtime=True)
             if code is not None and code < 0:
                 return Lost(f"the process that worked on it was killed by {signal.Signals(-code).name}")
             return Lost(f"the process that worked on it ended with exit code {code}")
@@ -59,10 +69,14 @@ class _Worker(Generic[Item, Result]):
     def stop(self) -> None:
         """End the process, politely first."""
         self.pipe.close()
-        self.process.terminate()
-        self.process.join(STOP_SEC)
-        self.process.kill()
-        self.process.join()
+        self._process.terminate()
+        self._process.join(STOP_SEC)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process at once; `receive` then says so to whoever waits for it."""
+        self._process.kill()
+        self._process.join()
 
 
 def map_in_processes(
@@ -70,54 +84,48 @@ def map_in_processes(
 ) -> Iterator[tuple[int, Result | Lost]]:
     """Yield (index, `function(items[index])`) as results arrive, from `jobs` processes, each item exactly once.
 
-    `function` is a function of a module, or a `functools.partial` of one. Where its process dies (a crash in native
-    code, the memory killer, an exception, whose traceback is on stderr) or works on one item longer than `limit_sec`,
-    the result is a Lost, and a new process takes over the rest.
+    Where a process dies (a crash in native code, the memory killer, an exception, whose traceback is on stderr) or
+    works on one item longer than `limit_sec`, the result is a Lost, and a new process takes over the rest.
     """
     waiting = deque(range(len(items)))
-    busy: list[_Worker[Item, Result]] = []
-    idle: list[_Worker[Item, Result]] = []
+    busy: dict[Any, tuple[Worker[Item, Result], int]] = {}
+    idle: list[Worker[Item, Result]] = []
     try:
         while waiting or busy:
             while waiting and len(busy) < jobs:
-                worker = idle.pop() if idle else _Worker(function)
-                busy.append(worker)
-                worker.index = waiting.popleft()
-                worker.begin(items[worker.index], limit_sec)
-            ready = connection.wait([worker.pipe for worker in busy], POLL_SEC)
-            for worker in list(busy):
-                result: Result | Lost
-                if worker.pipe in ready:
-                    result = worker.receive()
-                    if not worker.started and not isinstance(result, Lost):
-                        worker.started, worker.deadline = True, time.monotonic() + limit_sec
-                        continue
-                elif time.monotonic() > worker.deadline:
-                    result = Lost(f"took longer than {limit_sec:g} s")
-                else:
-                    continue
-                busy.remove(worker)
+                worker = idle.pop() if idle else Worker(function, limit_sec)
+                busy[worker.pipe] = worker, waiting.popleft()
+                worker.send(items[busy[worker.pipe][1]])
+            for pipe in connection.wait(list(busy)):
+                worker, index = busy.pop(pipe)
+                result = worker.receive()
                 if isinstance(result, Lost):
                     worker.stop()
                 else:
                     idle.append(worker)
-                yield worker.index, result
+                yield index, result
     finally:
-        for worker in (*idle, *busy):
+        for worker in (*idle, *(worker for worker, _ in busy.values())):
             worker.stop()
 
 
-def _serve(function: Callable[[Any], Any], pipe: "connection.Connection[Any, Any]") -> None:
+def _serve(
+    function: Callable[[Any], Any], pipe: "connection.Connection[Any, Any]", limit_sec: float, sigterm: bool
+) -> None:
     """Answer items until the other end is gone. Ctrl-C reaches the parent, which stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # runs `finally`, which removes partial files
-    pipe.send(None)  # started
+    if sigterm:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # runs `finally`, which removes partial files
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         try:
             item = pipe.recv()
         except (EOFError, OSError):
             return
+        signal.setitimer(signal.ITIMER_REAL, limit_sec)
         result = function(item)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             pipe.send(result)
         except OSError:

@@ -1,0 +1,232 @@
+"""Decoded frames kept for the next epoch and the next run: one file a video, in memory or in a folder.
+
+Whoever uses the place at the same time shares it: all processes, ranks and runs. What is in it changes no frame: a
+video is found by its path, size, time of change, decoder and short side, and is kept whole or not at all. A full cache
+takes nothing more; with every video once an epoch, throwing out the oldest would throw out the next one needed.
+
+Shapes: N frames, H W pixels.
+"""
+
+import atexit
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from videoadapt.atomic import PARTIAL, write_atomically
+from videoadapt.config import DataConfig
+from videoadapt.decoders import Decoder, open_video
+from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.log import logger
+
+MEMORY = Path("/dev/shm")
+_PART_BYTES = 64 * 2**20  # decoded frames in hand while a video is put in
+_LAYOUT = 1  # part of what a video is found by
+_joined: dict[Path, int] = {}  # places that this process uses, with the file that says so
+
+
+class Frames(Protocol):
+    """What clips and views are made of: a decoder, or something that stands for one."""
+
+    height: int
+    width: int
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames that decode."""
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the frames at `indices`: uint8 (N, H, W, 3)."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+class FrameSource:
+    """Opens videos as `data.decoder`, `data.short_side_px` and `data.cache` say.
+
+    Made in the main process, which holds the place for as long as it lives; loader processes get copies.
+    """
+
+    def __init__(self, config: DataConfig):
+        self._spec = dict(config.decoder)
+        self._short_px = config.short_side_px
+        self._limit_bytes = int(config.cache_gb * 1e9)
+        self._place: Path | None = None
+        if config.cache == "ram":
+            if not MEMORY.is_dir():
+                raise ConfigError(f"data.cache = 'ram': there is no {MEMORY} on this machine; name a folder")
+            self._place = MEMORY / f"videoadapt-{os.getuid()}"
+        elif config.cache != "off":
+            self._place = Path(config.cache).absolute()
+        if self._place is not None and self._place not in _joined:
+            _join(self._place)
+
+    def open(self, path: Path) -> Frames:
+        """Frames of a video. Raises DecodeError naming the file."""
+        entry = self._entry(path)
+        if entry is not None and (kept := _read(entry, path)) is not None:
+            return kept
+        decoder = open_video(path, self._spec)
+        short_px = self._short_px
+        frames = _Resized(decoder, short_px) if short_px and min(decoder.height, decoder.width) > short_px else decoder
+        if entry is None or not self._keep(frames, entry) or (kept := _read(entry, path)) is None:
+            return frames
+        frames.close()
+        return kept
+
+    def _entry(self, path: Path) -> Path | None:
+        """The file for this video's frames; None without a cache, or for a file that cannot be looked at."""
+        if self._place is None:
+            return None
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        identity = [str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec["name"], self._short_px, _LAYOUT]
+        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return self._place / name[:2] / f"{name}.npy"
+
+    def _keep(self, frames: Frames, entry: Path) -> bool:
+        """Decode all frames into `entry`; False where they do not fit or do not all decode."""
+        place = entry.parent.parent
+        shape = frames.num_frames, frames.height, frames.width, 3
+        size = int(np.prod(shape))
+        if not _reserve(place, size, self._limit_bytes):
+            return False
+
+        def write(partial: Path) -> None:  # not through mmap, where a full disk would be a bus error
+            at_once = max(1, _PART_BYTES * shape[0] // size)
+            with partial.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                for start in range(0, shape[0], at_once):
+                    file.write(frames.get(np.arange(start, min(start + at_once, shape[0]))).data)
+
+        try:
+            write_atomically(entry, write)
+        except (DecodeError, OSError) as error:
+            _reserve(place, -size, self._limit_bytes)
+            if isinstance(error, OSError):
+                logger.warning("data.cache: %s takes no more frames: %s", place, error.strerror)
+            return False
+        return True
+
+
+class _Kept:
+    """Frames in a file of the cache."""
+
+    def __init__(self, path: Path, film_NHWC: np.ndarray):
+        self._path, self._film_NHWC = path, film_NHWC
+        self.num_frames, self.height, self.width = film_NHWC.shape[:3]
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See Frames. Raises DecodeError when an index is not in 0 .. num_frames - 1."""
+        asked = np.asarray(indices)
+        outside = asked[(asked < 0) | (asked >= self.num_frames)]
+        if outside.size:
+            raise DecodeError(f"{self._path}: no frame {outside[0]}; allowed: 0 to {self.num_frames - 1}")
+        return np.array(self._film_NHWC[asked])
+
+    def close(self) -> None:
+        """See Frames."""
+        del self._film_NHWC
+
+
+class _Resized:
+    """Frames made smaller: bilinear with antialias, the long side rounded down."""
+
+    def __init__(self, frames: Decoder, short_px: int):
+        self._frames = frames
+        short, long = sorted((frames.height, frames.width))
+        sides = {short: short_px, long: int(short_px * long / short)} if long > short else {short: short_px}
+        self.height, self.width = sides[frames.height], sides[frames.width]
+
+    @property
+    def num_frames(self) -> int:
+        """See Frames."""
+        return self._frames.num_frames
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See Frames."""
+        frames_NCHW = torch.from_numpy(self._frames.get(indices)).permute(0, 3, 1, 2)
+        small_NCHW = F.interpolate(frames_NCHW, size=(self.height, self.width), mode="bilinear", antialias=True)
+        return small_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+
+    def close(self) -> None:
+        """See Frames."""
+        self._frames.close()
+
+
+def _read(entry: Path, path: Path) -> _Kept | None:
+    """What is kept of the video `path`."""
+    try:
+        return _Kept(path, np.load(entry, mmap_mode="r"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("data.cache: %s cannot be read and is decoded anew: %s", entry, error)
+        return None
+
+
+def _join(place: Path) -> None:
+    """Say that this process uses the place until it ends; who comes to one that nobody uses tidies it up."""
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        users = os.open(place / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _alone(users):
+            _tidy(place)
+        fcntl.flock(users, fcntl.LOCK_SH)
+    except OSError as error:
+        raise ConfigError(f"data.cache = {place}: cannot be used: {error.strerror}; choose another folder") from error
+    _joined[place] = users
+
+
+@atexit.register
+def leave_all() -> None:
+    """Let go of every place in use. The last one who uses memory gives it back; a folder stays for the next run."""
+    while _joined:
+        place, users = _joined.popitem()
+        if place.parent == MEMORY and _alone(users):
+            _tidy(place)
+        os.close(users)
+
+
+def _alone(users: int) -> bool:
+    """True, and nobody else can come, when no other process uses the place."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _tidy(place: Path) -> None:
+    """Empty what killed runs left in memory; in a folder, remove the halves that they left, and count what is there."""
+    total = 0
+    for file in [*place.glob("*/*.npy"), *place.glob(f"*/.*{PARTIAL}")]:
+        if place.parent == MEMORY or file.suffix == PARTIAL:
+            file.unlink()
+        else:
+            total += file.stat().st_size
+    (place / ".bytes").write_text(str(total))
+
+
+def _reserve(place: Path, size: int, limit_bytes: int) -> bool:
+    """Count `size` more bytes as taken (fewer, when negative), unless that would be more than the limit."""
+    with (place / ".bytes").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        total = int(file.read() or 0) + size
+        if size > 0 and total > limit_bytes:
+            return False
+        file.seek(0)
+        file.truncate()
+        file.write(str(total))
+        file.flush()
+    return True

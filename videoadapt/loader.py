@@ -1,0 +1,267 @@
+"""Samples read in processes of our own, and batches of them in order, made while the last batch is being used.
+
+A sample's pixels come back through memory that all processes share; a file that kills or blocks its process is lost
+alone, and changes neither the other samples nor their order.
+"""
+
+import atexit
+import ctypes
+import logging
+import queue
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from multiprocessing import connection
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videoadapt.log import logger
+from videoadapt.workers import CONTEXT, Lost, Worker
+
+Item = TypeVar("Item")
+Batch = TypeVar("Batch")
+Read = tuple[Tensor | None, Any]  # uint8 pixels, or None when there are none, and whatever else is said of them
+_said: set[tuple[int, str]] = set()  # log lines of loader processes: each is shown once
+_AT_HAND = 2  # items that a worker has: the one it works on, and the next
+
+
+@dataclass(frozen=True)
+class Sample(Generic[Item]):
+    """An item and what was read of it; `pixels` are None when its process was lost, and `rest` then says how."""
+
+    item: Item
+    pixels: Tensor | None
+    rest: Any
+
+
+class Loader(Generic[Item, Batch]):
+    """Iterates over `collate(samples)` of each of `batches`, lists of items, in order.
+
+    `read` maps an item to uint8 pixels of at most `sample_bytes` bytes and the rest. It travels to `workers` processes
+    once, and the items one by one, so they had better be small. With no workers it is called here, and nothing limits
+    its time. `collate` must copy the pixels: their memory is used again. An exception in `read` is raised here.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Item], Read],
+        batches: Sequence[Sequence[Item]],
+        collate: Callable[[Sequence[Sample[Item]]], Batch],
+        *,
+        workers: int,
+        sample_bytes: int,
+        limit_sec: float,
+    ):
+        self._read, self._batches, self._collate = read, batches, collate
+        self._workers, self._sample_bytes, self._limit_sec = workers, sample_bytes, limit_sec
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        if not self._workers:
+            for batch in self._batches:
+                yield self._collate([Sample(item, *self._read(item)) for item in batch])
+            return
+        batches = iter(self._batches)
+        first = next(batches, None)
+        if first is None:
+            return
+        # Room for two batches: one is read while the other waits for its last sample.
+        room = 2 * max(len(first), self._workers)
+        crew = _Crew(self._read, self._workers, room, self._sample_bytes, self._limit_sec)
+        ready: queue.SimpleQueue[Batch | _End] = queue.SimpleQueue()
+        room_ahead = threading.Semaphore(1)
+        made = self._batches_of(crew, chain([first], batches))
+        threading.Thread(target=_produce, args=(made, ready, room_ahead), name="loader", daemon=True).start()
+        try:
+            while not isinstance(got := ready.get(), _End):
+                room_ahead.release()
+                yield got
+            if got.error is not None:
+                raise got.error
+        finally:
+            crew.stop()
+            room_ahead.release()  # the thread goes on, and sees that the crew has stopped
+
+    def _batches_of(self, crew: "_Crew", batches: Iterable[Sequence[Item]]) -> Iterator[Batch]:
+        begun: deque[list[_Task]] = deque()
+        for batch in batches:
+            begun.append([])
+            for item in batch:
+                while crew.is_full:  # by earlier batches
+                    yield self._finish(crew, begun.popleft())
+                begun[-1].append(crew.begin(item))
+        while begun:
+            yield self._finish(crew, begun.popleft())
+
+    def _finish(self, crew: "_Crew", tasks: Sequence["_Task"]) -> Batch:
+        batch = self._collate([Sample(task.item, *crew.wait_for(task)) for task in tasks])
+        crew.release(tasks)
+        return batch
+
+
+@dataclass(frozen=True)
+class _End:
+    """Stands behind the last batch, with the exception that ended the iteration, if one did."""
+
+    error: BaseException | None
+
+
+def _produce(
+    batches: Iterator[Batch], ready: "queue.SimpleQueue[Batch | _End]", room_ahead: threading.Semaphore
+) -> None:
+    """Put each batch where the other thread takes it: the next is made while the last one is used."""
+    error: BaseException | None = None
+    try:
+        for batch in batches:
+            ready.put(batch)
+            room_ahead.acquire()
+    except BaseException as raised:  # noqa: BLE001 - it goes on in the other thread
+        error = raised
+    ready.put(_End(error))
+
+
+@dataclass(eq=False)
+class _Task:
+    item: Any
+    slot: int
+    result: Any = None  # what `_into_slot` returns, or a Lost
+    died: bool = False  # a process died of it, or of something else: it gets a second one
+
+
+class _Crew:
+    """Worker processes, the shared memory with a slot for each item in flight, and who has what."""
+
+    def __init__(self, read: Callable[[Any], Read], workers: int, slots: int, slot_bytes: int, limit_sec: float):
+        memory = CONTEXT.RawArray(ctypes.c_uint8, slots * slot_bytes)
+        self._bytes_SN = torch.from_numpy(np.ctypeslib.as_array(memory).reshape(slots, slot_bytes))
+        self._free = deque(range(slots))
+        self._start = partial(Worker, partial(_into_slot, read, memory, slot_bytes), limit_sec, sigterm=False)
+        self._workers: dict[Any, Worker[Any, Any]] = {}
+        self._has: dict[Any, deque[_Task]] = {}  # by a worker's pipe, in the order in which it answers
+        self._waiting: deque[_Task] = deque()
+        self._changing = threading.Lock()
+        self._stopped = False
+        atexit.register(self.stop)  # before multiprocessing waits for its processes, which wait for us
+        for _ in range(workers):
+            self._hire()
+
+    @property
+    def is_full(self) -> bool:
+        """True while every slot is taken."""
+        return not self._free
+
+    def begin(self, item: Any) -> _Task:
+        """Have an item read, after those before it."""
+        task = _Task(item, self._free.popleft())
+        self._waiting.append(task)
+        self._hand_out()
+        return task
+
+    def wait_for(self, task: _Task) -> Read:
+        """What was read of an item; the pixels are the slot's own. Raises what `read` raised."""
+        while task.result is None:
+            for pipe in connection.wait(list(self._workers)):
+                self._take_answer(pipe)
+            self._hand_out()
+        if isinstance(task.result, Lost):
+            return None, task.result
+        if isinstance(task.result, BaseException):
+            raise task.result
+        shape, rest = task.result
+        if shape is None:
+            return None, rest
+        return self._bytes_SN[task.slot, : int(np.prod(shape))].view(shape), rest
+
+    def release(self, tasks: Sequence[_Task]) -> None:
+        """Let the slots of finished items be used again."""
+        self._free.extend(task.slot for task in tasks)
+
+    def stop(self) -> None:
+        """End all processes, at once, from whichever thread; who waits for one of them gets a RuntimeError."""
+        if self._stopped:  # at the interpreter's end the other thread may have come to rest with the lock
+            return
+        with self._changing:
+            self._stopped = True
+            for worker in self._workers.values():
+                worker.kill()
+        atexit.unregister(self.stop)
+
+    def _hire(self) -> None:
+        with self._changing:
+            if self._stopped:
+                raise RuntimeError("the loader is closed")
+            worker = self._start()
+            self._workers[worker.pipe], self._has[worker.pipe] = worker, deque()
+
+    def _hand_out(self) -> None:
+        for number in range(_AT_HAND):  # nobody gets a second item before everybody has one
+            for pipe, tasks in self._has.items():
+                if self._waiting and len(tasks) == number:
+                    task = self._waiting.popleft()
+                    tasks.append(task)
+                    self._workers[pipe].send((task.item, task.slot))
+
+    def _take_answer(self, pipe: Any) -> None:
+        answer = self._workers[pipe].receive()
+        if not isinstance(answer, Lost):
+            self._has[pipe].popleft().result, said = answer
+            for line in said:
+                if line not in _said:  # each process says it once
+                    _said.add(line)
+                    logger.log(*line)
+            return
+        with self._changing:
+            self._workers.pop(pipe).kill()
+        tasks = self._has.pop(pipe)
+        if tasks:
+            if answer.overtime or tasks[0].died:
+                tasks.popleft().result = answer
+            else:
+                tasks[0].died = True
+        self._waiting.extendleft(reversed(tasks))
+        self._hire()
+
+
+def _into_slot(
+    read: Callable[[Any], Read], memory: Any, slot_bytes: int, item_and_slot: tuple[Any, int]
+) -> tuple[tuple[tuple[int, ...] | None, Any] | BaseException, list[tuple[int, str]]]:
+    """Read an item and put its pixels into its slot.
+
+    Returns their shape and the rest, or the exception of `read`; and what was logged, as level and message.
+    """
+    torch.set_num_threads(1)
+    item, slot = item_and_slot
+    with _collected() as said:
+        try:
+            pixels, rest = read(item)
+            if pixels is None:
+                return (None, rest), said
+            count, start = pixels.numel(), slot * slot_bytes
+            if pixels.dtype != torch.uint8 or count > slot_bytes:
+                raise ValueError(f"{pixels.dtype} {tuple(pixels.shape)} does not fit into {slot_bytes} bytes")
+            torch.frombuffer(memory, dtype=torch.uint8, offset=start, count=count).view(pixels.shape).copy_(pixels)
+            return (tuple(pixels.shape), rest), said
+        except Exception as error:  # noqa: BLE001 - it goes on in the parent
+            error.add_note("in a loader's process:\n" + traceback.format_exc())
+            return error, said
+
+
+@contextmanager
+def _collected() -> Iterator[list[tuple[int, str]]]:
+    """Collect what is logged during the block; only the main process has a terminal and a log file."""
+    lines: list[tuple[int, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    yield lines
