@@ -20,8 +20,11 @@ from videoadapt.errors import ConfigError
 from videoadapt.formats import to_pretraining
 from videoadapt.masking import Mask, draw_tubes, join_tubelets, normalised_target, pick, tubelets
 from videoadapt.model import build_model
-from videoadapt.run import choose_device, prepare
+from videoadapt.pretraining import reconstruct
+from videoadapt.run import Run, choose_device, prepare
+from videoadapt.splits import Splits
 from videoadapt.transforms import IMAGENET_MEAN, IMAGENET_STD
+from videoadapt.video_rows import VideoRows
 
 DATA = Path(__file__).parent / "data"
 FACTS = json.loads((DATA / "facts.json").read_text())
@@ -128,6 +131,26 @@ def test_with_every_token_visible_the_encoder_is_the_backbone() -> None:
     torch.testing.assert_close(
         model.encode(clip_BCTHW, everything), model.backbone.forward_tokens(clip_BCTHW), rtol=0, atol=1e-5
     )
+
+
+class Perfect(MaskedAutoencoder):
+    """Predicts the target itself."""
+
+    def forward(self, clip_BCTHW: torch.Tensor, mask: Mask) -> torch.Tensor:
+        mean, std = (torch.tensor(value).view(3, 1, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
+        return normalised_target(pick(tubelets(clip_BCTHW * std + mean, self.tubelet), mask.masked_BM))
+
+
+def test_the_picture_is_in_pixels_and_shows_what_was_hidden(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path / "c.yaml", toy_pretraining(tmp_path / "out")))
+    model = Perfect(ViT(width=24, depth=1, num_heads=2, patch_px=16), DecoderSize(16, 2, 1))
+    run = Run(config, Splits(*3 * [VideoRows(tmp_path, ())], []), model, torch.device("cpu"))
+    clips_BCTHW = torch.randint(256, (2, 3, 4, 32, 32), dtype=torch.uint8)
+    whole, masked, predicted = reconstruct(run, clips_BCTHW, torch.Generator().manual_seed(0))
+    assert whole.equal(clips_BCTHW.float() / 255)
+    hidden = (masked != whole).any(dim=1)
+    assert hidden.float().mean() > 0.48 and (masked.movedim(1, -1)[hidden] == 0.5).all()  # half of the patches
+    torch.testing.assert_close(predicted, whole, rtol=0, atol=1e-4)
 
 
 def toy_pretraining(output: Path, **changes: Any) -> dict[str, Any]:
