@@ -5,13 +5,17 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.videoadapt-installed
 
-.PHONY: help quickstart env format lint test test-slow test-all check clean
+.PHONY: help quickstart trunk env format lint test test-slow test-all check clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
 quickstart: $(STAMP)  ## train on a small rendered action set, test it, say what to try next
 	$(PY) tools/run_net.py --cfg configs/quickstart.yaml
+
+trunk: $(STAMP)  ## pre-train the masked trunk in the package anew, on a GPU (docs/masked_trunk.md)
+	$(PY) tools/run_net.py --cfg configs/masked_trunk.yaml
+	cp outputs/masked_trunk/trunk.safetensors videoadapt/assets/masked_trunk.safetensors
 
 env: $(STAMP)  ## make the environment and install the package into it
 

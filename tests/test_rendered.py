@@ -1,4 +1,4 @@
-"""Clips rendered for training are those that the files would hold; the trunk's tool learns and writes a trunk."""
+"""Clips rendered for training are those that the files would hold, and a function of seed and step; a trunk trained on them."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import torch
 
 from tools import train_tiny_trunk
 from videoadapt import rendered
-from videoadapt.config import DataConfig
-from videoadapt.motions import MOTIONS
-from videoadapt.rendered import draw_clips
+from videoadapt.config import Config, DataConfig, TrainConfig
+from videoadapt.motions import COORDINATES, MOTIONS, draw_signs
+from videoadapt.rendered import draw_clips, rendered_batches
 from videoadapt.sampling import Dense
 from videoadapt.transforms import multi_scale_boxes
 
@@ -88,3 +88,30 @@ def test_the_tool_writes_a_trunk_that_loads(
     fresh = build_model(spec.model_copy(update={"weights": None}), len(MOTION_NAMES), 8, 64).backbone.state_dict()
     assert all(tensor.isfinite().all() for tensor in trained.values())
     assert not trained["blocks.0.mlp.fn.fc1.weight"].equal(fresh["blocks.0.mlp.fn.fc1.weight"].half().float())
+
+
+def test_any_motion_moves_one_or_two_coordinates_and_every_one_alike() -> None:
+    signs_BS = draw_signs(4000, torch.Generator().manual_seed(0))
+    moved_B = signs_BS.abs().sum(1)
+    assert set(signs_BS.unique().tolist()) == {-1, 0, 1} and set(moved_B.tolist()) == {1, 2}
+    assert abs((moved_B == 1).float().mean() - 0.5) < 0.05
+    share_S = signs_BS.abs().mean(0)
+    movable = torch.tensor([coordinate.fast > 0 for coordinate in COORDINATES.values()])
+    assert (share_S[~movable] == 0).all() and (share_S[movable] - 1.5 / 9).abs().max() < 0.03
+    assert signs_BS.mean().abs() < 0.01
+
+
+def test_clips_without_classes() -> None:
+    clips, labels = draw_clips(None, 8, CONFIG, torch.Generator().manual_seed(1), CPU)
+    assert clips.shape == (8, 3, 8, 64, 64) and not labels.any()
+
+
+def test_batches_are_a_function_of_the_step() -> None:
+    data = DataConfig(**{**CONFIG.model_dump(), "crop_px": 32, "rendered": {"motions": "trunk", "clips_per_epoch": 8}})
+    config = Config(output=Path("x"), data=data, train=TrainConfig(batch_size=4, accumulate=2))
+    batches = list(rendered_batches(config, 0, 3, CPU))
+    later = list(rendered_batches(config, 2, 3, CPU))
+    assert len(batches) == 6 and len(later) == 2
+    for one, other in zip(batches[4:], later, strict=True):
+        assert one.clips_BCTHW.equal(other.clips_BCTHW) and one.labels_B.equal(other.labels_B)
+    assert len({batch.clips_BCTHW.sum().item() for batch in batches}) == 6

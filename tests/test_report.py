@@ -98,3 +98,16 @@ def test_a_record_without_its_numbers_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="loss"):
         plot_curves([{"kind": "train", "step": 1, "top1": 1.0, "lr": 0.1}], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_skipped_updates_and_runs_without_labels_are_drawn(tmp_path: Path) -> None:
+    labelled = [{"kind": "train", "step": n, "loss": 1.0, "top1": 50.0, "lr": 0.1} for n in (1, 3)]
+    skipped = {"kind": "train", "step": 2, "lr": 0.1, "skipped": 1.0}
+    plot_curves([labelled[0], skipped, labelled[1]], tmp_path / "labelled.png")
+    plot_curves([{k: v for k, v in record.items() if k != "top1"} for record in labelled], tmp_path / "masked.png")
+
+    def frames(name: str) -> int:  # the vertical lines on the left of each part
+        dark_W = (read_png(tmp_path / f"{name}.png") < 0.5).all(axis=-1).mean(axis=0) > 0.5
+        return int(np.diff(dark_W.astype(int), prepend=0).clip(0).sum())
+
+    assert (frames("labelled"), frames("masked")) == (3, 2)

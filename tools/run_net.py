@@ -1,4 +1,4 @@
-"""Train and test a run: `python tools/run_net.py --cfg configs/hmdb51_adapt.yaml [key value | key=value ...]`."""
+"""Run a config: train and test, or pre-train: `python tools/run_net.py --cfg configs/hmdb51_adapt.yaml [key value ...]`."""
 
 import argparse
 import os
@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         config = load_config(args.cfg, args.overrides)
         from videoadapt import distributed
+        from videoadapt.pretraining import leave_trunk
         from videoadapt.run import leave_adapter, prepare
         from videoadapt.testing import test
         from videoadapt.training import train
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         with distributed.process_group(), prepare(config) as run:
             if config.train.enable:
                 train(run)
-                leave_adapter(run)
+                (leave_trunk if config.task == "pretrain" else leave_adapter)(run)
             if not config.test.enable:
                 return 0
             results = test(run)

@@ -71,12 +71,23 @@ class AugmentConfig(_Section):
     repeated: Annotated[int, Field(ge=1)] = 1  # clips drawn from each video of a batch
 
 
+class Rendered(_Section):
+    """Clips of procedural motions rendered on the device while training, none twice.
+
+    `motions`: a vocabulary, whose motions are the classes; any: one or two coordinates either way, without classes.
+    """
+
+    motions: Literal["quickstart", "trunk", "any"]
+    clips_per_epoch: Annotated[int, Field(ge=1)]
+
+
 class DataConfig(_Section):
     """Which videos, which frames of them, and what is done to the frames."""
 
     dataset: Component = {"name": "video_list"}
     root: Path = Path()
     train: str | None = None
+    rendered: Rendered | None = None  # train on these instead of data.train
     val: Annotated[
         Annotated[str, Tag("a list")] | Annotated[Holdout, Tag("a holdout")] | Annotated[None, Tag("no list")],
         Discriminator(lambda v: "no list" if v is None else "a holdout" if isinstance(v, dict | Holdout) else "a list"),
@@ -126,6 +137,7 @@ class TrainConfig(_Section):
     accumulate: Annotated[int, Field(ge=1)] = 1
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False  # torch.compile for the transformer blocks: faster steps after a minute's wait
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     validate_every_epochs: Annotated[int, Field(ge=1)] = 1
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 500
@@ -144,9 +156,20 @@ class TestConfig(_Section):
     max_unreadable: Share = 0.0
 
 
+class PretrainConfig(_Section):
+    """Masked pre-training (`task: pretrain`). The decoder's dimensions are the published ones for model.backbone.size."""
+
+    mask_ratio: Annotated[float, Field(ge=0.5, le=0.95)] = 0.9
+    decoder_width: Annotated[int, Field(ge=1)] | None = None
+    decoder_heads: Annotated[int, Field(ge=1)] | None = None
+    decoder_depth: Annotated[int, Field(ge=1)] | None = None
+    picture_every_epochs: Annotated[int, Field(ge=1)] = 20
+
+
 class Config(_Section):
     """Everything a run depends on; saved as config.yaml in its output folder."""
 
+    task: Literal["train", "pretrain"] = "train"
     output: Path
     seed: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -154,6 +177,7 @@ class Config(_Section):
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     test: TestConfig = TestConfig()
 
 

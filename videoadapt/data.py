@@ -52,13 +52,15 @@ def check_batch(config: Config, schedule: Schedule) -> int:
             f"train.accumulate {config.train.accumulate}"
         )
     if not schedule.steps_per_epoch:
+        source = "data.rendered" if config.data.rendered else "data.train"
         raise ConfigError(
-            f"train.batch_size = {schedule.batch_size}: data.train has only {schedule.num_videos} videos after the "
+            f"train.batch_size = {schedule.batch_size}: {source} has only {schedule.num_videos} videos after the "
             "hold-out, so there is no full batch; choose a smaller one"
         )
     head = config.model.head
     local = schedule.batch_size * config.data.augment.repeated // parts
-    needed = 2 if head.batch_norm and not (head.sync and distributed.world_size() > 1) else 1
+    batch_norm = config.task == "train" and head.batch_norm
+    needed = 2 if batch_norm and not (head.sync and distributed.world_size() > 1) else 1
     if local < needed:
         raise ConfigError(
             f"train.batch_size = {schedule.batch_size}: leaves one clip for a forward pass, and BatchNorm in the head needs "

@@ -116,12 +116,25 @@ def draw_states(motions: Sequence[str], seeds_B: Tensor, num_frames: int) -> Ten
 
     seeds_B: int64; the result lies on its device. Raises KeyError for a motion that neither vocabulary has.
     """
+    signs = {name: [float(moves.get(key, 0)) for key in COORDINATES] for name, moves in _MOVES.items()}
+    return travel(torch.tensor([signs[name] for name in motions], device=seeds_B.device), seeds_B, num_frames)
+
+
+def draw_signs(size: int, generator: torch.Generator) -> Tensor:
+    """Draw which way a motion of any kind moves each coordinate: (B, S) of -1, 0 and 1, one or two of them not 0."""
+    moved = torch.tensor([index for index, c in enumerate(COORDINATES.values()) if c.fast])
+    pair_B2 = moved[torch.rand(size, len(moved), generator=generator).argsort(dim=1)[:, :2]]
+    sign_B2 = 2.0 * torch.randint(2, (size, 2), generator=generator) - 1
+    sign_B2[:, 1] *= torch.randint(2, (size,), generator=generator)
+    return torch.zeros(size, len(COORDINATES)).scatter_(1, pair_B2, sign_B2)
+
+
+def travel(signs_BS: Tensor, seeds_B: Tensor, num_frames: int) -> Tensor:
+    """Return the states (B, T, S) of clips that move each coordinate forwards (1), backwards (-1), or let it drift (0)."""
     bounds = torch.tensor([[c.slow, c.fast, c.drift] for c in COORDINATES.values()], device=seeds_B.device)
     slow_S, fast_S, drift_S = bounds.unbind(1)
-    signs = {name: [float(moves.get(key, 0)) for key in COORDINATES] for name, moves in _MOVES.items()}
-    signs_BS = torch.tensor([signs[name] for name in motions], device=seeds_B.device)
-    # opposite motions differ in one sign, so that equal seeds give exact time reversals, drift included
-    sense_B1 = torch.tensor([[float(next(iter(_MOVES[name].values())))] for name in motions], device=seeds_B.device)
+    # the first sign turns with a motion's opposite, so that equal seeds give exact time reversals, drift included
+    sense_B1 = signs_BS.gather(1, (signs_BS != 0).int().argmax(dim=1, keepdim=True))
     middle_BS, speed_BS, drift_BS = _uniform(seeds_B, 3 * len(COORDINATES)).chunk(3, dim=1)
     moving_BS = signs_BS * (slow_S + speed_BS * (fast_S - slow_S))
     resting_BS = sense_B1 * drift_S * (2 * drift_BS - 1)
@@ -251,6 +264,7 @@ def _rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     return value[..., None] * (1 - saturation[..., None] * dip)
 
 
+@torch.compiler.disable  # Triton 3.6 has no place for a constant of 64 bits
 def _uniform(seeds_B: Tensor, count: int, stream: int = 0) -> Tensor:
     """Return `count` float32 numbers in [0, 1) per int64 seed, (B, count): SplitMix64 of seed, stream and position.
 

@@ -1,6 +1,6 @@
-"""What a run looks like: curves.png, confusion.png, per_class.csv. Every percentage is 0-100.
+"""What a run looks like: curves.png, confusion.png, per_class.csv, reconstruction.png. Every percentage is 0-100.
 
-Shapes: N videos, K classes.
+Shapes: N videos, K classes; B clips, C channels, T frames, H W pixels.
 """
 
 import csv
@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import Tensor
 
 from videoadapt.atomic import write_atomically
 
 _DPI = 150
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9641e", "#8a8f98"
+_SHOWN_FRAMES = 8
 _LONGEST_NAME = 36
 _MOST_NUMBERED_CELLS = 20  # above, the numbers in the cells are dropped
 _MOST_NAMED_CLASSES = 200  # above, a name would be smaller than its row: indices every so often instead
@@ -27,30 +31,37 @@ _MOST_NAMED_CLASSES = 200  # above, a name would be smaller than its row: indice
 def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw training loss, top-1 (%) and learning rate over the steps of `metrics` (records of metrics.jsonl) as a PNG.
 
-    A record has `kind` and `step`; "train" records `loss`, `top1` and `lr`, all others ("val") `top1`.
+    A record has `kind` and `step`; "train" records `loss`, `top1` and `lr`, all others ("val") `top1`. Without any `top1`
+    (masked pre-training) that part is left out.
     """
     train = [record for record in metrics if record["kind"] == "train"]
-    others = [kind for kind in dict.fromkeys(record["kind"] for record in metrics) if kind != "train"]
     figure = Figure(figsize=(13, 3.8), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    loss_axes, top1_axes, lr_axes = figure.subplots(1, 3)
+    labelled = not train or any("top1" in record for record in metrics)
+    loss_axes, *top1_axes_if_any, lr_axes = figure.subplots(1, 3 if labelled else 2)
     _draw_noisy(loss_axes, train, "loss", _BLUE, "train")
     loss_axes.set_title("Training loss")
-    _draw_noisy(top1_axes, train, "top1", _GREY, "train, augmented")
-    for kind, colour in zip(others, (_ORANGE, _BLUE, "#2f8f5b"), strict=False):
-        records = [record for record in metrics if record["kind"] == kind]
-        best = max(records, key=lambda record: record["top1"])
-        label = f"{kind}, best {best['top1']:.2f} % at step {best['step']}"
-        top1_axes.plot(*_columns(records, "top1"), color=colour, marker="o", markersize=3.5, label=label)
-    top1_axes.set_title("Top-1 accuracy")
-    top1_axes.set_ylim(0, 102)
-    top1_axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
+    for top1_axes in top1_axes_if_any:
+        _draw_top1(top1_axes, train, [record for record in metrics if record["kind"] != "train"])
     lr_axes.plot(*_columns(train, "lr"), color=_BLUE)
     lr_axes.set_title("Learning rate")
     lr_axes.set_ylim(bottom=0)
-    for axes in (loss_axes, top1_axes, lr_axes):
+    for axes in (loss_axes, *top1_axes_if_any, lr_axes):
         _style(axes)
     write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+
+
+def _draw_top1(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
+    _draw_noisy(axes, train, "top1", _GREY, "train, augmented")
+    kinds = dict.fromkeys(record["kind"] for record in others)
+    for kind, colour in zip(kinds, (_ORANGE, _BLUE, "#2f8f5b"), strict=False):
+        records = [record for record in others if record["kind"] == kind]
+        best = max(records, key=lambda record: record["top1"])
+        label = f"{kind}, best {best['top1']:.2f} % at step {best['step']}"
+        axes.plot(*_columns(records, "top1"), color=colour, marker="o", markersize=3.5, label=label)
+    axes.set_title("Top-1 accuracy")
+    axes.set_ylim(0, 102)
+    axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
 
 
 def _draw_noisy(axes: Axes, records: Sequence[dict[str, Any]], key: str, colour: str, name: str) -> None:
@@ -67,7 +78,8 @@ def _draw_noisy(axes: Axes, records: Sequence[dict[str, Any]], key: str, colour:
 
 
 def _columns(records: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    return [record["step"] for record in records], [record[key] for record in records]
+    measured = [record for record in records if "skipped" not in record or key == "lr"]
+    return [record["step"] for record in measured], [record[key] for record in measured]
 
 
 def _style(axes: Axes) -> None:
@@ -79,6 +91,27 @@ def _style(axes: Axes) -> None:
         axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center", color=_GREY)
     elif axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
+
+
+def plot_reconstructions(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BCTHW: Tensor, path: Path) -> None:
+    """Draw each clip as three rows of its frames, original, masked and predicted, as a PNG; values in [0, 1]."""
+    every = -(-clips_BCTHW.shape[2] // _SHOWN_FRAMES)
+    shown_BRTHWC = torch.stack((clips_BCTHW, masked_BCTHW, predicted_BCTHW), dim=1)[:, :, :, ::every].movedim(2, -1)
+    num_clips, _, num_frames, height, width, _ = shown_BRTHWC.shape
+    edged = F.pad(shown_BRTHWC, (0, 0, 0, 2, 0, 2), value=1.0).flatten(0, 1)  # two white pixels around each frame
+    figure = Figure(figsize=(1.3 * num_frames + 0.8, 1.3 * 3 * num_clips + 0.3), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.imshow(edged.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy(), interpolation="nearest")
+    names = ["input", "masked", "predicted"] * num_clips
+    axes.set_yticks([(row + 0.5) * (height + 2) for row in range(3 * num_clips)], names)
+    axes.set_xticks(
+        [(column + 0.5) * (width + 2) for column in range(num_frames)],
+        [f"frame {every * column}" for column in range(num_frames)],
+    )
+    axes.tick_params(length=0, labelsize=8, labelbottom=False, labeltop=True)
+    axes.spines[:].set_visible(False)
+    write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
 
 
 def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:

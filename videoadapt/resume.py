@@ -13,6 +13,7 @@ from videoadapt.log import logger
 FREE_KEYS = (
     "output", "device", "test.", "train.enable", "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps",
     "data.workers", "data.limit_sec", "data.cache", "data.cache_gb", "data.root", "data.test", "data.obtain", "model.obtain",
+    "pretrain.picture_every_epochs",
 )  # fmt: skip
 Difference = tuple[str, Any, Any]  # key, value before, value now
 

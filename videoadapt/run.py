@@ -2,18 +2,19 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from videoadapt import distributed
 from videoadapt.adapter_file import save_adapter
 from videoadapt.adapters import parameter_table
 from videoadapt.atomic import write_atomically
+from videoadapt.autoencoder import MaskedAutoencoder, build_autoencoder, pretrain_problems
 from videoadapt.checkpoint import (
     BEST,
     DISK_FULL,
@@ -27,6 +28,7 @@ from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
 from videoadapt.lock import only_process_in
 from videoadapt.log import logger, setup_logging, show_table
 from videoadapt.model import Classifier, build_model, count_gflops
+from videoadapt.rendered import rendered_problems
 from videoadapt.splits import Splits, load_splits
 from videoadapt.structures import EraseBox
 from videoadapt.transforms import normalise
@@ -41,8 +43,14 @@ class Run:
 
     config: Config
     splits: Splits
-    model: Classifier
+    model: Classifier | MaskedAutoencoder  # as `task` says
     device: torch.device
+
+    @property
+    def num_train(self) -> int:
+        """Clips, or videos, of an epoch."""
+        rendered = self.config.data.rendered
+        return len(self.splits.train) if rendered is None else rendered.clips_per_epoch
 
     @property
     def folder(self) -> Path:
@@ -71,7 +79,7 @@ def prepare(config: Config) -> Iterator[Run]:
     another run is at work in the folder, and VideoAdaptError when the disk gets full during the block.
     """
     setup_logging()
-    problems: list[str] = []
+    problems = pretrain_problems(config) + rendered_problems(config)
     splits: Splits | None = None
     try:
         splits = load_splits(config)
@@ -89,7 +97,12 @@ def prepare(config: Config) -> Iterator[Run]:
         if distributed.is_main():
             remove_partial(config.output)
         device = choose_device(config.device)
-        model = build_seeded_model(config, len(splits.class_names)).to(device)
+        model: Classifier | MaskedAutoencoder
+        if config.task == "pretrain":
+            torch.manual_seed(config.seed)
+            model = build_autoencoder(config).to(device)
+        else:
+            model = build_seeded_model(config, len(splits.class_names)).to(device)
         show_model(config, model)
         yield Run(config, splits, model, device)
 
@@ -115,7 +128,8 @@ def save_description(run: Run) -> None:
     def write() -> None:
         names = "".join(f"{name}\n" for name in run.splits.class_names)
         write_atomically(run.folder / "config.yaml", lambda path: save_config(run.config, path))
-        write_atomically(run.folder / "classes.txt", lambda path: path.write_text(names, encoding="utf-8"))
+        if names:
+            write_atomically(run.folder / "classes.txt", lambda path: path.write_text(names, encoding="utf-8"))
 
     distributed.on_main(write)
 
@@ -131,6 +145,10 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
     if not (folder / "config.yaml").is_file():
         raise CheckpointError(f"{folder}: not a run folder (no config.yaml in it)")
     config = load_config(folder / "config.yaml")
+    if config.task != "train":
+        raise CheckpointError(
+            f"{folder}: holds a masked pre-training, which has no classes; train on its pretrained.pth"
+        )
     class_names = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
     model = build_seeded_model(config, len(class_names))
     path = find_checkpoint(folder)
@@ -146,7 +164,7 @@ def find_checkpoint(folder: Path) -> Path | None:
     return best if best.is_file() else next(iter(list_checkpoints(folder)), None)
 
 
-def load_result(model: Classifier, path: Path) -> dict[str, Any]:
+def load_result(model: nn.Module, path: Path) -> dict[str, Any]:
     """Load the weights a checkpoint stands for (their moving average, where one was kept); return the checkpoint."""
     state = load_checkpoint(path)
     load_trainable_state(model, state["ema"] or state["model"], path)
@@ -156,7 +174,7 @@ def load_result(model: Classifier, path: Path) -> dict[str, Any]:
 def leave_adapter(run: Run) -> None:
     """Load what a finished run is judged by, and leave it as `adapter.safetensors` in the run's folder."""
     path = find_checkpoint(run.folder)
-    assert path is not None, "a finished run has a checkpoint"
+    assert path is not None and isinstance(run.model, Classifier), "a finished run has a checkpoint"
     load_result(run.model, path)
     if distributed.is_main():
         save_adapter(run.model, run.config, run.splits.class_names, run.folder / "adapter.safetensors")
@@ -178,19 +196,26 @@ def forward(
 
 def logits_of(model: Callable[[Tensor], Tensor], config: Config, device: torch.device, clips_BCTHW: Tensor) -> Tensor:
     """Normalised float clips -> float32 logits, under autocast where the config asks for half precision."""
-    dtype = PRECISIONS.get(config.train.precision)
-    with torch.autocast(device.type, dtype) if dtype else nullcontext():
+    with autocast(config, device):
         logits_BK: Tensor = model(clips_BCTHW)
     return logits_BK.float()
 
 
-def show_model(config: Config, model: Classifier) -> None:
-    """Print every group of parameters with its count and share, and the cost of one test video."""
+def autocast(config: Config, device: torch.device) -> AbstractContextManager[Any]:
+    """The precision that `train.precision` asks for."""
+    dtype = PRECISIONS.get(config.train.precision)
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> None:
+    """Print every group of parameters with its count and share, and the cost of one test video, where there are any."""
     rows = [
         [group.group, f"{group.num_parameters:,}", f"{100 * group.share:.2f} %", "yes" if group.trainable else "no"]
         for group in parameter_table(model)
     ]
     show_table("Parameters", ["group", "count", "share", "trained"], rows)
+    if not isinstance(model, Classifier):
+        return
     views = config.test.clips * config.test.crops
     gflops = count_gflops(model, config.data.num_frames, config.data.crop_px)
     logger.info("cost of a test video: %.3g GFLOPs x %d views (multiply-adds, counted by fvcore)", gflops, views)

@@ -18,6 +18,7 @@ from videoadapt.config import Config, DataConfig, Holdout
 from videoadapt.datasets.video_list import read_classes
 from videoadapt.errors import DataListError, why_unreadable
 from videoadapt.log import logger
+from videoadapt.motions import MOTIONS
 from videoadapt.registry import DATASETS
 from videoadapt.video_rows import VideoRows
 
@@ -76,7 +77,11 @@ def load_splits(config: Config) -> Splits:
     problems: list[str] = []
     dataset = DATASETS.build(data.dataset)
     val_list = data.val if isinstance(data.val, str) and config.train.enable else None
-    needed = {"train": config.train.enable, "val": val_list is not None, "test": config.test.enable}
+    needed = {
+        "train": config.train.enable and data.rendered is None,
+        "val": val_list is not None,
+        "test": config.test.enable,
+    }
     with distributed.main_process_first():
         lists = {
             split: _load_list(dataset, split, getattr(data, split), data, problems)
@@ -84,7 +89,7 @@ def load_splits(config: Config) -> Splits:
             else VideoRows(data.root, ())
             for split in ("train", "test", "val")
         }
-    class_names = _class_names(dataset, data, problems)
+    class_names = _class_names(dataset, config, problems)
     limits = {"train": data.max_unreadable, "val": 0.0, "test": config.test.max_unreadable}
     files = {}
     for split, videos in lists.items():
@@ -156,7 +161,12 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
     return videos
 
 
-def _class_names(dataset: object, data: DataConfig, problems: list[str]) -> list[str]:
+def _class_names(dataset: object, config: Config, problems: list[str]) -> list[str]:
+    data = config.data
+    if config.task == "pretrain":
+        return []
+    if data.rendered is not None and data.rendered.motions != "any":
+        return list(MOTIONS[data.rendered.motions])
     if isinstance(data.classes, int):
         return [str(label) for label in range(data.classes)]
     if data.classes is None:

@@ -14,6 +14,7 @@ from videoadapt.data import build_test_loader
 from videoadapt.errors import ConfigError
 from videoadapt.evaluation import Predictions, ViewAccumulator, evaluate
 from videoadapt.log import logger, progress
+from videoadapt.model import Classifier
 from videoadapt.report import plot_confusion, write_per_class
 from videoadapt.run import Run, find_checkpoint, forward, load_result, save_description
 from videoadapt.structures import Unreadable, VideoViews
@@ -61,7 +62,7 @@ def load_tested_weights(run: Run) -> str:
     if path is not None:
         load_result(run.model, path)
         return str(path.relative_to(run.folder))
-    if not run.model.head_loaded:
+    if not (isinstance(run.model, Classifier) and run.model.head_loaded):
         raise ConfigError(
             f"output = {run.folder}: holds no checkpoint to test, and model.weights = {run.config.model.weights} brings no "
             f"head for {len(run.splits.class_names)} classes; train first (train.enable true) or name a fine-tuned file"

@@ -1,6 +1,7 @@
 """The training loop: what happens around an update, from the checkpoint to go on from to the last one."""
 
 import time
+from collections.abc import Generator
 from contextlib import closing, nullcontext
 from typing import Any
 
@@ -8,14 +9,18 @@ import torch
 
 from videoadapt import distributed
 from videoadapt.checkpoint import save_checkpoint, save_newest, trainable_state
+from videoadapt.classification import Classification
 from videoadapt.data import build_test_loader, build_train_loader
 from videoadapt.errors import ConfigError, Interrupted
 from videoadapt.evaluation import ViewAccumulator, evaluate
 from videoadapt.log import MetricsWriter, logger, progress, read_records
+from videoadapt.pretraining import Reconstruction, draw_reconstructions
+from videoadapt.rendered import rendered_batches
 from videoadapt.report import plot_curves
 from videoadapt.resume import check_may_resume, newest_readable
 from videoadapt.run import Run, forward, save_description
 from videoadapt.signals import stop_on_signal
+from videoadapt.structures import ClipBatch
 from videoadapt.update import Updater
 
 
@@ -30,12 +35,11 @@ def train(run: Run) -> None:
         logger.info("training is complete (%d steps)", trainer.step)
         return
     writer = MetricsWriter(run.folder, trainer.step)
-    loader = build_train_loader(run.splits.train, run.config.data, trainer.updater.schedule, trainer.step)
     try:
         with (
             stop_on_signal() as stop,
             progress("train", trainer.total_steps, "steps") as line,
-            closing(iter(loader)) as batches,
+            closing(trainer.batches()) as batches,
         ):
             line.start_at(trainer.step)
             while trainer.step < trainer.total_steps:
@@ -47,7 +51,8 @@ def train(run: Run) -> None:
                 writer.metrics("train", trainer.step, **values)
                 speed = run.config.train.batch_size * run.config.data.augment.repeated / took
                 writer.timing(trainer.step, clips_per_sec=speed, data_sec=waited, step_sec=took)
-                shown = f"loss {values['loss']:.3f}  top-1 {values['top1']:.1f} %" if "loss" in values else "skipped"
+                shown = f"loss {values['loss']:.3f}" if "loss" in values else "skipped"
+                shown += f"  top-1 {values['top1']:.1f} %" if "top1" in values else ""
                 line.advance(f"{shown}  lr {values['lr']:.2g}  {speed:.0f} clips/s")
                 stopping = bool(distributed.all_reduce(torch.tensor(float(bool(stop))), "max"))
                 trainer.after_update(writer, stopping)
@@ -68,7 +73,7 @@ class Trainer:
 
     def __init__(self, run: Run):
         self.run = run
-        self.updater = Updater(run)
+        self.updater = Updater(run, Reconstruction(run) if run.config.task == "pretrain" else Classification(run))
         self.best_top1: float | None = None
         self._resume()
 
@@ -82,12 +87,23 @@ class Trainer:
         """Updates of the whole run."""
         return self.updater.schedule.total_steps
 
+    def batches(self) -> Generator[ClipBatch, None, None]:
+        """This rank's micro-batches from the present step to the end of training."""
+        config, splits = self.run.config, self.run.splits
+        if config.data.rendered is not None:
+            return rendered_batches(config, self.step, self.total_steps, self.run.device)
+        return iter(build_train_loader(splits.train, config.data, self.updater.schedule, self.step))
+
     def after_update(self, writer: MetricsWriter, stopping: bool) -> None:
-        """Validate and save where this step asks for it."""
+        """Validate, draw and save where this step asks for it."""
         config, run, finished = self.run.config, self.run, self.step == self.total_steps
         epoch, rest = divmod(self.step, self.updater.schedule.steps_per_epoch)
         if run.splits.val and (finished or (rest == 0 and epoch % config.train.validate_every_epochs == 0)):
             self._validate(writer)
+        if config.task == "pretrain" and (
+            finished or (rest == 0 and epoch % config.pretrain.picture_every_epochs == 0)
+        ):
+            draw_reconstructions(run)
         if stopping or finished or rest == 0 or self.step % config.train.checkpoint_every_steps == 0:
             writer.sync()
             self._save()

@@ -3,48 +3,51 @@
 import math
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from videoadapt import distributed
 from videoadapt.averaging import WeightAverage
+from videoadapt.backbones._layers import Block
 from videoadapt.checkpoint import load_trainable_state, trainable_state
 from videoadapt.data import Schedule, check_batch
 from videoadapt.errors import DecodeError, VideoAdaptError
 from videoadapt.log import logger
-from videoadapt.mixup import Mixup
 from videoadapt.optim import build_optimizer, learning_rate, restore_optimizer, set_learning_rate
-from videoadapt.run import Run, logits_of
+from videoadapt.run import Run
+from videoadapt.seeds import hash_seed
 from videoadapt.structures import ClipBatch
-from videoadapt.transforms import normalise
 
 NAMED = 10  # unreadable videos that an error names; the log names all
+
+
+class Objective(Protocol):
+    """What a task makes of a batch."""
+
+    def __call__(self, model: nn.Module, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Sums over the clips of a batch, by name; the gradient is that of `loss`. Random choices come from `generator`."""
 
 
 class Updater:
     """What an update changes (weights, their average, optimizer, scaler, `step`), and how."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, objective: Objective):
         config = run.config
-        self.run = run
+        self.run, self.objective = run, objective
         self.schedule = Schedule(
-            len(run.splits.train), config.train.batch_size, config.train.epochs, config.train.accumulate, config.seed
+            run.num_train, config.train.batch_size, config.train.epochs, config.train.accumulate, config.seed
         )
         self.min_clips = check_batch(config, self.schedule)
         self.optimizer = build_optimizer(run.model, run.model.backbone.depth, config.optim)
         self.scaler = torch.amp.GradScaler(run.device.type, enabled=config.train.precision == "fp16")
-        augment = config.data.augment
-        self.mixup = Mixup(
-            mixup_alpha=augment.mixup,
-            cutmix_alpha=augment.cutmix,
-            label_smoothing=augment.label_smoothing,
-            num_classes=len(run.splits.class_names),
-        )
         self.average = WeightAverage(run.model, config.train.ema) if config.train.ema is not None else None
+        if config.train.compile:
+            for module in run.model.modules():
+                if isinstance(module, Block):
+                    module.compile(dynamic=False)
         self.step = 0
         self.unreadable: dict[str, str] = {}
         self.wrapped: nn.Module = run.model
@@ -83,9 +86,10 @@ class Updater:
             )  # fmt: skip
 
     def update(self, micro_batches: list[ClipBatch]) -> dict[str, float]:
-        """One optimizer step over the global batch; returns loss, top-1 in percent, learning rate and epoch.
+        """One optimizer step over the global batch; returns learning rate, epoch, and the objective's values.
 
-        The loss is the mean over all clips of all ranks. Raises VideoAdaptError naming the clips when it is not finite.
+        Values (loss, top-1 in percent) are means over all clips of all ranks. Raises VideoAdaptError naming the clips when
+        the loss is not finite.
         """
         config, schedule = self.run.config, self.schedule
         lr = learning_rate(self.step, schedule.steps_per_epoch, schedule.epochs, schedule.batch_size, config.optim)
@@ -100,15 +104,18 @@ class Updater:
             return values | {"skipped": 1.0}
         self.wrapped.train()
         torch.manual_seed(hash_seed(config.seed, self.step, distributed.rank()))  # dropout and drop path
-        totals = torch.zeros(2, dtype=torch.float64)
+        totals: dict[str, float] = {}
         for number, batch in enumerate(micro_batches):
             last = number == len(micro_batches) - 1
             with nullcontext() if last or not distributed.is_active() else self.wrapped.no_sync():  # type: ignore[operator]
-                loss, correct = self._loss(batch, number)
-                self.scaler.scale(loss * (distributed.world_size() / num_clips)).backward()
-            totals += torch.tensor([loss.item(), correct.item()], dtype=torch.float64)
-        totals = distributed.all_reduce(totals) / num_clips
-        values |= {"loss": float(totals[0]), "top1": 100 * float(totals[1])}
+                generator = torch.Generator().manual_seed(
+                    hash_seed(config.seed, self.step, distributed.rank(), number, 1)
+                )
+                sums = self.objective(self.wrapped, batch, generator)
+                self.scaler.scale(sums["loss"] * (distributed.world_size() / num_clips)).backward()
+            totals = {name: totals.get(name, 0.0) + value.item() for name, value in sums.items()}
+        means = distributed.all_reduce(torch.tensor(list(totals.values()), dtype=torch.float64)) / num_clips
+        values |= dict(zip(totals, means.tolist(), strict=True))
         if not math.isfinite(values["loss"]):
             names = [name for part in distributed.all_gather_objects(micro_batches_ids(micro_batches)) for name in part]
             raise VideoAdaptError(
@@ -118,17 +125,6 @@ class Updater:
         self._apply_gradients()
         self.step += 1
         return values
-
-    def _loss(self, batch: ClipBatch, number: int) -> tuple[Tensor, Tensor]:
-        """Sum of the cross-entropies of a micro-batch, and how many clips are right."""
-        run = self.run
-        clips_BCTHW = normalise(batch.clips_BCTHW.to(run.device, non_blocking=True), batch.erase)
-        labels_B = batch.labels_B.to(run.device)
-        generator = torch.Generator().manual_seed(hash_seed(run.config.seed, self.step, distributed.rank(), number, 1))
-        clips_BCTHW, targets_BK = self.mixup(clips_BCTHW, labels_B, generator)
-        logits_BK = logits_of(self.wrapped, run.config, run.device, clips_BCTHW)
-        loss = nn.functional.cross_entropy(logits_BK, targets_BK, reduction="sum")
-        return loss, (logits_BK.argmax(dim=1) == labels_B).sum()
 
     def _apply_gradients(self) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -164,11 +160,6 @@ class Updater:
                 f"data.max_unreadable = {limit}: {', '.join(names[:NAMED])}{more}; mend them, take them out of data.train, or "
                 "raise data.max_unreadable"
             )
-
-
-def hash_seed(*parts: int) -> int:
-    """A 63-bit seed from whole numbers, the same on every machine."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def micro_batches_ids(micro_batches: list[ClipBatch]) -> list[str]:

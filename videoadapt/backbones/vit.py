@@ -69,7 +69,7 @@ class ViT(Backbone):
         _check(dims, tubelet_frames, drop_path)
         self.width, self.depth, self.num_heads = dims.width, dims.depth, dims.num_heads
         self.eps, self.fc_norm_eps = eps, fc_norm_eps
-        self.patch_px, self.tubelet_frames = dims.patch_px, tubelet_frames
+        self.patch_px, self.tubelet_frames, self.mlp_ratio = dims.patch_px, tubelet_frames, dims.mlp_ratio
         tubelet = (tubelet_frames, dims.patch_px, dims.patch_px)
         self.patch_embed = nn.Conv3d(3, dims.width, kernel_size=tubelet, stride=tubelet)
         rates = torch.linspace(0, drop_path, dims.depth, device="cpu").tolist()  # stochastic depth grows with depth
@@ -111,9 +111,9 @@ class ViT(Backbone):
         """Return the tubelet tokens with their positions, (B, N, D)."""
         self.grid.thw = grid_THW = self.grid_THW(*clip_BCTHW.shape[2:])
         x_BND = self.patch_embed(clip_BCTHW).flatten(2).transpose(1, 2)
-        return x_BND + self._positions(grid_THW, x_BND.device).to(x_BND.dtype)
+        return x_BND + self.positions(grid_THW, x_BND.device).to(x_BND.dtype)
 
-    def _positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
+    def positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
         """Return the positions of a token grid, (N, D)."""
         time, height, width = grid_THW
         if self.space_positions is not None:

@@ -8,7 +8,13 @@ from videoadapt.errors import CheckpointError
 from videoadapt.formats._huggingface import from_huggingface, huggingface_config, to_huggingface
 from videoadapt.formats._image import Inflation, from_image, inflate_kernel
 from videoadapt.formats._names import Found, Weights
-from videoadapt.formats._videomae import from_adaptformer, from_fine_tuned, from_pretraining, to_videomae
+from videoadapt.formats._videomae import (
+    from_adaptformer,
+    from_fine_tuned,
+    from_pretraining,
+    to_pretraining,
+    to_videomae,
+)
 from videoadapt.weight_files import Tensors, read_tensors, weights_path
 
 __all__ = [
@@ -20,6 +26,7 @@ __all__ = [
     "read_any",
     "read_weights",
     "to_huggingface",
+    "to_pretraining",
     "to_videomae",
 ]
 

@@ -56,6 +56,13 @@ def to_videomae(tensors: Tensors) -> Tensors:
     return {prefix + name: tensor for name, tensor in rename(tensors, inverse(TRUNK + _HEAD)).items()}
 
 
+def to_pretraining(tensors: Tensors) -> Tensors:
+    """Our names of a whole autoencoder -> those of a pre-training file."""
+    encoder = [(ours, f"encoder.{theirs}") for theirs, ours in TRUNK]
+    decoder = [(ours.replace("backbone.", "decoder."), f"decoder.{theirs}") for theirs, ours in TRUNK]
+    return rename(tensors, [*encoder, *decoder, ("norm.", "encoder.norm.")])
+
+
 def _encoder(tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
     """Split off what only pre-training uses; return the rest without the prefix `encoder.`, and what was split off."""
     kept, unused = drop(tensors, r"decoder|encoder_to_decoder|mask_token|encoder\.norm")

@@ -1,0 +1,93 @@
+"""Masked video modelling without a model: which tokens are hidden, what is to be predicted of them, and back to pixels.
+
+Shapes: B clips, C channels, T frames, H W pixels; N tokens (time, then height, then width), of which V are visible and
+M masked; P pixels of a tubelet (time, height, width) times its channels.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from videoadapt.errors import ConfigError
+
+Tubelet = tuple[int, int, int]  # frames, height, width
+_EPS = 1e-6
+
+
+class Mask(NamedTuple):
+    """Token numbers of each clip, ascending: visible_BV and masked_BM, int64."""
+
+    visible_BV: Tensor
+    masked_BM: Tensor
+
+    def to(self, device: torch.device) -> "Mask":
+        """Return the mask on a device."""
+        return Mask(*(part.to(device, non_blocking=True) for part in self))
+
+
+def num_masked_patches(grid_THW: tuple[int, int, int], ratio: float) -> int:
+    """How many patches of a frame are hidden: int(ratio * H * W), as in VideoMAE's code.
+
+    Raises ConfigError when that hides none, or all.
+    """
+    patches = grid_THW[1] * grid_THW[2]
+    masked = int(ratio * patches)
+    if not 0 < masked < patches:
+        raise ConfigError(
+            f"pretrain.mask_ratio = {ratio}: hides {masked} of the {patches} patches of a frame (data.crop_px over "
+            "model.backbone.patch_px, squared); some need to be hidden and some to stay"
+        )
+    return masked
+
+
+def draw_tubes(size: int, grid_THW: tuple[int, int, int], ratio: float, generator: torch.Generator) -> Mask:
+    """Hide the same patches in all frames of a clip (tube masking, VideoMAE, section 3.3), others in each clip.
+
+    Raises ConfigError when the ratio hides nothing or everything.
+    """
+    masked = num_masked_patches(grid_THW, ratio)
+    patches = grid_THW[1] * grid_THW[2]
+    order_BS = torch.rand(size, patches, generator=generator).argsort(dim=1)
+    first_T1 = torch.arange(grid_THW[0])[:, None] * patches
+
+    def tokens(patches_BS: Tensor) -> Tensor:
+        return (first_T1 + patches_BS.sort(dim=1).values[:, None]).flatten(1)
+
+    return Mask(tokens(order_BS[:, masked:]), tokens(order_BS[:, :masked]))
+
+
+def pick(x_BND: Tensor, tokens_BM: Tensor) -> Tensor:
+    """Return the named tokens of each clip, (B, M, D)."""
+    return x_BND.gather(1, tokens_BM[..., None].expand(-1, -1, x_BND.shape[2]))
+
+
+def tubelets(clip_BCTHW: Tensor, tubelet: Tubelet) -> Tensor:
+    """Cut a clip into tubelets: (B, N, P * C), channels last, as VideoMAE's decoder predicts them."""
+    batch, channels, frames, height, width = clip_BCTHW.shape
+    t, h, w = tubelet
+    cut = clip_BCTHW.reshape(batch, channels, frames // t, t, height // h, h, width // w, w)
+    return cut.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4).flatten(1, 3)
+
+
+def join_tubelets(x_BNP: Tensor, tubelet: Tubelet, grid_THW: tuple[int, int, int]) -> Tensor:
+    """Put tubelets (B, N, P * C) together again: (B, C, T, H, W)."""
+    cut = x_BNP.unflatten(2, (*tubelet, -1)).unflatten(1, grid_THW)
+    clip = cut.permute(0, 7, 1, 4, 2, 5, 3, 6)
+    return clip.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def statistics(x_BNP: Tensor, num_channels: int = 3) -> tuple[Tensor, Tensor]:
+    """Mean and scale of each tubelet and channel, (B, N, 1, C): what the target is normalised by.
+
+    The scale is the square root of the unbiased variance, plus 1e-6 (VideoMAE's code).
+    """
+    pixels_BNPC = x_BNP.unflatten(2, (-1, num_channels))
+    variance, mean = torch.var_mean(pixels_BNPC, dim=2, keepdim=True, correction=1)
+    return mean, variance.sqrt() + _EPS
+
+
+def normalised_target(x_BNP: Tensor, num_channels: int = 3) -> Tensor:
+    """Tubelets of pixels in [0, 1] -> the same shape, with mean 0 and variance 1 in every tubelet and channel."""
+    mean, scale = statistics(x_BNP, num_channels)
+    return ((x_BNP.unflatten(2, (-1, num_channels)) - mean) / scale).flatten(2)
