@@ -124,10 +124,13 @@ def pretrain_problems(config: Config) -> list[str]:
     """What a config asks for that masked pre-training does not do, a line each."""
     if config.task != "pretrain":
         return []
-    augment, adapter = config.data.augment, config.model.adapter["name"]
+    augment, adapter = config.data.augment, config.model.adapter
+    names = [adapter["name"]] if isinstance(adapter, dict) else [part["name"] for part in adapter]
     problems = []
-    if adapter != "full":
-        problems.append(f"model.adapter.name = {adapter!r}: task pretrain trains the whole backbone; allowed: full")
+    if names != ["full"]:
+        problems.append(
+            f"model.adapter.name = {' + '.join(names)!r}: task pretrain trains the whole backbone; allowed: full"
+        )
     if config.model.weights is not None:
         problems.append(
             f"model.weights = {config.model.weights}: task pretrain starts from new weights; set it to null"
