@@ -71,6 +71,20 @@ def prepare(config: Config) -> Iterator[Run]:
     another run is at work in the folder, and VideoAdaptError when the disk gets full during the block.
     """
     setup_logging()
+    splits = load_inputs(config)
+    config.output.mkdir(parents=True, exist_ok=True)
+    with only_process_in(config.output), _full_disk_explained(config.output):
+        setup_logging(config.output)
+        if distributed.is_main():
+            remove_partial(config.output)
+        device = choose_device(config.device)
+        model = build_seeded_model(config, len(splits.class_names)).to(device)
+        show_model(config, model)
+        yield Run(config, splits, model, device)
+
+
+def load_inputs(config: Config) -> Splits:
+    """Load and check the lists, and see that the weights are there. Raises one ConfigError with all that is wrong."""
     problems: list[str] = []
     splits: Splits | None = None
     try:
@@ -83,15 +97,7 @@ def prepare(config: Config) -> Iterator[Run]:
         problems.append(f"model.weights = {weights}: there is no such file{where}")
     if problems or splits is None:
         raise ConfigError(problems)
-    config.output.mkdir(parents=True, exist_ok=True)
-    with only_process_in(config.output), _full_disk_explained(config.output):
-        setup_logging(config.output)
-        if distributed.is_main():
-            remove_partial(config.output)
-        device = choose_device(config.device)
-        model = build_seeded_model(config, len(splits.class_names)).to(device)
-        show_model(config, model)
-        yield Run(config, splits, model, device)
+    return splits
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from videoadapt.update import Updater
 def train(run: Run) -> None:
     """Train until `train.epochs`, going on from the newest checkpoint where there is one.
 
-    Raises Interrupted after saving, when SIGINT or SIGTERM arrives.
+    Raises Interrupted after saving, when SIGINT, SIGTERM or SIGUSR2 arrives.
     """
     trainer = Trainer(run)
     save_description(run)
@@ -46,10 +46,14 @@ def train(run: Run) -> None:
                 writer.timing(trainer.step, clips_per_sec=speed, data_sec=waited, step_sec=took)
                 shown = f"loss {values['loss']:.3f}  top-1 {values['top1']:.1f} %" if "loss" in values else "skipped"
                 line.advance(f"{shown}  lr {values['lr']:.2g}  {speed:.0f} clips/s")
-                stopping = bool(distributed.all_reduce(torch.tensor(float(bool(stop))), "max"))
-                trainer.after_update(writer, stopping)
-                if stopping and trainer.step < trainer.total_steps:
-                    raise Interrupted(f"stopped at step {trainer.step}; run the same command again to go on from there")
+                asked = int(
+                    distributed.all_reduce(torch.tensor(float(max(stop, default=0))), "max")
+                )  # all ranks, or none
+                trainer.after_update(writer, bool(asked))
+                if asked and trainer.step < trainer.total_steps:
+                    raise Interrupted(
+                        f"stopped at step {trainer.step}; run the same command again to go on from there", asked
+                    )
         trainer.updater.say_unreadable()
     finally:
         writer.close()

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from videoadapt import distributed
 from videoadapt.averaging import WeightAverage
 from videoadapt.checkpoint import load_trainable_state, trainable_state
-from videoadapt.data import Schedule, check_batch
+from videoadapt.data import check_batch, schedule_of
 from videoadapt.errors import DecodeError, VideoAdaptError
 from videoadapt.log import logger
 from videoadapt.mixup import Mixup
@@ -31,10 +31,8 @@ class Updater:
     def __init__(self, run: Run):
         config = run.config
         self.run = run
-        self.schedule = Schedule(
-            len(run.splits.train), config.train.batch_size, config.train.epochs, config.train.accumulate, config.seed
-        )
-        self.min_clips = check_batch(config, self.schedule)
+        self.schedule = schedule_of(config, len(run.splits.train))
+        self.min_clips = check_batch(config, self.schedule, distributed.world_size())
         self.optimizer = build_optimizer(run.model, run.model.backbone.depth, config.optim)
         self.scaler = torch.amp.GradScaler(run.device.type, enabled=config.train.precision == "fp16")
         augment = config.data.augment

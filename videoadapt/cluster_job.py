@@ -1,0 +1,250 @@
+"""What runs in each task of a job: rendezvous, the run, and what follows a signal, a failure or a lost node."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+import videoadapt
+from videoadapt import slurm
+from videoadapt.config import Config
+from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
+from videoadapt.job_files import FINISHED, TIMED_OUT, Attempt, attempts, write_submission
+from videoadapt.signals import Ended, end_on_signal
+from videoadapt.slurm import EARLY_SEC, Resources
+
+EXIT_ERROR, EXIT_UNREADABLE = 2, 3
+AGAIN = "is back in the queue"
+RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+LOOK_EVERY_SEC = 2.0
+MAY_FAIL_TOO_SEC = 10.0  # the other ranks have this long to notice a failure by themselves
+MAY_LEAVE_SEC = 1200.0  # an earlier attempt on a lost node; below the time limit of a collective
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """The call that submitit pickles. What a later attempt needs is in files: Slurm requeues on its own, too."""
+
+    config: Config
+    resources: Resources
+    code: Path | None  # the snapshot that must be running
+    timeouts: int = 0  # time limits that jobs before this one have reached
+
+    def __call__(self) -> None:
+        """Run this task to its end. Leaves the process, with a code that is not 0, unless the run is finished."""
+        environment = submitit.JobEnvironment()
+        _forget_earlier_results(environment.paths.result_pickle)
+        with end_on_signal(acts=environment.global_rank == 0):
+            task = _Task(self, environment)
+            try:
+                code = task.run()
+            except Ended as ended:
+                task.attempt.end(task.go_on_or_stop(ended.number))
+                code = 1
+            except VideoAdaptError as error:
+                sys.stderr.write(f"error: {error}\n")
+                code = EXIT_ERROR
+        if code:
+            sys.exit(code)
+
+
+class _Task:
+    """One rank of one attempt."""
+
+    def __init__(self, job: ClusterJob, environment: Any):
+        self.job = job
+        self.env = environment
+        self.on_slurm = environment.name() == "slurm"
+        folder = environment.paths.folder
+        requeued_here = sum(AGAIN in attempt.read().get("how", "") for attempt in attempts(folder))
+        self.attempt = Attempt(folder, slurm.restart_count() if self.on_slurm else requeued_here)
+
+    def run(self) -> int:
+        """Join the others, run, and return the exit code."""
+        self._check_code()
+        _join(self.env, self.attempt.number)
+        threading.Thread(target=self._watch, daemon=True).start()
+        with self._failure_noted():
+            from videoadapt import distributed  # from here on: torch
+            from videoadapt.execution import execute, too_many_unreadable
+            from videoadapt.lock import wait_until_left
+            from videoadapt.log import setup_logging
+
+            with distributed.process_group(), self._failure_noted():
+                setup_logging()
+                self._check_device(distributed.device().type)
+                hosts = distributed.all_gather_objects(socket.gethostname())
+                distributed.on_main(lambda: self.attempt.begin(hosts=hosts))
+                if self.attempt.number:
+                    distributed.on_main(lambda: wait_until_left(self.job.config.output, MAY_LEAVE_SEC))
+                try:
+                    run, results = execute(self.job.config)
+                except Interrupted as stop:
+                    number, text = stop.number, str(stop)
+                    distributed.on_main(lambda: self.attempt.end(f"{text.split(';')[0]}, {self.go_on_or_stop(number)}"))
+                    return 1
+                problem = too_many_unreadable(run, results) if results else ""
+                distributed.on_main(lambda: self.attempt.end(problem or FINISHED))
+        if problem:
+            sys.stderr.write(f"error: {problem}\n")
+        return EXIT_UNREADABLE if problem else 0
+
+    def go_on_or_stop(self, number: int) -> str:
+        """Rank 0: after a signal, put the job back into the queue where it shall go on; return what was done, for people."""
+        name = signal.Signals(number).name
+        if not self.on_slurm:
+            if number != signal.SIGUSR2:
+                return f"stopped by {name}"
+            return self._go_on(f"after {name}, {TIMED_OUT}", timed_out=True)
+        said = slurm.ask_queue(self.env.job_id)
+        if said is None:
+            return f"stopped by {name}, and cannot go on: squeue is not on {socket.gethostname()}; submit the run again"
+        state, left_sec = said
+        if state != "RUNNING":  # scancel, or requeued by someone else: Slurm knows what follows
+            return f"ended by Slurm ({name}, {state.lower() or 'gone'})"
+        timed_out = left_sec <= self.job.resources.signal_delay_sec + EARLY_SEC
+        return self._go_on(f"after {name}, {TIMED_OUT if timed_out else 'pre-empted'}", timed_out)
+
+    def _go_on(self, why: str, timed_out: bool) -> str:
+        limit = self.job.resources.max_timeouts
+        timeouts = self.job.timeouts + timed_out
+        timeouts += sum(TIMED_OUT in attempt.read().get("how", "") for attempt in attempts(self.attempt.folder))
+        if timeouts > limit:
+            return f"{why} for the {timeouts}th time, --max-timeouts = {limit}: submit the run again to go on"
+        if not self.on_slurm:
+            return f"{why}, {AGAIN}"
+        problem = slurm.requeue(self.env.job_id)
+        if not problem:
+            return f"{why}, {AGAIN}"
+        try:
+            job_id = self._resubmit(timeouts)
+        except VideoAdaptError as error:
+            return f"{why}, and cannot go on: {problem}; {error}; submit the run again"
+        return f"{why}, {problem}: goes on as job {job_id}"
+
+    def _resubmit(self, timeouts: int) -> str:
+        """Submit the same run as another job that starts when this one has ended; return its id."""
+        job, after = replace(self.job, timeouts=timeouts), {"dependency": f"afterany:{self.env.job_id}"}
+        return submit([job], self.job.config.output / "jobs", after)[0].job_id
+
+    def _check_code(self) -> None:
+        here = Path(videoadapt.__file__).parents[1]
+        if self.job.code is not None and here != self.job.code:
+            raise ConfigError(
+                f"the job runs the code in {here}, not its snapshot {self.job.code}; see to PYTHONPATH in --setup"
+            )
+
+    def _check_device(self, device: str) -> None:
+        if self.job.resources.gpus_per_node and device != "cuda":
+            raise ConfigError(
+                f"{socket.gethostname()}: the job has GPUs, but torch sees none (driver, container, CPU build?)"
+            )
+
+    @contextmanager
+    def _failure_noted(self) -> Iterator[None]:
+        """Keep the words of the rank that fails first, before its end makes the others fail; show them in the others' logs."""
+        try:
+            yield
+        except (Interrupted, Ended, SystemExit):
+            raise
+        except BaseException as error:
+            short = f"error: {error}" if isinstance(error, VideoAdaptError) else traceback.format_exc()
+            self.attempt.note_failure(self.env.global_rank, short)
+            self._show_first_failure()
+            raise
+
+    def _show_first_failure(self) -> None:
+        first = self.attempt.failure()
+        if first["rank"] != self.env.global_rank:
+            sys.stderr.write(f"rank {first['rank']} on {first['host']} failed first:\n{first['why']}\n")
+            sys.stderr.flush()
+
+    def _watch(self) -> None:
+        """End this process, blocked or not, soon after another rank has failed or a later attempt has begun.
+
+        A later attempt begins while this one is at work when a node was only out of Slurm's sight: two would write.
+        """
+        waiting = threading.Event()
+        while not waiting.wait(LOOK_EVERY_SEC):
+            with suppress(OSError):  # a file system that does not answer for a moment
+                if self.attempt.replaced():
+                    sys.stderr.write(f"a later attempt of job {self.env.job_id} has begun: this one leaves at once\n")
+                    os._exit(1)
+                if self.attempt.failure():
+                    waiting.wait(MAY_FAIL_TOO_SEC)
+                    self._show_first_failure()
+                    os._exit(1)
+
+
+def submit(jobs: list[ClusterJob], folder: Path, extra: dict[str, Any]) -> list[submitit.Job[None]]:
+    """Submit jobs of one shape, several as an array, with `folder/<job id>/` for each; return submitit's handles.
+
+    A job whose run has another folder is linked there too. Raises ConfigError when the executor refuses.
+    """
+    resources, code = jobs[0].resources, jobs[0].code
+    variables: dict[str, str] = {}  # sbatch gets none: the script sets its own
+    folder.mkdir(parents=True, exist_ok=True)
+    if resources.executor == "slurm":
+        executor: Any = slurm.slurm_executor(resources, folder / "%j", job_setup(code), extra)
+    elif resources.executor == "local":
+        executor = submitit.LocalExecutor(folder / "%j", max_num_timeout=resources.max_timeouts)
+        executor.update_parameters(
+            timeout_min=resources.minutes,
+            tasks_per_node=resources.num_tasks,
+            gpus_per_node=resources.gpus_per_node,
+            signal_delay_s=resources.signal_delay_sec,
+        )
+        variables = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
+    else:
+        executor = submitit.DebugExecutor(folder / "debug")
+        variables = {"SUBMITIT_FOLDER": str(folder / "debug")}
+    with slurm.own_environment(variables):
+        submitted = slurm.submit_array(executor, jobs)
+    for job, handle in zip(jobs, submitted, strict=True):
+        place = handle.paths.folder
+        write_submission(
+            place, executor=resources.executor, job_id=handle.job_id, ranks=resources.num_tasks, code=str(code)
+        )
+        own = job.config.output / "jobs" / place.name
+        if own.resolve() != place.resolve():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.symlink_to(place.resolve())
+    return submitted
+
+
+def job_setup(code: Path | None) -> list[str]:
+    """Shell lines before the tasks start: the snapshot comes first, and the current folder is not looked into."""
+    return [
+        f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
+        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
+    ]
+
+
+def _join(environment: Any, attempt: int) -> None:
+    """Set the rendezvous from submitit's environment alone, whatever torchrun or an outer job has left there.
+
+    The port differs from attempt to attempt: an earlier one may still hold its own.
+    """
+    for name in [*RENDEZVOUS, *(name for name in os.environ if name.startswith("TORCHELASTIC_"))]:
+        os.environ.pop(name, None)
+    if environment.name() == "debug":
+        return
+    submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+    os.environ["MASTER_PORT"] = str(20000 + (int(os.environ["MASTER_PORT"]) - 20000 + 997 * attempt) % 40000)
+    if environment.name() == "local":
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+
+
+def _forget_earlier_results(pickle: Path) -> None:
+    """After a requeue, what a rank of the attempt before left would be taken for this one's result."""
+    for path in (pickle, pickle.with_suffix(".pkl.save_tmp")):
+        path.unlink(missing_ok=True)
