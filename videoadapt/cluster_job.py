@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import submitit
+from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
 import videoadapt
 from videoadapt import slurm
@@ -25,6 +26,7 @@ from videoadapt.slurm import EARLY_SEC, Resources
 EXIT_ERROR, EXIT_UNREADABLE = 2, 3
 AGAIN = "is back in the queue"
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+LOCAL_RETRIES = 5  # submitit's local controller starts tasks again so often
 LOOK_EVERY_SEC = 2.0
 MAY_FAIL_TOO_SEC = 10.0  # the other ranks have this long to notice a failure by themselves
 MAY_LEAVE_SEC = 1200.0  # an earlier attempt on a lost node; below the time limit of a collective
@@ -49,7 +51,7 @@ class ClusterJob:
                 code = task.run()
             except Ended as ended:
                 task.attempt.end(task.go_on_or_stop(ended.number))
-                code = 1
+                code = task.stopped_code
             except VideoAdaptError as error:
                 sys.stderr.write(f"error: {error}\n")
                 code = EXIT_ERROR
@@ -64,6 +66,7 @@ class _Task:
         self.job = job
         self.env = environment
         self.on_slurm = environment.name() == "slurm"
+        self.stopped_code = 1
         folder = environment.paths.folder
         requeued_here = sum(AGAIN in attempt.read().get("how", "") for attempt in attempts(folder))
         self.attempt = Attempt(folder, slurm.restart_count() if self.on_slurm else requeued_here)
@@ -91,7 +94,7 @@ class _Task:
                 except Interrupted as stop:
                     number, text = stop.number, str(stop)
                     distributed.on_main(lambda: self.attempt.end(f"{text.split(';')[0]}, {self.go_on_or_stop(number)}"))
-                    return 1
+                    return self.stopped_code
                 problem = too_many_unreadable(run, results) if results else ""
                 distributed.on_main(lambda: self.attempt.end(problem or FINISHED))
         if problem:
@@ -115,12 +118,15 @@ class _Task:
         return self._go_on(f"after {name}, {TIMED_OUT if timed_out else 'pre-empted'}", timed_out)
 
     def _go_on(self, why: str, timed_out: bool) -> str:
-        limit = self.job.resources.max_timeouts
+        limit = (
+            self.job.resources.max_timeouts if self.on_slurm else min(self.job.resources.max_timeouts, LOCAL_RETRIES)
+        )
         timeouts = self.job.timeouts + timed_out
         timeouts += sum(TIMED_OUT in attempt.read().get("how", "") for attempt in attempts(self.attempt.folder))
         if timeouts > limit:
-            return f"{why} for the {timeouts}th time, --max-timeouts = {limit}: submit the run again to go on"
+            return f"{why}, more than {limit} times (--max-timeouts): submit the run again to go on"
         if not self.on_slurm:
+            self.stopped_code = LOCAL_REQUEUE_RETURN_CODE
             return f"{why}, {AGAIN}"
         problem = slurm.requeue(self.env.job_id)
         if not problem:

@@ -142,7 +142,10 @@ def slurm_executor(resources: Resources, folder: Path, setup: Sequence[str], ext
 @contextmanager
 def own_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Without what an outer job or torchrun has left in the environment, which sbatch would pass on; with `variables`."""
-    with clean_env(), submitit.helpers.environment_variables(**variables):
+    kept = {
+        name: os.environ[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in os.environ
+    }  # which cluster
+    with clean_env(), submitit.helpers.environment_variables(**kept, **variables):
         yield
 
 
