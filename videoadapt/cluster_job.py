@@ -1,10 +1,12 @@
 """What runs in each task of a job: rendezvous, the run, and what follows a signal, a failure or a lost node."""
 
 import os
+import re
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +22,7 @@ from videoadapt import slurm
 from videoadapt.config import Config
 from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
 from videoadapt.job_files import FINISHED, TIMED_OUT, Attempt, attempts, write_submission
-from videoadapt.signals import Ended, end_on_signal
+from videoadapt.signals import Ended, end_on_signal, ignore_further
 from videoadapt.slurm import EARLY_SEC, Resources
 
 EXIT_ERROR, EXIT_UNREADABLE = 2, 3
@@ -28,7 +30,10 @@ AGAIN = "is back in the queue"
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 LOCAL_RETRIES = 5  # submitit's local controller starts tasks again so often
 LOOK_EVERY_SEC = 2.0
-MAY_FAIL_TOO_SEC = 10.0  # the other ranks have this long to notice a failure by themselves
+LINGER_SEC = 2 * LOOK_EVERY_SEC  # until all ranks have seen which one failed: Slurm kills them when the first ends
+LOST_RANK_SEC = (
+    900.0  # until Slurm has noticed that a node is gone (SlurmdTimeout, 300 s by default) and requeues the job
+)
 MAY_LEAVE_SEC = 1200.0  # an earlier attempt on a lost node; below the time limit of a collective
 
 
@@ -52,8 +57,7 @@ class ClusterJob:
             except Ended as ended:
                 task.attempt.end(task.go_on_or_stop(ended.number))
                 code = task.stopped_code
-            except VideoAdaptError as error:
-                sys.stderr.write(f"error: {error}\n")
+            except VideoAdaptError:  # its words are in the logs already
                 code = EXIT_ERROR
         if code:
             sys.exit(code)
@@ -73,10 +77,12 @@ class _Task:
 
     def run(self) -> int:
         """Join the others, run, and return the exit code."""
-        self._check_code()
-        _join(self.env, self.attempt.number)
+        if self.env.global_rank == 0:
+            self.attempt.begin(hosts=list(self.env.hostnames))
         threading.Thread(target=self._watch, daemon=True).start()
-        with self._failure_noted():
+        with self._failure_noted():  # and again inside the group, whose end makes the others fail
+            self._check_code()
+            _join(self.env, self.attempt.number)
             from videoadapt import distributed  # from here on: torch
             from videoadapt.execution import execute, too_many_unreadable
             from videoadapt.lock import wait_until_left
@@ -85,8 +91,6 @@ class _Task:
             with distributed.process_group(), self._failure_noted():
                 setup_logging()
                 self._check_device(distributed.device().type)
-                hosts = distributed.all_gather_objects(socket.gethostname())
-                distributed.on_main(lambda: self.attempt.begin(hosts=hosts))
                 if self.attempt.number:
                     distributed.on_main(lambda: wait_until_left(self.job.config.output, MAY_LEAVE_SEC))
                 try:
@@ -103,6 +107,7 @@ class _Task:
 
     def go_on_or_stop(self, number: int) -> str:
         """Rank 0: after a signal, put the job back into the queue where it shall go on; return what was done, for people."""
+        ignore_further()
         name = signal.Signals(number).name
         if not self.on_slurm:
             if number != signal.SIGUSR2:
@@ -163,16 +168,26 @@ class _Task:
         except (Interrupted, Ended, SystemExit):
             raise
         except BaseException as error:
-            short = f"error: {error}" if isinstance(error, VideoAdaptError) else traceback.format_exc()
-            self.attempt.note_failure(self.env.global_rank, short)
-            self._show_first_failure()
+            if self.on_slurm and _is_lost_rank(error) and not self.attempt.failure():
+                sys.stderr.write(
+                    f"another rank is gone without a word; waiting for Slurm to end or requeue the job: {error}\n"
+                )
+                time.sleep(LOST_RANK_SEC)
+            short = f"error: {error}\n" if isinstance(error, VideoAdaptError) else traceback.format_exc()
+            if self.attempt.note_failure(self.env.global_rank, short):
+                sys.stderr.write(short)
+                time.sleep(LINGER_SEC if self.env.num_tasks > 1 else 0)
+            elif self._other_failed():
+                self._show_first_failure()
             raise
+
+    def _other_failed(self) -> bool:
+        return self.attempt.failure().get("rank", self.env.global_rank) != self.env.global_rank
 
     def _show_first_failure(self) -> None:
         first = self.attempt.failure()
-        if first["rank"] != self.env.global_rank:
-            sys.stderr.write(f"rank {first['rank']} on {first['host']} failed first:\n{first['why']}\n")
-            sys.stderr.flush()
+        sys.stderr.write(f"rank {first['rank']} on {first['host']} failed first:\n{first['why']}\n")
+        sys.stderr.flush()
 
     def _watch(self) -> None:
         """End this process, blocked or not, soon after another rank has failed or a later attempt has begun.
@@ -185,8 +200,7 @@ class _Task:
                 if self.attempt.replaced():
                     sys.stderr.write(f"a later attempt of job {self.env.job_id} has begun: this one leaves at once\n")
                     os._exit(1)
-                if self.attempt.failure():
-                    waiting.wait(MAY_FAIL_TOO_SEC)
+                if self._other_failed():
                     self._show_first_failure()
                     os._exit(1)
 
@@ -248,6 +262,15 @@ def _join(environment: Any, attempt: int) -> None:
     os.environ["MASTER_PORT"] = str(20000 + (int(os.environ["MASTER_PORT"]) - 20000 + 997 * attempt) % 40000)
     if environment.name() == "local":
         os.environ["MASTER_ADDR"] = "127.0.0.1"
+
+
+def _is_lost_rank(error: BaseException) -> bool:
+    """True for the error of a collective, which is the trace that a rank leaves that was killed, or whose host is gone."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or (
+        isinstance(error, RuntimeError) and re.search("gloo|NCCL", str(error)) is not None
+    )
 
 
 def _forget_earlier_results(pickle: Path) -> None:

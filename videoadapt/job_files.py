@@ -55,15 +55,16 @@ class Attempt:
         """True when a later attempt has begun."""
         return any(attempt.number > self.number for attempt in attempts(self.folder))
 
-    def note_failure(self, rank: int, why: str) -> None:
-        """Say why this rank fails, unless another one was first."""
+    def note_failure(self, rank: int, why: str) -> bool:
+        """Say why this rank fails, and return True, unless another one was first."""
         own = self.failure_path.with_name(f".{self.failure_path.name}.{rank}")
         values = {"rank": rank, "host": socket.gethostname(), "time": time.time(), "why": why}
         own.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         try:
             os.link(own, self.failure_path)  # fails where it is there: one rank is the first, whole and at once
+            return True
         except FileExistsError:
-            pass
+            return False
         finally:
             own.unlink()
 

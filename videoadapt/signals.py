@@ -51,6 +51,12 @@ def end_on_signal(acts: bool) -> Iterator[None]:
         yield
 
 
+def ignore_further() -> None:
+    """From here on the process ends by itself, and what Slurm sends to hurry it is not looked at."""
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def _handlers(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.signal(number, handle) for number in ASKING}

@@ -15,15 +15,16 @@ DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Path]:
-    """The folder of a running cluster of four nodes; stopped at the end, also after a failure."""
+    """The folder of a running cluster of seven nodes; stopped at the end, also after a failure."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     missing = [name for name in DAEMONS if shutil.which(name, path=path) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (tests/cluster/packages.txt)")
     if os.geteuid() != 0:
         pytest.skip("a cluster of one's own needs root")
-    parent = Path(tempfile.mkdtemp(prefix="videoadapt_slurm_"))
-    parent.chmod(0o755)  # munge refuses a socket that others cannot reach
+    # one that CI knows, to stop it even when this process is killed; munge refuses a socket that others cannot reach
+    parent = Path(os.environ.get("VIDEOADAPT_SLURM") or tempfile.mkdtemp(prefix="videoadapt_slurm_"))
+    parent.chmod(0o755)
     folder = parent / "cluster"
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -140,4 +141,19 @@ def slurm(*command: str) -> str:
 
 def kill_daemon(cluster: Path, node: str) -> None:
     """SIGKILL to a node's slurmd; its steps live on."""
-    os.kill(int((cluster / f"run/slurmd-{node}.pid").read_text()), 9)
+    os.kill(int((cluster / f"run/slurmd-{node}.pid").read_text()), signal.SIGKILL)
+
+
+def kill_tasks(job: Job, node: str, with_step: bool = False) -> None:
+    """SIGKILL to a job's processes on a node, and to the daemon of its steps there where the whole node is to be gone."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            mine = {f"SLURM_JOB_ID={job.id}".encode(), f"SLURMD_NODENAME={node}".encode()} <= set(variables)
+            if mine and (with_step or b"submitit" in (process / "cmdline").read_bytes()):
+                if with_step and "slurmstepd" in Path(f"/proc/{parent}/comm").read_text():
+                    os.kill(parent, signal.SIGKILL)
+                os.kill(int(process.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # just ended, or of others
+            continue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.jobs import STEPS, Job, Tree, kill_daemon, slurm, wait_for
+from tests.cluster.jobs import STEPS, Job, Tree, kill_daemon, kill_tasks, slurm, wait_for
 from tests.runs import assert_same_run, final_weights, records
 
 pytestmark = pytest.mark.slurm
@@ -41,8 +41,16 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
             "limited": ([*LIMITED], slow),
             "limited_once": ([*LIMITED, "--max-timeouts", "0"], slow),
             "lost": (["--partition", "shaky"], slow),
+        }
+    )
+    # two minutes are short on a busy machine: they start before the rest
+    wait_for(lambda: all(job.step() for job in sent.values()), 100, lambda: str({n: j.log(0) for n, j in sent.items()}))
+    sent |= tree.submit(
+        {
             "pair": (["--nodes", "2"], {}),
             "pair_preempted": (["--nodes", "2"], {}),
+            "crashed": (["--nodes", "2", "--partition", "crashing"], {}),
+            "killed": (["--nodes", "2"], slow),
             "raising": (["--nodes", "2"], {"fails_on_rank": 1}),
             "preempted": (["--slurm", "gres=gpu:2", "--slurm", "nodelist=node1"], {}),
             "requeued": ([], {}),
@@ -67,6 +75,8 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
         "not_requeued": lambda: slurm(*signal_it, sent["not_requeued"].id),
         "cannot": lambda: slurm(*signal_it, sent["cannot"].id),
         "cancelled": lambda: tree.tool("tools/submit.py", "cancel", sent["cancelled"].run),
+        "crashed": lambda: crash(cluster, sent["crashed"]),
+        "killed": lambda: kill_tasks(sent["killed"], sent["killed"].hosts()[0][1]),
         "lost": lambda: kill_daemon(cluster, sent["lost"].hosts()[0][0]),
     }
 
@@ -78,6 +88,13 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     wait_for(disturb, 150, lambda: f"never at step 10: {[(name, sent[name].step()) for name in faults]}")
     tree.decoder.write_text("raise SystemExit('the working tree has changed')\n")
     return sent
+
+
+def crash(cluster: Path, job: Job) -> None:
+    """The second node of a job is gone at once, with all that ran there."""
+    node = job.hosts()[0][1]
+    kill_daemon(cluster, node)
+    kill_tasks(job, node, with_step=True)
 
 
 def assert_as_alone(alone: Path, job: Job) -> None:
@@ -172,6 +189,22 @@ def test_one_rank_that_fails_ends_the_job_and_is_shown_first(jobs: Jobs, tree: T
     )
     ended = max(path.stat().st_mtime for path in job.folder.glob("*_log.err"))
     assert begun < failed and ended - failed < 15
+
+
+def test_a_killed_rank_ends_the_job(jobs: Jobs) -> None:
+    job = jobs["killed"]
+    assert job.wait() == "FAILED" and job.step() < STEPS
+    assert "task 1: Killed" in job.log(0)
+
+
+def test_a_crashed_node_is_replaced(jobs: Jobs) -> None:
+    """The rank that is left waits until Slurm notices: failing at once, it would end the job for good."""
+    job = jobs["crashed"]
+    assert job.wait() == "COMPLETED"
+    assert job.account()[-1] == "finished" and job.hosts()[0][1] not in job.hosts()[-1]
+    assert "NODE_FAIL" in slurm("sacct", "-D", "-X", "-n", "-j", job.id, "-o", "State")
+    jobs["pair"].wait()
+    assert_same_run(jobs["pair"].run, job.run)
 
 
 def test_a_node_lost_with_its_task_still_at_work_is_replaced(jobs: Jobs, alone: Path) -> None:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Start a Slurm of our own on this machine, on 127.0.0.1 only, as root, without systemd and cgroups: munge, MariaDB, slurmdbd,
-# slurmctld and four slurmd, each with a host name of its own. All of it in one folder: up.sh FOLDER, and down.sh FOLDER.
+# slurmctld and seven slurmd, each with a host name of its own. All of it in one folder: up.sh FOLDER, and down.sh FOLDER.
 set -euo pipefail
 umask 022
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 folder=$(realpath -m "${1:?usage: up.sh FOLDER}")
-nodes=(node1 node2 node3 node4)
+nodes=(node{1..7})
 mark='# videoadapt test cluster'
 port=18200
 
@@ -80,6 +80,7 @@ done)
 PartitionName=main Nodes=node1,node2 Default=YES PriorityTier=1 GraceTime=20
 PartitionName=urgent Nodes=node1,node2 PriorityTier=10 PreemptMode=OFF
 PartitionName=shaky Nodes=node3,node4 PriorityTier=1
+PartitionName=crashing Nodes=node5,node6,node7 PriorityTier=1
 EOF
 # slurmd loads a cgroup plugin that nothing uses; v1 does not look at /sys/fs/cgroup, which may be missing or v2.
 case $(slurmd -V) in *' 22.'* | *' 23.02'*) cgroup=cgroup/v1 ;; *) cgroup=disabled ;; esac
@@ -125,6 +126,6 @@ for node in "${nodes[@]}"; do
     mkdir -p "$folder/spool/$node"
     as_host "$node" slurmd -N "$node" </dev/null >>"$folder/log/start.log" 2>&1
 done
-wait_for 60 "nodes" sh -c "[ \"\$(sinfo -h -N -p main,shaky -t idle -o %N | sort -u | wc -l)\" = ${#nodes[@]} ]"
+wait_for 60 "nodes" sh -c "[ \"\$(sinfo -h -N -p main,shaky,crashing -t idle -o %N | sort -u | wc -l)\" = ${#nodes[@]} ]"
 open=$(ss -Hltnp | grep -E '"(slurmctld|slurmd|slurmdbd|mariadbd|munged)"' | awk '{print $4}' | grep -v '^127\.' || true)
 [ -z "$open" ] || fail "listens beyond loopback: $open"

@@ -1,0 +1,195 @@
+"""Before a job exists: what is checked, what sbatch would get, which code is kept. Real jobs: tests/cluster, and below."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runs import REPOSITORY, assert_same_run, environment, final_weights, records, run, toy_config, write_config
+from tests.test_resume import descendants, full_recipe, wait_for_step
+from tools.submit import main
+from videoadapt import slurm, submission
+from videoadapt.job_files import Attempt, attempts, job_folders
+from videoadapt.signals import Ended, end_on_signal, stop_on_signal
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An sbatch and an srun on PATH, of which the first refuses everything; a file that is there once it was called."""
+    (tmp_path / "bin").mkdir()
+    called = tmp_path / "called"
+    for name in ("sbatch", "srun"):
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/sh\ntouch {called}\necho 'sbatch: error: invalid account' >&2\nexit 1\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return called
+
+
+@pytest.fixture
+def config(clips: Path, tmp_path: Path) -> Path:
+    return write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("90", 90),
+        ("90:30", 91),
+        ("24:00:00", 1440),
+        ("0:00:01", 1),
+        ("2-12", 3600),
+        ("1-00:30", 1470),
+        ("1-0:0:1", 1441),
+    ],
+)
+def test_times_are_read_as_sbatch_reads_them(text: str, minutes: int) -> None:
+    assert slurm.parse_minutes(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "0", "1h", "1:2:3:4", "1-", "-5"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no"):
+        slurm.parse_minutes(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["data.train=nowhere"], "nowhere: the synthetic data set has no such split"),
+        (["--nodes", "3"], "train.batch_size = 8: not divisible by 3 ranks"),
+        (["--tasks-per-node", "8"], "leaves one clip for a forward pass"),
+        (["device=auto", "--gpus-per-node", "2", "--tasks-per-node", "2"], "there is one task for each GPU"),
+        (["--gpus-per-node", "2"], "device = cpu: would leave 2 GPUs a node idle"),
+        (["device=cuda"], "the job has no GPUs; ask for --gpus-per-node"),
+        (
+            ["--time", "3"],
+            "--time = 3 min: the job is asked to stop 120 s before its limit, and Slurm may ask 60 s earlier",
+        ),
+        (["--slurm", "time=99"], "--slurm time: is set by --time"),
+        (["--nodes", "0"], "--nodes = 0: allowed: 1 or more"),
+        (["--executor", "local", "--nodes", "2"], "--executor local has one node"),
+        (["model.adapter.bottlenek=3"], "did you mean 'bottleneck'?"),
+        (["--account", "nobody"], "Slurm refuses the job: sbatch: error: invalid account"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_is_queued(
+    arguments: list[str], complaint: str, config: Path, sbatch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--cfg", str(config), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said and said.startswith("error: ") and "Traceback" not in said
+    assert sbatch.exists() == ("invalid account" in complaint)
+
+
+def test_torchruns_environment_is_never_taken_for_the_jobs(
+    config: Path, sbatch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["--cfg", str(config)]) == 2
+    assert "submit from a plain shell, once" in capsys.readouterr().err and not sbatch.exists()
+
+
+def test_a_dry_run_shows_what_sbatch_would_get(
+    config: Path, clips: Path, tmp_path: Path, sbatch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_config(tmp_path / "d.yaml", toy_config(tmp_path / "other", clips))
+    options = ["--account", "vision", "--qos", "high", "--constraint", "a100", "--exclude", "n7", "--mem", "2.5"]
+    options += ["--partition", "gpu", "--comment", "a comment", "--time", "1-0", "--slurm", "reservation=night"]
+    options += [
+        "--gpus-per-node",
+        "4",
+        "--setup",
+        "module load cuda",
+        "--array-parallelism",
+        "1",
+        "--python",
+        "enter python",
+    ]
+    assert (
+        main(["--cfg", str(config), "--cfg", str(other), *options, "--dry-run", "device=auto", "data.workers=3"]) == 2
+    )
+    assert "output" not in capsys.readouterr().out
+    options += ["device=auto", "data.workers=3", "train.batch_size=16"]
+    assert main(["--cfg", str(config), "--cfg", str(other), *options, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for option in (
+        "account=vision", "qos=high", "constraint=a100", "exclude=n7", "mem=2560M", "partition=gpu", "comment='a comment'",
+        "time=1440", "reservation=night", "gpus-per-node=4", "ntasks-per-node=4", "array=0-1%1", "cpus-per-task=4",
+        "signal=USR2@120", "open-mode=append",
+    ):  # fmt: skip
+        assert f"#SBATCH --{option}" in lines
+    start = next(line for line in lines if line.startswith("srun "))
+    assert "--kill-on-bad-exit=1 --open-mode=append --cpus-per-task=4 enter python -u -m submitit" in start
+    code = f"{tmp_path}/code/{submission.code_version()}"
+    assert lines.index("module load cuda") < lines.index(
+        f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1"
+    )
+    assert not sbatch.exists() and not (tmp_path / "code").exists() and not (tmp_path / "out").exists()
+
+
+def test_one_rank_is_the_first_to_fail(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, 0)
+    attempt.begin(hosts=["n1"])
+    assert attempt.note_failure(3, "melted") and not attempt.note_failure(0, "Connection closed by peer")
+    assert attempt.failure()["rank"] == 3 and [a.number for a in attempts(tmp_path)] == [0] and not attempt.replaced()
+    Attempt(tmp_path, 2).begin(hosts=["n2"])
+    assert attempt.replaced() and not Attempt(tmp_path, 2).failure()
+
+
+def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
+    with stop_on_signal() as received:
+        for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert received == [signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with end_on_signal(acts=True), pytest.raises(Ended, match="SIGUSR2"):
+        os.kill(os.getpid(), signal.SIGUSR2)
+    with end_on_signal(acts=False):
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+
+@pytest.mark.slow
+def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
+    """The path of a Slurm job without Slurm: two ranks are told of a time limit, start again, and the account says so."""
+    run(full_recipe(tmp_path / "whole", clips, epochs=4), ranks=2)
+    output = tmp_path / "cut"
+    options = ["--executor", "local", "--tasks-per-node", "2"]
+    command = [sys.executable, "tools/submit.py", "--cfg", str(full_recipe(output, clips, epochs=4)), *options]
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True) as process:
+        wait_for_step(process, output, 5)
+        tasks = [
+            pid for pid in descendants(process.pid) if b"core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        assert len(tasks) == 2
+        for pid in tasks:
+            os.kill(pid, signal.SIGUSR2)
+        assert process.wait(timeout=120) == 0
+    assert_same_run(tmp_path / "whole", output)
+    (folder,) = job_folders(output)
+    first, second = (attempt.read()["how"] for attempt in attempts(folder))
+    assert first.startswith("stopped at step ") and first.endswith("is back in the queue") and second == "finished"
+    assert main(["status", str(output)]) == 0 and main(["tail", str(output)]) == 0
+
+
+@pytest.mark.slow
+def test_any_number_of_ranks_tests_alike(clips: Path, tmp_path: Path) -> None:
+    """16 videos over one, two and three ranks: the same results.json, and probabilities within 1e-5."""
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+    run(config, "test.average=probs")
+    told, scores = [], []
+    for ranks in (1, 2, 3):
+        run(config, "train.enable=false", "test.average=probs", ranks=ranks)
+        told.append(json.loads((tmp_path / "out/results.json").read_text()))
+        scores.append(np.load(tmp_path / "out/predictions.npz"))
+    for other, score in zip(told[1:], scores[1:], strict=True):
+        assert other == told[0]
+        assert np.array_equal(score["video_id"], scores[0]["video_id"])
+        assert np.abs(score["scores"] - scores[0]["scores"]).max() < 1e-5
+    assert final_weights(tmp_path / "out") and records(tmp_path / "out")
