@@ -1,4 +1,4 @@
-"""README and two files of docs/ show commands that exist: each is run, or checked as far as it goes without data."""
+"""README and three files of docs/ show commands that exist: each is run, or checked as far as it goes without data."""
 
 import re
 import shlex
@@ -8,10 +8,12 @@ import sys
 import pytest
 
 from tests.runs import REPOSITORY, environment
-from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net
+from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net, submit
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-DOCS = [(REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("weights.md", "decoders.md")]
+DOCS = [
+    (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("weights.md", "decoders.md", "cluster.md")
+]
 BLOCKS = re.findall(r"```bash\n(.*?)```", "\n".join([TEXT, *DOCS]), re.S)
 COMMANDS = [
     shlex.split(line, comments=True)
@@ -24,6 +26,7 @@ PARSERS = {
     "tools/convert_checkpoint.py": convert_checkpoint.parse_arguments,
     "tools/run_net.py": run_net.parse_arguments,
     "tools/export.py": export.parse_arguments,
+    "tools/submit.py": submit.parse_arguments,
     "tools/prepare_data.py": prepare_data.parse_arguments,
     "tools/demo.py": demo.parse_arguments,
     "tools/extract_features.py": extract_features.parse_arguments,
@@ -50,10 +53,11 @@ def test_every_command_is_understood(command: list[str]) -> None:
         return
     tool = next(part for part in command if part.startswith("tools/"))
     args = PARSERS[tool](command[command.index(tool) + 1 :])
-    if tool == "tools/run_net.py":
+    if "cfg" in args:
         from videoadapt.config import load_config
 
-        load_config(REPOSITORY / args.cfg, args.overrides)
+        for path in [args.cfg] if isinstance(args.cfg, str) else args.cfg:
+            load_config(REPOSITORY / path, args.overrides)
 
 
 def test_without_data_the_main_command_says_what_is_missing() -> None:

@@ -116,10 +116,11 @@ class _Task:
         said = slurm.ask_queue(self.env.job_id)
         if said is None:
             return f"stopped by {name}, and cannot go on: squeue is not on {socket.gethostname()}; submit the run again"
-        state, left_sec = said
-        if state != "RUNNING":  # scancel, or requeued by someone else: Slurm knows what follows
-            return f"ended by Slurm ({name}, {state.lower() or 'gone'})"
-        timed_out = left_sec <= self.job.resources.signal_delay_sec + EARLY_SEC
+        if said.state != "RUNNING":  # scancel, or requeued by someone else: Slurm knows what follows
+            return f"ended by Slurm ({name}, {said.state.lower() or 'gone'})"
+        if number == signal.SIGTERM and not said.preempted:  # srun's, when a rank was killed; or a person's
+            return f"stopped by {name}"
+        timed_out = said.left_sec <= self.job.resources.signal_delay_sec + EARLY_SEC
         return self._go_on(f"after {name}, {TIMED_OUT if timed_out else 'pre-empted'}", timed_out)
 
     def _go_on(self, why: str, timed_out: bool) -> str:

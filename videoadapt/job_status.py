@@ -89,11 +89,10 @@ def _state(folder: Path) -> tuple[str, float]:
     if submission["executor"] != "slurm":
         return ("RUNNING" if _is_controller(job_id, folder) else "ENDED"), 0.0
     queued = slurm.ask_queue(job_id)
-    if queued is not None and queued[0] in ACTIVE:
-        return queued
-    return slurm.ask_accounts(job_id) or (
-        queued[0] if queued else ""
-    ) or "UNKNOWN (squeue and sacct do not know it)", 0.0
+    if queued is not None and queued.state in ACTIVE:
+        return queued.state, queued.left_sec
+    known = slurm.ask_accounts(job_id) or (queued.state if queued else "")
+    return known or "UNKNOWN (neither squeue nor sacct knows it)", 0.0
 
 
 def _is_controller(job_id: str, folder: Path) -> bool:

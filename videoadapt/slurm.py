@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import submitit
 from submitit.helpers import clean_env
@@ -163,18 +163,23 @@ def submit_array(executor: Any, calls: Sequence[Callable[[], Any]]) -> list[subm
     return jobs
 
 
-def ask_queue(job_id: str) -> tuple[str, float] | None:
-    """State ("PENDING", "RUNNING", "COMPLETING"...) and seconds left of a queued job; None when squeue is not here or errs.
+class Queued(NamedTuple):
+    """What squeue says of a job: "PENDING", "RUNNING", "COMPLETING"... ("" when it has forgotten it), and more."""
 
-    A job that Slurm has forgotten is ("", 0).
-    """
-    said = _run("squeue", "--noheader", "--jobs", job_id, "--format", "%T|%L")
+    state: str = ""
+    left_sec: float = 0.0
+    preempted: bool = False
+
+
+def ask_queue(job_id: str) -> Queued | None:
+    """Where a job stands; None when squeue is not here or errs."""
+    said = _run("squeue", "--noheader", "--jobs", job_id, "--Format", "State:30,TimeLeft:30,PreemptTime:30")
     if said is None:
         return None
     if said.returncode:
-        return ("", 0.0) if "Invalid job id" in said.stderr else None
-    state, _, left = said.stdout.strip().partition("|")
-    return state, _seconds(left)
+        return Queued() if "Invalid job id" in said.stderr else None
+    words = said.stdout.split()
+    return Queued(words[0], _seconds(words[1]), words[2] != "N/A") if len(words) >= 3 else Queued()
 
 
 def ask_accounts(job_id: str) -> str:

@@ -52,6 +52,8 @@ def check(configs: Sequence[Config], resources: Resources) -> None:
     problems = resources.problems()
     if any(name in os.environ for name in (*RENDEZVOUS, "TORCHELASTIC_RUN_ID")):
         problems.append("this is a process of torchrun, or of another launcher: submit from a plain shell, once")
+    if problems:
+        raise ConfigError(problems)
     outputs = [config.output.resolve() for config in configs]
     problems += [f"output = {path}: two of the configs have it" for path in set(outputs) if outputs.count(path) > 1]
     for config in configs:

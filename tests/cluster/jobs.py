@@ -85,6 +85,7 @@ class Job:
         self.run = run
         self.folder = job_folders(run)[0]
         self.id = self.folder.name
+        self.early_status: list[str] = []
 
     def step(self) -> int:
         """Updates in metrics.jsonl."""
@@ -123,7 +124,7 @@ class Job:
         """True while Slurm still has it in the queue or running."""
         said = ask_queue(self.id)
         assert said is not None
-        return said[0] in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
+        return said.state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:

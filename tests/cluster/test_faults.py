@@ -4,13 +4,16 @@ All runs are sent off together and disturbed as soon as they have got to a certa
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.jobs import STEPS, Job, Tree, kill_daemon, kill_tasks, slurm, wait_for
-from tests.runs import assert_same_run, final_weights, records
+from tests.runs import assert_same_run, final_weights, records, toy_config, write_config
+from tools.submit import main
+from videoadapt.job_status import active_jobs, status_lines, tail
 
 pytestmark = pytest.mark.slurm
 LIMITED = ("--time", "2", "--signal-delay", "50")  # Slurm signals 10 to 70 s after the start
@@ -45,6 +48,8 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     )
     # two minutes are short on a busy machine: they start before the rest
     wait_for(lambda: all(job.step() for job in sent.values()), 100, lambda: str({n: j.log(0) for n, j in sent.items()}))
+    sent["limited"].early_status = status_lines(sent["limited"].run)
+    assert [state for _, state in active_jobs(sent["limited"].run)] == ["RUNNING"]  # so another submission is refused
     sent |= tree.submit(
         {
             "pair": (["--nodes", "2"], {}),
@@ -102,6 +107,36 @@ def assert_as_alone(alone: Path, job: Job) -> None:
     assert_same_run(alone, job.run)
 
 
+def test_status_says_where_a_job_stands(jobs: Jobs) -> None:
+    job = jobs["limited"]
+    run, state, attempt, logs = job.early_status
+    assert re.search(r"step \d+, loss \d.*; \d+ steps to go, about 0:0", run), run
+    assert re.fullmatch(rf"job {job.id} \(slurm, 1 ranks\): RUNNING, 0:0[01]:\d\d of its time left", state), state
+    assert attempt.endswith("on node1: no end noted") and logs.startswith(
+        f"  logs: {job.folder}/{job.id}_<rank>_log.err"
+    )
+    jobs["raising"].wait()
+    told = "\n".join(status_lines(jobs["raising"].run))
+    assert ": FAILED" in told and "rank 1 on node2 failed first: RuntimeError: the disk of this node melts" in told
+    assert f"==> {jobs['raising'].folder}/{jobs['raising'].id}_1_log.err" in list(tail(jobs["raising"].run, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--nodes", "3"], "not divisible by 3 ranks"),
+        (["--partition", "nowhere"], "Slurm refuses the job: sbatch: error: "),
+    ],
+)
+def test_what_cannot_run_is_not_queued(
+    arguments: list[str], complaint: str, cluster: Path, clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "refused", clips))
+    assert main(["--cfg", str(config), *arguments]) == 2
+    assert complaint in capfd.readouterr().err
+    assert slurm("squeue", "--noheader", "--states=all", "--name=refused") == ""
+
+
 def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> None:
     job = jobs["pair"]
     assert job.wait() == "COMPLETED" and job.account() == ["finished"] and job.hosts() == [["node1", "node2"]]
@@ -122,9 +157,10 @@ def test_signalled_two_nodes_save_one_step_and_go_on_to_the_same_bits(jobs: Jobs
 
 
 def test_preempted_by_a_more_urgent_job_goes_on_after_it(jobs: Jobs, alone: Path) -> None:
+    """By SIGTERM alone, as Slurm does by default."""
     job = jobs["preempted"]
     assert job.wait() == "COMPLETED"
-    assert "pre-empted, is back in the queue" in job.account()[0]
+    assert "after SIGTERM, pre-empted, is back in the queue" in job.account()[0]
     assert_as_alone(alone, job)
 
 

@@ -62,7 +62,6 @@ FirstJobId=$((($(date +%s) - 1700000000) / 4 % 60000000 + 1))
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-SlurmctldParameters=preempt_send_user_signal
 KillWait=8
 MinJobAge=3600
 ReturnToService=2
