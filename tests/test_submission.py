@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -154,23 +155,30 @@ def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
 
 @pytest.mark.slow
 def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
-    """The path of a Slurm job without Slurm: two ranks are told of a time limit, start again, and the account says so."""
+    """The path of a Slurm job without Slurm: two ranks get Ctrl-C, and later word of a time limit, after which they go on."""
     run(full_recipe(tmp_path / "whole", clips, epochs=4), ranks=2)
     output = tmp_path / "cut"
     options = ["--executor", "local", "--tasks-per-node", "2"]
     command = [sys.executable, "tools/submit.py", "--cfg", str(full_recipe(output, clips, epochs=4)), *options]
-    with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True) as process:
-        wait_for_step(process, output, 5)
-        tasks = [
-            pid for pid in descendants(process.pid) if b"core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+
+    def submit(step: int, disturb: Callable[[int], object]) -> int:
+        with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True) as process:
+            wait_for_step(process, output, step)
+            disturb(process.pid)
+            return process.wait(timeout=120)
+
+    def time_limit(pid: int) -> None:
+        tasks = [task for task in descendants(pid) if b"core._submit" in Path(f"/proc/{task}/cmdline").read_bytes()]
         assert len(tasks) == 2
-        for pid in tasks:
-            os.kill(pid, signal.SIGUSR2)
-        assert process.wait(timeout=120) == 0
+        for task in tasks:
+            os.kill(task, signal.SIGUSR2)
+
+    assert submit(3, lambda pid: os.killpg(pid, signal.SIGINT)) == 1  # Ctrl-C in the terminal
+    assert submit(9, time_limit) == 0
     assert_same_run(tmp_path / "whole", output)
-    (folder,) = job_folders(output)
-    first, second = (attempt.read()["how"] for attempt in attempts(folder))
+    said = [[attempt.read()["how"] for attempt in attempts(folder)] for folder in job_folders(output)]
+    ((stopped,), (first, second)) = said
+    assert stopped.startswith("stopped at step ") and stopped.endswith("stopped by SIGINT")
     assert first.startswith("stopped at step ") and first.endswith("is back in the queue") and second == "finished"
     assert main(["status", str(output)]) == 0 and main(["tail", str(output)]) == 0
 

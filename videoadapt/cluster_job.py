@@ -22,7 +22,7 @@ from videoadapt import slurm
 from videoadapt.config import Config
 from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
 from videoadapt.job_files import FINISHED, TIMED_OUT, Attempt, attempts, write_submission
-from videoadapt.signals import Ended, end_on_signal, ignore_further
+from videoadapt.signals import Ended, end_on_signal, ignore_further, without_ctrl_c
 from videoadapt.slurm import EARLY_SEC, Resources
 
 EXIT_ERROR, EXIT_UNREADABLE = 2, 3
@@ -228,7 +228,8 @@ def submit(jobs: list[ClusterJob], folder: Path, extra: dict[str, Any]) -> list[
     else:
         executor = submitit.DebugExecutor(folder / "debug")
         variables = {"SUBMITIT_FOLDER": str(folder / "debug")}
-    with slurm.own_environment(variables):
+    # Ctrl-C is for the tasks, which ask for it: submitit's local controller would kill them at once
+    with slurm.own_environment(variables), without_ctrl_c():
         submitted = slurm.submit_array(executor, jobs)
     for job, handle in zip(jobs, submitted, strict=True):
         place = handle.paths.folder

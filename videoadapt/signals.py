@@ -51,6 +51,16 @@ def end_on_signal(acts: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes that are started in the block are not reached by the terminal's Ctrl-C, unless they ask for it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def ignore_further() -> None:
     """From here on the process ends by itself, and what Slurm sends to hurry it is not looked at."""
     for number in ASKING:

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,7 +116,9 @@ def wait(jobs: Sequence[submitit.Job[None]]) -> int:
     """Wait for jobs that run here, not on Slurm; return 0 when all are finished, else 1."""
     finished = True
     for job in jobs:
-        job.wait()
+        while not job.done():
+            with suppress(KeyboardInterrupt):  # the tasks have it, too, save and end
+                time.sleep(0.5)
         accounts = attempts(job.paths.folder)
         finished &= bool(accounts) and accounts[-1].read().get("how") == FINISHED
     return 0 if finished else 1
