@@ -16,7 +16,7 @@ from tests.test_resume import descendants, full_recipe, wait_for_step
 from tools.submit import main
 from videoadapt import slurm, submission
 from videoadapt.job_files import Attempt, attempts, job_folders
-from videoadapt.signals import Ended, end_on_signal, stop_on_signal
+from videoadapt.signals import ASKING, Ended, end_on_signal, stop_on_signal, weight
 
 
 @pytest.fixture
@@ -145,6 +145,7 @@ def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert received == [signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM]
+        assert ASKING[weight(received) - 1] == signal.SIGUSR2 and weight([]) == 0
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     with end_on_signal(acts=True), pytest.raises(Ended, match="SIGUSR2"):
@@ -187,10 +188,9 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path) -
 def test_any_number_of_ranks_tests_alike(clips: Path, tmp_path: Path) -> None:
     """16 videos over one, two and three ranks: the same results.json, and probabilities within 1e-5."""
     config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
-    run(config, "test.average=probs")
     told, scores = [], []
     for ranks in (1, 2, 3):
-        run(config, "train.enable=false", "test.average=probs", ranks=ranks)
+        run(config, f"train.enable={str(ranks == 1).lower()}", "test.average=probs", ranks=ranks)
         told.append(json.loads((tmp_path / "out/results.json").read_text()))
         scores.append(np.load(tmp_path / "out/predictions.npz"))
     for other, score in zip(told[1:], scores[1:], strict=True):

@@ -21,8 +21,9 @@ import videoadapt
 from videoadapt import slurm
 from videoadapt.config import Config
 from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
-from videoadapt.job_files import FINISHED, TIMED_OUT, Attempt, attempts, write_submission
-from videoadapt.signals import Ended, end_on_signal, ignore_further, without_ctrl_c
+from videoadapt.job_files import FINISHED, TIMED_OUT, Attempt, attempts
+from videoadapt.sending import submit
+from videoadapt.signals import Ended, end_on_signal, ignore_further
 from videoadapt.slurm import EARLY_SEC, Resources
 
 EXIT_ERROR, EXIT_UNREADABLE = 2, 3
@@ -146,7 +147,8 @@ class _Task:
     def _resubmit(self, timeouts: int) -> str:
         """Submit the same run as another job that starts when this one has ended; return its id."""
         job, after = replace(self.job, timeouts=timeouts), {"dependency": f"afterany:{self.env.job_id}"}
-        return submit([job], self.job.config.output / "jobs", after)[0].job_id
+        output = self.job.config.output
+        return submit([job], [output], job.resources, job.code, output / "jobs", after)[0].job_id
 
     def _check_code(self) -> None:
         here = Path(videoadapt.__file__).parents[1]
@@ -204,51 +206,6 @@ class _Task:
                 if self._other_failed():
                     self._show_first_failure()
                     os._exit(1)
-
-
-def submit(jobs: list[ClusterJob], folder: Path, extra: dict[str, Any]) -> list[submitit.Job[None]]:
-    """Submit jobs of one shape, several as an array, with `folder/<job id>/` for each; return submitit's handles.
-
-    A job whose run has another folder is linked there too. Raises ConfigError when the executor refuses.
-    """
-    resources, code = jobs[0].resources, jobs[0].code
-    variables: dict[str, str] = {}  # sbatch gets none: the script sets its own
-    folder.mkdir(parents=True, exist_ok=True)
-    if resources.executor == "slurm":
-        executor: Any = slurm.slurm_executor(resources, folder / "%j", job_setup(code), extra)
-    elif resources.executor == "local":
-        executor = submitit.LocalExecutor(folder / "%j", max_num_timeout=resources.max_timeouts)
-        executor.update_parameters(
-            timeout_min=resources.minutes,
-            tasks_per_node=resources.num_tasks,
-            gpus_per_node=resources.gpus_per_node,
-            signal_delay_s=resources.signal_delay_sec,
-        )
-        variables = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
-    else:
-        executor = submitit.DebugExecutor(folder / "debug")
-        variables = {"SUBMITIT_FOLDER": str(folder / "debug")}
-    # Ctrl-C is for the tasks, which ask for it: submitit's local controller would kill them at once
-    with slurm.own_environment(variables), without_ctrl_c():
-        submitted = slurm.submit_array(executor, jobs)
-    for job, handle in zip(jobs, submitted, strict=True):
-        place = handle.paths.folder
-        write_submission(
-            place, executor=resources.executor, job_id=handle.job_id, ranks=resources.num_tasks, code=str(code)
-        )
-        own = job.config.output / "jobs" / place.name
-        if own.resolve() != place.resolve():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            own.symlink_to(place.resolve())
-    return submitted
-
-
-def job_setup(code: Path | None) -> list[str]:
-    """Shell lines before the tasks start: the snapshot comes first, and the current folder is not looked into."""
-    return [
-        f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
-        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
-    ]
 
 
 def _join(environment: Any, attempt: int) -> None:

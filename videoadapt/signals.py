@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 logger = logging.getLogger("videoadapt")
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # SIGUSR2: Slurm's, through submitit, ahead of the end
+# SIGUSR2 is Slurm's, through submitit, ahead of the end; where SIGTERM comes with it, it says more: it counts most.
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Ended(BaseException):
@@ -37,6 +38,11 @@ def stop_on_signal() -> Iterator[list[int]]:
 
     with _handlers(handle):
         yield received
+
+
+def weight(received: list[int]) -> int:
+    """0 without a signal, else the place, from 1, in ASKING of the one that counts most: comparable between ranks."""
+    return max((ASKING.index(signal.Signals(number)) + 1 for number in received), default=0)
 
 
 @contextmanager

@@ -13,13 +13,14 @@ import submitit
 
 import videoadapt
 from videoadapt import slurm
-from videoadapt.cluster_job import RENDEZVOUS, ClusterJob, job_setup, submit
+from videoadapt.cluster_job import RENDEZVOUS, ClusterJob
 from videoadapt.config import Config
 from videoadapt.data import check_batch, schedule_of
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.job_files import FINISHED, attempts
 from videoadapt.job_status import active_jobs
 from videoadapt.run import load_inputs
+from videoadapt.sending import job_setup, submit
 from videoadapt.slurm import Resources
 
 
@@ -34,8 +35,9 @@ def submit_runs(
     check(configs, resources)
     jobs_folder = _jobs_folder(configs, folder)
     code = None if resources.executor == "debug" else snapshot(jobs_folder.parent / "code")
-    jobs = [ClusterJob(config, _with_cpus(resources, configs), code) for config in configs]
-    return submit(jobs, jobs_folder, {})
+    resources = _with_cpus(resources, configs)
+    jobs = [ClusterJob(config, resources, code) for config in configs]
+    return submit(jobs, [config.output for config in configs], resources, code, jobs_folder, {})
 
 
 def script(configs: Sequence[Config], resources: Resources, folder: Path | None = None) -> str:

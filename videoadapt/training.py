@@ -15,7 +15,7 @@ from videoadapt.log import MetricsWriter, logger, progress, read_records
 from videoadapt.report import plot_curves
 from videoadapt.resume import check_may_resume, newest_readable
 from videoadapt.run import Run, forward, save_description
-from videoadapt.signals import stop_on_signal
+from videoadapt.signals import ASKING, stop_on_signal, weight
 from videoadapt.update import Updater
 
 
@@ -46,13 +46,12 @@ def train(run: Run) -> None:
                 writer.timing(trainer.step, clips_per_sec=speed, data_sec=waited, step_sec=took)
                 shown = f"loss {values['loss']:.3f}  top-1 {values['top1']:.1f} %" if "loss" in values else "skipped"
                 line.advance(f"{shown}  lr {values['lr']:.2g}  {speed:.0f} clips/s")
-                asked = int(
-                    distributed.all_reduce(torch.tensor(float(max(stop, default=0))), "max")
-                )  # all ranks, or none
+                asked = int(distributed.all_reduce(torch.tensor(float(weight(stop))), "max"))  # all ranks, or none
                 trainer.after_update(writer, bool(asked))
                 if asked and trainer.step < trainer.total_steps:
                     raise Interrupted(
-                        f"stopped at step {trainer.step}; run the same command again to go on from there", asked
+                        f"stopped at step {trainer.step}; run the same command again to go on from there",
+                        ASKING[asked - 1],
                     )
         trainer.updater.say_unreadable()
     finally:

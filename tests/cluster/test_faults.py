@@ -47,7 +47,9 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
         }
     )
     # two minutes are short on a busy machine: they start before the rest
-    wait_for(lambda: all(job.step() >= 3 for job in sent.values()), 100, lambda: str({n: j.log(0) for n, j in sent.items()}))
+    wait_for(
+        lambda: all(job.step() >= 3 for job in sent.values()), 100, lambda: str({n: j.log(0) for n, j in sent.items()})
+    )
     sent["limited"].early_status = status_lines(sent["limited"].run)
     assert [state for _, state in active_jobs(sent["limited"].run)] == ["RUNNING"]  # so another submission is refused
     sent |= tree.submit(
