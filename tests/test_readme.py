@@ -53,7 +53,7 @@ def test_every_command_is_understood(command: list[str]) -> None:
         return
     tool = next(part for part in command if part.startswith("tools/"))
     args = PARSERS[tool](command[command.index(tool) + 1 :])
-    if "cfg" in args:
+    if getattr(args, "cfg", None):
         from videoadapt.config import load_config
 
         for path in [args.cfg] if isinstance(args.cfg, str) else args.cfg:
