@@ -157,10 +157,10 @@ def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
 @pytest.mark.slow
 def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
     """The path of a Slurm job without Slurm: two ranks get Ctrl-C, and later word of a time limit, after which they go on."""
-    run(full_recipe(tmp_path / "whole", clips, epochs=4), ranks=2)
+    run(full_recipe(tmp_path / "whole", clips, epochs=3), ranks=2)
     output = tmp_path / "cut"
     options = ["--executor", "local", "--tasks-per-node", "2"]
-    command = [sys.executable, "tools/submit.py", "--cfg", str(full_recipe(output, clips, epochs=4)), *options]
+    command = [sys.executable, "tools/submit.py", "--cfg", str(full_recipe(output, clips, epochs=3)), *options]
 
     def submit(step: int, disturb: Callable[[int], object]) -> int:
         with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True) as process:
@@ -174,8 +174,8 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path) -
         for task in tasks:
             os.kill(task, signal.SIGUSR2)
 
-    assert submit(3, lambda pid: os.killpg(pid, signal.SIGINT)) == 1  # Ctrl-C in the terminal
-    assert submit(9, time_limit) == 0
+    assert submit(2, lambda pid: os.killpg(pid, signal.SIGINT)) == 1  # Ctrl-C in the terminal
+    assert submit(6, time_limit) == 0
     assert_same_run(tmp_path / "whole", output)
     said = [[attempt.read()["how"] for attempt in attempts(folder)] for folder in job_folders(output)]
     ((stopped,), (first, second)) = said
@@ -187,7 +187,9 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_any_number_of_ranks_tests_alike(clips: Path, tmp_path: Path) -> None:
     """16 videos over one, two and three ranks: the same results.json, and probabilities within 1e-5."""
-    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+    config = write_config(
+        tmp_path / "c.yaml", toy_config(tmp_path / "out", clips, train={"epochs": 1, "batch_size": 8})
+    )
     told, scores = [], []
     for ranks in (1, 2, 3):
         run(config, f"train.enable={str(ranks == 1).lower()}", "test.average=probs", ranks=ranks)
