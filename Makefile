@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.videoadapt-installed
 
-.PHONY: help quickstart trunk env format lint test test-slow test-all check clean
+.PHONY: help quickstart trunk env format lint test test-slow test-slurm test-all check clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
@@ -29,10 +29,13 @@ lint: $(STAMP)  ## format, lint and types, changing nothing
 	$(PY) -m mypy videoadapt tools
 
 test: $(STAMP)  ## the fast tests
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow and not slurm"
 
 test-slow: $(STAMP)  ## the slow tests: processes, signals, whole trainings
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m "slow and not slurm"
+
+test-slurm: $(STAMP)  ## the tests on a Slurm that they start here (root; packages: tests/cluster/packages.txt)
+	$(PY) -m pytest -m slurm
 
 test-all: $(STAMP)  ## all tests
 	$(PY) -m pytest

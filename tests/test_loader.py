@@ -83,11 +83,15 @@ def test_a_mistake_in_the_reader_is_raised(workers: int) -> None:
         assert "tests/items.py" in raised.value.__notes__[0]
 
 
-def test_processes_end_with_the_iteration() -> None:
+def test_processes_leave_signals_to_the_parent_and_end_with_the_iteration() -> None:
     loader = Loader(read, [["1:pid", "1:pid"]] * 50, listed, workers=2, sample_bytes=40, limit_sec=60.0)
     with closing(iter(loader)) as batches:
         pids = {int(rest) for _ in range(5) for _, _, rest in next(batches)}
-    assert len(pids) == 2 and os.getpid() not in pids
+        assert len(pids) == 2 and os.getpid() not in pids
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            for pid in pids:
+                os.kill(pid, number)
+        assert {int(rest) for _ in range(10) for _, _, rest in next(batches)} == pids
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

@@ -8,12 +8,11 @@ import sys
 import pytest
 
 from tests.runs import REPOSITORY, environment
-from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net, sweep
+from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net, submit, sweep
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-DOCS = [
-    (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("weights.md", "decoders.md", "benchmarks.md")
-]
+PAGES = ("weights.md", "decoders.md", "benchmarks.md", "cluster.md")
+DOCS = [(REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in PAGES]
 BLOCKS = re.findall(r"```bash\n(.*?)```", "\n".join([TEXT, *DOCS]), re.S)
 COMMANDS = [
     shlex.split(line, comments=True)
@@ -26,6 +25,7 @@ PARSERS = {
     "tools/convert_checkpoint.py": convert_checkpoint.parse_arguments,
     "tools/run_net.py": run_net.parse_arguments,
     "tools/export.py": export.parse_arguments,
+    "tools/submit.py": submit.parse_arguments,
     "tools/prepare_data.py": prepare_data.parse_arguments,
     "tools/demo.py": demo.parse_arguments,
     "tools/extract_features.py": extract_features.parse_arguments,
@@ -53,10 +53,11 @@ def test_every_command_is_understood(command: list[str]) -> None:
         return
     tool = next(part for part in command if part.startswith("tools/"))
     args = PARSERS[tool](command[command.index(tool) + 1 :])
-    if tool == "tools/run_net.py":
+    if getattr(args, "cfg", None):
         from videoadapt.config import load_config
 
-        load_config(REPOSITORY / args.cfg, args.overrides)
+        for path in [args.cfg] if isinstance(args.cfg, str) else args.cfg:
+            load_config(REPOSITORY / path, args.overrides)
     if tool == "tools/sweep.py":
         from videoadapt.sweep_plan import Sweep
 

@@ -32,19 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         config = load_config(args.cfg, args.overrides)
         from videoadapt import distributed
-        from videoadapt.pretraining import leave_trunk
-        from videoadapt.run import leave_adapter, prepare
-        from videoadapt.testing import test
-        from videoadapt.training import train
+        from videoadapt.execution import execute, too_many_unreadable
 
-        with distributed.process_group(), prepare(config) as run:
-            if config.train.enable:
-                train(run)
-                (leave_trunk if config.task == "pretrain" else leave_adapter)(run)
-            if not config.test.enable:
-                return 0
-            results = test(run)
-            if not distributed.is_main():
+        with distributed.process_group():
+            run, results = execute(config)
+            if results is None or not distributed.is_main():
                 return 0
     except Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
@@ -63,12 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
         f"files: {run.folder}\n"
         f"next:  {demo}\n"
     )
-    if results["num_unreadable"] <= config.test.max_unreadable * results["num_videos"]:
+    problem = too_many_unreadable(run, results)
+    if not problem:
         return 0
-    sys.stderr.write(
-        f"error: {results['num_unreadable']} of the {results['num_videos']} videos of data.test cannot be read and count as "
-        f"wrong; {run.folder}/results.json lists them: mend them and test again, or raise test.max_unreadable\n"
-    )
+    sys.stderr.write(f"error: {problem}\n")
     return EXIT_UNREADABLE
 
 

@@ -43,12 +43,19 @@ class Schedule:
         return epoch, order[within * self.batch_size : (within + 1) * self.batch_size]
 
 
-def check_batch(config: Config, schedule: Schedule) -> int:
+def schedule_of(config: Config, videos: Sequence[Video]) -> Schedule:
+    """The updates of a run over these training videos, or over clips rendered for it."""
+    training, rendered = config.train, config.data.rendered
+    num_videos = len(videos) if rendered is None else rendered.clips_per_epoch
+    return Schedule(num_videos, training.batch_size, training.epochs, training.accumulate, config.seed)
+
+
+def check_batch(config: Config, schedule: Schedule, ranks: int) -> int:
     """Return how many clips a rank needs in a micro-batch. Raises ConfigError for a batch size that cannot be."""
-    parts = distributed.world_size() * config.train.accumulate
+    parts = ranks * config.train.accumulate
     if schedule.batch_size % parts:
         raise ConfigError(
-            f"train.batch_size = {schedule.batch_size}: not divisible by {distributed.world_size()} ranks x "
+            f"train.batch_size = {schedule.batch_size}: not divisible by {ranks} ranks x "
             f"train.accumulate {config.train.accumulate}"
         )
     if not schedule.steps_per_epoch:
@@ -60,7 +67,7 @@ def check_batch(config: Config, schedule: Schedule) -> int:
     head = config.model.head
     local = schedule.batch_size * config.data.augment.repeated // parts
     batch_norm = config.task == "train" and head.batch_norm
-    needed = 2 if batch_norm and not (head.sync and distributed.world_size() > 1) else 1
+    needed = 2 if batch_norm and not (head.sync and ranks > 1) else 1
     if local < needed:
         raise ConfigError(
             f"train.batch_size = {schedule.batch_size}: leaves one clip for a forward pass, and BatchNorm in the head needs "

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from videoadapt.errors import VideoAdaptError
+from videoadapt.errors import ConfigError, VideoAdaptError
 
 
 def is_active() -> bool:
@@ -34,10 +34,19 @@ def is_main() -> bool:
 
 
 def device() -> torch.device:
-    """The device of this process: its own GPU where CUDA is available, else the CPU."""
+    """The device of this process: its own GPU where CUDA is available, else the CPU.
+
+    Raises ConfigError when this host has more processes than GPUs. Where one GPU is visible, it is taken: Slurm can hand
+    each process its own.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    own, visible = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if visible == 1:
+        own = 0
+    if own >= visible:
+        raise ConfigError(f"process {own} of this host has no GPU: {visible} are visible; start one process for each")
+    return torch.device("cuda", own)
 
 
 @contextmanager

@@ -32,7 +32,11 @@ class CheckpointError(VideoAdaptError):
 
 
 class Interrupted(VideoAdaptError):
-    """The user or the scheduler asked to stop, and everything is saved."""
+    """The user or the scheduler asked to stop by the signal `number`, and everything is saved."""
+
+    def __init__(self, text: str, number: int):
+        self.number = number
+        super().__init__(text)
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,21 @@ def only_process_in(folder: Path) -> Iterator[None]:
     finally:
         for handle in taken:
             os.close(handle)
+
+
+def wait_until_left(folder: Path, patience_sec: float) -> None:
+    """Wait while a process is at work in `folder`, at most so long. For one who knows that it will leave soon."""
+    path, deadline = folder / ".lock", time.monotonic() + patience_sec
+    while path.exists() and time.monotonic() < deadline:
+        with path.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                logger.warning("%s: waiting for process %s to leave", folder, file.read().strip())
+            except OSError:  # no locks here
+                return
+        time.sleep(1)
 
 
 def _take(path: Path) -> int:

@@ -47,12 +47,6 @@ class Run:
     device: torch.device
 
     @property
-    def num_train(self) -> int:
-        """Clips, or videos, of an epoch."""
-        rendered = self.config.data.rendered
-        return len(self.splits.train) if rendered is None else rendered.clips_per_epoch
-
-    @property
     def folder(self) -> Path:
         """The run's output folder."""
         return self.config.output
@@ -79,18 +73,7 @@ def prepare(config: Config) -> Iterator[Run]:
     another run is at work in the folder, and VideoAdaptError when the disk gets full during the block.
     """
     setup_logging()
-    problems = pretrain_problems(config) + rendered_problems(config)
-    splits: Splits | None = None
-    try:
-        splits = load_splits(config)
-    except VideoAdaptError as error:
-        problems.append(str(error))
-    weights = config.model.weights
-    if weights is not None and not weights_path(weights).exists():
-        where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
-        problems.append(f"model.weights = {weights}: there is no such file{where}")
-    if problems or splits is None:
-        raise ConfigError(problems)
+    splits = load_inputs(config)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_process_in(config.output), _full_disk_explained(config.output):
         setup_logging(config.output)
@@ -105,6 +88,23 @@ def prepare(config: Config) -> Iterator[Run]:
             model = build_seeded_model(config, len(splits.class_names)).to(device)
         show_model(config, model)
         yield Run(config, splits, model, device)
+
+
+def load_inputs(config: Config) -> Splits:
+    """Load and check the lists, and see that the weights are there. Raises one ConfigError with all that is wrong."""
+    problems = pretrain_problems(config) + rendered_problems(config)
+    splits: Splits | None = None
+    try:
+        splits = load_splits(config)
+    except VideoAdaptError as error:
+        problems.append(str(error))
+    weights = config.model.weights
+    if weights is not None and not weights_path(weights).exists():
+        where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
+        problems.append(f"model.weights = {weights}: there is no such file{where}")
+    if problems or splits is None:
+        raise ConfigError(problems)
+    return splits
 
 
 @contextmanager

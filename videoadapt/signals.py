@@ -1,31 +1,83 @@
-"""Stopping politely: the first SIGINT or SIGTERM asks, the second ends the process."""
+"""Stopping politely: SIGINT, SIGTERM and SIGUSR2 ask the training loop to stop; a second Ctrl-C ends the process."""
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 logger = logging.getLogger("videoadapt")
+# SIGUSR2 is Slurm's, through submitit, ahead of the end; where SIGTERM comes with it, it says more: it counts most.
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+
+class Ended(BaseException):
+    """A signal outside of the training loop, where there is nothing to save; no Exception, so that nothing swallows it."""
+
+    def __init__(self, number: int):
+        self.number = number
+        super().__init__(signal.Signals(number).name)
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """Yield a list that fills with the numbers of SIGINT and SIGTERM received inside the block.
+    """Yield a list that fills with the numbers of SIGINT, SIGTERM and SIGUSR2 received inside the block.
 
-    The loop looks at it after each step. A second signal raises KeyboardInterrupt wherever the process is.
+    The loop looks at it after each step. A second SIGINT raises KeyboardInterrupt wherever the process is; the others may
+    come more than once, for Slurm sends SIGTERM and SIGUSR2 to one job, and SIGTERM again before it kills.
     """
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if received:
+        if number == signal.SIGINT and received:
             raise KeyboardInterrupt
+        if not received:
+            name = signal.Signals(number).name
+            logger.warning("%s: stopping after this step; Ctrl-C once more stops at once", name)
         received.append(number)
-        logger.warning("%s: stopping after this step; once more stops at once", signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handlers(handle):
         yield received
+
+
+def weight(received: list[int]) -> int:
+    """0 without a signal, else the place, from 1, in ASKING of the one that counts most: comparable between ranks."""
+    return max((ASKING.index(signal.Signals(number)) + 1 for number in received), default=0)
+
+
+@contextmanager
+def end_on_signal(acts: bool) -> Iterator[None]:
+    """Raise Ended where a signal arrives in the block, but for a block of `stop_on_signal` in it; do nothing unless `acts`."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if acts:
+            raise Ended(number)
+
+    with _handlers(handle):
+        yield
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes that are started in the block are not reached by the terminal's Ctrl-C, unless they ask for it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def ignore_further() -> None:
+    """From here on the process ends by itself, and what Slurm sends to hurry it is not looked at."""
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _handlers(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handle) for number in ASKING}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

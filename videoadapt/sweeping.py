@@ -59,7 +59,7 @@ def run_sweep(sweep: Sweep, run_net: Path, workers: int) -> dict[str, str]:
             failed |= run_cells(cells, run_net, places(workers), stop)
             if stop:
                 raise Interrupted(
-                    f"stopped with {len(sweep.missing())} cells to go; run the same command again to go on"
+                    f"stopped with {len(sweep.missing())} cells to go; run the same command again to go on", stop[0]
                 )
     return failed
 

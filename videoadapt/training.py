@@ -19,7 +19,7 @@ from videoadapt.rendered import rendered_batches
 from videoadapt.report import plot_curves
 from videoadapt.resume import check_may_resume, newest_readable
 from videoadapt.run import Run, forward, save_description
-from videoadapt.signals import stop_on_signal
+from videoadapt.signals import ASKING, stop_on_signal, weight
 from videoadapt.structures import ClipBatch
 from videoadapt.update import Updater
 
@@ -27,7 +27,7 @@ from videoadapt.update import Updater
 def train(run: Run) -> None:
     """Train until `train.epochs`, going on from the newest checkpoint where there is one.
 
-    Raises Interrupted after saving, when SIGINT or SIGTERM arrives.
+    Raises Interrupted after saving, when SIGINT, SIGTERM or SIGUSR2 arrives.
     """
     trainer = Trainer(run)
     save_description(run)
@@ -54,10 +54,13 @@ def train(run: Run) -> None:
                 shown = f"loss {values['loss']:.3f}" if "loss" in values else "skipped"
                 shown += f"  top-1 {values['top1']:.1f} %" if "top1" in values else ""
                 line.advance(f"{shown}  lr {values['lr']:.2g}  {speed:.0f} clips/s")
-                stopping = bool(distributed.all_reduce(torch.tensor(float(bool(stop))), "max"))
-                trainer.after_update(writer, stopping)
-                if stopping and trainer.step < trainer.total_steps:
-                    raise Interrupted(f"stopped at step {trainer.step}; run the same command again to go on from there")
+                asked = int(distributed.all_reduce(torch.tensor(float(weight(stop))), "max"))  # all ranks, or none
+                trainer.after_update(writer, bool(asked))
+                if asked and trainer.step < trainer.total_steps:
+                    raise Interrupted(
+                        f"stopped at step {trainer.step}; run the same command again to go on from there",
+                        ASKING[asked - 1],
+                    )
         trainer.updater.say_unreadable()
     finally:
         writer.close()

@@ -13,7 +13,7 @@ from videoadapt import distributed
 from videoadapt.averaging import WeightAverage
 from videoadapt.backbones._layers import Block
 from videoadapt.checkpoint import load_trainable_state, trainable_state
-from videoadapt.data import Schedule, check_batch
+from videoadapt.data import check_batch, schedule_of
 from videoadapt.errors import DecodeError, VideoAdaptError
 from videoadapt.log import logger
 from videoadapt.optim import build_optimizer, learning_rate, restore_optimizer, set_learning_rate
@@ -37,10 +37,8 @@ class Updater:
     def __init__(self, run: Run, objective: Objective):
         config = run.config
         self.run, self.objective = run, objective
-        self.schedule = Schedule(
-            run.num_train, config.train.batch_size, config.train.epochs, config.train.accumulate, config.seed
-        )
-        self.min_clips = check_batch(config, self.schedule)
+        self.schedule = schedule_of(config, run.splits.train)
+        self.min_clips = check_batch(config, self.schedule, distributed.world_size())
         self.optimizer = build_optimizer(run.model, run.model.backbone.depth, config.optim)
         self.scaler = torch.amp.GradScaler(run.device.type, enabled=config.train.precision == "fp16")
         self.average = WeightAverage(run.model, config.train.ema) if config.train.ema is not None else None

@@ -112,8 +112,9 @@ def map_in_processes(
 def _serve(
     function: Callable[[Any], Any], pipe: "connection.Connection[Any, Any]", limit_sec: float, sigterm: bool
 ) -> None:
-    """Answer items until the other end is gone. Ctrl-C reaches the parent, which stops the workers."""
+    """Answer items until the other end is gone. Ctrl-C and Slurm's SIGUSR2 are for the parent, which stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     if sigterm:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # runs `finally`, which removes partial files
     else:

@@ -1,0 +1,160 @@
+"""A copy of the code tree whose decoder can be slow or fail, and runs of it on Slurm: sent off, disturbed, waited for."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.runs import REPOSITORY, environment, records, toy_config, write_config
+from videoadapt.job_files import attempts, job_folders
+from videoadapt.slurm import ask_accounts, ask_queue
+
+STEPS = 60
+DECODER = '''
+"""PyAV behind a slow disk; on `fails_on_rank`, the 60th video ends in an error that nobody expects."""
+
+import os
+import time
+
+from videoadapt.decoders.pyav import PyAV as Parent
+from videoadapt.registry import DECODERS
+
+opened = 0
+
+
+@DECODERS.register
+class Paced(Parent):
+    def __init__(self, path, /, *, threads: int = 1, pause_sec: float = 0.0, fails_on_rank: int = -1):
+        global opened
+        opened += 1
+        if opened == 60 and os.environ.get("RANK") == str(fails_on_rank):
+            raise RuntimeError("the disk of this node melts")
+        time.sleep(pause_sec)
+        super().__init__(path, threads=threads)
+'''
+
+
+class Tree:
+    """A working copy that jobs are submitted from, and the clips that they read."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("videoadapt", "tools"):
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        self.decoder = folder / "videoadapt/decoders/paced.py"
+        self.decoder.write_text(DECODER)
+
+    def config(self, name: str, pause_sec: float = 0.02, fails_on_rank: int = -1, **train: Any) -> Path:
+        """A config of 60 updates whose numbers do not depend on the number of ranks, with a checkpoint every 3."""
+        train = {"epochs": STEPS // 6, "batch_size": 8, "checkpoint_every_steps": 3, **train}
+        config = toy_config(self.folder / "outputs" / name, self.folder / "clips", train=train)
+        config["model"]["adapter"]["dropout"] = 0.0
+        config["model"]["head"] = {"batch_norm": True, "sync": True, "dropout": 0.0}
+        config["data"]["decoder"] = {"name": "paced", "pause_sec": pause_sec, "fails_on_rank": fails_on_rank}
+        return write_config(self.folder / f"{name}.yaml", config)
+
+    def tool(self, *arguments: str | Path, code: int = 0) -> str:
+        """Run a front door of the tree, check its exit code, return what it says."""
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)], cwd=self.folder, text=True, timeout=300,
+            env={**environment(), "PYTHONPATH": str(self.folder)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == code, f"exit code {done.returncode}, expected {code}:\n{done.stdout}"
+        return done.stdout
+
+    def submit(self, runs: "dict[str, tuple[list[str], dict[str, Any]]]") -> "dict[str, Job]":
+        """Submit runs, by name with options of tools/submit.py and values of their config; one process for all is faster."""
+        commands = [["--cfg", str(self.config(name, **config)), *options] for name, (options, config) in runs.items()]
+        code = (
+            "import json, sys; from tools.submit import main; sys.exit(any([main(c) for c in json.loads(sys.argv[1])]))"
+        )
+        self.tool("-c", code, json.dumps(commands))
+        return {name: Job(self.folder / "outputs" / name) for name in runs}
+
+
+class Job:
+    """A run that was submitted once, by its output folder."""
+
+    def __init__(self, run: Path):
+        self.run = run
+        self.folder = job_folders(run)[0]
+        self.id = self.folder.name
+        self.early_status: list[str] = []
+
+    def step(self) -> int:
+        """Updates in metrics.jsonl."""
+        return len(records(self.run)) if (self.run / "metrics.jsonl").exists() else 0
+
+    def account(self) -> list[str]:
+        """How each attempt ended, "" for one that has not."""
+        return [attempt.read().get("how", "") for attempt in attempts(self.folder)]
+
+    def hosts(self) -> list[list[str]]:
+        """Hosts of each attempt."""
+        return [attempt.read()["hosts"] for attempt in attempts(self.folder)]
+
+    def log(self, rank: int) -> str:
+        """What a rank has said on stderr, in all attempts."""
+        return (self.folder / f"{self.id}_{rank}_log.err").read_text()
+
+    def results(self) -> dict[str, Any]:
+        """results.json."""
+        content: dict[str, Any] = json.loads((self.run / "results.json").read_text())
+        return content
+
+    def wait(self, seconds: float = 200) -> str:
+        """Wait until Slurm has ended the job for good; return the state that its accounting keeps."""
+        not_over = ("", "RUNNING", "PENDING", "REQUEUED", "COMPLETING", "PREEMPTED")
+        wait_for(
+            lambda: not self.is_active() and ask_accounts(self.id) not in not_over,
+            seconds,
+            lambda: (
+                f"{self.run.name}: {self.account()}, step {self.step()}, {ask_queue(self.id)}\n{self.log(0)[-3000:]}"
+            ),
+        )
+        return ask_accounts(self.id)
+
+    def is_active(self) -> bool:
+        """True while Slurm still has it in the queue or running."""
+        said = ask_queue(self.id)
+        assert said is not None
+        return said.state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
+    """Look five times a second until `condition` holds; fail with `what` after so long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.2)
+
+
+def slurm(*command: str) -> str:
+    """Run one of Slurm's commands."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def kill_daemon(cluster: Path, node: str) -> None:
+    """SIGKILL to a node's slurmd; its steps live on."""
+    os.kill(int((cluster / f"run/slurmd-{node}.pid").read_text()), signal.SIGKILL)
+
+
+def kill_tasks(job: Job, node: str, with_step: bool = False) -> None:
+    """SIGKILL to a job's processes on a node, and to the daemon of its steps there where the whole node is to be gone."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            mine = {f"SLURM_JOB_ID={job.id}".encode(), f"SLURMD_NODENAME={node}".encode()} <= set(variables)
+            if mine and (with_step or b"submitit" in (process / "cmdline").read_bytes()):
+                if with_step and "slurmstepd" in Path(f"/proc/{parent}/comm").read_text():
+                    os.kill(parent, signal.SIGKILL)
+                os.kill(int(process.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # just ended, or of others
+            continue

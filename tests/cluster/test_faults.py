@@ -1,0 +1,254 @@
+"""Runs on a real Slurm, each disturbed in its own way, end with the bits of an undisturbed one, or say why they do not.
+
+All runs are sent off together and disturbed as soon as they have got to a certain step, so that the waits overlap.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.jobs import STEPS, Job, Tree, kill_daemon, kill_tasks, slurm, wait_for
+from tests.runs import assert_same_run, final_weights, records, toy_config, write_config
+from tools.submit import main
+from videoadapt.job_status import active_jobs, status_lines, tail
+
+pytestmark = pytest.mark.slurm
+LIMITED = ("--time", "2", "--signal-delay", "50")  # Slurm signals 10 to 70 s after the start
+Jobs = dict[str, Job]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return Tree(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture(scope="module")
+def alone(tree: Tree) -> Path:
+    """The undisturbed run in one process, without Slurm."""
+    tree.tool("tools/run_net.py", "--cfg", tree.config("alone", pause_sec=0.0))
+    return tree.folder / "outputs/alone"
+
+
+@pytest.fixture(scope="module")
+def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
+    """All runs, submitted and disturbed. Once they are at work, the code that they were submitted from is broken."""
+    without_slurm = tree.folder / "bin"
+    without_slurm.mkdir()
+    (without_slurm / "srun").symlink_to("/usr/bin/srun")
+    slow = {"pause_sec": 0.13}
+    sent = tree.submit(
+        {
+            "limited": ([*LIMITED], slow),
+            "limited_once": ([*LIMITED, "--max-timeouts", "0"], slow),
+            "lost": (["--partition", "shaky"], slow),
+        }
+    )
+    # two minutes are short on a busy machine: they start before the rest
+    wait_for(
+        lambda: all(job.step() >= 3 for job in sent.values()), 100, lambda: str({n: j.log(0) for n, j in sent.items()})
+    )
+    sent["limited"].early_status = status_lines(sent["limited"].run)
+    assert [state for _, state in active_jobs(sent["limited"].run)] == ["RUNNING"]  # so another submission is refused
+    sent |= tree.submit(
+        {
+            "pair": (["--nodes", "2"], {}),
+            "pair_preempted": (["--nodes", "2"], {}),
+            "crashed": (["--nodes", "2", "--partition", "crashing"], {}),
+            "killed": (["--nodes", "2"], slow),
+            "raising": (["--nodes", "2"], {"fails_on_rank": 1}),
+            "preempted": (["--slurm", "gres=gpu:2", "--slurm", "nodelist=node1"], {}),
+            "requeued": ([], {}),
+            "not_requeued": (["--slurm", "no-requeue"], {}),
+            "cannot": (["--setup", f"PATH={without_slurm}"], {}),
+            "cancelled": ([], slow),
+        }
+    )
+    signal_it = ("scancel", "--signal=USR2")
+    urgent = (
+        "sbatch",
+        "--partition=urgent",
+        "--gres=gpu:2",
+        "--nodelist=node1",
+        "--output=/dev/null",
+        "--wrap=sleep 1",
+    )
+    faults: dict[str, Callable[[], object]] = {
+        "pair_preempted": lambda: slurm(*signal_it, sent["pair_preempted"].id),
+        "preempted": lambda: slurm(*urgent),
+        "requeued": lambda: slurm("scontrol", "requeue", sent["requeued"].id),
+        "not_requeued": lambda: slurm(*signal_it, sent["not_requeued"].id),
+        "cannot": lambda: slurm(*signal_it, sent["cannot"].id),
+        "cancelled": lambda: tree.tool("tools/submit.py", "cancel", sent["cancelled"].run),
+        "crashed": lambda: crash(cluster, sent["crashed"]),
+        "killed": lambda: kill_tasks(sent["killed"], sent["killed"].hosts()[0][1]),
+        "lost": lambda: kill_daemon(cluster, sent["lost"].hosts()[0][0]),
+    }
+
+    def disturb() -> bool:
+        for name in [name for name in faults if sent[name].step() >= 10]:
+            faults.pop(name)()
+        return not faults
+
+    wait_for(disturb, 150, lambda: f"never at step 10: {[(name, sent[name].step()) for name in faults]}")
+    tree.decoder.write_text("raise SystemExit('the working tree has changed')\n")
+    return sent
+
+
+def crash(cluster: Path, job: Job) -> None:
+    """The second node of a job is gone at once, with all that ran there."""
+    node = job.hosts()[0][1]
+    kill_daemon(cluster, node)
+    kill_tasks(job, node, with_step=True)
+
+
+def assert_as_alone(alone: Path, job: Job) -> None:
+    assert len(records(job.run)) == STEPS
+    assert_same_run(alone, job.run)
+
+
+def test_status_says_where_a_job_stands(jobs: Jobs) -> None:
+    job = jobs["limited"]
+    run, state, attempt, logs = job.early_status
+    assert re.search(r"step \d+, loss \d.*; \d+ steps to go, about 0:0", run), run
+    assert re.fullmatch(rf"job {job.id} \(slurm, 1 ranks\): RUNNING, 0:0[01]:\d\d of its time left", state), state
+    assert attempt.endswith("on node1: no end noted") and logs.startswith(
+        f"  logs: {job.folder}/{job.id}_<rank>_log.err"
+    )
+    jobs["raising"].wait()
+    told = "\n".join(status_lines(jobs["raising"].run))
+    assert ": FAILED" in told and "rank 1 on node2 failed first: RuntimeError: the disk of this node melts" in told
+    assert f"==> {jobs['raising'].folder}/{jobs['raising'].id}_1_log.err" in list(tail(jobs["raising"].run, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--nodes", "3"], "not divisible by 3 ranks"),
+        (["--partition", "nowhere"], "Slurm refuses the job: sbatch: error: "),
+    ],
+)
+def test_what_cannot_run_is_not_queued(
+    arguments: list[str], complaint: str, cluster: Path, clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "refused", clips))
+    assert main(["--cfg", str(config), *arguments]) == 2
+    assert complaint in capfd.readouterr().err
+    assert slurm("squeue", "--noheader", "--states=all", "--name=refused") == ""
+
+
+def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> None:
+    job = jobs["pair"]
+    assert job.wait() == "COMPLETED" and job.account() == ["finished"] and job.hosts() == [["node1", "node2"]]
+    losses = [[record["loss"] for record in records(run)] for run in (alone, job.run)]
+    assert len(losses[0]) == STEPS and losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert job.results() == json.loads((alone / "results.json").read_text())
+
+
+def test_signalled_two_nodes_save_one_step_and_go_on_to_the_same_bits(jobs: Jobs) -> None:
+    job = jobs["pair_preempted"]
+    assert job.wait() == "COMPLETED"
+    first, second = job.account()
+    assert first.startswith("stopped at step ") and "after SIGUSR2, pre-empted, is back in the queue" in first
+    step = int(first.removeprefix("stopped at step ").split(",")[0])
+    assert f"step_{step:08d}.pt at step {step} of {STEPS}" in job.log(0) and second == "finished"
+    jobs["pair"].wait()
+    assert_same_run(jobs["pair"].run, job.run)
+
+
+def test_preempted_by_a_more_urgent_job_goes_on_after_it(jobs: Jobs, alone: Path) -> None:
+    """By SIGTERM alone, as Slurm does by default."""
+    job = jobs["preempted"]
+    assert job.wait() == "COMPLETED"
+    assert "after SIGTERM, pre-empted, is back in the queue" in job.account()[0]
+    assert_as_alone(alone, job)
+
+
+def test_requeued_by_hand_saves_before_it_is_killed(jobs: Jobs, alone: Path) -> None:
+    job = jobs["requeued"]
+    assert job.wait() == "COMPLETED"
+    assert "ended by Slurm (SIGTERM, " in job.account()[0] and job.account()[1] == "finished"
+    assert_as_alone(alone, job)
+
+
+def test_at_its_time_limit_it_goes_on(jobs: Jobs, alone: Path) -> None:
+    job = jobs["limited"]
+    assert job.wait() == "COMPLETED"
+    *timed_out, last = job.account()
+    assert timed_out and all("reached its time limit, is back in the queue" in how for how in timed_out)
+    assert last == "finished"
+    assert_as_alone(alone, job)
+
+
+def test_at_one_time_limit_too_many_it_saves_and_says_so(jobs: Jobs) -> None:
+    job = jobs["limited_once"]
+    assert job.wait() == "FAILED"
+    (how,) = job.account()
+    assert "reached its time limit, more than 0 times (--max-timeouts): submit the run again" in how
+    assert f"stopped at step {job.step()}, " in how and final_weights(job.run)
+
+
+def test_without_requeue_it_goes_on_as_another_job(jobs: Jobs, alone: Path) -> None:
+    job = jobs["not_requeued"]
+    job.wait()
+    (how,) = job.account()
+    other = how.rpartition(" goes on as job ")[2]
+    assert other.isdigit() and "scontrol requeue: " in how
+    second = Job(job.run)
+    second.folder, second.id = job.folder.parent / other, other
+    assert second.wait() == "COMPLETED" and second.account() == ["finished"]
+    assert_as_alone(alone, job)
+
+
+def test_without_slurms_commands_on_the_node_it_says_that_it_cannot_go_on(jobs: Jobs, tree: Tree) -> None:
+    job = jobs["cannot"]
+    assert job.wait() == "FAILED"
+    (how,) = job.account()
+    assert "cannot go on: squeue is not on node" in how and f"stopped at step {job.step()}, " in how
+
+
+def test_cancelled_it_saves_and_stays_away(jobs: Jobs) -> None:
+    job = jobs["cancelled"]
+    assert job.wait().startswith("CANCELLED")
+    (how,) = job.account()
+    assert how.startswith(f"stopped at step {job.step()}, ended by Slurm (SIGTERM, ")
+
+
+def test_one_rank_that_fails_ends_the_job_and_is_shown_first(jobs: Jobs, tree: Tree) -> None:
+    job = jobs["raising"]
+    assert job.wait() == "FAILED"
+    assert "the disk of this node melts" in job.log(1)
+    assert job.log(0).index("rank 1 on node2 failed first:") < job.log(0).index("the disk of this node melts")
+    assert "the disk of this node melts" not in job.log(0).partition("rank 1 on node2 failed first:")[0]
+    begun, failed = (
+        path.stat().st_mtime for path in (job.folder / "attempt_0.json", job.folder / "attempt_0_failure.json")
+    )
+    ended = max(path.stat().st_mtime for path in job.folder.glob("*_log.err"))
+    assert begun < failed and ended - failed < 15
+
+
+def test_a_killed_rank_ends_the_job(jobs: Jobs) -> None:
+    job = jobs["killed"]
+    assert job.wait() == "FAILED" and job.step() < STEPS
+    assert "task 1: Killed" in job.log(0)
+
+
+def test_a_crashed_node_is_replaced(jobs: Jobs) -> None:
+    """The rank that is left waits until Slurm notices: failing at once, it would end the job for good."""
+    job = jobs["crashed"]
+    assert job.wait() == "COMPLETED"
+    assert job.account()[-1] == "finished" and job.hosts()[0][1] not in job.hosts()[-1]
+    assert "NODE_FAIL" in slurm("sacct", "-D", "-X", "-n", "-j", job.id, "-o", "State")
+    jobs["pair"].wait()
+    assert_same_run(jobs["pair"].run, job.run)
+
+
+def test_a_node_lost_with_its_task_still_at_work_is_replaced(jobs: Jobs, alone: Path) -> None:
+    """Slurm starts the run on the other node while the old task goes on: it must leave, and the bits are the same."""
+    job = jobs["lost"]
+    assert job.wait() == "COMPLETED"
+    assert job.account()[1:] == ["finished"] and job.hosts()[0] != job.hosts()[1]
+    assert "a later attempt of job" in job.log(0)
+    assert_as_alone(alone, job)
