@@ -53,15 +53,15 @@ def test_every_command_is_understood(command: list[str]) -> None:
         return
     tool = next(part for part in command if part.startswith("tools/"))
     args = PARSERS[tool](command[command.index(tool) + 1 :])
-    if getattr(args, "cfg", None):
-        from videoadapt.config import load_config
-
-        for path in [args.cfg] if isinstance(args.cfg, str) else args.cfg:
-            load_config(REPOSITORY / path, args.overrides)
     if tool == "tools/sweep.py":
         from videoadapt.sweep_plan import Sweep
 
         assert Sweep(REPOSITORY / args.cfg, args.overrides).missing()
+    elif getattr(args, "cfg", None):
+        from videoadapt.config import load_config
+
+        for path in [args.cfg] if isinstance(args.cfg, str) else args.cfg:
+            load_config(REPOSITORY / path, args.overrides)
 
 
 def test_without_data_the_main_command_says_what_is_missing() -> None:
