@@ -6,9 +6,10 @@ B-frames in avi, mpg, ts, open groups of pictures): those are read in order. Eac
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from array import array
+from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from av.video.stream import VideoStream
 
 from videoadapt.decoders._cut import missing_bytes
 from videoadapt.decoders._groups import PacketFacts, facts_of, mpeg4_facts, why_in_order
+from videoadapt.decoders._memory import Memory, identity
 from videoadapt.errors import DecodeError, why_unreadable
 
 SEEKABLE_CODECS = ("h264", "hevc", "vp9")
@@ -115,19 +117,61 @@ class Film:
     packets: "list[Packet[VideoStream]] | None"
 
 
+class _Known:
+    """A film without the file: what was found out, in few bytes."""
+
+    def __init__(self, film: Film, num_packets: int):
+        self._info = replace(film.info, pts=(), keys=())
+        self._pts, self._keys, self._stamps = (array("q", x) for x in (film.info.pts, film.info.keys, film.stamps))
+        self._whole, self._num_packets = film.packets is not None, num_packets
+        self.num_stamps = 100 + len(self._pts) + len(self._keys) + len(self._stamps)
+
+    def info(self) -> StreamInfo:
+        """The description, as it was."""
+        return replace(self._info, pts=tuple(self._pts), keys=tuple(self._keys))
+
+    def film(self, path: Path, container: InputContainer, stream: VideoStream) -> Film:
+        """The film, from the file opened anew; packets are demuxed now only where seeking does not find them.
+
+        Raises DecodeError when the file does not hold the same packets any more.
+        """
+        packets = None
+        if self._whole and not (self._info.seekable and self._info.codec in SEEKABLE_CODECS):
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            if len(packets) != self._num_packets:
+                raise DecodeError(f"{path}: changes while it is being read")
+        return Film(path, container, stream, self.info(), self._stamps.tolist(), packets)
+
+
+_memory: Memory[_Known] = Memory(4_000_000)  # time stamps, 32 MB: two of each frame of 7,000 films of 10 seconds
+
+
 def probe(path: Path, codecs: Collection[str] = LOOKED_INTO) -> StreamInfo:
-    """Describe the best video stream of `path`, decoding nothing but its first frame.
+    """Describe the best video stream of `path`, decoding nothing but its first frame; a file seen before is not opened.
 
     Files of other `codecs` are not looked into further, and said to need reading in order. Raises DecodeError when the
     file cannot be opened, holds no video, or its first frame does not decode.
     """
+    known = _memory.get(_key(path, codecs))
+    if known is not None:
+        return known.info()
     with open_film(path, 1, codecs) as film:
         return film.info
+
+
+def forget() -> None:
+    """Look into every file as if it was the first time."""
+    _memory.clear()
+
+
+def _key(path: Path, codecs: Collection[str]) -> Hashable:
+    return identity(path), tuple(codecs), PACKET_BUDGET_BYTES
 
 
 @contextmanager
 def open_film(path: Path, threads: int, codecs: Collection[str] = LOOKED_INTO) -> Iterator[Film]:
     """Open and demux `path`; what comes out describes it, and can decode it. Raises DecodeError as `probe` does."""
+    key = _key(path, codecs)
     with open_stream(path, threads) as (container, stream):
         codec, format_name = stream.codec_context.name, container.format.name
         extradata = stream.codec_context.extradata or b""
@@ -137,6 +181,9 @@ def open_film(path: Path, threads: int, codecs: Collection[str] = LOOKED_INTO) -
             for other in container.streams:
                 if other is not stream:
                     other.discard = Discard.all
+        if (known := _memory.get(key)) is not None:
+            yield known.film(path, container, stream)
+            return
         first: VideoFrame | None = None
         facts: list[PacketFacts] = []
         packets: list[Packet[VideoStream]] = []
@@ -184,7 +231,10 @@ def open_film(path: Path, threads: int, codecs: Collection[str] = LOOKED_INTO) -
             in_order_because=because,
             one_size=not because and all(fact.keeps_size for fact in facts),
         )
-        yield Film(path, container, stream, info, stamps, packets if whole else None)
+        film = Film(path, container, stream, info, stamps, packets if whole else None)
+        known = _Known(film, len(facts))
+        _memory.put(key, known, known.num_stamps)
+        yield film
 
 
 def _decode_early(stream: VideoStream, packet: "Packet[VideoStream]") -> list[VideoFrame]:
