@@ -12,6 +12,7 @@ from tests.test_decoders import load
 from videoadapt.decoders import _probe, open_video
 from videoadapt.decoders._memory import Memory
 from videoadapt.errors import DecodeError
+from videoadapt.h264 import Encoded, Settings, write_h264
 
 
 def test_the_least_recently_used_is_forgotten() -> None:
@@ -50,6 +51,28 @@ def test_another_file_of_that_name_is_looked_into_anew(
     _probe.forget()
     assert np.array_equal(*new) and len(new[0]) == 30
     assert np.array_equal(*other) and len(other[0]) == 20 and np.array_equal(other[0], frames())
+
+
+@pytest.mark.parametrize("budget", [0, 2**26])
+def test_seeking_that_comes_out_at_an_earlier_key_frame_reads_on(
+    budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 28 frames a second in ticks of 1/90000, mp4's times of decoding are rounded, and FFmpeg seeks by those."""
+    write_video(tmp_path / "a.mp4", num_frames=8)
+    source = write_video(tmp_path / "28.mp4", num_frames=60, fps_hz=28)
+    assert isinstance(write_h264((source, tmp_path / "new.mp4"), Settings()), Encoded)
+    monkeypatch.setattr(_probe, "PACKET_BUDGET_BYTES", budget)
+    with _probe.open_film(tmp_path / "new.mp4", 1) as film:
+        landed = []
+        for key in film.info.keys:
+            film.container.seek(film.info.pts[key], stream=film.stream)
+            landed.append(next(packet.pts for packet in film.container.demux(film.stream) if packet.size))
+    assert landed != [film.info.pts[key] for key in film.info.keys], "the file is none of those that the test is about"
+    with open_video(tmp_path / "new.mp4", {"name": "pyav"}) as first:
+        truth = first.get(range(60))
+    for index in (*range(0, 60, 7), 59, 12, 36, 24):
+        with open_video(tmp_path / "new.mp4", {"name": "pyav"}) as again:
+            assert np.array_equal(again.get([index])[0], truth[index])
 
 
 def test_a_file_that_changes_unseen_is_an_error_and_no_other_film(tmp_path: Path) -> None:

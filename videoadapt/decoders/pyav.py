@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
+from itertools import chain, dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,12 @@ class _SeekingReader:
         if self._film.packets is not None:
             yield from self._film.packets[first : last + 1]
             return
-        self._film.container.seek(self._film.stamps[first], stream=self._film.stream)
-        read = (packet for packet in self._film.container.demux(self._film.stream) if packet.size)
-        for stamp in self._film.stamps[first : last + 1]:
+        stamps = self._film.stamps[first : last + 1]
+        self._film.container.seek(stamps[0], stream=self._film.stream)
+        found = (packet for packet in self._film.container.demux(self._film.stream) if packet.size)
+        # FFmpeg seeks by the times of decoding, and may come out at the key frame before.
+        read = dropwhile(lambda packet: packet.pts != stamps[0], found)
+        for stamp in stamps:
             packet = next(read, None)
             if packet is None or packet.pts != stamp:
                 raise DecodeError(f"{self._film.path}: seeking led to another packet than reading in order")
