@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 COMMANDS = ("status", "tail", "cancel")
-SBATCH_OPTIONS = ("partition", "account", "qos", "constraint", "exclude", "comment")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -16,50 +15,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in COMMANDS:
         return _parse_command(arguments)
-    from videoadapt.slurm import Resources, parse_minutes
-
-    def minutes(text: str) -> int:
-        try:
-            return parse_minutes(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+    from videoadapt.slurm_options import resource_options
 
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Everything is checked before anything is queued; exit code 2 for what you can mend. See docs/cluster.md.",
+        parents=[resource_options()],
     )
-    default = Resources()
     parser.add_argument(
         "--cfg", required=True, action="append", metavar="YAML", help="config; several make a job array"
     )
     parser.add_argument("overrides", nargs="*", metavar="key value", help="values to change, as for tools/run_net.py")
-    parser.add_argument(
-        "--executor", choices=("slurm", "local", "debug"), default="slurm", help="local, debug: no Slurm"
-    )
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the script; submit nothing")
-    parser.add_argument("--nodes", type=int, default=default.nodes)
-    parser.add_argument(
-        "--gpus-per-node", type=int, default=default.gpus_per_node, help="one task for each; 0: CPU tasks"
-    )
-    parser.add_argument("--tasks-per-node", type=int, default=default.tasks_per_node, help="CPU tasks, without GPUs")
-    parser.add_argument("--time", type=minutes, default=default.minutes, help="limit of one attempt, as for sbatch")
-    parser.add_argument("--cpus-per-task", type=int, help="default: 1 + data.workers")
-    parser.add_argument("--mem", type=float, metavar="GB", help="memory of each node")
-    parser.add_argument("--signal-delay", type=int, default=default.signal_delay_sec, metavar="SEC",
-                        help="how long before the time limit the job stops and saves")  # fmt: skip
-    parser.add_argument("--max-timeouts", type=int, default=default.max_timeouts, help="time limits to go on after")
-    parser.add_argument(
-        "--array-parallelism", type=int, default=default.array_parallelism, help="jobs of an array at once"
-    )
-    parser.add_argument("--name", help="name of the job; default: that of the output folder")
-    for option in SBATCH_OPTIONS:
-        parser.add_argument(f"--{option}", help="as for sbatch")
-    parser.add_argument("--setup", action="append", default=[], metavar="LINE",
-                        help="shell line before the tasks start, e.g. 'module load cuda'; may be repeated")  # fmt: skip
-    parser.add_argument("--python", metavar="COMMAND", help="how tasks start Python, e.g. in a container")
-    parser.add_argument("--slurm", action="append", default=[], metavar="OPTION[=VALUE]",
-                        help="any other option of sbatch, e.g. reservation=night; may be repeated")  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -99,19 +67,10 @@ def _look_after(args: argparse.Namespace) -> int:
 def _submit(args: argparse.Namespace) -> int:
     from videoadapt import submission
     from videoadapt.config import load_config
-    from videoadapt.slurm import Resources
+    from videoadapt.slurm_options import resources_from
 
     configs = [load_config(path, args.overrides) for path in args.cfg]
-    options = {name: value for name in SBATCH_OPTIONS if (value := getattr(args, name)) is not None}
-    for text in args.slurm:
-        key, equals, value = text.partition("=")
-        options[key] = value if equals else True
-    resources = Resources(
-        executor=args.executor, nodes=args.nodes, gpus_per_node=args.gpus_per_node, tasks_per_node=args.tasks_per_node,
-        minutes=args.time, cpus_per_task=args.cpus_per_task, mem_gb=args.mem, signal_delay_sec=args.signal_delay,
-        max_timeouts=args.max_timeouts, array_parallelism=args.array_parallelism, setup=tuple(args.setup),
-        name=args.name or configs[0].output.name, python=args.python, slurm=options,
-    )  # fmt: skip
+    resources = resources_from(args, configs[0].output.name)
     if args.dry_run:
         print(submission.script(configs, resources))
         return 0

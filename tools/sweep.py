@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -17,6 +18,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cfg", required=True, metavar="YAML", help="the sweep, see configs/sweeps/")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="cells at a time, spread over the GPUs (1)")
     parser.add_argument("--list", action="store_true", help="only print the cells that are missing")
+    parser.add_argument("--slurm", nargs=argparse.REMAINDER, metavar="OPTION",
+                        help="submit what is missing as one job array; options of tools/submit.py follow")  # fmt: skip
     parser.add_argument(
         "overrides", nargs="*", metavar="key value", help="keys of the sweep, or of the config of all its cells"
     )
@@ -36,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         if args.list:
             sys.stdout.write("".join(f"{cell.name}\n" for cell in sweep.missing()))
             return 0
+        if args.slurm is not None:
+            return submit(sweep, args.slurm)
         from videoadapt.sweep_table import write_tables
         from videoadapt.sweeping import run_sweep
 
@@ -59,6 +64,27 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     sys.stderr.write("".join(f"error: {name}: {reason}\n" for name, reason in failed.items()))
     return EXIT_ERROR
+
+
+def submit(sweep: Any, options: list[str]) -> int:
+    """Submit what is missing, and show what is there."""
+    from videoadapt.slurm_options import resource_options, resources_from
+    from videoadapt.submission import submit_sweep, wait
+    from videoadapt.sweep_table import write_tables
+
+    parser = argparse.ArgumentParser(prog="tools/sweep.py ... --slurm", parents=[resource_options()])
+    resources = resources_from(parser.parse_args(options), sweep.folder.name)
+    sent, waiting = submit_sweep(sweep, resources)
+    for cell, job in sent:
+        sys.stdout.write(f"job {job.job_id}: {cell.name}, logs in {job.paths.folder}\n")
+    if sent and resources.executor != "slurm":
+        return wait([job for _, job in sent])
+    for path in write_tables(sweep):
+        sys.stdout.write(f"so far: {path}\n")
+    more = len(sent) + len(waiting)
+    if more:
+        sys.stdout.write(f"{more} cells wait or run; the same command submits what is missing when they have ended\n")
+    return 0
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from videoadapt.job_status import active_jobs
 from videoadapt.run import load_inputs
 from videoadapt.sending import job_setup, submit
 from videoadapt.slurm import Resources
+from videoadapt.sweep_cell import Cell
+from videoadapt.sweep_plan import Sweep
 
 
 def submit_runs(
@@ -38,6 +40,20 @@ def submit_runs(
     resources = _with_cpus(resources, configs)
     jobs = [ClusterJob(config, resources, code) for config in configs]
     return submit(jobs, [config.output for config in configs], resources, code, jobs_folder, {})
+
+
+def submit_sweep(sweep: Sweep, resources: Resources) -> tuple[list[tuple[Cell, submitit.Job[None]]], list[Cell]]:
+    """Submit the cells that are missing as one array; return them with submitit's handles, and those that were queued before.
+
+    Cells that follow from a choice are missing only once it is made. Raises ConfigError as `submit_runs` does.
+    """
+    missing = sweep.missing()
+    queued = [cell for cell in missing if active_jobs(cell.folder)]
+    cells = [cell for cell in missing if cell not in queued]
+    if not cells:
+        return [], queued
+    jobs = submit_runs([cell.as_run for cell in cells], resources, sweep.folder / "jobs")
+    return list(zip(cells, jobs, strict=True)), queued
 
 
 def script(configs: Sequence[Config], resources: Resources, folder: Path | None = None) -> str:

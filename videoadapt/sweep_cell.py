@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.config import Config, load_config
+from videoadapt.job_files import attempts, job_folders
 from videoadapt.log import read_records
 
 LOG = "sweep.log"  # what a cell's process said, in the cell's folder
@@ -48,6 +49,11 @@ class Cell:
         return ["--cfg", str(self.base), *self.overrides, f"test.enable={json.dumps(self.tested)}"]
 
     @property
+    def as_run(self) -> Config:
+        """The config of its run."""
+        return self.config.model_copy(update={"test": self.config.test.model_copy(update={"enable": self.tested})})
+
+    @property
     def finished(self) -> bool:
         """Whether its results are there, or for one without a test, its validation; a diverged one has none, and is done."""
         if not self.tested:
@@ -66,9 +72,11 @@ class Cell:
 
     @property
     def diverged(self) -> bool:
-        """Whether its last run ended because the loss was not finite."""
-        log = self.folder / LOG
-        return log.is_file() and _DIVERGED.search(log.read_text(encoding="utf-8", errors="replace")) is not None
+        """Whether its last run ended because the loss was not finite, here or as a job."""
+        log, jobs = self.folder / LOG, job_folders(self.folder)
+        said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        said += "".join(attempt.failure().get("why", "") for folder in jobs[-1:] for attempt in attempts(folder))
+        return _DIVERGED.search(said) is not None
 
     @property
     def val_top1(self) -> float:
