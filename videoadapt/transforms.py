@@ -7,12 +7,12 @@ Shapes: B clips, C channels, T frames, H W pixels.
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
@@ -175,30 +175,35 @@ def _resize_like_cv2(frames_TCHW: Tensor, new_height: int, new_width: int) -> Te
     # Channels last, and columns and channels as one axis, is how decoders deliver and what torch gathers fastest.
     rows_THX = frames_TCHW.permute(0, 2, 3, 1).reshape(num_frames, height, width * channels)
     across = torch.zeros(1, dtype=torch.int32)
-    for column, weight in _cv2_taps(width, new_width):
-        source = (column[:, None] * channels + np.arange(channels)).reshape(-1)
-        taken = rows_THX.gather(2, torch.from_numpy(source).expand(num_frames, height, -1)).int()
-        across = taken.mul_(torch.from_numpy(weight.repeat(channels))).add_(across)
+    for source, weight in _cv2_taps(width, new_width, channels):
+        taken = rows_THX.gather(2, source.expand(num_frames, height, -1)).int()
+        across = taken.mul_(weight).add_(across)
     across >>= 4
     down = torch.full((1,), 2, dtype=torch.int32)
-    for row, weight in _cv2_taps(height, new_height):
-        taken = across.index_select(1, torch.from_numpy(row)).mul_(torch.from_numpy(weight)[:, None])
+    for source, weight in _cv2_taps(height, new_height, 1):
+        taken = across.index_select(1, source).mul_(weight[:, None])
         taken >>= 16
         down = taken.add_(down)
     down >>= 2
     return down.to(torch.uint8).view(num_frames, new_height, new_width, channels).permute(0, 3, 1, 2)
 
 
-def _cv2_taps(old: int, new: int) -> list[tuple[NDArray[np.int64], NDArray[np.int32]]]:
-    """The two source positions of every output position along one axis, each with its weight in 1/2048."""
+@lru_cache(maxsize=64)  # a film has one size, and its frames come one by one
+def _cv2_taps(old: int, new: int, values: int) -> list[tuple[Tensor, Tensor]]:
+    """The two source positions of every output position along one axis, each with its weight in 1/2048.
+
+    int64 and int32 of length new * values, for `values` values at each position.
+    """
     position = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
     first = np.floor(position)
     fraction = position - first
     first = first.astype(np.int64)
-    return [
-        (np.clip(source, 0, old - 1), np.rint(weight * 2048).astype(np.int32))
-        for source, weight in ((first, 1 - fraction), (first + 1, fraction))
-    ]
+    taps = []
+    for place, weight in ((first, 1 - fraction), (first + 1, fraction)):
+        source = (np.clip(place, 0, old - 1)[:, None] * values + np.arange(values)).reshape(-1)
+        in_2048ths = np.rint(weight * 2048).astype(np.int32).repeat(values)
+        taps.append((torch.from_numpy(source), torch.from_numpy(in_2048ths)))
+    return taps
 
 
 def view_crops(frames_TCHW: Tensor, crop_px: int, num_crops: int) -> list[Tensor]:
