@@ -36,6 +36,13 @@ def loop_without_the_lock() -> None:
     hashlib.pbkdf2_hmac("sha512", b"", b"", 2**31 - 1)
 
 
+class Stubborn(Exception):
+    """An exception that pickle cannot make again."""
+
+    def __init__(self, number: int, what: str):
+        super().__init__(f"{number} {what}")
+
+
 def read(item: str) -> tuple[Tensor | None, str]:
     """What a loader's process does: "PIXELS:WHAT" is that many values of them, after doing what a decoder may do."""
     pixels, _, what = item.partition(":")
@@ -55,6 +62,8 @@ def read(item: str) -> tuple[Tensor | None, str]:
         loop_without_the_lock()
     if what == "raise":
         raise ZeroDivisionError(item)
+    if what == "stubborn":
+        raise Stubborn(int(pixels), "things")
     if what == "pid":
         return torch.zeros(1, dtype=torch.uint8), str(os.getpid())
     if what == "unreadable":

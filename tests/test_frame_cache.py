@@ -1,9 +1,11 @@
 """With a cache the frames are the same, from whichever process, however full, broken or shared it is."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -113,6 +115,33 @@ def test_larger_frames_are_made_smaller_with_and_without(cache: bool, place: Pat
     assert frames(source(place, short_side_px=120), path, 0).shape == (1, 120, 160, 3)
 
 
+def test_a_film_that_takes_long_is_not_kept_and_reads_as_without(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    hasty = source(place, limit_sec=1e-9)
+    for _ in range(2):
+        assert np.array_equal(frames(hasty, path, 3, 9), decoded(path)[[3, 9]])
+    assert not entries(place) and int((place / ".bytes").read_text()) == 0 and not list(place.rglob("*.partial"))
+
+
+def test_a_cache_that_goes_away_ends_nothing(place: Path, tmp_path: Path) -> None:
+    paths = [write_video(tmp_path / f"{name}.mp4") for name in "ab"]
+    kept = source(place)
+    frames(kept, paths[0])
+    shutil.rmtree(place)
+    assert all(np.array_equal(frames(kept, path), decoded(path)) for path in paths)
+
+
+def test_a_folder_in_memory_is_a_folder_like_others(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=frame_cache.MEMORY.parent) as name:
+        place = Path(name)
+        (place / "ab").mkdir()
+        (place / "ab" / "features.npy").touch()
+        path = write_video(tmp_path / "a.mp4")
+        frames(source(place), path)
+        frame_cache.leave_all()
+        assert (place / "ab" / "features.npy").exists() and len(entries(place)) == 2
+
+
 def test_an_unknown_word_is_no_folder(tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", tmp_path))
     with pytest.raises(ConfigError, match=r"data.cache = 'on': .*allowed: off, ram, or a folder"):
@@ -157,7 +186,7 @@ def test_runs_at_the_same_time_and_later_ones_train_to_the_same_bits(clips: Path
         assert_same_run(tmp_path / "plain", tmp_path / name)
     assert len(entries(place)) == 8 * (6 + 2)
     assert int((place / ".bytes").read_text()) >= sum(entry.stat().st_size - 128 for entry in entries(place))
-    assert not entries(frame_cache.MEMORY / f"videoadapt-{os.getuid()}")
+    assert not entries(frame_cache.MEMORY)
 
 
 FILLS = """
@@ -173,7 +202,7 @@ time.sleep(600)
 
 @pytest.mark.slow
 def test_memory_is_given_back_even_after_a_kill(tmp_path: Path) -> None:
-    memory = frame_cache.MEMORY / f"videoadapt-{os.getuid()}"
+    memory = frame_cache.MEMORY
     path = write_video(tmp_path / "a.mp4")
     with subprocess.Popen(
         [sys.executable, "-c", FILLS, str(path)], cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE

@@ -75,6 +75,42 @@ def test_a_process_that_is_killed_costs_nothing_and_a_file_that_kills_it_only_it
     ]
 
 
+def test_a_file_that_was_lost_twice_is_not_tried_again() -> None:
+    began = time.monotonic()
+    batches = [[f"{number}:lock held"] for number in range(1, 10)]
+    loader = Loader(read, batches, listed, workers=1, sample_bytes=40, limit_sec=0.5, file=lambda item: item[2:])
+    assert [batch[0][2] for batch in loader] == ["took longer than 0.5 s"] * 9
+    assert time.monotonic() - began < 9 * 2 * 0.5
+
+
+def test_a_process_that_was_stopped_for_a_while_costs_nothing() -> None:
+    loader = Loader(read, [["1:pid"]] * 3 + [["2:slow"]] * 6, listed, workers=1, sample_bytes=40, limit_sec=1.0)
+    with closing(iter(loader)) as batches:
+        pid = int(next(batches)[0][2])
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5)
+        os.kill(pid, signal.SIGCONT)
+        rest = list(batches)
+    assert [batch[0] for batch in rest if batch[0][0] != "1:pid"] == [of("2:slow")] * 6
+
+
+def test_an_exception_that_cannot_travel_says_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="Stubborn: 2 things") as raised:
+        load([["1"], ["2:stubborn"]], 1)
+    assert "tests/items.py" in raised.value.__notes__[0]
+
+
+@pytest.mark.slow
+def test_processes_that_cannot_start_blame_no_file(tmp_path: Path) -> None:
+    """A script without the guard that Python's processes need."""
+    program = tmp_path / "program.py"
+    program.write_text(BLOCKED.replace('if __name__ == "__main__":', "if True:").replace("HOW", "pass"))
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "CannotStart" in done.stderr and "if __name__ == '__main__':" in done.stderr
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_mistake_in_the_reader_is_raised(workers: int) -> None:
     with pytest.raises(ZeroDivisionError, match="2:raise") as raised:

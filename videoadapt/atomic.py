@@ -3,6 +3,7 @@
 import errno
 import glob
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises OSError when the disk is full, with the old file as it was and no temporary one left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    # processes of two containers may have one number
+    partial = path.with_name(f".{path.name}.{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")
     try:
         write(partial)
         with partial.open("rb") as file:

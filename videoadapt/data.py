@@ -123,6 +123,7 @@ def build_train_loader(
         workers=config.workers,
         sample_bytes=clips.sample_bytes,
         limit_sec=config.limit_sec,
+        file=_file,
     )
 
 
@@ -139,7 +140,12 @@ def build_test_loader(
         workers=min(config.workers, len(batches)),
         sample_bytes=views.sample_bytes,
         limit_sec=config.limit_sec,
+        file=_file,
     )
+
+
+def _file(item: TrainItem | TestItem) -> str:
+    return item.video.id
 
 
 def collate_clips(samples: Sequence[Sample[TrainItem]]) -> ClipBatch:

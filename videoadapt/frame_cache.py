@@ -12,10 +12,14 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import av
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,8 +30,9 @@ from videoadapt.decoders import Decoder, open_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.log import logger
 
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm") / f"videoadapt-{os.getuid()}"
 _PART_BYTES = 64 * 2**20  # decoded frames in hand while a video is put in
+_LEFT_FREE = 0.1  # of the disk: others need it, too
 _LAYOUT = 1  # part of what a video is found by
 _joined: dict[Path, int] = {}  # places that this process uses, with the file that says so
 
@@ -59,11 +64,13 @@ class FrameSource:
         self._spec = dict(config.decoder)
         self._short_px = config.short_side_px
         self._limit_bytes = int(config.cache_gb * 1e9)
+        self._limit_sec = config.limit_sec
+        self._not_kept: set[Path] = set()
         self._place: Path | None = None
         if config.cache == "ram":
-            if not MEMORY.is_dir():
-                raise ConfigError(f"data.cache = 'ram': there is no {MEMORY} on this machine; name a folder")
-            self._place = MEMORY / f"videoadapt-{os.getuid()}"
+            if not MEMORY.parent.is_dir():
+                raise ConfigError(f"data.cache = 'ram': there is no {MEMORY.parent} on this machine; name a folder")
+            self._place = MEMORY
         elif config.cache != "off":
             self._place = Path(config.cache).absolute()
         if self._place is not None and self._place not in _joined:
@@ -90,33 +97,52 @@ class FrameSource:
             stat = path.stat()
         except OSError:
             return None
-        identity = [str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec["name"], self._short_px, _LAYOUT]
+        identity = [
+            str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec, av.__version__, self._short_px, _LAYOUT
+        ]  # fmt: skip
         name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         return self._place / name[:2] / f"{name}.npy"
 
     def _keep(self, frames: Frames, entry: Path) -> bool:
-        """Decode all frames into `entry`; False where they do not fit or do not all decode."""
-        place = entry.parent.parent
-        shape = frames.num_frames, frames.height, frames.width, 3
-        size = int(np.prod(shape))
-        if not _reserve(place, size, self._limit_bytes):
+        """Decode all frames into `entry`; False where they do not fit, do not all decode, or take too long."""
+        if entry in self._not_kept:
             return False
-
-        def write(partial: Path) -> None:  # not through mmap, where a full disk would be a bus error
-            at_once = max(1, _PART_BYTES * shape[0] // size)
-            with partial.open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                for start in range(0, shape[0], at_once):
-                    file.write(frames.get(np.arange(start, min(start + at_once, shape[0]))).data)
-
         try:
-            write_atomically(entry, write)
-        except (DecodeError, OSError) as error:
-            _reserve(place, -size, self._limit_bytes)
-            if isinstance(error, OSError):
-                logger.warning("data.cache: %s takes no more frames: %s", place, error.strerror)
+            if not _reserve(entry.parent.parent, _num_bytes(frames), self._limit_bytes):
+                return False
+            try:
+                write_atomically(entry, partial(self._write, frames))
+            except BaseException:
+                _reserve(entry.parent.parent, -_num_bytes(frames), self._limit_bytes)
+                raise
+        except (DecodeError, _TooLong):  # as without a cache, the frames that are asked for may be fine
+            self._not_kept.add(entry)
+            return False
+        except (OSError, ValueError) as error:
+            logger.warning("data.cache: %s keeps no more frames: %s", entry.parent.parent, error)
+            self._place = None
             return False
         return True
+
+    def _write(self, frames: Frames, path: Path) -> None:
+        """Write a film as .npy; not through mmap, where a full disk would be a bus error."""
+        deadline = time.monotonic() + self._limit_sec / 4
+        shape = frames.num_frames, frames.height, frames.width, 3
+        at_once = max(1, _PART_BYTES * shape[0] // _num_bytes(frames))
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for start in range(0, shape[0], at_once):
+                if time.monotonic() > deadline:
+                    raise _TooLong
+                file.write(frames.get(np.arange(start, min(start + at_once, shape[0]))).data)
+
+
+class _TooLong(Exception):
+    """Decoding a whole film takes more of the time for one video than there is to spare."""
+
+
+def _num_bytes(frames: Frames) -> int:
+    return frames.num_frames * frames.height * frames.width * 3
 
 
 class _Kept:
@@ -170,7 +196,7 @@ def _read(entry: Path, path: Path) -> _Kept | None:
         return _Kept(path, np.load(entry, mmap_mode="r"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         logger.warning("data.cache: %s cannot be read and is decoded anew: %s", entry, error)
         return None
 
@@ -193,7 +219,7 @@ def leave_all() -> None:
     """Let go of every place in use. The last one who uses memory gives it back; a folder stays for the next run."""
     while _joined:
         place, users = _joined.popitem()
-        if place.parent == MEMORY and _alone(users):
+        if place == MEMORY and _alone(users):
             _tidy(place)
         os.close(users)
 
@@ -210,23 +236,24 @@ def _alone(users: int) -> bool:
 def _tidy(place: Path) -> None:
     """Empty what killed runs left in memory; in a folder, remove the halves that they left, and count what is there."""
     total = 0
-    for file in [*place.glob("*/*.npy"), *place.glob(f"*/.*{PARTIAL}")]:
-        if place.parent == MEMORY or file.suffix == PARTIAL:
+    own = "[0-9a-f]" * 64
+    for file in [*place.glob(f"[0-9a-f][0-9a-f]/{own}.npy"), *place.glob(f"[0-9a-f][0-9a-f]/.{own}.npy.*{PARTIAL}")]:
+        if place == MEMORY or file.suffix == PARTIAL:
             file.unlink()
         else:
             total += file.stat().st_size
-    (place / ".bytes").write_text(str(total))
+    (place / ".bytes").write_bytes(b"%020d" % total)
 
 
 def _reserve(place: Path, size: int, limit_bytes: int) -> bool:
-    """Count `size` more bytes as taken (fewer, when negative), unless that would be more than the limit."""
-    with (place / ".bytes").open("r+") as file:
+    """Count `size` more bytes as taken (fewer, when negative); not when that is too much for the limit, or for the disk."""
+    disk = shutil.disk_usage(place)
+    if size > 0 and disk.free - size < disk.total * _LEFT_FREE:
+        return False
+    with (place / ".bytes").open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        total = int(file.read() or 0) + size
+        total = int(file.read()) + size
         if size > 0 and total > limit_bytes:
             return False
-        file.seek(0)
-        file.truncate()
-        file.write(str(total))
-        file.flush()
+        os.pwrite(file.fileno(), b"%020d" % total, 0)  # at once, so that no kill leaves half a number
     return True

@@ -28,6 +28,21 @@ class Lost:
     overtime: bool = False
 
 
+@dataclass(frozen=True)
+class Started:
+    """The first thing that a process says: its imports are done."""
+
+
+class CannotStart(RuntimeError):
+    """Processes end before they have begun: no file is to blame."""
+
+    def __init__(self, reason: str):
+        super().__init__(
+            f"{reason} before it had begun (what it says is above); a script that reads videos needs "
+            "`if __name__ == '__main__':` around what it does"
+        )
+
+
 class Worker(Generic[Item, Result]):
     """A process that answers items in the order in which they were sent, each within `limit_sec`.
 
@@ -46,16 +61,17 @@ class Worker(Generic[Item, Result]):
         self._process = CONTEXT.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
+        self.started = False
 
     def send(self, item: Item) -> None:
         """Hand over an item. Where the process is gone, `receive` reports it."""
         with suppress(OSError):
             self.pipe.send(item)
 
-    def receive(self) -> Result | Lost:
+    def receive(self) -> Result | Lost | Started:
         """Wait for what the process says to the oldest item without an answer, or how the process ended."""
         try:
-            result: Result = self.pipe.recv()
+            result: Result | Started = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join(STOP_SEC)
             code = self._process.exitcode
@@ -64,6 +80,7 @@ class Worker(Generic[Item, Result]):
             if code is not None and code < 0:
                 return Lost(f"the process that worked on it was killed by {signal.Signals(-code).name}")
             return Lost(f"the process that worked on it ended with exit code {code}")
+        self.started = True
         return result
 
     def stop(self) -> None:
@@ -72,10 +89,14 @@ class Worker(Generic[Item, Result]):
         self._process.terminate()
         self._process.join(STOP_SEC)
         self.kill()
+        self.join()
 
     def kill(self) -> None:
         """End the process at once; `receive` then says so to whoever waits for it."""
         self._process.kill()
+
+    def join(self) -> None:
+        """Wait for the end of a process that was killed."""
         self._process.join()
 
 
@@ -97,10 +118,15 @@ def map_in_processes(
                 busy[worker.pipe] = worker, waiting.popleft()
                 worker.send(items[busy[worker.pipe][1]])
             for pipe in connection.wait(list(busy)):
-                worker, index = busy.pop(pipe)
+                worker, index = busy[pipe]
                 result = worker.receive()
+                if isinstance(result, Started):
+                    continue
+                del busy[pipe]
                 if isinstance(result, Lost):
                     worker.stop()
+                    if not worker.started:
+                        raise CannotStart(result.reason)
                 else:
                     idle.append(worker)
                 yield index, result
@@ -115,10 +141,13 @@ def _serve(
     """Answer items until the other end is gone. Ctrl-C and Slurm's SIGUSR2 are for the parent, which stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever the parent's parent made of it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     if sigterm:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # runs `finally`, which removes partial files
     else:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pipe.send(Started())
     while True:
         try:
             item = pipe.recv()

@@ -65,6 +65,7 @@ class _SeekingReader:
         for index in range(group[0], group[-1] + 1):
             found, frame = next((pair for pair in self._reading if pair[0] >= index), (-1, None))
             if frame is None or found != index:
+                self._reading = None
                 raise DecodeError(f"{self._film.path}: frame {index} of {self.num_frames} does not decode")
             self._next = index + 1
             yield index, frame
