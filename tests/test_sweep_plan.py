@@ -114,6 +114,21 @@ def test_a_rate_at_which_training_diverged_is_not_chosen_and_holds_nothing_up(tm
     assert names(plan.missing()) == ["0.001/0"]
 
 
+def test_a_rate_that_diverged_with_one_seed_loses_and_where_all_did_none_is_chosen(tmp_path: Path) -> None:
+    rates = {"optim.lr_per_256": [0.1, 0.001]}
+    plan = sweep(tmp_path, axes=rates, select={"axis": "optim.lr_per_256", "seeds": [0, 1]})
+    scores = {"0.1": [80.0, None], "0.001": [30.0, 30.0]}
+    for cell in plan.missing():
+        top1 = scores[cell.settings["optim.lr_per_256"]][cell.seed]
+        finish(cell, top1 or 0.0, top1=0)
+        if top1 is None:
+            (cell.folder / LOG).write_text("error: step 4: the loss is nan; clips of this batch: a\n")
+    assert plan.choice({}) == "0.001"
+    for cell in plan.cells:
+        (cell.folder / LOG).write_text("error: step 4: the loss is nan; clips of this batch: a\n")
+    assert plan.choice({}) is None and plan.missing() == []
+
+
 def test_unreadable_test_videos_leave_a_cell_unfinished(tmp_path: Path) -> None:
     plan = sweep(tmp_path, axes=RATES)
     for cell, unreadable in zip(plan.missing(), (0, 1, 0), strict=True):
@@ -145,6 +160,10 @@ SELECT = {"axis": "optim.lr_per_256"}
         ({"axes": {"seed": 3}}, (), r"axes\.seed = 3: allowed: a list of values"),
         ({"axes": {"train.epochs": [1, 1]}}, (), "a setting stands there twice"),
         ({"axes": {"train.epochs": []}}, (), r"axes\.train\.epochs: holds no setting"),
+        ({"axes": {}}, (), r"axes = {}: names no axis"),
+        ({"axes": {"lr": {"lr*2": {"optim.lr_per_256": 2}, "lr/2": {"optim.lr_per_256": 1}}}}, (), "would share"),
+        ({"axes": {"train.epochs": [1, 2]}, "set": {"task": "pretrain"}}, (), "a sweep is of task train"),
+        ({"select": SELECT | {"within": {"method": ["lora"]}}}, (), r"select\.within\.method: names several"),
         ({"axes": {"seed": [1, 2]}}, (), "seed: is set for each cell; name the `seeds`"),
         ({"set": {"test": {"enable": False}}}, (), r"test\.enable: is decided by the sweep"),
         ({}, ("seed", "3"), "seed: is set for each cell"),

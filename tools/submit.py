@@ -18,6 +18,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     from videoadapt.slurm_options import resource_options
 
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Everything is checked before anything is queued; exit code 2 for what you can mend. See docs/cluster.md.",

@@ -11,6 +11,7 @@ EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=__doc__,
         epilog="Run the same command again to go on where it stopped: finished cells are not run again. "
         "Exit codes: 0 done, 2 an error you can mend or cells that failed, 130 stopped by a signal.",
@@ -72,7 +73,9 @@ def submit(sweep: Any, options: list[str]) -> int:
     from videoadapt.submission import submit_sweep, wait
     from videoadapt.sweep_table import write_tables
 
-    parser = argparse.ArgumentParser(prog="tools/sweep.py ... --slurm", parents=[resource_options()])
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="tools/sweep.py ... --slurm", parents=[resource_options()]
+    )
     resources = resources_from(parser.parse_args(options), sweep.folder.name)
     sent, waiting = submit_sweep(sweep, resources)
     for cell, job in sent:

@@ -50,6 +50,8 @@ class MaskedAutoencoder(nn.Module):
         for module in (*self.backbone.modules(), *self.decoder.modules()):
             if isinstance(module, nn.Linear | QKVLinear):
                 nn.init.xavier_uniform_(module.weight)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
         trunc_normal_(self.mask_token, std=0.02)
 
     @property

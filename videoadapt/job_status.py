@@ -30,7 +30,7 @@ def status_lines(run: Path) -> list[str]:
         )
         for attempt in attempts(folder):
             account, failure = attempt.read(), attempt.failure()
-            hosts = ", ".join(dict.fromkeys(account["hosts"]))
+            hosts = ", ".join(dict.fromkeys(account.get("hosts", [])))
             began = time.strftime("%d %b %H:%M:%S", time.localtime(account["began"]))
             took = f" for {_duration(account['ended'] - account['began'])}" if "ended" in account else ""
             lines.append(
@@ -51,7 +51,7 @@ def tail(run: Path, num_lines: int) -> Iterator[str]:
         yield f"{folder}: no logs yet: {_state(folder)[0]}"
     for path in paths:
         yield f"==> {path}"
-        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]
+        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()[-max(1, num_lines) :]
 
 
 def cancel(run: Path) -> list[str]:

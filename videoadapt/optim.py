@@ -43,7 +43,7 @@ def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decayed = parameter.ndim > 1 and not name.endswith("_positions")
+        decayed = parameter.ndim > 1 and not name.endswith(("_positions", "mask_token"))
         lr_scale = config.layer_decay ** (depth + 1 - _layer_of(name, depth))
         group = groups.setdefault(
             (lr_scale, decayed),

@@ -107,6 +107,16 @@ def load_inputs(config: Config) -> Splits:
     return splits
 
 
+def check_model(config: Config, num_classes: int) -> None:
+    """Raise ConfigError where the backbone, its adapters and the clips do not fit; allocates no weights, and reads none."""
+    bare = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
+    with torch.device("meta"):
+        if config.task == "pretrain":
+            build_autoencoder(bare)
+        else:
+            build_seeded_model(bare, num_classes)
+
+
 @contextmanager
 def _full_disk_explained(folder: Path) -> Iterator[None]:
     try:

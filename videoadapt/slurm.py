@@ -56,7 +56,7 @@ class Resources:
                 ("nodes", self.nodes, 1), ("gpus_per_node", self.gpus_per_node, 0), ("signal_delay", self.signal_delay_sec, 1),
                 ("tasks_per_node", self.tasks_per_node, 1), ("max_timeouts", self.max_timeouts, 0),
                 ("cpus_per_task", 1 if self.cpus_per_task is None else self.cpus_per_task, 1),
-                ("array_parallelism", self.array_parallelism, 1),
+                ("array_parallelism", self.array_parallelism, 1), ("mem", self.mem_gb or 0, 0),
             )
             if value < least
         ]  # fmt: skip
@@ -127,7 +127,7 @@ def slurm_executor(resources: Resources, folder: Path, setup: Sequence[str], ext
         ntasks_per_node=resources.gpus_per_node or resources.tasks_per_node,
         **({"gpus_per_node": resources.gpus_per_node} if resources.gpus_per_node else {}),
         **({"cpus_per_task": resources.cpus_per_task} if resources.cpus_per_task else {}),
-        **({"mem": f"{round(resources.mem_gb * 1024)}M"} if resources.mem_gb else {}),
+        **({"mem": f"{round(resources.mem_gb * 1024)}M"} if resources.mem_gb is not None else {}),
         signal_delay_s=resources.signal_delay_sec,
         array_parallelism=resources.array_parallelism,
         setup=[*resources.setup, *setup],

@@ -19,11 +19,12 @@ from videoadapt.data import check_batch, schedule_of
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.job_files import FINISHED, attempts
 from videoadapt.job_status import active_jobs
-from videoadapt.run import load_inputs
+from videoadapt.run import check_model, load_inputs
 from videoadapt.sending import job_setup, submit
 from videoadapt.slurm import Resources
 from videoadapt.sweep_cell import Cell
 from videoadapt.sweep_plan import Sweep
+from videoadapt.sweeping import check_lists
 
 
 def submit_runs(
@@ -47,6 +48,7 @@ def submit_sweep(sweep: Sweep, resources: Resources) -> tuple[list[tuple[Cell, s
 
     Cells that follow from a choice are missing only once it is made. Raises ConfigError as `submit_runs` does.
     """
+    check_lists(sweep)
     missing = sweep.missing()
     queued = [cell for cell in missing if active_jobs(cell.folder)]
     cells = [cell for cell in missing if cell not in queued]
@@ -87,12 +89,13 @@ def check(configs: Sequence[Config], resources: Resources) -> None:
         ]
         try:
             splits = load_inputs(config)
+            check_model(config, len(splits.class_names))
             if config.train.enable:
                 check_batch(config, schedule_of(config, splits.train), resources.num_tasks)
         except VideoAdaptError as error:
             problems.append(str(error))
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 def code_version() -> str:

@@ -1,6 +1,7 @@
 """A cell of a sweep: one run, its command line, and what it left in its folder."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ LOG = "sweep.log"  # what a cell's process said, in the cell's folder
 # Keys of a config whose change alters no number, so that a cell with other values of these is the same cell.
 _FREE_KEYS = (
     "output", "device", "data.workers", "data.limit_sec", "data.cache", "data.cache_gb",
-    "data.root", "data.obtain", "model.obtain", "train.enable",
+    "data.obtain", "model.obtain", "train.enable",
     "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
 )  # fmt: skip
 _DIVERGED = re.compile(r"^error: step \d+: the loss is ", re.M)
@@ -46,12 +47,15 @@ class Cell:
     @property
     def arguments(self) -> list[str]:
         """The command line of its run."""
-        return ["--cfg", str(self.base), *self.overrides, f"test.enable={json.dumps(self.tested)}"]
+        return ["--cfg", str(self.base), *self.overrides, "train.enable=true", f"test.enable={json.dumps(self.tested)}"]
 
     @property
     def as_run(self) -> Config:
         """The config of its run."""
-        return self.config.model_copy(update={"test": self.config.test.model_copy(update={"enable": self.tested})})
+        test = self.config.test.model_copy(update={"enable": self.tested})
+        return self.config.model_copy(
+            update={"test": test, "train": self.config.train.model_copy(update={"enable": True})}
+        )
 
     @property
     def finished(self) -> bool:
@@ -82,7 +86,7 @@ class Cell:
     def val_top1(self) -> float:
         """Its best validation top-1 (%), that of the checkpoint which is tested; less than any when it diverged."""
         found = [r["top1"] for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"]
-        return max(found, default=-1.0) if not self.diverged else -1.0
+        return max(found, default=-math.inf) if not self.diverged else -math.inf
 
     def other_values(self) -> list[str]:
         """Keys that matter and have other values in the folder's config.yaml, with both values; none without one."""

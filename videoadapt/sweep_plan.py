@@ -86,7 +86,10 @@ class Sweep:
         return list(found.values())
 
     def choice(self, settings: Settings) -> str | None:
-        """The setting of `select.axis` that is best on the validation list, the first of equals; None while it is open."""
+        """The setting of `select.axis` that is best on the validation list, the first of equals.
+
+        None while it is open, and where every setting diverged with some seed.
+        """
         select = self.config.select
         assert select is not None
         wanted = {**settings, **_texts(select.within)}
@@ -96,7 +99,8 @@ class Sweep:
                 if not replace(cell, tested=False).finished:
                     return None
                 scores.setdefault(cell.settings[select.axis], []).append(cell.val_top1)
-        return max(scores, key=lambda label: sum(scores[label]) / len(scores[label]))
+        best = max(scores, key=lambda label: sum(scores[label]) / len(scores[label]))
+        return best if min(scores[best]) >= 0 else None  # all of them diverged
 
     def groups(self) -> Iterator[tuple[Settings, list[Cell]]]:
         """The rows of the table: settings, with the chosen one where there is one, and a cell for each seed of `seeds`."""
@@ -139,6 +143,8 @@ class Sweep:
     def _check_names(self) -> None:
         """Axes, labels and seeds."""
         problems = [f"axes.{axis}: holds no setting" for axis, settings in self.axes.items() if not settings]
+        if not self.axes:
+            problems.append("axes = {}: names no axis; a single run is tools/run_net.py's")
         rules: list[tuple[str, dict[str, Any]]] = [(f"exclude.{n}", rule) for n, rule in enumerate(self.config.exclude)]
         select = self.config.select
         if select is not None:
@@ -148,6 +154,8 @@ class Sweep:
                 problems.append("select.seeds = []: needs at least one whole number")
             if select.axis in select.within:
                 problems.append(f"select.within.{select.axis}: is what is chosen; name other axes only")
+            several = [axis for axis, label in select.within.items() if isinstance(label, list)]
+            problems += [f"select.within.{axis}: names several settings; allowed: one" for axis in several]
             rules.append(("select.within", select.within))
         seeds = [*self.config.seeds, *(select.seeds if select else [])]
         if not self.config.seeds or min(seeds) < 0:
@@ -176,6 +184,15 @@ class Sweep:
         problems: list[str] = []
         if not self.cells:
             problems.append("exclude: leaves no cell")
+        of_folder: dict[Path, Cell] = {}
+        for cell in self.cells:
+            other = of_folder.setdefault(cell.folder, cell)
+            if other is not cell:
+                problems.append(
+                    f"axes: {other.name} and {cell.name} would share {cell.folder}; give them labels in letters"
+                )
+            if cell.config.task == "pretrain":
+                problems.append("base: task pretrain has no accuracy to compare; a sweep is of task train")
         select = self.config.select
         for cell in self.cells:
             data = cell.config.data

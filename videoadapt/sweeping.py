@@ -16,6 +16,7 @@ import torch
 
 from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
 from videoadapt.log import logger, progress
+from videoadapt.run import check_model
 from videoadapt.signals import stop_on_signal
 from videoadapt.splits import load_splits
 from videoadapt.sweep_cell import LOG, Cell
@@ -52,7 +53,7 @@ def run_sweep(sweep: Sweep, run_net: Path, workers: int) -> dict[str, str]:
     Raises ConfigError before anything runs when files are missing, and Interrupted when SIGINT or SIGTERM arrived and all
     cells have stopped; the same command goes on from there.
     """
-    _check_lists(sweep)
+    check_lists(sweep)
     failed: dict[str, str] = {}
     with stop_on_signal() as stop:
         while cells := [cell for cell in sweep.missing() if cell.name not in failed]:
@@ -88,8 +89,9 @@ def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop
                     cell, place = busy.pop(process)
                     idle.append(place)
                     interrupted = bool(stop) and process.exitcode in (_EXIT_INTERRUPTED, -signal.SIGTERM)
-                    if process.exitcode and not interrupted and not (cell.diverged and not cell.tested):
-                        failed[cell.name] = _why(cell, process.exitcode)
+                    ended = process.exitcode == 0 and cell.finished
+                    if not ended and not interrupted and not (cell.diverged and not cell.tested):
+                        failed[cell.name] = _why(cell, process.exitcode or 0)
                         logger.error("%s: %s", cell.name, failed[cell.name])
                     line.advance(f"{cell.name}{' failed' if cell.name in failed else ''}")
     finally:
@@ -126,19 +128,28 @@ def _stop_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _check_lists(sweep: Sweep) -> None:
-    """Load every list once, before cells do so side by side: problems come first, and rendered videos are there."""
+def check_lists(sweep: Sweep) -> None:
+    """Load every list and build every model, before cells do so side by side: problems come first, rendered videos are there.
+
+    Raises ConfigError, also where what is to be chosen by has videos of the test list in it.
+    """
     problems, seen = [], set()
-    for cell in sweep.missing():
+    for cell in sweep.cells:
         config = cell.config
-        key = config.data.model_dump_json()
+        key = config.data.model_dump_json() + config.model.model_dump_json()
         if key in seen:
             continue
         seen.add(key)
         try:
-            load_splits(config)
+            splits = load_splits(config)
+            check_model(config, len(splits.class_names))
         except VideoAdaptError as error:
             problems.append(f"{cell.name}: {error}")
+            continue
+        if splits.num_val_in_test and sweep.config.select is not None:
+            problems.append(
+                f"{cell.name}: {splits.num_val_in_test} videos of data.val are in data.test: a choice by them is no result"
+            )
     if problems:
         raise ConfigError(problems)
 
