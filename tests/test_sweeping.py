@@ -113,16 +113,18 @@ def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path
     raw |= {"base": str(REPOSITORY / "configs" / "quickstart.yaml"), "output": str(tmp_path / "out"), "seeds": [0]}
     del raw["select"]
     raw["set"] |= {"data.root": str(tmp_path / "clips"), "model.adapter.bottleneck": 2}
-    raw["axes"] = {"blocks": {"wrong": {"model.adapter.blocks": [99]}, "right": {"model.adapter.blocks": [0]}}}
+    raw["axes"] = {"batch": {"wrong": {"train.batch_size": 4096}, "right": {"train.batch_size": 8}}}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
     process = start(tmp_path / "s.yaml")
     out, said = process.communicate(timeout=TIMEOUT_SEC)
-    log = tmp_path / "out" / "cells" / "blocks=wrong" / "seed=0" / LOG
+    log = tmp_path / "out" / "cells" / "batch=wrong" / "seed=0" / LOG
     assert process.returncode == 2
-    assert "blocks wrong, seed 0: exit code 2; model.adapter.blocks = [99]: allowed" in said and str(log) in said
-    assert "model.adapter.blocks = [99]" in log.read_text()
+    assert (
+        "batch wrong, seed 0: exit code 2; train.batch_size = 4096: data.train has only 32" in said and str(log) in said
+    )
+    assert "train.batch_size = 4096" in log.read_text()
     assert out.count("\n| right |") == 1 and "wrong" not in out
-    assert [cell.settings["blocks"] for cell in Sweep(tmp_path / "s.yaml").missing()] == ["wrong"]
+    assert [cell.settings["batch"] for cell in Sweep(tmp_path / "s.yaml").missing()] == ["wrong"]
 
 
 @pytest.mark.slow
