@@ -84,14 +84,15 @@ def test_a_file_that_was_lost_twice_is_not_tried_again() -> None:
 
 
 def test_a_process_that_was_stopped_for_a_while_costs_nothing() -> None:
-    loader = Loader(read, [["1:pid"]] * 3 + [["2:slow"]] * 6, listed, workers=1, sample_bytes=40, limit_sec=1.0)
+    loader = Loader(read, [["1:pid"], *[["2:slow"]] * 6], listed, workers=1, sample_bytes=40, limit_sec=1.0)
     with closing(iter(loader)) as batches:
         pid = int(next(batches)[0][2])
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)  # at its second item, whose time runs on
         time.sleep(1.5)
         os.kill(pid, signal.SIGCONT)
         rest = list(batches)
-    assert [batch[0] for batch in rest if batch[0][0] != "1:pid"] == [of("2:slow")] * 6
+    assert [batch[0] for batch in rest] == [of("2:slow")] * 6
+    assert is_gone(pid)
 
 
 def test_an_exception_that_cannot_travel_says_what_it_is() -> None:
