@@ -74,7 +74,7 @@ class AugmentConfig(_Section):
 class Rendered(_Section):
     """Clips of procedural motions rendered on the device while training, none twice.
 
-    `motions`: a vocabulary, whose motions are the classes; any: one or two coordinates either way, without classes.
+    `motions`: a vocabulary, whose motions are the classes; any: one to four coordinates either way, without classes.
     """
 
     motions: Literal["quickstart", "trunk", "any"]

@@ -121,12 +121,12 @@ def draw_states(motions: Sequence[str], seeds_B: Tensor, num_frames: int) -> Ten
 
 
 def draw_signs(size: int, generator: torch.Generator) -> Tensor:
-    """Draw which way a motion of any kind moves each coordinate: (B, S) of -1, 0 and 1, one or two of them not 0."""
+    """Draw which way a motion of any kind moves each coordinate: (B, S) of -1, 0 and 1, one to four of them not 0."""
     moved = torch.tensor([index for index, c in enumerate(COORDINATES.values()) if c.fast])
-    pair_B2 = moved[torch.rand(size, len(moved), generator=generator).argsort(dim=1)[:, :2]]
-    sign_B2 = 2.0 * torch.randint(2, (size, 2), generator=generator) - 1
-    sign_B2[:, 1] *= torch.randint(2, (size,), generator=generator)
-    return torch.zeros(size, len(COORDINATES)).scatter_(1, pair_B2, sign_B2)
+    which_B4 = moved[torch.rand(size, len(moved), generator=generator).argsort(dim=1)[:, :4]]
+    sign_B4 = 2.0 * torch.randint(2, (size, 4), generator=generator) - 1
+    sign_B4[:, 1:] *= torch.randint(2, (size, 3), generator=generator)
+    return torch.zeros(size, len(COORDINATES)).scatter_(1, which_B4, sign_B4)
 
 
 def travel(signs_BS: Tensor, seeds_B: Tensor, num_frames: int) -> Tensor:

@@ -57,7 +57,7 @@ def draw_clips(
 ) -> tuple[Tensor, Tensor]:
     """Render `size` training clips of random motions on `device`: uint8 (B, 3, T, crop_px, crop_px) and labels (B,).
 
-    Without `motions`, of one or two coordinates moved at random; all labels are 0. Frames are chosen as dense sampling
+    Without `motions`, of one to four coordinates moved at random; all labels are 0. Frames are chosen as dense sampling
     with a random start does, and cut as the crop "multi_scale" does; everything random comes from `generator`, a CPU one.
     Seeds are drawn from all of int64, where the files' come from a hash. `draw`: `motions.render`, or it compiled.
     """
