@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools import train_tiny_trunk
 from videoadapt import rendered
 from videoadapt.config import Config, DataConfig, TrainConfig
 from videoadapt.motions import COORDINATES, MOTIONS, draw_signs
@@ -68,26 +67,6 @@ def test_boxes_differ_between_parts_of_a_batch_only(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rendered.F, "interpolate", interpolate)
     draw(4, size=160)
     assert len(seen) == 5 and set(seen) <= sizes and len(set(seen)) > 1
-
-
-def test_the_tool_writes_a_trunk_that_loads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from videoadapt.config import ModelConfig
-    from videoadapt.model import build_model
-
-    monkeypatch.setattr(train_tiny_trunk, "UPDATES_PER_EPOCH", 2)
-    monkeypatch.setattr(train_tiny_trunk, "LOG_EVERY", 1)
-    out = tmp_path / "trunk.safetensors"
-    small = ["train.batch_size", "4", "train.epochs", "2", "train.precision", "fp32", "device", "cpu"]
-    assert train_tiny_trunk.main([str(out), *small]) == 0
-    assert "4 updates" in capsys.readouterr().out
-    spec = ModelConfig(backbone={"name": "vit", "size": "tiny"}, adapter={"name": "linear"}, weights=str(out))
-    trained = build_model(spec, 8, 8, 64).backbone.state_dict()
-    torch.manual_seed(1000)
-    fresh = build_model(spec.model_copy(update={"weights": None}), len(MOTION_NAMES), 8, 64).backbone.state_dict()
-    assert all(tensor.isfinite().all() for tensor in trained.values())
-    assert not trained["blocks.0.mlp.fn.fc1.weight"].equal(fresh["blocks.0.mlp.fn.fc1.weight"].half().float())
 
 
 def test_any_motion_moves_one_to_four_coordinates_and_every_one_alike() -> None:

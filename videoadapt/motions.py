@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RENDERER_VERSION = 2  # raise it whenever the pixels of a given (motion, seed) change: rendered files carry it
+RENDERER_VERSION = 3  # raise it whenever the pixels of a given (motion, seed) change: rendered files carry it
 FPS_HZ = 12
 
 
@@ -36,7 +36,7 @@ COORDINATES = {
     "y": Coordinate(0.4, 0.75, 0.015),
     "size": Coordinate(0.35, 0.55, 0.015),
     "spin": Coordinate(0.16, 0.36, 0.015),  # each object about its own centre
-    "gap": Coordinate(0.4, 0.65, 0.015),  # distance between the two objects
+    "gap": Coordinate(0.45, 0.75, 0.015),  # distance between the two objects
     "orbit": Coordinate(0.16, 0.36, 0.015),  # direction from one object to the other
     "stretch": Coordinate(0.35, 0.6, 0.015),  # width against height
     "brightness": Coordinate(0.35, 0.6, 0.015),
@@ -220,7 +220,7 @@ def _object(canvas: _Canvas, states_BTS: Tensor, look_BN: Tensor, name: str) -> 
     radii_BTK = strokes_B1KN[..., 4] * size_BT[..., None]
     orbit_BT = 2 * math.pi * state["orbit"]
     side = -0.5 if name == "object0" else 0.5
-    reach_BT = side * canvas.unit_px * (0.14 + 0.46 * state["gap"])
+    reach_BT = side * canvas.unit_px * (0.12 + 0.56 * state["gap"])
     x_BT = canvas.width_px * (0.29 + 0.42 * state["x"]) + reach_BT * orbit_BT.cos()
     y_BT = canvas.unit_px * (0.3 + 0.4 * state["y"]) + reach_BT * orbit_BT.sin()
     offsets = canvas.x_W - x_BT[..., None], canvas.y_H - y_BT[..., None]

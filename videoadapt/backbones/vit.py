@@ -30,7 +30,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "tiny": Size(128, 5, 4, patch_px=8),  # ours, for 8 x 64 x 64 clips: 256 tokens
+    "tiny": Size(128, 5, 4, patch_px=8),  # ours, for clips of 64 x 64 pixels
     "small": Size(384, 12, 6),
     "base": Size(768, 12, 12),
     "large": Size(1024, 24, 16),
