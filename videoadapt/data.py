@@ -174,7 +174,9 @@ def _together(parts: Sequence[Tensor]) -> Tensor:
         return torch.empty(0, 3, 0, 0, 0, dtype=torch.uint8)
     total = sum(len(part) for part in parts)
     out = torch.empty(total, *parts[0].shape[1:], dtype=torch.uint8, pin_memory=torch.cuda.is_available())
-    return torch.cat(list(parts), out=out)
+    # not torch.cat: its threads, a second team beside the training's, would make OpenMP put both to sleep after every operation
+    np.concatenate([part.numpy() for part in parts], out=out.numpy())
+    return out
 
 
 def _unreadable(sample: Sample[TrainItem] | Sample[TestItem]) -> Unreadable:
