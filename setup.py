@@ -29,7 +29,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["videoadapt", "videoadapt.*"]),
-    package_data={"videoadapt": ["assets/*"]},  # the tiny trunk of the quickstart, and how it was made
+    package_data={"videoadapt": ["assets/*"]},  # the quickstart's trunk
     install_requires=[
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed
         "torchvision>=0.19",  # resize and crop of whole clips on tensors

@@ -1,6 +1,7 @@
 """Sweeps as a user starts, stops, kills and repeats them: real processes, real signals."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from videoadapt.errors import ConfigError
 from videoadapt.lock import only_process_in
 from videoadapt.sweep_cell import LOG
 from videoadapt.sweep_plan import Sweep
-from videoadapt.sweeping import places
+from videoadapt.sweeping import check_lists, places
 
 SMOKE = REPOSITORY / "configs" / "sweeps" / "smoke.yaml"
 TIMEOUT_SEC = 600  # on a busy machine
@@ -105,6 +106,14 @@ def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_p
     by_hand = tmp_path / "by_hand"
     run(stopped.base, *stopped.arguments[2:], f"output={by_hand}")
     assert_same_run(stopped.folder, by_hand)
+
+
+def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
+    trunk = tmp_path / "trunk.safetensors"
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "model.weights", str(trunk)]
+    with pytest.raises(ConfigError, match=f"model.weights = {re.escape(str(trunk))}: there is no such file"):
+        check_lists(Sweep(SMOKE, overrides))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

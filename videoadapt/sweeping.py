@@ -16,9 +16,8 @@ import torch
 
 from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
 from videoadapt.log import logger, progress
-from videoadapt.run import check_model
+from videoadapt.run import check_model, load_inputs
 from videoadapt.signals import stop_on_signal
-from videoadapt.splits import load_splits
 from videoadapt.sweep_cell import LOG, Cell
 from videoadapt.sweep_plan import Sweep
 
@@ -129,7 +128,7 @@ def _stop_with_parent() -> None:
 
 
 def check_lists(sweep: Sweep) -> None:
-    """Load every list and build every model, before cells do so side by side: problems come first, rendered videos are there.
+    """Load every list, look for weights, build every model, before cells do so side by side: problems come first.
 
     Raises ConfigError, also where what is to be chosen by has videos of the test list in it.
     """
@@ -141,7 +140,7 @@ def check_lists(sweep: Sweep) -> None:
             continue
         seen.add(key)
         try:
-            splits = load_splits(config)
+            splits = load_inputs(config)
             check_model(config, len(splits.class_names))
         except VideoAdaptError as error:
             problems.append(f"{cell.name}: {error}")

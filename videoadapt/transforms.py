@@ -174,16 +174,17 @@ def _resize_like_cv2(frames_TCHW: Tensor, new_height: int, new_width: int) -> Te
     num_frames, channels, height, width = frames_TCHW.shape
     # Channels last, and columns and channels as one axis, is how decoders deliver and what torch gathers fastest.
     rows_THX = frames_TCHW.permute(0, 2, 3, 1).reshape(num_frames, height, width * channels)
-    across = torch.zeros(1, dtype=torch.int32)
-    for source, weight in _cv2_taps(width, new_width, channels):
-        taken = rows_THX.gather(2, source.expand(num_frames, height, -1)).int()
-        across = taken.mul_(weight).add_(across)
+    left, right = (
+        (rows_THX.gather(2, source.expand(num_frames, height, -1)).int(), weight)
+        for source, weight in _cv2_taps(width, new_width, channels)
+    )
+    across = left[0].mul_(left[1]).addcmul_(*right)
     across >>= 4
-    down = torch.full((1,), 2, dtype=torch.int32)
-    for source, weight in _cv2_taps(height, new_height, 1):
-        taken = across.index_select(1, source).mul_(weight[:, None])
-        taken >>= 16
-        down = taken.add_(down)
+    upper, lower = (
+        across.index_select(1, source).mul_(weight[:, None]).bitwise_right_shift_(16)
+        for source, weight in _cv2_taps(height, new_height, 1)
+    )
+    down = upper.add_(lower).add_(2)
     down >>= 2
     return down.to(torch.uint8).view(num_frames, new_height, new_width, channels).permute(0, 3, 1, 2)
 

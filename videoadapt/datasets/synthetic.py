@@ -24,7 +24,7 @@ from videoadapt.video_rows import VideoRows
 NUM_FRAMES = 24
 HEIGHT_PX, WIDTH_PX = 72, 96
 _FILES_PER_JOB = 16
-_FEWEST_FILES_FOR_PROCESSES = 96  # below, starting processes takes longer than it saves
+_FEWEST_FILES_FOR_PROCESSES = 240  # below, starting processes takes longer than it saves
 _MOST_PROCESSES = 16
 
 
