@@ -1,4 +1,4 @@
-"""Clips rendered for training are those that the files would hold, and a function of seed and step; a trunk trained on them."""
+"""Clips rendered for training are those that the files would hold, and a function of seed and step."""
 
 from pathlib import Path
 
