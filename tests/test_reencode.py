@@ -79,6 +79,22 @@ def times_of(path: Path) -> list[float]:
         return [float(frame.time) for frame in container.decode(video=0)]
 
 
+def test_nothing_refers_to_eight_pictures_of_twelve(tmp_path: Path) -> None:
+    """What a clip at a stride leaves out; nal_ref_idc of a slice says it (H.264, section 7.4.1)."""
+    assert isinstance(write_h264((write_video(tmp_path / "a.mp4"), tmp_path / "b.mp4"), Settings()), Encoded)
+    with av.open(str(tmp_path / "b.mp4")) as file:
+        packets = sorted((p.pts or 0, bytes(p)) for p in file.demux(video=0) if p.size)
+    kinds = []
+    for _, data in packets:
+        start = 0
+        while data[start + 4] & 31 not in (1, 5):  # up to the picture's first slice
+            start += 4 + int.from_bytes(data[start : start + 4], "big")
+        kinds.append("needed" if data[start + 4] >> 5 & 3 else "free")
+    assert len(kinds) == 48
+    for first in range(0, 48, 12):
+        assert kinds[first] == "needed" and kinds[first : first + 12].count("free") == 8
+
+
 def test_a_variable_frame_rate_is_kept(tmp_path: Path) -> None:
     times = [0, 40, 80, 400, 420, 1000, 1040, 1041, 2000, 2100, 2200, 2300, 2400, 3000]
     with av.open(str(tmp_path / "variable.mkv"), "w") as container:

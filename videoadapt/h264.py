@@ -83,7 +83,7 @@ def _encode(source: Path, target: Path, settings: Settings, keep_times: bool) ->
     # Without CABAC a file is 12 % larger, as good, and decodes in 30 % less time; without the filter over the edges of
     # blocks it decodes in another 25 % less and loses 0.3 dB of 43.
     options = {"crf": str(settings.crf), "preset": "fast", "tune": "fastdecode"}
-    # Nothing refers to three pictures of four, so a reader that wants every fourth leaves the others out (0.6 to 1.5 dB).
+    # Nothing refers to eight pictures of twelve, so a reader that wants few leaves the others out (loses 0.6 to 1.5 dB).
     options["x264-params"] = "open-gop=0:scenecut=0:bframes=3:b-adapt=0:b-pyramid=none"
     count = 0
     with as_decode_error(source), av.open(str(target), "w", format="mp4") as container:
