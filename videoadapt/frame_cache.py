@@ -10,12 +10,13 @@ Shapes: N frames, H W pixels.
 import atexit
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,7 @@ from videoadapt.log import logger
 MEMORY = Path("/dev/shm") / f"videoadapt-{os.getuid()}"
 _PART_BYTES = 64 * 2**20  # decoded frames in hand while a video is put in
 _LEFT_FREE = 0.1  # of the disk: others need it, too
+_HEADER_BYTES = 128  # of a .npy file of frames
 _LAYOUT = 1  # part of what a video is found by
 _joined: dict[Path, int] = {}  # places that this process uses, with the file that says so
 
@@ -148,9 +150,11 @@ def _num_bytes(frames: Frames) -> int:
 class _Kept:
     """Frames in a file of the cache."""
 
-    def __init__(self, path: Path, film_NHWC: np.ndarray):
-        self._path, self._film_NHWC = path, film_NHWC
-        self.num_frames, self.height, self.width = film_NHWC.shape[:3]
+    def __init__(self, path: Path, file: io.FileIO):
+        self._path, self._file = path, file
+        self._start, (self.num_frames, self.height, self.width) = _film(file.read(_HEADER_BYTES))
+        if os.fstat(file.fileno()).st_size != self._start + _num_bytes(self):
+            raise ValueError("it has another length than its header says")
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See Frames. Raises DecodeError when an index is not in 0 .. num_frames - 1."""
@@ -158,11 +162,30 @@ class _Kept:
         outside = asked[(asked < 0) | (asked >= self.num_frames)]
         if outside.size:
             raise DecodeError(f"{self._path}: no frame {outside[0]}; allowed: 0 to {self.num_frames - 1}")
-        return np.array(self._film_NHWC[asked])
+        frames_NHWC = np.empty((len(asked), self.height, self.width, 3), np.uint8)
+        for frame_HWC, index in zip(frames_NHWC, asked.tolist(), strict=True):
+            # not through mmap, which costs more for a few frames, and where a disk's fault would be a bus error
+            self._file.seek(self._start + index * frame_HWC.nbytes)
+            if self._file.readinto(frame_HWC.data) != frame_HWC.nbytes:
+                raise DecodeError(
+                    f"{self._path}: its frames in the cache, {self._file.name}, were cut short; delete that file"
+                )
+        return frames_NHWC
 
     def close(self) -> None:
         """See Frames."""
-        del self._film_NHWC
+        self._file.close()
+
+
+@lru_cache
+def _film(header: bytes) -> tuple[int, tuple[int, int, int]]:
+    """Where the frames of a .npy file start, their number, height and width. Raises ValueError for another file."""
+    file = io.BytesIO(header)
+    np.lib.format.read_magic(file)
+    shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    if len(shape) != 4 or shape[3] != 3 or in_columns or dtype != np.uint8:
+        raise ValueError(f"it holds {dtype} {shape}, not frames")
+    return file.tell(), shape[:3]
 
 
 class _Resized:
@@ -193,10 +216,15 @@ class _Resized:
 def _read(entry: Path, path: Path) -> _Kept | None:
     """What is kept of the video `path`."""
     try:
-        return _Kept(path, np.load(entry, mmap_mode="r"))
+        file = entry.open("rb", buffering=0)
+        try:
+            return _Kept(path, file)
+        except BaseException:
+            file.close()
+            raise
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         logger.warning("data.cache: %s cannot be read and is decoded anew: %s", entry, error)
         return None
 

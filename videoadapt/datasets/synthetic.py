@@ -24,6 +24,7 @@ from videoadapt.video_rows import VideoRows
 NUM_FRAMES = 24
 HEIGHT_PX, WIDTH_PX = 72, 96
 _FILES_PER_JOB = 16
+_RENDERED_AT_ONCE = 4  # videos whose frames stay in a core's cache
 _FEWEST_FILES_FOR_PROCESSES = 240  # below, starting processes takes longer than it saves
 _MOST_PROCESSES = 16
 
@@ -153,10 +154,12 @@ def _work(jobs: list[list[_File]], num_files: int) -> Iterator[int]:
 
 
 def _render_files(files: list[_File]) -> int:
-    seeds_B = torch.tensor([file.seed for file in files])
-    states_BTS = draw_states([file.motion for file in files], seeds_B, NUM_FRAMES)
-    for file, frames_THWC in zip(files, render(states_BTS, seeds_B, HEIGHT_PX, WIDTH_PX).numpy(), strict=True):
-        _replace(file.path, partial(_encode, frames_THWC=frames_THWC))
+    for start in range(0, len(files), _RENDERED_AT_ONCE):
+        part = files[start : start + _RENDERED_AT_ONCE]
+        seeds_B = torch.tensor([file.seed for file in part])
+        states_BTS = draw_states([file.motion for file in part], seeds_B, NUM_FRAMES)
+        for file, frames_THWC in zip(part, render(states_BTS, seeds_B, HEIGHT_PX, WIDTH_PX).numpy(), strict=True):
+            _replace(file.path, partial(_encode, frames_THWC=frames_THWC))
     return len(files)
 
 
