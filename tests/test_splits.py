@@ -155,3 +155,15 @@ def test_the_files_have_a_fingerprint(tmp_path: Path) -> None:
         found.add(Splits.files_fingerprint(videos))
         (tmp_path / name).write_bytes(before)
     assert len(found) == 5 and Splits.files_fingerprint(videos) == whole
+
+
+def test_the_first_videos_of_each_class_and_never_one_that_is_held_out(tmp_path: Path) -> None:
+    rows = [f"{i}.mp4 {int(i % 3 == 0)}" for i in range(30)]
+    write_list(tmp_path, "train.csv", rows)
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+    few = load_splits(config(tmp_path, first_per_class=4)).train
+    assert [video.id for video in few] == [f"{i}.mp4" for i in (0, 1, 2, 3, 4, 5, 6, 9)]
+    assert len(load_splits(config(tmp_path, first_per_class=15)).train) == 10 + 15
+    whole, part = (load_splits(config(tmp_path, val={"holdout": 0.2}, **few)) for few in ({}, {"first_per_class": 3}))
+    assert list(part.val) == list(whole.val) and len(part.train) == 6
+    assert {video.id for video in part.train} < {video.id for video in whole.train}

@@ -173,10 +173,24 @@ def test_centre_crop_draws_nothing() -> None:
     assert all(torch.equal(clip.transpose(0, 1), resized[..., 8:56]) for clip in clips)
 
 
+def test_random_crop_is_what_testing_sees_moved_along_the_long_side() -> None:
+    for height, width in ((120, 160), (160, 120)):
+        frames = _frames(2, height, width)
+        resized = resize_short_side(frames.permute(0, 3, 1, 2), 48)
+        places = resized.unfold(-2, 48, 1).unfold(-2, 48, 1).flatten(2, 3)
+        found = set()
+        for seed in range(200):
+            clip = _plain("random")(frames, _generator(seed))[0].transpose(0, 1)
+            found |= {n for n in range(places.shape[2]) if torch.equal(places[:, :, n], clip)}
+        assert places.shape[2] == 17 and found == set(
+            range(17)
+        )  # each of the 17 places, with chance 1e-4 of missing one
+
+
 # --- the whole transform ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("crop", ["multi_scale", "random_resized", "centre"])
+@pytest.mark.parametrize("crop", ["multi_scale", "random_resized", "random", "centre"])
 def test_a_clip_is_contiguous_uint8_and_every_frame_is_treated_alike(crop: transforms.Crop) -> None:
     frames = _frames(1, 100, 133).expand(5, -1, -1, -1)
     clip, _ = _plain(crop, flip=0.5)(frames, _generator(3))
@@ -184,7 +198,7 @@ def test_a_clip_is_contiguous_uint8_and_every_frame_is_treated_alike(crop: trans
     assert all(torch.equal(clip[:, 0], clip[:, t]) for t in range(5))
 
 
-@pytest.mark.parametrize("crop", ["multi_scale", "random_resized", "centre"])
+@pytest.mark.parametrize("crop", ["multi_scale", "random_resized", "random", "centre"])
 def test_flip_mirrors_the_same_crop(crop: transforms.Crop) -> None:
     frames = _frames(2, 100, 133)
     for seed in range(5):
@@ -253,7 +267,7 @@ def test_wrong_settings_are_all_listed() -> None:
         "crop",
         "interpolation",
     ]
-    assert "multi_scale, random_resized, centre" in str(error.value)
+    assert "multi_scale, random_resized, random, centre" in str(error.value)
     with pytest.raises(ConfigError, match="always bilinear"):
         TrainTransform(crop_px=48, crop="centre", flip=0, erasing=0, interpolation="bicubic")
 

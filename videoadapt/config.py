@@ -61,7 +61,7 @@ class Holdout(_Section):
 class AugmentConfig(_Section):
     """Training augmentation, drawn once per clip."""
 
-    crop: Literal["multi_scale", "random_resized", "centre"] = "multi_scale"
+    crop: Literal["multi_scale", "random_resized", "random", "centre"] = "multi_scale"
     flip: Share = 0.0
     rand_augment: str | None = None
     erasing: Share = 0.0
@@ -87,6 +87,7 @@ class DataConfig(_Section):
     dataset: Component = {"name": "video_list"}
     root: Path = Path()
     train: str | None = None
+    first_per_class: Annotated[int, Field(ge=1)] | None = None  # train on the first so many of each class
     rendered: Rendered | None = None  # train on these instead of data.train
     val: Annotated[
         Annotated[str, Tag("a list")] | Annotated[Holdout, Tag("a holdout")] | Annotated[None, Tag("no list")],

@@ -103,6 +103,9 @@ def load_splits(config: Config) -> Splits:
         held_N = held_out(lists["train"], data.val, config.seed)
         lists["train"], lists["val"] = lists["train"].select(~held_N), lists["train"].select(held_N)
         files["train"], files["val"] = files["train"][~held_N], files["train"][held_N]
+    if data.first_per_class is not None:
+        few_N = first_of_each_class(lists["train"], data.first_per_class)
+        lists["train"], files["train"] = lists["train"].select(few_N), files["train"][few_N]
     _say_overlaps(files)
     num_val_in_test = _num_shared(files["val"], files["test"])
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test)
@@ -137,6 +140,14 @@ def held_out(videos: VideoRows, holdout: Holdout, seed: int, key: str = "data.va
             "or choose a finer group"
         )
     return held_N
+
+
+def first_of_each_class(videos: VideoRows, number: int) -> NDArray[np.bool_]:
+    """The first `number` rows of every class, as a mask (N,); all of a class that has no more."""
+    first_N = np.zeros(len(videos), dtype=np.bool_)
+    for label in np.unique(videos.labels_N):
+        first_N[np.flatnonzero(videos.labels_N == label)[:number]] = True
+    return first_N
 
 
 def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, problems: list[str]) -> VideoRows:

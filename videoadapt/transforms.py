@@ -21,7 +21,7 @@ from videoadapt.structures import EraseBox
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Crop = Literal["multi_scale", "random_resized", "centre"]
+Crop = Literal["multi_scale", "random_resized", "random", "centre"]
 Interpolation = Literal["bilinear", "bicubic"]
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -49,7 +49,8 @@ class TrainTransform:
         """`flip` and `erasing` are probabilities; `augment` maps whole frames (T, C, H, W) to frames of the same shape.
 
         `crop`: "multi_scale" (AdaptFormer) resizes with antialias as PIL does, "random_resized" (VideoMAE) without,
-        "centre" resizes the short side to `crop_px` and draws nothing. Raises ConfigError naming every wrong value.
+        "random" and "centre" resize the short side to `crop_px` as testing does, and take a square anywhere along the long
+        side, or its middle. Raises ConfigError naming every wrong value.
         """
         problems = [
             f"{key}: {value!r} is not allowed; use a probability from 0 to 1"
@@ -62,8 +63,8 @@ class TrainTransform:
             problems.append(f"crop: {crop!r} is not allowed; use one of {', '.join(get_args(Crop))}")
         if interpolation not in get_args(Interpolation):
             problems.append(f"interpolation: {interpolation!r} is not allowed; use bilinear or bicubic")
-        elif crop == "centre" and interpolation != "bilinear":
-            problems.append("interpolation: crop 'centre' is always bilinear; leave it out or choose another crop")
+        elif crop in ("random", "centre") and interpolation != "bilinear":
+            problems.append(f"interpolation: crop {crop!r} is always bilinear; leave it out or choose another crop")
         if problems:
             raise ConfigError(problems)
         self.crop_px, self.crop, self.flip, self.erasing = crop_px, crop, flip, erasing
@@ -87,6 +88,10 @@ class TrainTransform:
     def _crop(self, frames_TCHW: Tensor, rng: random.Random) -> Tensor:
         if self.crop == "centre":
             return view_crops(resize_short_side(frames_TCHW, self.crop_px), self.crop_px, 1)[0]
+        if self.crop == "random":
+            resized_TCHW = resize_short_side(frames_TCHW, self.crop_px)
+            top, left = (rng.randrange(side - self.crop_px + 1) for side in resized_TCHW.shape[-2:])
+            return resized_TCHW[..., top : top + self.crop_px, left : left + self.crop_px]
         height, width = frames_TCHW.shape[-2:]
         if self.crop == "multi_scale":
             boxes = multi_scale_boxes(height, width, self.crop_px)
