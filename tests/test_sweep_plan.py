@@ -218,4 +218,4 @@ def test_every_shipped_sweep_is_sound(name: str, tmp_path: Path) -> None:
     plan = Sweep(REPOSITORY / "configs" / "sweeps" / name, ["output", str(tmp_path)])
     assert plan.missing() and all(not cell.tested for cell in plan.missing()) == (plan.config.select is not None)
     if name == "procedural_table.yaml":
-        assert len(plan.missing()) == 14 * 3 and len(plan.cells) == (14 + 2 * 5) * 3 * 3
+        assert len(plan.missing()) == 15 * 4 and len(plan.cells) == (15 + 2 * 5) * 4 * 3
