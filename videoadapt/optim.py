@@ -52,10 +52,7 @@ def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.
         group["params"].append(parameter)
     if config.name == "sgd":
         return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=config.momentum)
-    fused = (
-        True if next(model.parameters()).is_cuda else None
-    )  # one kernel instead of a dozen, which a small model waits for
-    return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas, fused=fused)
+    return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:

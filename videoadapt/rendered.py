@@ -99,13 +99,6 @@ def rendered_batches(
     config: Config, start_step: int, total_steps: int, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
     """This rank's micro-batches from `start_step` on, each drawn from (seed, step, micro-batch, rank)."""
-    batches = _draw_batches(config, start_step, total_steps, device)
-    return _one_ahead(batches, device) if device.type == "cuda" else batches
-
-
-def _draw_batches(
-    config: Config, start_step: int, total_steps: int, device: torch.device
-) -> Generator[ClipBatch, None, None]:
     names, accumulate = motion_names(config.data), config.train.accumulate
     size = config.train.batch_size // (distributed.world_size() * accumulate)
     draw: Render = torch.compile(render, dynamic=False) if config.train.compile else render
@@ -116,22 +109,3 @@ def _draw_batches(
             clips_BCTHW, labels_B = draw_clips(names, size, config.data, generator, device, draw)
             ids = tuple(f"rendered {step}/{distributed.rank()}/{number}/{clip}" for clip in range(size))
             yield ClipBatch(clips_BCTHW, labels_B, ids, (None,) * size)
-
-
-def _one_ahead(batches: Generator[ClipBatch, None, None], device: torch.device) -> Generator[ClipBatch, None, None]:
-    """The same batches; while the model works on one, the GPU draws the next in a stream of its own."""
-    stream = torch.cuda.Stream(device)
-
-    def draw() -> tuple[ClipBatch | None, torch.cuda.Event]:
-        with torch.cuda.stream(stream):
-            return next(batches, None), stream.record_event()
-
-    batch, drawn = draw()
-    while batch is not None:
-        coming = draw()
-        user = torch.cuda.current_stream(device)
-        user.wait_event(drawn)
-        for tensor in (batch.clips_BCTHW, batch.labels_B):
-            tensor.record_stream(user)  # or its memory would be drawn into again before the model is done with it
-        yield batch
-        batch, drawn = coming
