@@ -83,13 +83,33 @@ def test_a_full_cache_takes_nothing_more(place: Path, tmp_path: Path) -> None:
     assert len(entries(place)) == 2  # the next run counted what is there
 
 
-def test_a_broken_entry_is_decoded_anew(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", ["shorter", "longer", "no header", "other numbers", "no colours"])
+def test_a_broken_entry_is_decoded_anew(broken: str, place: Path, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4")
     frames(source(place), path)
     (entry,) = entries(place)
-    entry.write_bytes(entry.read_bytes()[:-1000])
+    whole = entry.read_bytes()
+    if broken == "other numbers":
+        np.save(entry, np.load(entry).astype(np.int8))
+    elif broken == "no colours":
+        np.save(entry, np.load(entry)[..., 0])
+    else:
+        entry.write_bytes({"shorter": whole[:-1000], "longer": whole + b"0", "no header": bytes(len(whole))}[broken])
     assert np.array_equal(frames(source(place), path), decoded(path))
-    assert entry.stat().st_size > FILM_BYTES
+    assert entry.read_bytes() == whole
+
+
+def test_an_entry_that_is_cut_while_it_is_open_is_an_error(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    frames(source(place), path)
+    (entry,) = entries(place)
+    with closing(source(place).open(path)) as film:
+        os.truncate(entry, FILM_BYTES // 2)
+        film.get([0])
+        with pytest.raises(
+            DecodeError, match=r"a\.mp4: its frames in the cache, .*npy, were cut short; delete that file"
+        ):
+            film.get([0, 40])
 
 
 def test_a_video_with_a_damaged_end_reads_as_without_a_cache(place: Path, tmp_path: Path) -> None:
