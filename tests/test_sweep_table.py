@@ -1,6 +1,7 @@
 """Table and picture of a sweep, from results with known numbers."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,19 @@ def test_rows_are_means_and_deviations_over_seeds(tmp_path: Path) -> None:
     assert rows[1]["num_seeds"] == "3" and rows[1]["num_finished"] == "2"
     assert rows[0]["top1_of_each_seed"].split() == ["10.0000", "20.0000", "60.0000"]
     assert imread(picture).shape[:2] == (900, 1425)
+
+
+def test_what_a_training_cost_is_in_both_tables(tmp_path: Path) -> None:
+    plan = sweep(tmp_path, axes={"train.epochs": [1]}, seeds=[0, 1])
+    for cell, updates in zip(plan.cells, (3, 5), strict=True):
+        finish(cell, 0, 50.0)
+        records = [{"step": step + 1, "step_sec": 2.0, "data_sec": 0.5} for step in range(updates)]
+        (cell.folder / "timing.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    clips = 4 * plan.cells[0].config.train.batch_size
+    markdown, table, _ = write_tables(plan)
+    assert f"| {clips:,} | 8 | 2 |" in markdown.read_text(encoding="utf-8").splitlines()[2]
+    (row,) = csv.DictReader(table.open(encoding="utf-8"))
+    assert (row["num_clips"], row["train_sec"]) == (str(clips), "8.0")
 
 
 def test_the_chosen_setting_is_a_column_and_no_point(tmp_path: Path) -> None:

@@ -75,6 +75,13 @@ class Cell:
         return found
 
     @property
+    def cost(self) -> tuple[int, float]:
+        """Clips that it was trained on, and seconds that its updates took, with the waiting for clips; (0, 0.0) before."""
+        updates = read_records(self.folder / "timing.jsonl")
+        clips = self.config.train.batch_size * self.config.data.augment.repeated
+        return clips * len(updates), sum(update["step_sec"] for update in updates)
+
+    @property
     def diverged(self) -> bool:
         """Whether its last run ended because the loss was not finite, here or as a job."""
         log, jobs = self.folder / LOG, job_folders(self.folder)

@@ -32,17 +32,21 @@ class Row:
     top1: tuple[float, ...]
     top5: tuple[float, ...]
     mean_class: tuple[float, ...]
+    num_clips: float = 0.0  # that one training took in, mean over the seeds
+    train_sec: float = 0.0  # what its updates took, likewise
 
 
 def collect(sweep: Sweep) -> list[Row]:
     """Return the rows of which at least one seed is finished, in the order of the sweep."""
     rows = []
     for settings, cells in sweep.groups():
-        results = [cell.results for cell in cells if cell.finished]
-        found = [result for result in results if result is not None]
+        finished = [(cell.results, cell.cost) for cell in cells if cell.finished]
+        found = [(result, cost) for result, cost in finished if result is not None]
         if found:
-            numbers = ((tuple(result[key] for result in found)) for key in ("top1", "top5", "mean_class"))
-            rows.append(Row(settings, found[0]["trained_parameters"], len(cells), *numbers))
+            top1, top5, mean_class = (tuple(r[key] for r, _ in found) for key in ("top1", "top5", "mean_class"))
+            clips, sec = (statistics.mean(values) for values in zip(*(cost for _, cost in found), strict=True))
+            trained = found[0][0]["trained_parameters"]
+            rows.append(Row(settings, trained, len(cells), top1, top5, mean_class, clips, sec))
     return rows
 
 
@@ -69,6 +73,8 @@ def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
         "top-1 (%)",
         "top-5 (%)",
         "mean class (%)",
+        "training clips",
+        "training (s)",
         "seeds",
     ]
     header += [f"{short(chosen)} (chosen on val)"] if chosen else []
@@ -76,6 +82,7 @@ def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
     for row in rows:
         cells = [row.settings[axis] for axis in axes]
         cells += [f"{row.trained:,}", *(_spread(values) for values in (row.top1, row.top5, row.mean_class))]
+        cells += [f"{row.num_clips:,.0f}", f"{row.train_sec:,.0f}"]
         cells.append(str(len(row.top1)) if len(row.top1) == row.num_seeds else f"{len(row.top1)} of {row.num_seeds}")
         lines.append(cells + ([row.settings[chosen]] if chosen else []))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -109,12 +116,22 @@ def _csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     numbers = [f"{name}_{what}" for name in ("top1", "top5", "mean_class") for what in ("mean", "std")]
     writer.writerow(
-        [*rows[0].settings, "trained_parameters", "num_seeds", "num_finished", *numbers, "top1_of_each_seed"]
+        [
+            *rows[0].settings,
+            "trained_parameters",
+            "num_seeds",
+            "num_finished",
+            *numbers,
+            "num_clips",
+            "train_sec",
+            "top1_of_each_seed",
+        ]
     )
     for row in rows:
         cells: list[str | int] = [*row.settings.values(), row.trained, row.num_seeds, len(row.top1)]
         for values in (row.top1, row.top5, row.mean_class):
             cells += [f"{statistics.mean(values):.4f}", f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""]
+        cells += [f"{row.num_clips:.0f}", f"{row.train_sec:.1f}"]
         writer.writerow([*cells, " ".join(f"{value:.4f}" for value in row.top1)])
     return text.getvalue()
 
