@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RENDERER_VERSION = 3  # raise it whenever the pixels of a given (motion, seed) change: rendered files carry it
+RENDERER_VERSION = 4  # raise it whenever the pixels of a given (motion, seed) change: rendered files carry it
 FPS_HZ = 12
 
 

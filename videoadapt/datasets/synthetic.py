@@ -165,7 +165,8 @@ def _render_files(files: list[_File]) -> int:
 
 def _encode(path: Path, frames_THWC: np.ndarray) -> None:
     """Write an H.264 mp4 with closed groups of 12 pictures (every decoder seeks right in it), none begun by a jump."""
-    options = {"crf": "18", "preset": "veryfast", "threads": "1", "sc_threshold": "0"}
+    # mbtree: what x264 makes of it differs from call to call where it uses AVX-512
+    options = {"crf": "18", "preset": "veryfast", "threads": "1", "sc_threshold": "0", "mbtree": "0"}
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS_HZ, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH_PX, HEIGHT_PX, "yuv420p", 12
