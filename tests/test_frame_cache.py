@@ -16,7 +16,7 @@ import pytest
 
 from tests.media import write_video
 from tests.runs import REPOSITORY, assert_same_run, environment, run, toy_config, write_config
-from videoadapt import frame_cache
+from videoadapt import cache_place
 from videoadapt.config import DataConfig, load_config
 from videoadapt.decoders import open_video
 from videoadapt.errors import ConfigError, DecodeError
@@ -30,7 +30,7 @@ FILM_BYTES = 48 * 48 * 64 * 3
 def place(tmp_path: Path) -> Iterator[Path]:
     """A folder for frames, left as at the end of a process."""
     yield tmp_path / "frames"
-    frame_cache.leave_all()
+    cache_place.leave_all()
 
 
 def source(place: Path, gigabytes: float = 1.0, **more: object) -> FrameSource:
@@ -71,19 +71,22 @@ def test_frames_come_from_the_cache_until_the_file_changes(place: Path, tmp_path
     assert np.array_equal(frames(source(place), path), decoded(path)) and len(entries(place)) == 2
 
 
-def test_a_full_cache_takes_nothing_more(place: Path, tmp_path: Path) -> None:
+def test_a_full_cache_takes_nothing_more(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = [write_video(tmp_path / f"{name}.mp4") for name in "abc"]
     bounded = source(place, 2.5 * FILM_BYTES / 1e9)
     for _ in range(2):
         assert all(np.array_equal(frames(bounded, path), decoded(path)) for path in paths)
     assert len(entries(place)) == 2
-    frame_cache.leave_all()
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [
+        f"data.cache: {place} has no room for all videos, and the rest is decoded each time"
+    ]
+    cache_place.leave_all()
     entries(place)[0].unlink()
     assert np.array_equal(frames(source(place, 2.5 * FILM_BYTES / 1e9), paths[2]), decoded(paths[2]))
     assert len(entries(place)) == 2  # the next run counted what is there
 
 
-@pytest.mark.parametrize("broken", ["shorter", "longer", "no header", "other numbers", "no colours"])
+@pytest.mark.parametrize("broken", ["shorter", "longer", "no header", "other numbers", "no colours", "other words"])
 def test_a_broken_entry_is_decoded_anew(broken: str, place: Path, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4")
     frames(source(place), path)
@@ -94,22 +97,32 @@ def test_a_broken_entry_is_decoded_anew(broken: str, place: Path, tmp_path: Path
     elif broken == "no colours":
         np.save(entry, np.load(entry)[..., 0])
     else:
-        entry.write_bytes({"shorter": whole[:-1000], "longer": whole + b"0", "no header": bytes(len(whole))}[broken])
+        others = {"shorter": whole[:-1000], "longer": whole + b"0", "no header": bytes(len(whole))}
+        others["other words"] = whole.replace(b"{'descr'", b"{('descr'", 1)[: len(whole)]
+        entry.write_bytes(others[broken])
     assert np.array_equal(frames(source(place), path), decoded(path))
     assert entry.read_bytes() == whole
+    if broken in ("no header", "other words", "other numbers"):  # as long as it was
+        assert int((place / ".bytes").read_text()) == FILM_BYTES
 
 
-def test_an_entry_that_is_cut_while_it_is_open_is_an_error(place: Path, tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4")
-    frames(source(place), path)
+def test_an_entry_that_is_cut_while_it_is_open_is_left_for_the_video(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "a.mp4", height=96, width=128)
+    made = source(place, short_side_px=48)
+    truth = frames(made, path)
     (entry,) = entries(place)
-    with closing(source(place).open(path)) as film:
+    with closing(made.open(path)) as film:
         os.truncate(entry, FILM_BYTES // 2)
-        film.get([0])
-        with pytest.raises(
-            DecodeError, match=r"a\.mp4: its frames in the cache, .*npy, were cut short; delete that file"
-        ):
-            film.get([0, 40])
+        assert np.array_equal(film.get([0]), truth[[0]]) and not caplog.records
+        assert np.array_equal(film.get([0, 40]), truth[[0, 40]])
+        with pytest.raises(DecodeError, match=r"a\.mp4"):
+            film.get([48])
+    assert [record.message for record in caplog.records] == [
+        f"data.cache: {entry} cannot be read, its video is decoded instead: it was cut short"
+    ]
+    assert np.array_equal(frames(made, path), truth) and np.array_equal(np.load(entry), truth)
 
 
 def test_a_video_with_a_damaged_end_reads_as_without_a_cache(place: Path, tmp_path: Path) -> None:
@@ -152,13 +165,13 @@ def test_a_cache_that_goes_away_ends_nothing(place: Path, tmp_path: Path) -> Non
 
 
 def test_a_folder_in_memory_is_a_folder_like_others(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=frame_cache.MEMORY.parent) as name:
+    with tempfile.TemporaryDirectory(dir=cache_place.MEMORY.parent) as name:
         place = Path(name)
         (place / "ab").mkdir()
         (place / "ab" / "features.npy").touch()
         path = write_video(tmp_path / "a.mp4")
         frames(source(place), path)
-        frame_cache.leave_all()
+        cache_place.leave_all()
         assert (place / "ab" / "features.npy").exists() and len(entries(place)) == 2
 
 
@@ -183,7 +196,7 @@ def test_a_full_disk_ends_the_cache_and_nothing_else(tmp_path: Path) -> None:
         assert len(entries(folder / "frames")) == 1
         assert int((folder / "frames" / ".bytes").read_text()) == FILM_BYTES
     finally:
-        frame_cache.leave_all()
+        cache_place.leave_all()
         subprocess.run(["umount", folder], check=True)
 
 
@@ -205,8 +218,34 @@ def test_runs_at_the_same_time_and_later_ones_train_to_the_same_bits(clips: Path
     for name in (*caches, "later"):
         assert_same_run(tmp_path / "plain", tmp_path / name)
     assert len(entries(place)) == 8 * (6 + 2)
-    assert int((place / ".bytes").read_text()) >= sum(entry.stat().st_size - 128 for entry in entries(place))
-    assert not entries(frame_cache.MEMORY)
+    assert int((place / ".bytes").read_text()) == sum(entry.stat().st_size - 128 for entry in entries(place))
+    assert not entries(cache_place.MEMORY)
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from videoadapt.cache_place import only_one_at
+with only_one_at(Path(sys.argv[1])) as alone:
+    print(alone, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_keeps_a_film_while_others_read_it(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    made = source(place)
+    entry = made._entry(path)
+    assert entry is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITES, str(entry)], cwd=REPOSITORY, env=environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        assert np.array_equal(frames(made, path), decoded(path)) and not entries(place)
+        other.kill()
+    assert np.array_equal(frames(made, path), decoded(path)) and entries(place) == [entry]
+    assert int((place / ".bytes").read_text()) == FILM_BYTES
 
 
 FILLS = """
@@ -222,7 +261,7 @@ time.sleep(600)
 
 @pytest.mark.slow
 def test_memory_is_given_back_even_after_a_kill(tmp_path: Path) -> None:
-    memory = frame_cache.MEMORY
+    memory = cache_place.MEMORY
     path = write_video(tmp_path / "a.mp4")
     with subprocess.Popen(
         [sys.executable, "-c", FILLS, str(path)], cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE
@@ -233,5 +272,5 @@ def test_memory_is_given_back_even_after_a_kill(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     assert len(kept) == 1 and entries(memory) == kept
     assert np.array_equal(frames(first, path), decoded(path))
-    frame_cache.leave_all()
+    cache_place.leave_all()
     assert not entries(memory)

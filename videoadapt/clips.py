@@ -14,7 +14,8 @@ from torch import Tensor
 
 from videoadapt.config import DataConfig
 from videoadapt.errors import DecodeError
-from videoadapt.frame_cache import Frames, FrameSource
+from videoadapt.frame_cache import FrameSource
+from videoadapt.kept_frames import Frames
 from videoadapt.rand_augment import RandAugment
 from videoadapt.structures import EraseBox, Video
 from videoadapt.transforms import TrainTransform, resize_short_side, view_crops
