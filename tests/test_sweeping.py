@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.runs import REPOSITORY, assert_same_run, environment, records, run
+from videoadapt.cache_place import MEMORY
 from videoadapt.errors import ConfigError
 from videoadapt.lock import only_process_in
 from videoadapt.sweep_cell import LOG
@@ -94,6 +95,7 @@ def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_p
     assert second.returncode == 0, said
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len(lines) == 4 and all(line.count("|") == 10 for line in lines), table
+    assert not list(MEMORY.glob("*/*.npy"))  # given back
     plan = Sweep(SMOKE, overrides)
     assert plan.missing() == [] and len(list((tmp_path / "out" / "cells").glob("*/*"))) == 4 + 2
     unchosen = [
@@ -116,24 +118,51 @@ def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
+def trained_at(rates: object, tmp_path: Path) -> Path:
+    """A sweep over rates or batch sizes, without a choice."""
     raw = yaml.safe_load(SMOKE.read_text())
     raw |= {"base": str(REPOSITORY / "configs" / "quickstart.yaml"), "output": str(tmp_path / "out"), "seeds": [0]}
     del raw["select"]
     raw["set"] |= {"data.root": str(tmp_path / "clips"), "model.adapter.bottleneck": 2}
-    raw["axes"] = {"batch": {"wrong": {"train.batch_size": 4096}, "right": {"train.batch_size": 8}}}
+    raw["axes"] = {"how": rates}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
-    process = start(tmp_path / "s.yaml")
+    return tmp_path / "s.yaml"
+
+
+def test_a_batch_that_cannot_be_filled_is_named_before_anything_runs(tmp_path: Path) -> None:
+    sweep = Sweep(trained_at({"wrong": {"train.batch_size": 4096}, "right": {"train.batch_size": 8}}, tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"how wrong, seed 0: train\.batch_size = 4096: data\.train has only 32"
+    ) as error:
+        check_lists(sweep)
+    assert len(error.value.problems) == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
+    cfg = trained_at({"wrong": {"optim.lr_per_256": 1e30}, "right": {"optim.lr_per_256": 1e-3}}, tmp_path)
+    process = start(cfg, "train.batch_size", "8")
     out, said = process.communicate(timeout=TIMEOUT_SEC)
-    log = tmp_path / "out" / "cells" / "batch=wrong" / "seed=0" / LOG
+    log = tmp_path / "out" / "cells" / "how=wrong" / "seed=0" / LOG
     assert process.returncode == 2
-    assert (
-        "batch wrong, seed 0: exit code 2; train.batch_size = 4096: data.train has only 32" in said and str(log) in said
-    )
-    assert "train.batch_size = 4096" in log.read_text()
+    assert re.search(r"how wrong, seed 0: exit code 2; step \d+: the loss is nan", said) and str(log) in said
+    assert "the loss is nan" in log.read_text()
     assert out.count("\n| right |") == 1 and "wrong" not in out
-    assert [cell.settings["batch"] for cell in Sweep(tmp_path / "s.yaml").missing()] == ["wrong"]
+    assert [cell.settings["how"] for cell in Sweep(cfg).missing()] == ["wrong"]
+
+
+@pytest.mark.slow
+def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path) -> None:
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
+    process = start(SMOKE, *overrides)
+    cells = Sweep(SMOKE, overrides).missing()[:2]
+    wait_for(lambda: all((cell.folder / "metrics.jsonl").exists() and records(cell.folder) for cell in cells), process)
+    os.killpg(process.pid, signal.SIGTERM)  # as a service manager does
+    _, said = process.communicate(timeout=TIMEOUT_SEC)
+    assert process.returncode == 130 and "stopped with 4 cells to go" in said and "failed" not in said, said
+    assert not at_work(tmp_path / "out")
+    for cell in cells:
+        assert "stopped at step" in (cell.folder / LOG).read_text()
 
 
 @pytest.mark.slow

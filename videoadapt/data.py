@@ -9,7 +9,7 @@ from torch import Tensor
 
 from videoadapt import distributed
 from videoadapt.clips import TestItem, TestViews, TrainClips, TrainItem
-from videoadapt.config import Config, DataConfig
+from videoadapt.config import Config, DataConfig, Holdout
 from videoadapt.errors import ConfigError
 from videoadapt.loader import Loader, Sample
 from videoadapt.structures import ClipBatch, Unreadable, Video, VideoViews
@@ -60,9 +60,14 @@ def check_batch(config: Config, schedule: Schedule, ranks: int) -> int:
         )
     if not schedule.steps_per_epoch:
         source = "data.rendered" if config.data.rendered else "data.train"
+        keys = {
+            "data.val.holdout": isinstance(config.data.val, Holdout),
+            "data.first_per_class": config.data.first_per_class,
+        }
+        left = " and ".join(key for key, is_set in keys.items() if is_set)
         raise ConfigError(
-            f"train.batch_size = {schedule.batch_size}: {source} has only {schedule.num_videos} videos after the "
-            "hold-out, so there is no full batch; choose a smaller one"
+            f"train.batch_size = {schedule.batch_size}: {source} has only {schedule.num_videos} videos"
+            f"{' after ' if left else ''}{left}, so there is no full batch; choose a smaller one"
         )
     head = config.model.head
     local = schedule.batch_size * config.data.augment.repeated // parts

@@ -30,6 +30,8 @@ def rendered_problems(config: Config) -> list[str]:
     problems = []
     if data.train is not None or data.val is not None:
         problems.append("data.rendered: takes the place of data.train and data.val; set both to null")
+    if data.first_per_class is not None:
+        problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
     sampling = data.sampling

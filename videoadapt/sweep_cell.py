@@ -76,7 +76,7 @@ class Cell:
 
     @property
     def cost(self) -> tuple[int, float]:
-        """Clips that it was trained on, and seconds that its updates took, with the waiting for clips; (0, 0.0) before."""
+        """Clips that its updates took, and their seconds, with the waiting for clips; (0, 0.0) without records of them."""
         updates = read_records(self.folder / "timing.jsonl")
         clips = self.config.train.batch_size * self.config.data.augment.repeated
         return clips * len(updates), sum(update["step_sec"] for update in updates)

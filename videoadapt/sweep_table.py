@@ -44,7 +44,8 @@ def collect(sweep: Sweep) -> list[Row]:
         found = [(result, cost) for result, cost in finished if result is not None]
         if found:
             top1, top5, mean_class = (tuple(r[key] for r, _ in found) for key in ("top1", "top5", "mean_class"))
-            clips, sec = (statistics.mean(values) for values in zip(*(cost for _, cost in found), strict=True))
+            costs = [cost for _, cost in found if cost[0]] or [(0, 0.0)]
+            clips, sec = (statistics.mean(values) for values in zip(*costs, strict=True))
             trained = found[0][0]["trained_parameters"]
             rows.append(Row(settings, trained, len(cells), top1, top5, mean_class, clips, sec))
     return rows

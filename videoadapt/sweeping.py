@@ -8,22 +8,27 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import torch
 
+from videoadapt.cache_place import join
+from videoadapt.config import Config
+from videoadapt.data import check_batch, schedule_of
 from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
 from videoadapt.log import logger, progress
 from videoadapt.run import check_model, load_inputs
 from videoadapt.signals import stop_on_signal
+from videoadapt.splits import Splits
 from videoadapt.sweep_cell import LOG, Cell
 from videoadapt.sweep_plan import Sweep
 
 _POLL_SEC = 0.5
 _STOP_SEC = 10.0  # what a process gets after the second signal
-_EXIT_INTERRUPTED = 130
+_FOR_ALL = {signal.SIGTERM, signal.SIGUSR2}  # what a service manager or Slurm sends to every process
+_INTERRUPTED = {130, *(-number for number in _FOR_ALL)}  # how a cell ends that was asked to
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
 _PRELOAD = ["videoadapt.training", "videoadapt.testing", "videoadapt.run", "torch.utils.tensorboard", __name__]
 
@@ -53,6 +58,8 @@ def run_sweep(sweep: Sweep, run_net: Path, workers: int) -> dict[str, str]:
     cells have stopped; the same command goes on from there.
     """
     check_lists(sweep)
+    for cell in sweep.cells:
+        join(cell.config.data.cache)  # until the sweep ends: cells come and go, and what they keep is for the next ones
     failed: dict[str, str] = {}
     with stop_on_signal() as stop:
         while cells := [cell for cell in sweep.missing() if cell.name not in failed]:
@@ -69,6 +76,7 @@ def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop
     waiting, idle, failed = deque(cells), list(where), {}
     context = get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
+    _start_server()
     busy: dict[ForkServerProcess, tuple[Cell, Place]] = {}
     asked = False
     try:
@@ -87,7 +95,7 @@ def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop
                 for process in [process for process in busy if process.exitcode is not None]:
                     cell, place = busy.pop(process)
                     idle.append(place)
-                    interrupted = bool(stop) and process.exitcode in (_EXIT_INTERRUPTED, -signal.SIGTERM)
+                    interrupted = bool(stop) and process.exitcode in _INTERRUPTED
                     ended = process.exitcode == 0 and cell.finished
                     if not ended and not interrupted and not (cell.diverged and not cell.tested):
                         failed[cell.name] = _why(cell, process.exitcode or 0)
@@ -108,6 +116,7 @@ def run_cell(arguments: Sequence[str], log: Path, run_net: Path, place: Place) -
     The process leaves the group of the sweep's, so that one Ctrl-C is one signal, and stops when the sweep's is gone.
     """
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_ALL)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -120,6 +129,17 @@ def run_cell(arguments: Sequence[str], log: Path, run_net: Path, place: Place) -
     runpy.run_path(str(run_net), run_name="__main__")
 
 
+def _start_server() -> None:
+    """Start the process from which cells are forked where signals for all processes do not end it: it reports how cells end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)  # it has unblocked SIGTERM
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _stop_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
@@ -128,29 +148,40 @@ def _stop_with_parent() -> None:
 
 
 def check_lists(sweep: Sweep) -> None:
-    """Load every list, look for weights, build every model, before cells do so side by side: problems come first.
+    """Load every list, look for weights, build every model, compare batches with lists: problems come before any cell.
 
     Raises ConfigError, also where what is to be chosen by has videos of the test list in it.
     """
-    problems, seen = [], set()
+    problems: list[str] = []
+    seen: set[str] = set()
+    loaded: dict[str, Splits | None] = {}  # None where there is a problem, which is told once
     for cell in sweep.cells:
         config = cell.config
-        key = config.data.model_dump_json() + config.model.model_dump_json()
-        if key in seen:
+        inputs = config.data.model_dump_json() + config.model.model_dump_json()
+        batches = inputs + config.train.model_dump_json()
+        if batches in seen:
             continue
-        seen.add(key)
+        seen.add(batches)
         try:
-            splits = load_inputs(config)
-            check_model(config, len(splits.class_names))
+            if inputs not in loaded:
+                loaded[inputs] = None
+                loaded[inputs] = _load_checked(config, chosen_on_val=sweep.config.select is not None)
+            if (splits := loaded[inputs]) is not None:
+                check_batch(config, schedule_of(config, splits.train), 1)
         except VideoAdaptError as error:
             problems.append(f"{cell.name}: {error}")
-            continue
-        if splits.num_val_in_test and sweep.config.select is not None:
-            problems.append(
-                f"{cell.name}: {splits.num_val_in_test} videos of data.val are in data.test: a choice by them is no result"
-            )
     if problems:
         raise ConfigError(problems)
+
+
+def _load_checked(config: Config, chosen_on_val: bool) -> Splits:
+    splits = load_inputs(config)
+    check_model(config, len(splits.class_names))
+    if splits.num_val_in_test and chosen_on_val:
+        raise ConfigError(
+            f"{splits.num_val_in_test} videos of data.val are in data.test: a choice by them is no result"
+        )
+    return splits
 
 
 def _why(cell: Cell, exitcode: int) -> str:
