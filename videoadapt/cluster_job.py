@@ -114,7 +114,10 @@ class _Task:
             if number != signal.SIGUSR2:
                 return f"stopped by {name}"
             return self._go_on(f"after {name}, {TIMED_OUT}", timed_out=True)
-        said = slurm.ask_queue(self.env.job_id)
+        try:
+            said = slurm.ask_queue(self.env.job_id, tries=3)
+        except VideoAdaptError as error:
+            return f"stopped by {name}, and cannot go on: {error}; submit the run again"
         if said is None:
             return f"stopped by {name}, and cannot go on: squeue is not on {socket.gethostname()}; submit the run again"
         if said.state != "RUNNING":  # scancel, or requeued by someone else: Slurm knows what follows

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt import slurm
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.job_files import attempts, job_folders, read_submission
 from videoadapt.log import read_records
 from videoadapt.yaml_files import read_yaml
@@ -23,7 +23,10 @@ def status_lines(run: Path) -> list[str]:
     lines = [f"{run}: {_progress(run)}"]
     for folder in folders:
         submission = read_submission(folder)
-        state, left_sec = _state(folder)
+        try:
+            state, left_sec = _state(folder)
+        except VideoAdaptError as error:
+            state, left_sec = f"UNKNOWN ({error})", 0.0
         left = f", {_duration(left_sec)} of its time left" if state == "RUNNING" and left_sec else ""
         lines.append(
             f"job {submission['job_id']} ({submission['executor']}, {submission['ranks']} ranks): {state}{left}"
@@ -83,12 +86,21 @@ def _folders(run: Path) -> list[Path]:
 
 
 def _state(folder: Path) -> tuple[str, float]:
-    """Slurm's state of a job and the seconds left to it; a local one is RUNNING while its controller lives."""
+    """Slurm's state of a job and the seconds left to it; a local one is RUNNING while its controller lives.
+
+    Raises VideoAdaptError when squeue errs and the accounting does not know the job's end: it may well be running.
+    """
     submission = read_submission(folder)
     job_id = submission["job_id"]
     if submission["executor"] != "slurm":
         return ("RUNNING" if _is_controller(job_id, folder) else "ENDED"), 0.0
-    queued = slurm.ask_queue(job_id)
+    try:
+        queued = slurm.ask_queue(job_id)
+    except VideoAdaptError:
+        ended = slurm.ask_accounts(job_id)
+        if not ended or ended in ACTIVE:
+            raise
+        return ended, 0.0
     if queued is not None and queued.state in ACTIVE:
         return queued.state, queued.left_sec
     known = slurm.ask_accounts(job_id) or (queued.state if queued else "")

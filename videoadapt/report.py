@@ -111,7 +111,7 @@ def plot_reconstructions(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BC
     )
     axes.tick_params(length=0, labelsize=8, labelbottom=False, labeltop=True)
     axes.spines[:].set_visible(False)
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches="tight"))
 
 
 def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from submitit.helpers import clean_env
 from videoadapt.errors import ConfigError, VideoAdaptError
 
 EARLY_SEC = 60  # Slurm may send the signal of --signal this much earlier than asked
+_ANSWER_SEC = 60.0
+_PAUSE_SEC = 2.0
 OWN_PARAMETERS = {  # sbatch option -> ours
     "time": "--time", "nodes": "--nodes", "gpus-per-node": "--gpus-per-node", "ntasks-per-node": "--tasks-per-node",
     "cpus-per-task": "--cpus-per-task", "mem": "--mem", "signal": "--signal-delay",
@@ -117,8 +120,6 @@ class _Slurm(submitit.SlurmExecutor):
 def slurm_executor(resources: Resources, folder: Path, setup: Sequence[str], extra: Mapping[str, Any]) -> _Slurm:
     """The executor for `resources`; `setup` are shell lines, `extra` further options of sbatch."""
     executor = _Slurm(folder, max_num_timeout=resources.max_timeouts, python=resources.python)
-    options = {key.replace("-", "_"): value for key, value in {**resources.slurm, **extra}.items()}
-    known = {key: value for key, value in options.items() if key in executor._valid_parameters()}
     cpus = [] if resources.cpus_per_task is None else [f"--cpus-per-task={resources.cpus_per_task}"]
     executor.update_parameters(
         job_name=resources.name,
@@ -133,8 +134,7 @@ def slurm_executor(resources: Resources, folder: Path, setup: Sequence[str], ext
         setup=[*resources.setup, *setup],
         # srun has not inherited --cpus-per-task from sbatch since 22.05; one rank's end is the end of all
         srun_args=["--kill-on-bad-exit=1", "--open-mode=append", *cpus],
-        additional_parameters={key: value for key, value in options.items() if key not in known},
-        **known,
+        additional_parameters={key.replace("-", "_"): value for key, value in {**resources.slurm, **extra}.items()},
     )
     return executor
 
@@ -171,15 +171,25 @@ class Queued(NamedTuple):
     preempted: bool = False
 
 
-def ask_queue(job_id: str) -> Queued | None:
-    """Where a job stands; None when squeue is not here or errs."""
-    said = _run("squeue", "--noheader", "--jobs", job_id, "--Format", "State:30,TimeLeft:30,PreemptTime:30")
-    if said is None:
-        return None
-    if said.returncode:
-        return Queued() if "Invalid job id" in said.stderr else None
-    words = said.stdout.split()
-    return Queued(words[0], _seconds(words[1]), words[2] != "N/A") if len(words) >= 3 else Queued()
+def ask_queue(job_id: str, tries: int = 1) -> Queued | None:
+    """Where a job stands; None where there is no squeue. Raises VideoAdaptError when it errs each time.
+
+    More tries get less time each: a job that is to end has not got more.
+    """
+    command = ("squeue", "--noheader", "--jobs", job_id, "--Format", "State:30,TimeLeft:30,PreemptTime:30")
+    problem = ""
+    for number in range(tries):
+        time.sleep(_PAUSE_SEC if number else 0)
+        said = _run(*command, limit_sec=_ANSWER_SEC / tries)
+        if said is None:
+            return None
+        if "Invalid job id" in said.stderr:
+            return Queued()
+        if not said.returncode:
+            words = said.stdout.split()
+            return Queued(words[0], _seconds(words[1]), words[2] != "N/A") if len(words) >= 3 else Queued()
+        problem = said.stderr.strip()
+    raise VideoAdaptError(f"job {job_id}: whether it still waits or runs is not known: {problem}")
 
 
 def ask_accounts(job_id: str) -> str:
@@ -209,11 +219,14 @@ def restart_count() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
-def _run(*command: str) -> "subprocess.CompletedProcess[str] | None":
+def _run(*command: str, limit_sec: float = _ANSWER_SEC) -> "subprocess.CompletedProcess[str] | None":
+    """What a command of Slurm's says; None where there is no such command."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return subprocess.run(command, capture_output=True, text=True, timeout=limit_sec)
+    except FileNotFoundError:
         return None
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]}: no answer within {limit_sec:g} s")
 
 
 def _seconds(text: str) -> float:

@@ -83,11 +83,11 @@ def check(configs: Sequence[Config], resources: Resources) -> None:
             problems.append("device = cuda: the job has no GPUs; ask for --gpus-per-node")
         if config.device == "cpu" and resources.gpus_per_node:
             problems.append(f"device = cpu: would leave {resources.gpus_per_node} GPUs a node idle; set device auto")
-        problems += [
-            f"output = {config.output}: job {job_id} of it is {state}; wait, cancel it, or choose another output"
-            for job_id, state in active_jobs(config.output)
-        ]
         try:
+            problems += [
+                f"output = {config.output}: job {job_id} of it is {state}; wait, cancel it, or choose another output"
+                for job_id, state in active_jobs(config.output)
+            ]
             splits = load_inputs(config)
             check_model(config, len(splits.class_names))
             if config.train.enable:

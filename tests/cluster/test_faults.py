@@ -4,6 +4,7 @@ All runs are sent off together and disturbed as soon as they have got to a certa
 """
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.cluster.jobs import STEPS, Job, Tree, kill_daemon, kill_tasks, slurm, wait_for
 from tests.runs import assert_same_run, final_weights, records, toy_config, write_config
 from tools.submit import main
+from videoadapt.errors import VideoAdaptError
 from videoadapt.job_status import active_jobs, status_lines, tail
 
 pytestmark = pytest.mark.slurm
@@ -123,11 +125,30 @@ def test_status_says_where_a_job_stands(jobs: Jobs) -> None:
     assert f"==> {jobs['raising'].folder}/{jobs['raising'].id}_1_log.err" in list(tail(jobs["raising"].run, 3))
 
 
+def test_a_queue_that_does_not_answer_is_not_an_empty_one(
+    jobs: Jobs, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jobs["limited_once"]
+    ended = job.wait()
+    working = Path(os.environ["SLURM_CONF"]).read_text()
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    no_queue = re.sub(r"(?m)^SlurmctldPort=.*$", "SlurmctldPort=9", working)  # nobody listens there
+    (tmp_path / "slurm.conf").write_text(no_queue)
+    assert active_jobs(job.run) == [] and f": {ended}" in status_lines(job.run)[1]  # the accounting knows
+    (tmp_path / "slurm.conf").write_text(re.sub(r"(?m)^AccountingStoragePort=.*$", "AccountingStoragePort=9", no_queue))
+    with pytest.raises(
+        VideoAdaptError, match=f"job {job.id}: whether it still waits or runs is not known: slurm_load_jobs"
+    ):
+        active_jobs(job.run)
+    assert "UNKNOWN (job" in status_lines(job.run)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--nodes", "3"], "not divisible by 3 ranks"),
         (["--partition", "nowhere"], "Slurm refuses the job: sbatch: error: "),
+        (["--slurm", "setup=x"], "Slurm refuses the job: sbatch: unrecognized option '--setup=x'"),
     ],
 )
 def test_what_cannot_run_is_not_queued(
