@@ -35,7 +35,7 @@ def test_it_learns_the_motions_the_head_alone_does_not_and_nothing_comes_from_a_
     run(CONFIG.with_stem("quickstart_linear"), "output", str(linear), "data.root", str(root), threads=2)
     with capsys.disabled():
         print(f"\ntop-1: AdaptMLP {results(output)['top1']:.2f} %, linear probing {results(linear)['top1']:.2f} %")
-    assert results(output)["top1"] >= 90  # docs/masked_trunk.md has more seeds and more videos
+    assert results(output)["top1"] >= 88  # 91.2 and 92.5 where it was measured; other processors round differently
     assert results(output)["top1"] >= results(linear)["top1"] + 20
     # The same model on the same test videos, each frame replaced by the video's first: chance is 12.5 %.
     still = tmp_path / "still"
