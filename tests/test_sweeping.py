@@ -140,8 +140,9 @@ def test_a_batch_that_cannot_be_filled_is_named_before_anything_runs(tmp_path: P
 
 @pytest.mark.slow
 def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
-    cfg = trained_at({"wrong": {"optim.lr_per_256": 1e30}, "right": {"optim.lr_per_256": 1e-3}}, tmp_path)
-    process = start(cfg, "train.batch_size", "8")
+    rates = {"wrong": 1e30, "right": 1e-3}
+    cfg = trained_at({name: {"optim.lr_per_256": rate, "train.epochs": 4} for name, rate in rates.items()}, tmp_path)
+    process = start(cfg)
     out, said = process.communicate(timeout=TIMEOUT_SEC)
     log = tmp_path / "out" / "cells" / "how=wrong" / "seed=0" / LOG
     assert process.returncode == 2

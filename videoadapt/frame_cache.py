@@ -24,7 +24,7 @@ from videoadapt.cache_place import join, only_one_at, reserve
 from videoadapt.config import DataConfig
 from videoadapt.decoders import Decoder, open_video
 from videoadapt.errors import DecodeError
-from videoadapt.kept_frames import HEADER_BYTES, Frames, TooLong, is_whole, num_bytes, read_film, write_film
+from videoadapt.kept_frames import Frames, TooLong, film_bytes, is_whole, read_film, write_film
 from videoadapt.log import logger
 
 _LAYOUT = 1  # part of what a video is found by
@@ -88,15 +88,15 @@ class FrameSource:
                 if entry.exists():  # another kept it since this process looked; or it is broken
                     if is_whole(entry):
                         return True
-                    reserve(entry.parent.parent, -max(0, entry.stat().st_size - HEADER_BYTES), self._limit_bytes)
+                    reserve(entry.parent.parent, -entry.stat().st_size, self._limit_bytes)
                     entry.unlink()
-                if not reserve(entry.parent.parent, num_bytes(frames), self._limit_bytes):
+                if not reserve(entry.parent.parent, film_bytes(frames), self._limit_bytes):
                     self._say_full(entry.parent.parent)
                     return False
                 try:
                     write_atomically(entry, lambda path: write_film(frames, path, self._limit_sec / 4))
                 except BaseException:
-                    reserve(entry.parent.parent, -num_bytes(frames), self._limit_bytes)
+                    reserve(entry.parent.parent, -film_bytes(frames), self._limit_bytes)
                     raise
         except (DecodeError, TooLong):  # as without a cache, the frames that are asked for may be fine
             self._not_kept.add(entry)

@@ -17,7 +17,7 @@ import numpy as np
 from videoadapt.errors import DecodeError
 from videoadapt.log import logger
 
-HEADER_BYTES = 128  # of a .npy file of frames
+_HEADER_BYTES = 128  # of a .npy file of frames
 _PART_BYTES = 64 * 2**20  # decoded frames in hand while a video is put in
 
 
@@ -42,16 +42,16 @@ class TooLong(Exception):
     """Decoding a whole film takes more of the time for one video than there is to spare."""
 
 
-def num_bytes(frames: Frames) -> int:
-    """Bytes of all frames."""
-    return frames.num_frames * frames.height * frames.width * 3
+def film_bytes(frames: Frames) -> int:
+    """Bytes of the file that `write_film` makes of all frames."""
+    return _HEADER_BYTES + frames.num_frames * frames.height * frames.width * 3
 
 
 def write_film(frames: Frames, path: Path, limit_sec: float) -> None:
     """Write all frames as .npy. Raises DecodeError, TooLong after `limit_sec`, OSError for a full disk."""
     deadline = time.monotonic() + limit_sec
     shape = frames.num_frames, frames.height, frames.width, 3
-    at_once = max(1, _PART_BYTES * shape[0] // num_bytes(frames))
+    at_once = max(1, _PART_BYTES * shape[0] // film_bytes(frames))
     with path.open("wb") as file:  # not through mmap, where a full disk would be a bus error
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for start in range(0, shape[0], at_once):
@@ -101,7 +101,7 @@ class KeptFrames:
 
 def _film(file: io.FileIO) -> tuple[int, tuple[int, int, int]]:
     """Where the frames of a .npy file start, their number, height and width. Raises ValueError for another file."""
-    start, shape = _header(file.read(HEADER_BYTES))
+    start, shape = _header(file.read(_HEADER_BYTES))
     if os.fstat(file.fileno()).st_size != start + math.prod(shape) * 3:
         raise ValueError("it has another length than its header says")
     return start, shape
