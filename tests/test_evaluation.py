@@ -1,11 +1,13 @@
 """The evaluator: right accuracies, and an error with a name in it for every view that is missing, doubled or broken."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from videoadapt.errors import NotFinite
 from videoadapt.evaluation import Predictions, ViewAccumulator, average_views, evaluate
 from videoadapt.structures import Unreadable, Video, VideoViews, ViewId
 
@@ -58,9 +60,9 @@ def test_doubled_foreign_and_broken_views_raise_with_the_name() -> None:
         accumulator.add(ViewId(3, 2, 0), one_hot(0))
     with pytest.raises(ValueError, match="not one of the 6"):
         accumulator.add(ViewId(3, 0, 3), one_hot(0))
-    with pytest.raises(ValueError, match="finite"):
-        accumulator.add(ViewId(3, 0, 2), np.full(CLASSES, np.nan, dtype=np.float32))
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(NotFinite, match=re.escape(f"{VIDEOS[3].id}, clip 0, crop 2: not all logits are finite")):
+        accumulator.add(ViewId(3, 0, 2), np.array([np.inf] + [0.0] * (CLASSES - 1), dtype=np.float32))
+    with pytest.raises(ValueError, match=f"expected {CLASSES} logits"):
         accumulator.add(ViewId(3, 0, 2), np.zeros(CLASSES + 1, dtype=np.float32))
     with pytest.raises(ValueError, match="second time"):
         accumulator.add_unreadable(3, "reason")

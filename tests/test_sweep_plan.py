@@ -103,12 +103,16 @@ def test_a_choice_within_one_setting_holds_for_the_others(tmp_path: Path) -> Non
     assert names(plan.missing()) == ["20/0.1/0", "60/0.1/0"]
 
 
-def test_a_rate_at_which_training_diverged_is_not_chosen_and_holds_nothing_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    ["the loss is nan; clips of this batch: a", "validation: val/a.mp4, clip 0, crop 0: not all logits are finite."],
+)
+def test_a_rate_at_which_training_diverged_is_not_chosen_and_holds_nothing_up(words: str, tmp_path: Path) -> None:
     plan = sweep(tmp_path, axes=RATES, select={"axis": "optim.lr_per_256"})
     *others, last = plan.missing()
     finish(last, 99.0, top1=0)  # it validated before
     (last.folder / "adapter.safetensors").unlink()
-    (last.folder / LOG).write_text("10:00:00 INFO step 3\nerror: step 4: the loss is nan; clips of this batch: a\n")
+    (last.folder / LOG).write_text(f"10:00:00 INFO step 3\nerror: step 4: {words}\n")
     for cell in others:
         finish(cell, 5.0, top1=0)
     assert names(plan.missing()) == ["0.001/0"]

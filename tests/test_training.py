@@ -1,5 +1,6 @@
 """Training, testing and resuming through the front door, on real rendered files."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,20 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_clips(
     assert main(["--cfg", str(config)]) == 2
     shown = capsys.readouterr().err
     assert "the loss is nan" in shown and "step 1" in shown and "train/" in shown and ".mp4" in shown
+
+
+def test_a_validation_that_is_not_finite_stops_with_step_and_video(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {**toy_config(Path(), clips)["model"], "head": {"batch_norm": False}, "adapter": {"name": "full"}}
+    changes = {"model": model, "optim": {"name": "sgd", "lr_per_256": 1e30, "warmup_epochs": 0}}
+    one_step = ["train.epochs", "1", "train.batch_size", "48", "data.val", "test"]
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips, **changes))
+    assert main(["--cfg", str(config), *one_step]) == 2
+    assert re.search(
+        r"(?m)^error: step 1: validation: test/.*mp4, .*: not all logits are finite", capsys.readouterr().err
+    )
+    assert not list((tmp_path / "out").glob("checkpoints/*"))  # nothing to go on from
 
 
 @pytest.fixture

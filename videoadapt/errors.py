@@ -31,6 +31,10 @@ class CheckpointError(VideoAdaptError):
     """A weight or checkpoint file cannot be loaded exactly."""
 
 
+class NotFinite(VideoAdaptError):
+    """A loss or a prediction is no number: training has diverged, or the precision is too narrow for the model."""
+
+
 class Interrupted(VideoAdaptError):
     """The user or the scheduler asked to stop by the signal `number`, and everything is saved."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from videoadapt import distributed
+from videoadapt.errors import NotFinite
 from videoadapt.structures import Unreadable, Video, VideoViews, ViewId
 
 Average = Literal["logits", "probs"]
@@ -20,8 +21,8 @@ TOP = 5
 class ViewAccumulator:
     """Collects the logits of every (video, clip, crop) once and turns them into accuracies.
 
-    A view that is missing, doubled or not finite raises ValueError with the video's name in it. An unreadable video
-    counts as wrong and is listed; it is never replaced.
+    A view that is missing or doubled raises ValueError with the video's name in it, one that is not finite NotFinite. An
+    unreadable video counts as wrong and is listed; it is never replaced.
     """
 
     def __init__(self, videos: Sequence[Video], num_clips: int, num_crops: int, num_classes: int):
@@ -33,7 +34,7 @@ class ViewAccumulator:
         self._unreadable: dict[int, str] = {}
 
     def add(self, view: ViewId, logits_K: np.ndarray) -> None:
-        """Take the float32 logits of one view. Raises ValueError when it is doubled, out of place or not finite."""
+        """Take the float32 logits of one view. Raises NotFinite, and ValueError when it is doubled or out of place."""
         name = f"{self._videos[view.video].id}, clip {view.clip}, crop {view.crop}"
         slot = view.clip * self._num_crops + view.crop
         views = self._logits.setdefault(view.video, {})
@@ -41,8 +42,13 @@ class ViewAccumulator:
             raise ValueError(f"{name}: not one of the {self._num_views} expected views")
         if slot in views or view.video in self._unreadable:
             raise ValueError(f"{name}: this view arrived twice")
-        if logits_K.shape != (self._num_classes,) or not np.isfinite(logits_K).all():
-            raise ValueError(f"{name}: expected {self._num_classes} finite logits, got {logits_K}")
+        if logits_K.shape != (self._num_classes,):
+            raise ValueError(f"{name}: expected {self._num_classes} logits, got {logits_K}")
+        if not np.isfinite(logits_K).all():
+            raise NotFinite(
+                f"{name}: not all logits are finite. Lower optim.lr_per_256, set train.clip_grad_norm, or use train.precision "
+                "bf16 or fp32"
+            )
         views[slot] = logits_K.astype(np.float32)
 
     def add_unreadable(self, video: int, reason: str) -> None:

@@ -19,7 +19,7 @@ _FREE_KEYS = (
     "data.obtain", "model.obtain", "train.enable",
     "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
 )  # fmt: skip
-_DIVERGED = re.compile(r"^error: step \d+: the loss is ", re.M)
+_DIVERGED = re.compile(r"^error: step \d+: (the loss is |validation: .* not all logits are finite)", re.M)
 Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
 

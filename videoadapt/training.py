@@ -11,7 +11,7 @@ from videoadapt import distributed
 from videoadapt.checkpoint import save_checkpoint, save_newest, trainable_state
 from videoadapt.classification import Classification
 from videoadapt.data import build_test_loader, build_train_loader
-from videoadapt.errors import ConfigError, Interrupted
+from videoadapt.errors import ConfigError, Interrupted, NotFinite
 from videoadapt.evaluation import ViewAccumulator, evaluate
 from videoadapt.log import MetricsWriter, logger, progress, read_records
 from videoadapt.pretraining import Reconstruction, draw_reconstructions
@@ -117,13 +117,16 @@ class Trainer:
         loader = build_test_loader(run.splits.val, config.data, num_clips=1, num_crops=1)
         run.model.eval()
         with average.swapped_in() if average is not None else nullcontext():
-            evaluate(
-                lambda clips: forward(run.model, config, run.device, clips),
-                loader,
-                accumulator,
-                1,
-                config.test.batch_size,
-            )
+            try:
+                evaluate(
+                    lambda clips: forward(run.model, config, run.device, clips),
+                    loader,
+                    accumulator,
+                    1,
+                    config.test.batch_size,
+                )
+            except NotFinite as error:
+                raise NotFinite(f"step {self.step}: validation: {error}") from error
         results = accumulator.predictions(config.test.average).results()
         writer.metrics("val", self.step, top1=results["top1"], top5=results["top5"])
         logger.info("step %d: validation top-1 %.2f %% (one view each)", self.step, results["top1"])

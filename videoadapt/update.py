@@ -14,7 +14,7 @@ from videoadapt.averaging import WeightAverage
 from videoadapt.backbones._layers import Block
 from videoadapt.checkpoint import load_trainable_state, trainable_state
 from videoadapt.data import check_batch, schedule_of
-from videoadapt.errors import DecodeError, VideoAdaptError
+from videoadapt.errors import DecodeError, NotFinite
 from videoadapt.log import logger
 from videoadapt.optim import build_optimizer, learning_rate, restore_optimizer, set_learning_rate
 from videoadapt.run import Run
@@ -86,8 +86,8 @@ class Updater:
     def update(self, micro_batches: list[ClipBatch]) -> dict[str, float]:
         """One optimizer step over the global batch; returns learning rate, epoch, and the objective's values.
 
-        Values (loss, top-1 in percent) are means over all clips of all ranks. Raises VideoAdaptError naming the clips when
-        the loss is not finite.
+        Values (loss, top-1 in percent) are means over all clips of all ranks. Raises NotFinite naming the clips when the
+        loss is.
         """
         config, schedule = self.run.config, self.schedule
         lr = learning_rate(self.step, schedule.steps_per_epoch, schedule.epochs, schedule.batch_size, config.optim)
@@ -116,7 +116,7 @@ class Updater:
         values |= dict(zip(totals, means.tolist(), strict=True))
         if not math.isfinite(values["loss"]):
             names = [name for part in distributed.all_gather_objects(micro_batches_ids(micro_batches)) for name in part]
-            raise VideoAdaptError(
+            raise NotFinite(
                 f"step {self.step}: the loss is {values['loss']}; clips of this batch: {', '.join(names)}. "
                 "Lower optim.lr_per_256, set train.clip_grad_norm, or use train.precision bf16 or fp32"
             )
