@@ -214,11 +214,11 @@ def test_runs_at_the_same_time_and_later_ones_train_to_the_same_bits(clips: Path
             pool.submit(train, name, f"data.workers={n}", f"data.cache={where}") for name, (n, where) in caches.items()
         ]:
             done.result()
+    assert int((place / ".bytes").read_text()) == sum(entry.stat().st_size for entry in entries(place))
     train("later", f"data.cache={place}", "data.workers=1")
     for name in (*caches, "later"):
         assert_same_run(tmp_path / "plain", tmp_path / name)
     assert len(entries(place)) == 8 * (6 + 2)
-    assert int((place / ".bytes").read_text()) == sum(entry.stat().st_size for entry in entries(place))
     assert not entries(cache_place.MEMORY)
 
 
@@ -244,7 +244,10 @@ def test_one_process_keeps_a_film_while_others_read_it(place: Path, tmp_path: Pa
         assert other.stdout is not None and other.stdout.readline() == "True\n"
         assert np.array_equal(frames(made, path), decoded(path)) and not entries(place)
         other.kill()
-    assert np.array_equal(frames(made, path), decoded(path)) and entries(place) == [entry]
+    half = entry.with_name(f".{entry.name}.1234.partial")  # what a process leaves that is killed while it writes
+    half.write_bytes(bytes(1000))
+    (place / ".bytes").write_text(f"{FILM_BYTES:020d}")
+    assert np.array_equal(frames(made, path), decoded(path)) and entries(place) == [entry] and not half.exists()
     assert int((place / ".bytes").read_text()) == FILM_BYTES
 
 

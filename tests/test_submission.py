@@ -14,6 +14,7 @@ from tests.runs import REPOSITORY, assert_same_run, environment, run, toy_config
 from tests.test_resume import descendants, full_recipe, wait_for_step
 from tools.submit import main
 from videoadapt import slurm, submission
+from videoadapt.errors import VideoAdaptError
 from videoadapt.job_files import Attempt, attempts, job_folders
 from videoadapt.signals import ASKING, Ended, end_on_signal, stop_on_signal, weight
 
@@ -88,6 +89,35 @@ def test_what_cannot_run_is_refused_before_it_is_queued(
     assert complaint in said.rpartition("error: Slurm")[1] + said.rpartition("error: Slurm")[2] and "error: " in said
     assert "Traceback" not in said
     assert sbatch.exists() == ("invalid account" in complaint)
+
+
+SQUEUE = """#!/bin/sh
+echo asked >>{folder}/asked
+if [ "$(wc -l <{folder}/asked)" -lt {answers_at} ]; then
+    echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2
+    exit 1
+fi
+echo 'RUNNING 59:31 N/A'
+"""
+
+
+@pytest.mark.parametrize(("answers_at", "tries"), [(1, 1), (3, 3), (4, 3), (2, 1)])
+def test_a_queue_that_errs_is_asked_again_as_often_as_said(
+    answers_at: int, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(SQUEUE.format(folder=tmp_path, answers_at=answers_at))
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "_PAUSE_SEC", 0.0)
+    if answers_at <= tries:
+        assert slurm.ask_queue("7", tries) == slurm.Queued("RUNNING", 3571.0, False)
+    else:
+        with pytest.raises(
+            VideoAdaptError, match="job 7: whether it still waits or runs is not known: slurm_load_jobs"
+        ):
+            slurm.ask_queue("7", tries)
+    assert (tmp_path / "asked").read_text().count("asked") == min(answers_at, tries)
 
 
 def test_torchruns_environment_is_never_taken_for_the_jobs(

@@ -28,10 +28,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     _sync_folder(path.parent)
 
 
-def remove_partial(path: Path) -> None:
-    """Delete what killed processes left half-written of `path`; only for the one who decides that nobody writes it."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
-        left.unlink(missing_ok=True)
+def remove_partial(path: Path) -> int:
+    """Delete what killed processes left half-written of `path`; only for the one who decides that nobody writes it.
+
+    Returns how many files that were.
+    """
+    left = list(path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"))
+    for partial in left:
+        partial.unlink(missing_ok=True)
+    return len(left)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from videoadapt.atomic import write_atomically
+from videoadapt.atomic import remove_partial, write_atomically
 from videoadapt.cache_place import join, only_one_at, reserve
 from videoadapt.config import DataConfig
 from videoadapt.decoders import Decoder, open_video
@@ -81,6 +81,7 @@ class FrameSource:
         """Decode all frames into `entry`; False where they do not fit, do not all decode or in time, or another is at it."""
         if entry in self._not_kept:
             return False
+        place, size = entry.parent.parent, film_bytes(frames)
         try:
             with only_one_at(entry) as alone:
                 if not alone:
@@ -88,21 +89,22 @@ class FrameSource:
                 if entry.exists():  # another kept it since this process looked; or it is broken
                     if is_whole(entry):
                         return True
-                    reserve(entry.parent.parent, -entry.stat().st_size, self._limit_bytes)
+                    reserve(place, -entry.stat().st_size, self._limit_bytes)
                     entry.unlink()
-                if not reserve(entry.parent.parent, film_bytes(frames), self._limit_bytes):
-                    self._say_full(entry.parent.parent)
+                reserve(place, -size * remove_partial(entry), self._limit_bytes)  # of processes that were killed here
+                if not reserve(place, size, self._limit_bytes):
+                    self._say_full(place)
                     return False
                 try:
                     write_atomically(entry, lambda path: write_film(frames, path, self._limit_sec / 4))
                 except BaseException:
-                    reserve(entry.parent.parent, -film_bytes(frames), self._limit_bytes)
+                    reserve(place, -size, self._limit_bytes)
                     raise
         except (DecodeError, TooLong):  # as without a cache, the frames that are asked for may be fine
             self._not_kept.add(entry)
             return False
         except (OSError, ValueError) as error:
-            logger.warning("data.cache: %s keeps no more frames: %s", entry.parent.parent, error)
+            logger.warning("data.cache: %s keeps no more frames: %s", place, error)
             self._place = None
             return False
         return True

@@ -14,6 +14,7 @@ from videoadapt.log import read_records
 from videoadapt.yaml_files import read_yaml
 
 ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+MAY_COME_BACK = ("PREEMPTED", "NODE_FAIL")  # the accounting's last word on a job that is being requeued, too
 RECENT = 20  # updates whose time is averaged
 
 
@@ -88,7 +89,7 @@ def _folders(run: Path) -> list[Path]:
 def _state(folder: Path) -> tuple[str, float]:
     """Slurm's state of a job and the seconds left to it; a local one is RUNNING while its controller lives.
 
-    Raises VideoAdaptError when squeue errs and the accounting does not know the job's end: it may well be running.
+    Raises VideoAdaptError when squeue errs and the accounting does not know better: it may well be running.
     """
     submission = read_submission(folder)
     job_id = submission["job_id"]
@@ -97,10 +98,10 @@ def _state(folder: Path) -> tuple[str, float]:
     try:
         queued = slurm.ask_queue(job_id)
     except VideoAdaptError:
-        ended = slurm.ask_accounts(job_id)
-        if not ended or ended in ACTIVE:
+        known = slurm.ask_accounts(job_id)
+        if known in ("", *MAY_COME_BACK):
             raise
-        return ended, 0.0
+        return known, 0.0
     if queued is not None and queued.state in ACTIVE:
         return queued.state, queued.left_sec
     known = slurm.ask_accounts(job_id) or (queued.state if queued else "")

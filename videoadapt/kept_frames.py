@@ -137,10 +137,10 @@ def read_film(entry: Path, path: Path, decode: Callable[[], Frames]) -> KeptFram
 
 
 def is_whole(entry: Path) -> bool:
-    """Whether a file holds frames, as many as its header says. Raises OSError when it cannot be read."""
+    """Whether a file can be read and holds frames, as many as its header says."""
     try:
         with entry.open("rb", buffering=0) as file:
             _film(file)
-    except ValueError:
+    except (OSError, ValueError):
         return False
     return True

@@ -83,7 +83,7 @@ class Cell:
 
     @property
     def diverged(self) -> bool:
-        """Whether its last run ended because the loss was not finite, here or as a job."""
+        """Whether its last run ended because the loss or a validation was not finite, here or as a job."""
         log, jobs = self.folder / LOG, job_folders(self.folder)
         said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
         said += "".join(attempt.failure().get("why", "") for folder in jobs[-1:] for attempt in attempts(folder))

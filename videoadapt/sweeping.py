@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from videoadapt.cache_place import join
-from videoadapt.config import Config
+from videoadapt.config import Config, Holdout
 from videoadapt.data import check_batch, schedule_of
 from videoadapt.errors import ConfigError, Interrupted, VideoAdaptError
 from videoadapt.log import logger, progress
@@ -28,7 +28,6 @@ from videoadapt.sweep_plan import Sweep
 _POLL_SEC = 0.5
 _STOP_SEC = 10.0  # what a process gets after the second signal
 _FOR_ALL = {signal.SIGTERM, signal.SIGUSR2}  # what a service manager or Slurm sends to every process
-_INTERRUPTED = {130, *(-number for number in _FOR_ALL)}  # how a cell ends that was asked to
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
 _PRELOAD = ["videoadapt.training", "videoadapt.testing", "videoadapt.run", "torch.utils.tensorboard", __name__]
 
@@ -95,9 +94,8 @@ def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop
                 for process in [process for process in busy if process.exitcode is not None]:
                     cell, place = busy.pop(process)
                     idle.append(place)
-                    interrupted = bool(stop) and process.exitcode in _INTERRUPTED
-                    ended = process.exitcode == 0 and cell.finished
-                    if not ended and not interrupted and not (cell.diverged and not cell.tested):
+                    ended = (process.exitcode == 0 and cell.finished) or (cell.diverged and not cell.tested)
+                    if not ended and not stop:  # one that was asked to stop is judged when it runs again
                         failed[cell.name] = _why(cell, process.exitcode or 0)
                         logger.error("%s: %s", cell.name, failed[cell.name])
                     line.advance(f"{cell.name}{' failed' if cell.name in failed else ''}")
@@ -153,23 +151,24 @@ def check_lists(sweep: Sweep) -> None:
     Raises ConfigError, also where what is to be chosen by has videos of the test list in it.
     """
     problems: list[str] = []
-    seen: set[str] = set()
-    loaded: dict[str, Splits | None] = {}  # None where there is a problem, which is told once
+    with_inputs: dict[str, list[tuple[str, Config]]] = {}
     for cell in sweep.cells:
-        config = cell.config
-        inputs = config.data.model_dump_json() + config.model.model_dump_json()
-        batches = inputs + config.train.model_dump_json()
-        if batches in seen:
-            continue
-        seen.add(batches)
+        config = cell.as_run
+        held_by = config.seed if isinstance(config.data.val, Holdout) else None
+        inputs = f"{config.data.model_dump_json()}{config.model.model_dump_json()}{held_by}"
+        with_inputs.setdefault(inputs, []).append((cell.name, config))
+    for cells in with_inputs.values():  # one after the other: lists can be large
+        name, config = cells[0]
         try:
-            if inputs not in loaded:
-                loaded[inputs] = None
-                loaded[inputs] = _load_checked(config, chosen_on_val=sweep.config.select is not None)
-            if (splits := loaded[inputs]) is not None:
-                check_batch(config, schedule_of(config, splits.train), 1)
+            splits = _load_checked(config, chosen_on_val=sweep.config.select is not None)
         except VideoAdaptError as error:
-            problems.append(f"{cell.name}: {error}")
+            problems.append(f"{name}: {error}")
+            continue
+        for name, config in {config.train: (name, config) for name, config in reversed(cells)}.values():
+            try:
+                check_batch(config, schedule_of(config, splits.train), 1)
+            except ConfigError as error:
+                problems.append(f"{name}: {error}")
     if problems:
         raise ConfigError(problems)
 

@@ -40,6 +40,13 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     without_slurm = tree.folder / "bin"
     without_slurm.mkdir()
     (without_slurm / "srun").symlink_to("/usr/bin/srun")
+    out_of_touch = tree.folder / "bin_out_of_touch"  # with a squeue that nobody answers
+    out_of_touch.mkdir()
+    (out_of_touch / "srun").symlink_to("/usr/bin/srun")
+    (out_of_touch / "slurm.conf").write_text(without_controller())
+    squeue = out_of_touch / "squeue"
+    squeue.write_text(f'#!/bin/sh\nSLURM_CONF={out_of_touch}/slurm.conf exec /usr/bin/squeue "$@"\n')
+    squeue.chmod(0o755)
     slow = {"pause_sec": 0.13}
     sent = tree.submit(
         {
@@ -65,6 +72,7 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
             "requeued": ([], {}),
             "not_requeued": (["--slurm", "no-requeue"], {}),
             "cannot": (["--setup", f"PATH={without_slurm}"], {}),
+            "out_of_touch": (["--setup", f"PATH={out_of_touch}"], {}),
             "cancelled": ([], slow),
         }
     )
@@ -83,6 +91,7 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
         "requeued": lambda: slurm("scontrol", "requeue", sent["requeued"].id),
         "not_requeued": lambda: slurm(*signal_it, sent["not_requeued"].id),
         "cannot": lambda: slurm(*signal_it, sent["cannot"].id),
+        "out_of_touch": lambda: slurm(*signal_it, sent["out_of_touch"].id),
         "cancelled": lambda: tree.tool("tools/submit.py", "cancel", sent["cancelled"].run),
         "crashed": lambda: crash(cluster, sent["crashed"]),
         "killed": lambda: kill_tasks(sent["killed"], sent["killed"].hosts()[0][1]),
@@ -97,6 +106,11 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     wait_for(disturb, 150, lambda: f"never at step 10: {[(name, sent[name].step()) for name in faults]}")
     tree.decoder.write_text("raise SystemExit('the working tree has changed')\n")
     return sent
+
+
+def without_controller() -> str:
+    """A slurm.conf whose controller does not answer: nobody listens at port 9."""
+    return re.sub(r"(?m)^SlurmctldPort=.*$", "SlurmctldPort=9", Path(os.environ["SLURM_CONF"]).read_text())
 
 
 def crash(cluster: Path, job: Job) -> None:
@@ -130,9 +144,8 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(
 ) -> None:
     job = jobs["limited_once"]
     ended = job.wait()
-    working = Path(os.environ["SLURM_CONF"]).read_text()
+    no_queue = without_controller()
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
-    no_queue = re.sub(r"(?m)^SlurmctldPort=.*$", "SlurmctldPort=9", working)  # nobody listens there
     (tmp_path / "slurm.conf").write_text(no_queue)
     assert active_jobs(job.run) == [] and f": {ended}" in status_lines(job.run)[1]  # the accounting knows
     (tmp_path / "slurm.conf").write_text(re.sub(r"(?m)^AccountingStoragePort=.*$", "AccountingStoragePort=9", no_queue))
@@ -228,6 +241,13 @@ def test_without_slurms_commands_on_the_node_it_says_that_it_cannot_go_on(jobs: 
     assert job.wait() == "FAILED"
     (how,) = job.account()
     assert "cannot go on: squeue is not on node" in how and f"stopped at step {job.step()}, " in how
+
+
+def test_with_a_controller_that_does_not_answer_it_saves_and_says_so(jobs: Jobs) -> None:
+    job = jobs["out_of_touch"]
+    assert job.wait() == "FAILED"
+    (how,) = job.account()
+    assert f"stopped at step {job.step()}, stopped by SIGUSR2, and cannot go on: job {job.id}: whether it still" in how
 
 
 def test_cancelled_it_saves_and_stays_away(jobs: Jobs) -> None:
