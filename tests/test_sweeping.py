@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -159,10 +158,14 @@ def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path
     process = start(SMOKE, *overrides)
     cells = Sweep(SMOKE, overrides).missing()[:2]
     wait_for(lambda: all((cell.folder / "metrics.jsonl").exists() and records(cell.folder) for cell in cells), process)
+    pids = [int((cell.folder / ".lock").read_text().split()[0]) for cell in cells]
+    os.kill(pids[0], signal.SIGSTOP)  # slow to stop
     os.killpg(process.pid, signal.SIGTERM)  # as a service manager does, to the cells as well
-    for cell in cells:
-        with suppress(ProcessLookupError):
-            os.kill(int((cell.folder / ".lock").read_text().split()[0]), signal.SIGTERM)
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=5)  # the sweep waits for its cells
+    os.kill(pids[0], signal.SIGCONT)
     _, said = process.communicate(timeout=TIMEOUT_SEC)
     assert process.returncode == 130 and "stopped with 4 cells to go" in said and "failed" not in said, said
     assert not at_work(tmp_path / "out")
