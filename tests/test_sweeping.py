@@ -16,7 +16,7 @@ from tests.runs import REPOSITORY, assert_same_run, environment, records, run
 from videoadapt.cache_place import MEMORY
 from videoadapt.errors import ConfigError
 from videoadapt.lock import only_process_in
-from videoadapt.sweep_cell import LOG
+from videoadapt.sweep_cell import LOG, Cell
 from videoadapt.sweep_plan import Sweep
 from videoadapt.sweeping import check_lists, places
 
@@ -152,12 +152,18 @@ def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path
     assert [cell.settings["how"] for cell in Sweep(cfg).missing()] == ["wrong"]
 
 
-@pytest.mark.slow
-def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path) -> None:
+def two_cells_at_work(start: Start, tmp_path: Path) -> tuple["subprocess.Popen[str]", list[Cell]]:
+    """A sweep of which the first two cells train, for longer than a test."""
     overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
     process = start(SMOKE, *overrides)
     cells = Sweep(SMOKE, overrides).missing()[:2]
     wait_for(lambda: all((cell.folder / "metrics.jsonl").exists() and records(cell.folder) for cell in cells), process)
+    return process, cells
+
+
+@pytest.mark.slow
+def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path) -> None:
+    process, cells = two_cells_at_work(start, tmp_path)
     pids = [int((cell.folder / ".lock").read_text().split()[0]) for cell in cells]
     os.kill(pids[0], signal.SIGSTOP)  # slow to stop
     os.killpg(process.pid, signal.SIGTERM)  # as a service manager does, to the cells as well
@@ -169,19 +175,15 @@ def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path
     _, said = process.communicate(timeout=TIMEOUT_SEC)
     assert process.returncode == 130 and "stopped with 4 cells to go" in said and "failed" not in said, said
     assert not at_work(tmp_path / "out")
-    for (
-        cell
-    ) in cells:  # the sweep's own signal, the second, may come when all is saved and only the last word is missing
+    # the sweep's own signal, the second, may come when all is saved and only the last word is missing
+    for cell in cells:
         assert "SIGTERM: stopping after this step" in (cell.folder / LOG).read_text()
         assert list((cell.folder / "checkpoints").glob("step_*.pt"))
 
 
 @pytest.mark.slow
 def test_cells_stop_when_the_sweep_is_killed(start: Start, tmp_path: Path) -> None:
-    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
-    process = start(SMOKE, *overrides)
-    cells = Sweep(SMOKE, overrides).missing()[:2]
-    wait_for(lambda: all((cell.folder / "metrics.jsonl").exists() and records(cell.folder) for cell in cells), process)
+    process, cells = two_cells_at_work(start, tmp_path)
     assert at_work(tmp_path / "out")
     process.kill()
     process.communicate(timeout=TIMEOUT_SEC)

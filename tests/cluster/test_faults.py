@@ -37,12 +37,7 @@ def alone(tree: Tree) -> Path:
 @pytest.fixture(scope="module")
 def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     """All runs, submitted and disturbed. Once they are at work, the code that they were submitted from is broken."""
-    without_slurm = tree.folder / "bin"
-    without_slurm.mkdir()
-    (without_slurm / "srun").symlink_to("/usr/bin/srun")
-    out_of_touch = tree.folder / "bin_out_of_touch"  # with a squeue that nobody answers
-    out_of_touch.mkdir()
-    (out_of_touch / "srun").symlink_to("/usr/bin/srun")
+    without_slurm, out_of_touch = only_srun(tree.folder / "bin"), only_srun(tree.folder / "bin_out_of_touch")
     (out_of_touch / "slurm.conf").write_text(without_controller())
     squeue = out_of_touch / "squeue"
     squeue.write_text(f'#!/bin/sh\nSLURM_CONF={out_of_touch}/slurm.conf exec /usr/bin/squeue "$@"\n')
@@ -77,14 +72,8 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
         }
     )
     signal_it = ("scancel", "--signal=USR2")
-    urgent = (
-        "sbatch",
-        "--partition=urgent",
-        "--gres=gpu:2",
-        "--nodelist=node1",
-        "--output=/dev/null",
-        "--wrap=sleep 1",
-    )
+    where = ("--partition=urgent", "--gres=gpu:2", "--nodelist=node1", "--output=/dev/null")
+    urgent = ("sbatch", *where, "--wrap=sleep 1")
     faults: dict[str, Callable[[], object]] = {
         "pair_preempted": lambda: slurm(*signal_it, sent["pair_preempted"].id),
         "preempted": lambda: slurm(*urgent),
@@ -106,6 +95,13 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     wait_for(disturb, 150, lambda: f"never at step 10: {[(name, sent[name].step()) for name in faults]}")
     tree.decoder.write_text("raise SystemExit('the working tree has changed')\n")
     return sent
+
+
+def only_srun(folder: Path) -> Path:
+    """A folder for PATH that has no other command of Slurm's."""
+    folder.mkdir()
+    (folder / "srun").symlink_to("/usr/bin/srun")
+    return folder
 
 
 def without_controller() -> str:
