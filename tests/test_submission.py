@@ -179,9 +179,9 @@ def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
         assert ASKING[weight(received) - 1] == signal.SIGUSR2 and weight([]) == 0
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    with end_on_signal(acts=True), pytest.raises(Ended, match="SIGUSR2"):
+    with end_on_signal(acts=True, leaves=False), pytest.raises(Ended, match="SIGUSR2"):
         os.kill(os.getpid(), signal.SIGUSR2)
-    with end_on_signal(acts=False):
+    with end_on_signal(acts=False, leaves=False):
         os.kill(os.getpid(), signal.SIGUSR2)
 
 

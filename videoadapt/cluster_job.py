@@ -51,7 +51,7 @@ class ClusterJob:
         """Run this task to its end. Leaves the process, with a code that is not 0, unless the run is finished."""
         environment = submitit.JobEnvironment()
         _forget_earlier_results(environment.paths.result_pickle)
-        with end_on_signal(acts=environment.global_rank == 0):
+        with end_on_signal(acts=environment.global_rank == 0, leaves=environment.name() != "debug"):
             task = _Task(self, environment)
             try:
                 code = task.run()
@@ -80,6 +80,7 @@ class _Task:
         """Join the others, run, and return the exit code."""
         if self.env.global_rank == 0:
             self.attempt.begin(hosts=list(self.env.hostnames))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])  # one may wait since the process began (slurm.py)
         threading.Thread(target=self._watch, daemon=True).start()
         with self._failure_noted():  # and again inside the group, whose end makes the others fail
             self._check_code()
@@ -100,6 +101,7 @@ class _Task:
                     number, text = stop.number, str(stop)
                     distributed.on_main(lambda: self.attempt.end(f"{text.split(';')[0]}, {self.go_on_or_stop(number)}"))
                     return self.stopped_code
+                ignore_further()  # a finished run is not put back into the queue
                 problem = too_many_unreadable(run, results) if results else ""
                 distributed.on_main(lambda: self.attempt.end(problem or FINISHED))
         if problem:

@@ -46,14 +46,17 @@ def weight(received: list[int]) -> int:
 
 
 @contextmanager
-def end_on_signal(acts: bool) -> Iterator[None]:
-    """Raise Ended where a signal arrives in the block, but for a block of `stop_on_signal` in it; do nothing unless `acts`."""
+def end_on_signal(acts: bool, leaves: bool) -> Iterator[None]:
+    """Raise Ended where a signal arrives in the block, but for a block of `stop_on_signal` in it; do nothing unless `acts`.
+
+    Where the process `leaves` after the block, signals are ignored from then on: one would make a finished job a failed one.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if acts:
             raise Ended(number)
 
-    with _handlers(handle):
+    with _handlers(handle, signal.SIG_IGN if leaves else None):
         yield
 
 
@@ -74,10 +77,12 @@ def ignore_further() -> None:
 
 
 @contextmanager
-def _handlers(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handlers(
+    handle: Callable[[int, FrameType | None], None], afterwards: signal.Handlers | None = None
+) -> Iterator[None]:
     before = {number: signal.signal(number, handle) for number in ASKING}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if afterwards is None else afterwards)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -107,11 +108,23 @@ def parse_minutes(text: str) -> int:
 
 
 class _Slurm(submitit.SlurmExecutor):
-    """submitit's executor, which can also show its script on a machine without Slurm."""
+    """submitit's executor, which can also show its script on a machine without Slurm.
+
+    A SIGUSR2 that comes while a task starts, which takes long on a network file system, waits until the task can obey it:
+    it would kill it, and the job count as failed.
+    """
 
     @classmethod
     def affinity(cls) -> int:
         return 2
+
+    @property
+    def _submitit_command_str(self) -> str:
+        start = (
+            "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]); "
+            "from submitit.core.submission import submitit_main; submitit_main()"
+        )
+        return f"{self.python} -u -c {shlex.quote(start)} {shlex.quote(str(self.folder))}"
 
     def script(self) -> str:
         return self._make_submission_file_text(self._submitit_command_str, "")

@@ -17,8 +17,12 @@ from videoadapt.slurm import ask_accounts, ask_queue
 
 STEPS = 60
 DECODER = '''
-"""PyAV behind a slow disk; on `fails_on_rank`, the 60th video ends in an error that nobody expects."""
+"""PyAV behind a slow disk; on `fails_on_rank`, the 60th video ends in an error that nobody expects.
 
+A process that `lingers_sec` takes so long to leave when its run has ended.
+"""
+
+import atexit
 import os
 import time
 
@@ -30,8 +34,10 @@ opened = 0
 
 @DECODERS.register
 class Paced(Parent):
-    def __init__(self, path, /, *, threads: int = 1, pause_sec: float = 0.0, fails_on_rank: int = -1):
+    def __init__(self, path, /, *, threads: int = 1, pause_sec: float = 0.0, fails_on_rank: int = -1, lingers_sec: float = 0.0):
         global opened
+        if not opened:
+            atexit.register(time.sleep, lingers_sec)
         opened += 1
         if opened == 60 and os.environ.get("RANK") == str(fails_on_rank):
             raise RuntimeError("the disk of this node melts")
@@ -50,13 +56,13 @@ class Tree:
         self.decoder = folder / "videoadapt/decoders/paced.py"
         self.decoder.write_text(DECODER)
 
-    def config(self, name: str, pause_sec: float = 0.02, fails_on_rank: int = -1, **train: Any) -> Path:
+    def config(self, name: str, pause_sec: float = 0.02, **decoder: Any) -> Path:
         """A config of 60 updates whose numbers do not depend on the number of ranks, with a checkpoint every 3."""
-        train = {"epochs": STEPS // 6, "batch_size": 8, "checkpoint_every_steps": 3, **train}
+        train = {"epochs": STEPS // 6, "batch_size": 8, "checkpoint_every_steps": 3}
         config = toy_config(self.folder / "outputs" / name, self.folder / "clips", train=train)
         config["model"]["adapter"]["dropout"] = 0.0
         config["model"]["head"] = {"batch_norm": True, "sync": True, "dropout": 0.0}
-        config["data"]["decoder"] = {"name": "paced", "pause_sec": pause_sec, "fails_on_rank": fails_on_rank}
+        config["data"]["decoder"] = {"name": "paced", "pause_sec": pause_sec, **decoder}
         return write_config(self.folder / f"{name}.yaml", config)
 
     def tool(self, *arguments: str | Path, code: int = 0) -> str:
@@ -69,8 +75,8 @@ class Tree:
         return done.stdout
 
     def submit(self, runs: "dict[str, tuple[list[str], dict[str, Any]]]") -> "dict[str, Job]":
-        """Submit runs, by name with options of tools/submit.py and values of their config; one process for all is faster."""
-        commands = [["--cfg", str(self.config(name, **config)), *options] for name, (options, config) in runs.items()]
+        """Submit runs, by name with options of tools/submit.py and of their decoder; one process for all is faster."""
+        commands = [["--cfg", str(self.config(name, **decoder)), *options] for name, (options, decoder) in runs.items()]
         code = (
             "import json, sys; from tools.submit import main; sys.exit(any([main(c) for c in json.loads(sys.argv[1])]))"
         )
@@ -99,9 +105,10 @@ class Job:
         """Hosts of each attempt."""
         return [attempt.read()["hosts"] for attempt in attempts(self.folder)]
 
-    def log(self, rank: int) -> str:
-        """What a rank has said on stderr, in all attempts."""
-        return (self.folder / f"{self.id}_{rank}_log.err").read_text()
+    def log(self, rank: int, stream: str = "err") -> str:
+        """What a rank has said on stderr, or on stdout ("out"), in all attempts; "" before the first one."""
+        path = self.folder / f"{self.id}_{rank}_log.{stream}"
+        return path.read_text() if path.exists() else ""
 
     def results(self) -> dict[str, Any]:
         """results.json."""

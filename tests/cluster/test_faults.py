@@ -69,8 +69,13 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
             "cannot": (["--setup", f"PATH={without_slurm}"], {}),
             "out_of_touch": (["--setup", f"PATH={out_of_touch}"], {}),
             "cancelled": ([], slow),
+            "starting": (["--slurm", "hold"], {}),
+            "leaving": ([], {"pause_sec": 0.0, "lingers_sec": 5.0}),
         }
     )
+    call = sent["starting"].folder / f"{sent['starting'].id}_submitted.pkl"
+    call.rename(call.with_suffix(".away"))  # submitit waits for it
+    slurm("scontrol", "release", sent["starting"].id)
     signal_it = ("scancel", "--signal=USR2")
     where = ("--partition=urgent", "--gres=gpu:2", "--nodelist=node1", "--output=/dev/null")
     urgent = ("sbatch", *where, "--wrap=sleep 1")
@@ -82,17 +87,24 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
         "cannot": lambda: slurm(*signal_it, sent["cannot"].id),
         "out_of_touch": lambda: slurm(*signal_it, sent["out_of_touch"].id),
         "cancelled": lambda: tree.tool("tools/submit.py", "cancel", sent["cancelled"].run),
+        "starting": lambda: (slurm(*signal_it, sent["starting"].id), call.with_suffix(".away").rename(call)),
+        "leaving": lambda: slurm(*signal_it, sent["leaving"].id),
         "crashed": lambda: crash(cluster, sent["crashed"]),
         "killed": lambda: kill_tasks(sent["killed"], sent["killed"].hosts()[0][1]),
         "lost": lambda: kill_daemon(cluster, sent["lost"].hosts()[0][0]),
     }
 
+    def is_due(name: str) -> bool:
+        if name == "starting":
+            return "Loading pickle" in sent[name].log(0, "out")
+        return sent[name].account() == ["finished"] if name == "leaving" else sent[name].step() >= 10
+
     def disturb() -> bool:
-        for name in [name for name in faults if sent[name].step() >= 10]:
+        for name in filter(is_due, list(faults)):
             faults.pop(name)()
         return not faults
 
-    wait_for(disturb, 150, lambda: f"never at step 10: {[(name, sent[name].step()) for name in faults]}")
+    wait_for(disturb, 150, lambda: f"never got there: {[(name, sent[name].step()) for name in faults]}")
     tree.decoder.write_text("raise SystemExit('the working tree has changed')\n")
     return sent
 
@@ -209,6 +221,21 @@ def test_at_its_time_limit_it_goes_on(jobs: Jobs, alone: Path) -> None:
     *timed_out, last = job.account()
     assert timed_out and all("reached its time limit, is back in the queue" in how for how in timed_out)
     assert last == "finished"
+    assert_as_alone(alone, job)
+
+
+def test_signalled_while_it_starts_it_goes_on(jobs: Jobs, alone: Path) -> None:
+    job = jobs["starting"]
+    assert job.wait() == "COMPLETED" and job.account() == [
+        "after SIGUSR2, pre-empted, is back in the queue",
+        "finished",
+    ]
+    assert_as_alone(alone, job)
+
+
+def test_signalled_while_it_leaves_it_has_finished(jobs: Jobs, alone: Path) -> None:
+    job = jobs["leaving"]
+    assert job.wait() == "COMPLETED" and job.account() == ["finished"]
     assert_as_alone(alone, job)
 
 
