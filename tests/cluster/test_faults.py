@@ -18,7 +18,7 @@ from videoadapt.errors import VideoAdaptError
 from videoadapt.job_status import active_jobs, status_lines, tail
 
 pytestmark = pytest.mark.slurm
-LIMITED = ("--time", "2", "--signal-delay", "50")  # Slurm signals 10 to 70 s after the start
+LIMITED = ("--time", "2", "--signal-delay", "50")  # Slurm signals 40 to 70 s after the start
 Jobs = dict[str, Job]
 
 
@@ -42,11 +42,11 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     squeue = out_of_touch / "squeue"
     squeue.write_text(f'#!/bin/sh\nSLURM_CONF={out_of_touch}/slurm.conf exec /usr/bin/squeue "$@"\n')
     squeue.chmod(0o755)
-    slow = {"pause_sec": 0.13}
+    slow, slower = {"pause_sec": 0.13}, {"pause_sec": 0.16}  # 62 and 77 s for 60 updates, and the start
     sent = tree.submit(
         {
-            "limited": ([*LIMITED], slow),
-            "limited_once": ([*LIMITED, "--max-timeouts", "0"], slow),
+            "limited": ([*LIMITED], slower),
+            "limited_once": ([*LIMITED, "--max-timeouts", "0"], slower),
             "lost": (["--partition", "shaky"], slow),
         }
     )
