@@ -154,7 +154,8 @@ def test_a_dry_run_shows_what_sbatch_would_get(
     ):  # fmt: skip
         assert f"#SBATCH --{option}" in lines
     start = next(line for line in lines if line.startswith("srun "))
-    assert "--kill-on-bad-exit=1 --open-mode=append --cpus-per-task=4 enter python -u -m submitit" in start
+    assert "--kill-on-bad-exit=1 --open-mode=append --cpus-per-task=4 enter python -u -c 'import signal; " in start
+    assert start.endswith(f"submitit_main()' {tmp_path}/jobs/%j")
     code = f"{tmp_path}/code/{submission.code_version()}"
     assert lines.index("module load cuda") < lines.index(
         f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1"
