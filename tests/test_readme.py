@@ -56,7 +56,7 @@ def test_every_command_is_understood(command: list[str]) -> None:
     if tool == "tools/sweep.py":
         from videoadapt.sweep_plan import Sweep
 
-        assert Sweep(REPOSITORY / args.cfg, args.overrides).missing()
+        assert Sweep(REPOSITORY / args.cfg, args.overrides).cells
     elif getattr(args, "cfg", None):
         from videoadapt.config import load_config
 
