@@ -115,7 +115,7 @@ class Job:
         content: dict[str, Any] = json.loads((self.run / "results.json").read_text())
         return content
 
-    def wait(self, seconds: float = 200) -> str:
+    def wait(self, seconds: float = 400) -> str:
         """Wait until Slurm has ended the job for good; return the state that its accounting keeps."""
         not_over = ("", "RUNNING", "PENDING", "REQUEUED", "COMPLETING", "PREEMPTED")
         wait_for(
