@@ -9,7 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from tests.test_sweep_plan import finish, sweep
-from videoadapt.sweep_table import Row, _front, collect, plot_pareto, write_tables
+from videoadapt.sweep_plot import Point, _free_axis, _front, plot
+from videoadapt.sweep_table import collect, write_tables
 
 
 def test_rows_are_means_and_deviations_over_seeds(tmp_path: Path) -> None:
@@ -63,14 +64,37 @@ def test_error_bars_are_drawn(tmp_path: Path) -> None:
     """The same means with a wide deviation ink more rows of the picture than with none."""
     inked = []
     for spread in (0.0, 30.0):
-        rows = [
-            Row({"m": name}, count, 3, (50 - spread, 50.0, 50 + spread), (0.0,), (0.0,))
-            for name, count in (("a", 10), ("b", 1000))
+        points = [
+            Point({"m": name}, count, (50 - spread, 50.0, 50 + spread)) for name, count in (("a", 10), ("b", 1000))
         ]
-        rows.append(Row({"m": "c"}, 100, 1, (0.0,), (0.0,), (0.0,)))
-        rows.append(Row({"m": "d"}, 100, 1, (100.0,), (0.0,), (0.0,)))
-        plot_pareto(rows, None, tmp_path / "p.png")
+        points += [Point({"m": "c"}, 100, (0.0,)), Point({"m": "d"}, 100, (100.0,))]
+        plot(points, tmp_path / "p.png")
         picture = imread(tmp_path / "p.png")[..., :3]
         blue = np.abs(picture - np.array([0x1F, 0x5F, 0xA8]) / 255).max(axis=-1) < 0.1
         inked.append(blue[:, :700].any(axis=1).sum())
     assert inked[1] > 3 * inked[0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "axis"),
+    [
+        (
+            {"linear": (20,) * 4, "lora": (900,) * 4},
+            "frames",
+        ),  # two numbers of parameters, four settings that leave them
+        ({"linear": (20,) * 4, "lora": (20, 90, 400, 900)}, None),  # the settings change them
+        ({"linear": (20,) * 2, "lora": (900,) * 2}, None),  # two methods on two sets of clips: parameters tell more
+        ({"lora": (900, 902, 905, 905)}, "frames"),  # five parameters more are no place of their own
+    ],
+)
+def test_settings_that_leave_the_parameters_are_an_axis(
+    counts: dict[str, tuple[int, ...]], axis: str | None, tmp_path: Path
+) -> None:
+    points = [
+        Point({"method": method, "frames": str(frames)}, trained, (10.0 * frames,))
+        for method, numbers in counts.items()
+        for frames, trained in enumerate(numbers, 1)
+    ]
+    assert _free_axis(points) == axis
+    plot(points, tmp_path / "p.png")
+    assert imread(tmp_path / "p.png").shape[:2] == (900, 1425)

@@ -7,19 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
-
 from videoadapt.atomic import write_atomically
 from videoadapt.sweep_cell import short
 from videoadapt.sweep_plan import Sweep
-
-_COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
-_OFFSETS = ((6, -11), (6, 5), (-6, 5), (-6, -11), (0, 10), (0, -16), (14, 14), (-14, 14), (14, -20), (-14, -20))
+from videoadapt.sweep_plot import Point, plot
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,8 @@ def write_tables(sweep: Sweep) -> list[Path]:
     texts = (_markdown(rows, chosen) + _at_the_end(rows, chosen, list(sweep.axes.get(chosen or "", ()))), _csv(rows))
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-    plot_pareto(rows, chosen, paths[2])
+    shown = [axis for axis in rows[0].settings if axis != chosen] or list(rows[0].settings)
+    plot([Point({axis: row.settings[axis] for axis in shown}, row.trained, row.top1) for row in rows], paths[2])
     return paths
 
 
@@ -135,82 +127,3 @@ def _csv(rows: Sequence[Row]) -> str:
         cells += [f"{row.num_clips:.0f}", f"{row.train_sec:.1f}"]
         writer.writerow([*cells, " ".join(f"{value:.4f}" for value in row.top1)])
     return text.getvalue()
-
-
-def plot_pareto(rows: Sequence[Row], chosen: str | None, path: Path) -> None:
-    """Draw top-1 against trained parameters as a PNG: the first axis names the points, the others are colours.
-
-    Bars are standard deviations over seeds; the line joins the points that no other beats with fewer parameters.
-    """
-    figure = Figure(figsize=(9.5, 6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    names, *others = [axis for axis in rows[0].settings if axis != chosen] or [chosen or ""]
-    series: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        series.setdefault(tuple(row.settings[axis] for axis in others), []).append(row)
-    for number, (labels, members) in enumerate(series.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        title = ", ".join(f"{short(axis)} {label}" for axis, label in zip(others, labels, strict=True))
-        means = [statistics.mean(row.top1) for row in members]
-        bars = [statistics.stdev(row.top1) if len(row.top1) > 1 else 0.0 for row in members]
-        counts = [row.trained for row in members]
-        axes.errorbar(counts, means, bars, fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=3, label=title)
-        front = _front(list(zip(counts, means, strict=True)))
-        axes.plot(*zip(*front, strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: _count(count)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("trained parameters")
-    least, most = (choose(len(row.top1) for row in rows) for choose in (min, max))
-    seeds = f"{most}" if least == most else f"{least} to {most}"
-    axes.set_ylabel("top-1 (%)" if most == 1 else f"top-1 (%), mean and standard deviation of {seeds} seeds")
-    axes.margins(x=0.12, y=0.1)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    if others:
-        axes.legend(frameon=False, fontsize=9)
-    _name_points(figure, axes, [(row.settings[names], row.trained, statistics.mean(row.top1)) for row in rows])
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
-
-
-def _front(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The points with more accuracy than all with as few parameters, from left to right."""
-    front: list[tuple[int, float]] = []
-    for count, value in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or value > front[-1][1]:
-            front.append((count, value))
-    return front
-
-
-def _count(number: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:g} {letter}"
-    return f"{number:g}"
-
-
-def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write each name beside its point, where it covers the fewest other names and points."""
-    figure.draw_without_rendering()
-    dots = [axes.transData.transform((x, y)) for _, x, y in points]
-    taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in dots]
-    for name, x, y in points:
-        best: tuple[int, Bbox, tuple[int, int]] | None = None
-        for offset in _OFFSETS:
-            side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
-            text = axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5)
-            box = text.get_window_extent()
-            text.remove()
-            overlaps = sum(box.overlaps(other) for other in taken) + 5 * (
-                not axes.bbox.padded(10).contains(box.x1, box.y1)
-            )
-            if best is None or overlaps < best[0]:
-                best = overlaps, box, offset
-        assert best is not None
-        taken.append(best[1])
-        offset = best[2]
-        side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
-        label = axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5, color="#30343b")
-        label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])

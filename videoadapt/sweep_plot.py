@@ -1,0 +1,145 @@
+"""The picture of a sweep: accuracy against trained parameters, or against a setting that leaves their number as it is."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
+
+from videoadapt.atomic import write_atomically
+from videoadapt.sweep_cell import short
+
+_COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
+_OFFSETS = ((6, -11), (6, 5), (-6, 5), (-6, -11), (0, 10), (0, -16), (14, 14), (-14, 14), (14, -20), (-14, -20))
+_AS_MANY = 1.1  # numbers of parameters closer than by this factor would be one place on a logarithmic axis
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point: its settings (axis -> label), its trained parameters, and the top-1 (%) of each seed."""
+
+    settings: Mapping[str, str]
+    trained: int
+    top1: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return statistics.mean(self.top1)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds (n - 1 in the denominator); 0 for one seed."""
+        return statistics.stdev(self.top1) if len(self.top1) > 1 else 0.0
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """Draw top-1 with its standard deviation over seeds as a PNG.
+
+    Against trained parameters, the first axis names the points, the others are colours, and a line joins the points that no
+    other beats with fewer parameters. Where an axis has more settings than there are numbers of parameters, and does not
+    change them (a factor, a number of frames), its settings are the horizontal axis, and all others are colours.
+    """
+    figure = Figure(figsize=(9.5, 6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    free = _free_axis(points)
+    others = [axis for axis in points[0].settings if axis != free] if free else [*points[0].settings][1:]
+    places = {label: place for place, label in enumerate(_labels(points, free))} if free else {}
+    series: dict[tuple[str, ...], list[Point]] = {}
+    for point in points:
+        series.setdefault(tuple(point.settings[axis] for axis in others), []).append(point)
+    for number, (labels, members) in enumerate(series.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        title = ", ".join(f"{short(axis)} {label}" for axis, label in zip(others, labels, strict=True))
+        at = [places[point.settings[free]] if free else point.trained for point in members]
+        means = [point.mean for point in members]
+        bars = [point.spread for point in members]
+        axes.errorbar(at, means, bars, fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=3, label=title)
+        line = list(zip(at, means, strict=True)) if free else _front(list(zip(at, means, strict=True)))
+        axes.plot(*zip(*line, strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0)
+    if free:
+        axes.set_xticks(list(places.values()), list(places))
+        axes.set_xlabel(short(free))
+    else:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: _count(count)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("trained parameters")
+    least, most = (choose(len(point.top1) for point in points) for choose in (min, max))
+    seeds = f"{most}" if least == most else f"{least} to {most}"
+    axes.set_ylabel("top-1 (%)" if most == 1 else f"top-1 (%), mean and standard deviation of {seeds} seeds")
+    axes.margins(x=0.12, y=0.1)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if others:
+        axes.legend(frameon=False, fontsize=9)
+    if not free:
+        name, *_ = points[0].settings
+        _name_points(figure, axes, [(point.settings[name], point.trained, point.mean) for point in points])
+    write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+
+
+def _free_axis(points: Sequence[Point]) -> str | None:
+    """The axis with the most settings, if it changes no number of parameters and has more settings than there are numbers."""
+    axis = max(points[0].settings, key=lambda axis: len(_labels(points, axis)))
+    alike: dict[tuple[str, ...], list[int]] = {}  # what differs in this axis only
+    for point in points:
+        rest = tuple(label for other, label in point.settings.items() if other != axis)
+        alike.setdefault(rest, []).append(point.trained)
+    changes = any(max(counts) > _AS_MANY * min(counts) for counts in alike.values())
+    numbers = 1 + sum(b > _AS_MANY * a for a, b in pairwise(sorted(point.trained for point in points)))
+    return axis if not changes and len(_labels(points, axis)) > numbers else None
+
+
+def _labels(points: Sequence[Point], axis: str) -> list[str]:
+    return list(dict.fromkeys(point.settings[axis] for point in points))
+
+
+def _front(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The points with more accuracy than all with as few parameters, from left to right."""
+    front: list[tuple[int, float]] = []
+    for count, value in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or value > front[-1][1]:
+            front.append((count, value))
+    return front
+
+
+def _count(number: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g} {letter}"
+    return f"{number:g}"
+
+
+def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write each name beside its point, where it covers the fewest other names and points."""
+    figure.draw_without_rendering()
+    dots = [axes.transData.transform((x, y)) for _, x, y in points]
+    taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in dots]
+    for name, x, y in points:
+        best: tuple[int, Bbox, tuple[int, int]] | None = None
+        for offset in _OFFSETS:
+            side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
+            text = axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5)
+            box = text.get_window_extent()
+            text.remove()
+            overlaps = sum(box.overlaps(other) for other in taken) + 5 * (
+                not axes.bbox.padded(10).contains(box.x1, box.y1)
+            )
+            if best is None or overlaps < best[0]:
+                best = overlaps, box, offset
+        assert best is not None
+        taken.append(best[1])
+        offset = best[2]
+        side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
+        label = axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5, color="#30343b")
+        label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
