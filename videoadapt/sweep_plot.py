@@ -19,6 +19,7 @@ from videoadapt.sweep_cell import short
 _COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
 _OFFSETS = ((6, -11), (6, 5), (-6, 5), (-6, -11), (0, 10), (0, -16), (14, 14), (-14, 14), (14, -20), (-14, -20))
 _AS_MANY = 1.1  # numbers of parameters closer than by this factor would be one place on a logarithmic axis
+_WIDEST_LABELS = 110  # characters that fit side by side below the axis
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,14 @@ def plot(points: Sequence[Point], path: Path) -> None:
         means = [point.mean for point in members]
         bars = [point.spread for point in members]
         axes.errorbar(at, means, bars, fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=3, label=title)
-        line = list(zip(at, means, strict=True)) if free else _front(list(zip(at, means, strict=True)))
-        axes.plot(*zip(*line, strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0)
+        line = list(zip(at, means, strict=True))
+        axes.plot(
+            *zip(*(line if free else _front(line)), strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0
+        )
     if free:
         axes.set_xticks(list(places.values()), list(places))
+        if sum(map(len, places)) > _WIDEST_LABELS:
+            axes.tick_params("x", rotation=15)
         axes.set_xlabel(short(free))
     else:
         axes.set_xscale("log")
