@@ -222,4 +222,4 @@ def test_every_shipped_sweep_is_sound(name: str, tmp_path: Path) -> None:
     plan = Sweep(REPOSITORY / "configs" / "sweeps" / name, ["output", str(tmp_path)])
     assert plan.missing() and all(not cell.tested for cell in plan.missing()) == (plan.config.select is not None)
     if name == "procedural_table.yaml":
-        assert len(plan.missing()) == 15 * 5 and len(plan.cells) == (15 + 2 * 5) * 5 * 3
+        assert len(plan.missing()) == 15 * 7 and len(plan.cells) == (15 + 2 * 5) * 7 * 3

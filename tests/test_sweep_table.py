@@ -56,6 +56,22 @@ def test_the_chosen_setting_is_a_column_and_no_point(tmp_path: Path) -> None:
     assert text[4] == "Chosen at an end of train.epochs, beyond which a better one may lie: the only row."
 
 
+def test_an_end_is_that_of_the_settings_tried_for_the_row(tmp_path: Path) -> None:
+    """Two epochs are in the middle of what was tried for three crops, and the most that was tried for one."""
+    plan = sweep(
+        tmp_path,
+        axes={"test.crops": [1, 3], "train.epochs": [1, 2, 3]},
+        exclude=[{"test.crops": 1, "train.epochs": 3}],
+        select={"axis": "train.epochs"},
+    )
+    for cell in plan.missing():
+        finish(cell, 2.0 if cell.settings["train.epochs"] == "2" else 1.0, 0)
+    for cell in plan.missing():
+        finish(cell, 2.0, 70.0)
+    text = write_tables(plan)[0].read_text(encoding="utf-8").splitlines()
+    assert text[-1] == "Chosen at an end of train.epochs, beyond which a better one may lie: 1."
+
+
 def test_the_front_has_no_point_that_another_beats() -> None:
     assert _front([(10, 5.0), (1, 3.0), (10, 7.0), (5, 2.0), (20, 7.0), (30, 8.0)]) == [(1, 3.0), (10, 7.0), (30, 8.0)]
 
@@ -68,7 +84,7 @@ def test_error_bars_are_drawn(tmp_path: Path) -> None:
             Point({"m": name}, count, (50 - spread, 50.0, 50 + spread)) for name, count in (("a", 10), ("b", 1000))
         ]
         points += [Point({"m": "c"}, 100, (0.0,)), Point({"m": "d"}, 100, (100.0,))]
-        plot(points, tmp_path / "p.png")
+        plot(points, {"m": ["a", "b", "c", "d"]}, tmp_path / "p.png")
         picture = imread(tmp_path / "p.png")[..., :3]
         blue = np.abs(picture - np.array([0x1F, 0x5F, 0xA8]) / 255).max(axis=-1) < 0.1
         inked.append(blue[:, :700].any(axis=1).sum())
@@ -85,6 +101,7 @@ def test_error_bars_are_drawn(tmp_path: Path) -> None:
         ({"linear": (20,) * 4, "lora": (20, 90, 400, 900)}, None),  # the settings change them
         ({"linear": (20,) * 2, "lora": (900,) * 2}, None),  # two methods on two sets of clips: parameters tell more
         ({"lora": (900, 902, 905, 905)}, "frames"),  # five parameters more are no place of their own
+        ({"linear": (20,) * 3, "lora": (900,) * 3, "ssf": (910,) * 3}, "frames"),  # as many methods, which change them
     ],
 )
 def test_settings_that_leave_the_parameters_are_an_axis(
@@ -96,5 +113,5 @@ def test_settings_that_leave_the_parameters_are_an_axis(
         for frames, trained in enumerate(numbers, 1)
     ]
     assert _free_axis(points) == axis
-    plot(points, tmp_path / "p.png")
+    plot(points, {"method": list(counts), "frames": ["1", "2", "3", "4"]}, tmp_path / "p.png")
     assert imread(tmp_path / "p.png").shape[:2] == (900, 1425)

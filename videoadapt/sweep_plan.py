@@ -92,15 +92,25 @@ class Sweep:
         """
         select = self.config.select
         assert select is not None
-        wanted = {**settings, **_texts(select.within)}
         scores: dict[str, list[float]] = {}
-        for cell in self.cells:
-            if cell.seed in select.seeds and all(cell.settings[a] == wanted[a] for a in self.axes if a != select.axis):
-                if not replace(cell, tested=False).finished:
-                    return None
-                scores.setdefault(cell.settings[select.axis], []).append(cell.val_top1)
+        for cell in self.candidates(settings):
+            if not cell.finished:
+                return None
+            scores.setdefault(cell.settings[select.axis], []).append(cell.val_top1)
         best = max(scores, key=lambda label: sum(scores[label]) / len(scores[label]))
         return best if min(scores[best]) >= 0 else None  # all of them diverged
+
+    def candidates(self, settings: Settings) -> list[Cell]:
+        """The cells, without a test, among which the choice for these settings is made; none without `select`."""
+        select = self.config.select
+        if select is None:
+            return []
+        wanted = {**settings, **_texts(select.within)}
+        return [
+            replace(cell, tested=False)
+            for cell in self.cells
+            if cell.seed in select.seeds and all(cell.settings[a] == wanted[a] for a in self.axes if a != select.axis)
+        ]
 
     def groups(self) -> Iterator[tuple[Settings, list[Cell]]]:
         """The rows of the table: settings, with the chosen one where there is one, and a cell for each seed of `seeds`."""

@@ -1,5 +1,6 @@
 """The picture of a sweep: accuracy against trained parameters, or against a setting that leaves their number as it is."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from videoadapt.sweep_cell import short
 
 _COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
 _OFFSETS = ((6, -11), (6, 5), (-6, 5), (-6, -11), (0, 10), (0, -16), (14, 14), (-14, 14), (14, -20), (-14, -20))
+_MARKERS = "os^Dv"  # the next one when all colours are taken
 _AS_MANY = 1.1  # numbers of parameters closer than by this factor would be one place on a logarithmic axis
-_WIDEST_LABELS = 110  # characters that fit side by side below the axis
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Point:
         return statistics.stdev(self.top1) if len(self.top1) > 1 else 0.0
 
 
-def plot(points: Sequence[Point], path: Path) -> None:
-    """Draw top-1 with its standard deviation over seeds as a PNG.
+def plot(points: Sequence[Point], order: Mapping[str, Sequence[str]], path: Path) -> None:
+    """Draw top-1 with its standard deviation over seeds as a PNG. `order` has the labels of every axis, in order.
 
     Against trained parameters, the first axis names the points, the others are colours, and a line joins the points that no
     other beats with fewer parameters. Where an axis has more settings than there are numbers of parameters, and does not
@@ -52,26 +53,26 @@ def plot(points: Sequence[Point], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     free = _free_axis(points)
-    others = [axis for axis in points[0].settings if axis != free] if free else [*points[0].settings][1:]
-    places = {label: place for place, label in enumerate(_labels(points, free))} if free else {}
+    others = [axis for axis in order if axis != free] if free else [*order][1:]
+    places = {label: place for place, label in enumerate(order[free])} if free else {}
     series: dict[tuple[str, ...], list[Point]] = {}
     for point in points:
         series.setdefault(tuple(point.settings[axis] for axis in others), []).append(point)
     for number, (labels, members) in enumerate(series.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
         title = ", ".join(f"{short(axis)} {label}" for axis, label in zip(others, labels, strict=True))
         at = [places[point.settings[free]] if free else point.trained for point in members]
         means = [point.mean for point in members]
         bars = [point.spread for point in members]
-        axes.errorbar(at, means, bars, fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=3, label=title)
-        line = list(zip(at, means, strict=True))
-        axes.plot(
-            *zip(*(line if free else _front(line)), strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0
-        )
+        axes.errorbar(at, means, bars, fmt=marker, ms=5, color=colour, elinewidth=1.2, capsize=3, label=title)
+        if free:
+            found = dict(zip(at, means, strict=True))
+            line = [(place, found.get(place, math.nan)) for place in places.values()]  # broken where a cell is missing
+        else:
+            line = _front(list(zip(at, means, strict=True)))
+        axes.plot(*zip(*line, strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0)
     if free:
         axes.set_xticks(list(places.values()), list(places))
-        if sum(map(len, places)) > _WIDEST_LABELS:
-            axes.tick_params("x", rotation=15)
         axes.set_xlabel(short(free))
     else:
         axes.set_xscale("log")
@@ -87,26 +88,38 @@ def plot(points: Sequence[Point], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if others:
         axes.legend(frameon=False, fontsize=9)
-    if not free:
-        name, *_ = points[0].settings
-        _name_points(figure, axes, [(point.settings[name], point.trained, point.mean) for point in points])
+    if free:
+        _keep_labels_apart(figure, axes)
+    else:
+        _name_points(figure, axes, [(point.settings[next(iter(order))], point) for point in points])
     write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
 
 
 def _free_axis(points: Sequence[Point]) -> str | None:
-    """The axis with the most settings, if it changes no number of parameters and has more settings than there are numbers."""
-    axis = max(points[0].settings, key=lambda axis: len(_labels(points, axis)))
-    alike: dict[tuple[str, ...], list[int]] = {}  # what differs in this axis only
-    for point in points:
-        rest = tuple(label for other, label in point.settings.items() if other != axis)
-        alike.setdefault(rest, []).append(point.trained)
-    changes = any(max(counts) > _AS_MANY * min(counts) for counts in alike.values())
+    """The axis with the most settings among those that change no number of parameters and have more settings than there are
+    numbers.
+    """
     numbers = 1 + sum(b > _AS_MANY * a for a, b in pairwise(sorted(point.trained for point in points)))
-    return axis if not changes and len(_labels(points, axis)) > numbers else None
+    best, most = None, numbers
+    for axis in points[0].settings:
+        alike: dict[tuple[str, ...], list[int]] = {}  # what differs in this axis only
+        for point in points:
+            rest = tuple(label for other, label in point.settings.items() if other != axis)
+            alike.setdefault(rest, []).append(point.trained)
+        changes = any(max(counts) > _AS_MANY * min(counts) for counts in alike.values())
+        settings = len({point.settings[axis] for point in points})
+        if not changes and settings > most:
+            best, most = axis, settings
+    return best
 
 
-def _labels(points: Sequence[Point], axis: str) -> list[str]:
-    return list(dict.fromkeys(point.settings[axis] for point in points))
+def _keep_labels_apart(figure: Figure, axes: Axes) -> None:
+    """Write the labels below the axis aslant when they would touch."""
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    if any(left.x1 + 6 > right.x0 for left, right in pairwise(boxes)):
+        for label in axes.get_xticklabels():
+            label.set(rotation=25, ha="right", rotation_mode="anchor")
 
 
 def _front(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -125,12 +138,16 @@ def _count(number: float) -> str:
     return f"{number:g}"
 
 
-def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write each name beside its point, where it covers the fewest other names and points."""
+def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, Point]]) -> None:
+    """Write each name beside its point, where it covers the fewest other names, points and bars."""
     figure.draw_without_rendering()
-    dots = [axes.transData.transform((x, y)) for _, x, y in points]
-    taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in dots]
-    for name, x, y in points:
+    taken = []
+    for _, point in points:
+        x, low = axes.transData.transform((point.trained, point.mean - point.spread))
+        _, high = axes.transData.transform((point.trained, point.mean + point.spread))
+        taken.append(Bbox.from_bounds(x - 8, low - 8, 16, high - low + 16))
+    for name, point in points:
+        x, y = point.trained, point.mean
         best: tuple[int, Bbox, tuple[int, int]] | None = None
         for offset in _OFFSETS:
             side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"

@@ -50,11 +50,12 @@ def write_tables(sweep: Sweep) -> list[Path]:
     select = sweep.config.select
     chosen = select.axis if select else None
     paths = [sweep.folder / name for name in ("table.md", "table.csv", "pareto.png")]
-    texts = (_markdown(rows, chosen) + _at_the_end(rows, chosen, list(sweep.axes.get(chosen or "", ()))), _csv(rows))
+    texts = (_markdown(rows, chosen) + _at_the_end(sweep, rows), _csv(rows))
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
     shown = [axis for axis in rows[0].settings if axis != chosen] or list(rows[0].settings)
-    plot([Point({axis: row.settings[axis] for axis in shown}, row.trained, row.top1) for row in rows], paths[2])
+    points = [Point({axis: row.settings[axis] for axis in shown}, row.trained, row.top1) for row in rows]
+    plot(points, {axis: list(sweep.axes[axis]) for axis in shown}, paths[2])
     return paths
 
 
@@ -81,20 +82,18 @@ def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _at_the_end(rows: Sequence[Row], chosen: str | None, labels: Sequence[str]) -> str:
-    """A warning that names the rows whose choice is the smallest or the largest number of its axis."""
-    try:
-        numbers = {label: float(label) for label in labels}
-    except ValueError:
+def _at_the_end(sweep: Sweep, rows: Sequence[Row]) -> str:
+    """A warning that names the rows whose choice is the smallest or the largest of the numbers that were tried for it."""
+    if sweep.config.select is None:
         return ""
-    if chosen is None or len(numbers) < 2:
-        return ""
-    ends = min(numbers.values()), max(numbers.values())
-    names = [
-        " ".join(label for axis, label in row.settings.items() if axis != chosen) or "the only row"
-        for row in rows
-        if numbers[row.settings[chosen]] in ends
-    ]
+    chosen, names = sweep.config.select.axis, []
+    for row in rows:
+        try:
+            tried = {float(cell.settings[chosen]) for cell in sweep.candidates(row.settings)}
+        except ValueError:
+            return ""
+        if len(tried) > 1 and float(row.settings[chosen]) in (min(tried), max(tried)):
+            names.append(" ".join(label for axis, label in row.settings.items() if axis != chosen) or "the only row")
     return f"\nChosen at an end of {chosen}, beyond which a better one may lie: {', '.join(names)}.\n" if names else ""
 
 
