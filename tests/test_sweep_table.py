@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from tests.test_sweep_plan import finish, sweep
-from videoadapt.sweep_plot import Point, _free_axis, _front, plot
+from videoadapt.sweep_plot import Point, _free_axis, _front, _in_order, plot
 from videoadapt.sweep_table import collect, write_tables
 
 
@@ -74,6 +74,12 @@ def test_an_end_is_that_of_the_settings_tried_for_the_row(tmp_path: Path) -> Non
 
 def test_the_front_has_no_point_that_another_beats() -> None:
     assert _front([(10, 5.0), (1, 3.0), (10, 7.0), (5, 2.0), (20, 7.0), (30, 8.0)]) == [(1, 3.0), (10, 7.0), (30, 8.0)]
+
+
+def test_a_line_keeps_the_order_and_breaks_where_a_cell_is_missing() -> None:
+    line = _in_order([(3, 7.0), (0, 5.0)], 4)
+    assert [place for place, _ in line] == [0, 1, 2, 3]
+    assert np.array_equal([value for _, value in line], [5.0, np.nan, np.nan, 7.0], equal_nan=True)
 
 
 def test_error_bars_are_drawn(tmp_path: Path) -> None:

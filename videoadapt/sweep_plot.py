@@ -65,11 +65,8 @@ def plot(points: Sequence[Point], order: Mapping[str, Sequence[str]], path: Path
         means = [point.mean for point in members]
         bars = [point.spread for point in members]
         axes.errorbar(at, means, bars, fmt=marker, ms=5, color=colour, elinewidth=1.2, capsize=3, label=title)
-        if free:
-            found = dict(zip(at, means, strict=True))
-            line = [(place, found.get(place, math.nan)) for place in places.values()]  # broken where a cell is missing
-        else:
-            line = _front(list(zip(at, means, strict=True)))
+        found = list(zip(at, means, strict=True))
+        line = _in_order(found, len(places)) if free else _front(found)
         axes.plot(*zip(*line, strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0)
     if free:
         axes.set_xticks(list(places.values()), list(places))
@@ -122,6 +119,12 @@ def _keep_labels_apart(figure: Figure, axes: Axes) -> None:
             label.set(rotation=25, ha="right", rotation_mode="anchor")
 
 
+def _in_order(points: Sequence[tuple[int, float]], num_places: int) -> list[tuple[int, float]]:
+    """The points from left to right, nan at places that have none: a line through them breaks there."""
+    found = dict(points)
+    return [(place, found.get(place, math.nan)) for place in range(num_places)]
+
+
 def _front(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     """The points with more accuracy than all with as few parameters, from left to right."""
     front: list[tuple[int, float]] = []
@@ -148,7 +151,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, Point]]
         taken.append(Bbox.from_bounds(x - 8, low - 8, 16, high - low + 16))
     for name, point in points:
         x, y = point.trained, point.mean
-        best: tuple[int, Bbox, tuple[int, int]] | None = None
+        best: tuple[int, Bbox, tuple[int, int], str] | None = None
         for offset in _OFFSETS:
             side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
             text = axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5)
@@ -158,10 +161,9 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, Point]]
                 not axes.bbox.padded(10).contains(box.x1, box.y1)
             )
             if best is None or overlaps < best[0]:
-                best = overlaps, box, offset
+                best = overlaps, box, offset, side
         assert best is not None
-        taken.append(best[1])
-        offset = best[2]
-        side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
+        _, box, offset, side = best
+        taken.append(box)
         label = axes.annotate(name, (x, y), offset, textcoords="offset points", ha=side, fontsize=8.5, color="#30343b")
         label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])

@@ -19,12 +19,8 @@ from videoadapt.errors import VideoAdaptError
 from videoadapt.job_status import active_jobs, status_lines, tail
 
 pytestmark = pytest.mark.slurm
-LIMITED = (
-    "--time",
-    "3",
-    "--signal-delay",
-    "110",
-)  # signalled 40 to 70 s after the start; a minute to leave is too short
+# signalled 40 to 70 s after the start; a minute to leave would be too short on a busy machine
+LIMITED = ("--time", "3", "--signal-delay", "110")
 Jobs = dict[str, Job]
 
 
