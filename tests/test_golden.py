@@ -8,13 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from videoadapt.config import HeadConfig, ModelConfig
-from videoadapt.model import Classifier, build_model
-from videoadapt.run import choose_device
+from videoadapt.config.schema import HeadConfig, ModelConfig
+from videoadapt.distributed import choose_device
+from videoadapt.models.classifier import Classifier
+from videoadapt.runs.build import build_model
 
 torch.set_num_threads(1)  # tiny models: more threads only wait for each other
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "golden"
 DIMS = json.loads((DATA / "facts.json").read_text())["dims"]
 TOLERANCE = 1e-5
 DEVICES = [

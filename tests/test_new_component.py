@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import REPOSITORY, environment, records, toy_config, write_config
+from tests.toy_runs import REPOSITORY, environment, records, toy_config, write_config
 
 ADAPTER = '''
 """BitFit: the biases of every block train."""
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from videoadapt.adapters import Adapter
-from videoadapt.layers import Backbone
+from videoadapt.models.adapters import Adapter
+from videoadapt.models.backbone import Backbone
 from videoadapt.registry import ADAPTERS
 
 
@@ -35,7 +35,7 @@ class BlockBiases(Adapter):
 DECODER = '''
 """PyAV, with every frame upside down."""
 
-from videoadapt.decoders.pyav import PyAV as Parent
+from videoadapt.video.decoders.pyav import PyAV as Parent
 from videoadapt.registry import DECODERS
 
 
@@ -54,8 +54,8 @@ def test_one_file_and_one_yaml(tmp_path: Path) -> None:
     tree = tmp_path / "copy"
     for name in ("videoadapt", "tools"):
         shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "videoadapt/adapters/block_biases.py").write_text(ADAPTER)
-    (tree / "videoadapt/decoders/flipped.py").write_text(DECODER)
+    (tree / "videoadapt/models/adapters/block_biases.py").write_text(ADAPTER)
+    (tree / "videoadapt/video/decoders/flipped.py").write_text(DECODER)
     config = toy_config(tmp_path / "out", tmp_path / "clips", train={"epochs": 1, "batch_size": 24})
     config["model"]["adapter"] = {"name": "block_biases", "first": 1}
     config["data"]["decoder"] = {"name": "flipped", "threads": 1}

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.runs import results, run
+from tests.toy_runs import results, run
 
 CONFIG = Path("configs/quickstart.yaml")
 

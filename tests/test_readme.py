@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from tests.runs import REPOSITORY, environment
-from tools import benchmark, convert_checkpoint, demo, export, extract_features, prepare_data, run_net, submit, sweep
+from benchmarks import run as benchmark
+from tests.toy_runs import REPOSITORY, environment
+from videoadapt.cli import convert, demo, export, features, prepare, submit, sweep, train
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PAGES = ("weights.md", "decoders.md", "benchmarks.md", "cluster.md")
@@ -22,13 +23,13 @@ COMMANDS = [
 ]
 PARSERS = {
     "tools/benchmark.py": benchmark.parse_arguments,
-    "tools/convert_checkpoint.py": convert_checkpoint.parse_arguments,
-    "tools/run_net.py": run_net.parse_arguments,
+    "tools/convert_checkpoint.py": convert.parse_arguments,
+    "tools/run_net.py": train.parse_arguments,
     "tools/export.py": export.parse_arguments,
     "tools/submit.py": submit.parse_arguments,
-    "tools/prepare_data.py": prepare_data.parse_arguments,
+    "tools/prepare_data.py": prepare.parse_arguments,
     "tools/demo.py": demo.parse_arguments,
-    "tools/extract_features.py": extract_features.parse_arguments,
+    "tools/extract_features.py": features.parse_arguments,
     "tools/sweep.py": sweep.parse_arguments,
 }
 
@@ -54,11 +55,11 @@ def test_every_command_is_understood(command: list[str]) -> None:
     tool = next(part for part in command if part.startswith("tools/"))
     args = PARSERS[tool](command[command.index(tool) + 1 :])
     if tool == "tools/sweep.py":
-        from videoadapt.sweep_plan import Sweep
+        from videoadapt.sweeps.plan import Sweep
 
         assert Sweep(REPOSITORY / args.cfg, args.overrides).cells
     elif getattr(args, "cfg", None):
-        from videoadapt.config import load_config
+        from videoadapt.config.loading import load_config
 
         for path in [args.cfg] if isinstance(args.cfg, str) else args.cfg:
             load_config(REPOSITORY / path, args.overrides)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import records, results, run
+from tests.toy_runs import records, results, run
 
 CLIPS = """\
 RATRACE_wave_f_nm_np1_fr_goo_37.avi 0

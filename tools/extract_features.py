@@ -1,50 +1,8 @@
-"""Write pooled features of every video in a list to one file, from a trained run or from a config's frozen trunk."""
+"""The command `videoadapt features` from a clone: `python tools/extract_features.py ...`."""
 
-import argparse
 import sys
-from pathlib import Path
 
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="The file holds features (N, D), label (N), video_id (N): arrays of an .npz, or tensors and metadata of a "
-        ".safetensors. A feature is the mean over the test views of what the head sees.",
-    )
-    parser.add_argument("out", type=Path, help="file to write, .npz or .safetensors")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, metavar="FOLDER", help="run folder")
-    source.add_argument("--cfg", metavar="YAML", help="config: its backbone with `model.weights`, nothing trained")
-    parser.add_argument("--list", required=True, help="list of `path label` rows")
-    parser.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
-    parser.add_argument("--clips", type=int, default=1, help="temporal clips a video")
-    parser.add_argument("--crops", type=int, default=1, help="spatial crops a clip")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Extract and return the exit code: 2 for an error, 3 when some videos cannot be read (they are left out)."""
-    args = parse_arguments(arguments)
-    from videoadapt.errors import VideoAdaptError
-    from videoadapt.inference import Predictor, write_features
-    from videoadapt.log import setup_logging
-    from videoadapt.run import choose_device
-
-    setup_logging()
-    try:
-        device = choose_device(args.device)
-        opened = Predictor.from_run(args.run, device) if args.run else Predictor.from_config(Path(args.cfg), device)
-        num_written, unreadable = write_features(opened, args.list, args.root, args.clips, args.crops, args.out)
-    except VideoAdaptError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    for item in unreadable:
-        sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
-    sys.stdout.write(f"{args.out}: features of {num_written} videos\n")
-    return 3 if unreadable else 0
-
+from videoadapt.cli.features import main
 
 if __name__ == "__main__":
     sys.exit(main())

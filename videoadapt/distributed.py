@@ -126,3 +126,11 @@ def main_process_first() -> Iterator[None]:
     yield
     if is_main():
         barrier()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this process for `device: auto | cpu | cuda`. Raises ConfigError when there is no such device."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda': this machine offers no CUDA device; use `device auto` or `device cpu`")
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means float32: by default convolutions would round to 10 bits
+    return torch.device("cpu") if name == "cpu" else device()

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from videoadapt.config import Config
-from videoadapt.pretraining import leave_trunk
-from videoadapt.run import Run, leave_adapter, prepare
-from videoadapt.testing import test
-from videoadapt.training import train
+from videoadapt.config.schema import Config
+from videoadapt.evaluation.testing import test
+from videoadapt.runs.adapter_file import leave_adapter
+from videoadapt.runs.run import Run, prepare
+from videoadapt.training.loop import train
+from videoadapt.training.reconstruction import leave_trunk
 
 
 def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:

@@ -1,15 +1,12 @@
 """What a run writes while it works: log lines, metrics.jsonl, timing.jsonl, TensorBoard, the progress bar. Rank 0 only."""
 
 import io
-import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -62,79 +59,6 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
-
-
-class MetricsWriter:
-    """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl and TensorBoard.
-
-    Made for a run that goes on at `step`: records of later steps, left by a killed process, are cut off first.
-    """
-
-    def __init__(self, folder: Path, step: int):
-        self._files: dict[str, TextIO] = {}
-        self._board: Any = None
-        if not distributed.is_main():
-            return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
-
-        for name in ("metrics", "timing"):
-            path = folder / f"{name}.jsonl"
-            _cut_back(path, step)
-            self._files[name] = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
-
-    def metrics(self, kind: str, step: int, **values: float) -> None:
-        """Write what `kind` ("train", "val") measured at `step` (updates done)."""
-        self._write("metrics", {"kind": kind, "step": step, **values})
-        if self._board:
-            for key, value in values.items():
-                self._board.add_scalar(f"{kind}/{key}", value, step)
-
-    def timing(self, step: int, **values: float) -> None:
-        """Write how long things took around `step`."""
-        self._write("timing", {"step": step, **values})
-
-    def _write(self, name: str, record: dict[str, Any]) -> None:
-        if name in self._files:
-            self._files[name].write(json.dumps(record) + "\n")
-            self._files[name].flush()
-
-    def sync(self) -> None:
-        """Bring all records to the disk, before a checkpoint says that they are there."""
-        for file in self._files.values():
-            os.fsync(file.fileno())
-
-    def close(self) -> None:
-        """Close all files; each record was flushed when written, and raised then what there was to raise."""
-        for file in (*self._files.values(), *([self._board] if self._board else [])):
-            with suppress(OSError):
-                file.close()
-
-
-def _cut_back(path: Path, step: int) -> None:
-    """Cut a jsonl file before the first record that is later than `step`, half-written or damaged; what stays is untouched."""
-    path.touch()
-    kept = 0
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                    break
-            except ValueError:  # zeros after a power cut
-                logger.warning("%s: damaged after byte %d, and cut there", path, kept)
-                break
-            kept += len(line)
-    os.truncate(path, kept)
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read a jsonl file; a last line that a killed process left half-written is dropped."""
-    records: list[dict[str, Any]] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                records.append(json.loads(line))
-    return records
 
 
 class ProgressLine:

@@ -1,6 +1,6 @@
 """Registries that find a component by the name of its file.
 
-`ADAPTERS.get("lora")` imports `videoadapt/adapters/lora.py` and nothing else, and returns the class registered there.
+`ADAPTERS.get("lora")` imports `videoadapt/models/adapters/lora.py` and nothing else, and returns the class registered there.
 Adding a component is adding a file: there is no list to edit.
 """
 
@@ -18,9 +18,9 @@ class Registry(_FvcoreRegistry):  # type: ignore[misc]
     """fvcore's registry over one folder of the package: the registered name is the name of the file."""
 
     def __init__(self, room: str):
-        super().__init__(room)
+        super().__init__(room.rpartition(".")[2])
         self._package = f"videoadapt.{room}"
-        self._folder = Path(__file__).parent / room
+        self._folder = Path(__file__).parent / room.replace(".", "/")
 
     def register(self, component: Any = None) -> Any:
         """Class decorator: register `component` under the name of the file that defines it."""
@@ -49,7 +49,7 @@ class Registry(_FvcoreRegistry):  # type: ignore[misc]
         return self.get(spec["name"])(*args, **{key: value for key, value in spec.items() if key != "name"})
 
 
-BACKBONES = Registry("backbones")
-ADAPTERS = Registry("adapters")
-DECODERS = Registry("decoders")
-DATASETS = Registry("datasets")
+BACKBONES = Registry("models.backbones")
+ADAPTERS = Registry("models.adapters")
+DECODERS = Registry("video.decoders")
+DATASETS = Registry("data.datasets")

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.runs import REPOSITORY, environment, records, toy_config, write_config
-from videoadapt.job_files import attempts, job_folders
-from videoadapt.slurm import ask_accounts, ask_queue
+from tests.toy_runs import REPOSITORY, environment, records, toy_config, write_config
+from videoadapt.slurm.attempts import attempts, job_folders
+from videoadapt.slurm.commands import ask_accounts, ask_queue
 
 STEPS = 60
 DECODER = '''
@@ -26,7 +26,7 @@ import atexit
 import os
 import time
 
-from videoadapt.decoders.pyav import PyAV as Parent
+from videoadapt.video.decoders.pyav import PyAV as Parent
 from videoadapt.registry import DECODERS
 
 opened = 0

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.jobs import STEPS, Job, Tree, kill_daemon, kill_tasks, slurm, wait_for
-from tests.runs import assert_same_run, final_weights, records, toy_config, write_config
-from tools.submit import main
+from tests.toy_runs import assert_same_run, final_weights, records, toy_config, write_config
+from videoadapt.cli.submit import main
 from videoadapt.errors import VideoAdaptError
-from videoadapt.job_status import active_jobs, status_lines, tail
+from videoadapt.slurm.status import active_jobs, status_lines, tail
 
 pytestmark = pytest.mark.slurm
 # signalled 40 to 70 s after the start; a minute to leave would be too short on a busy machine

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.cluster.jobs import Job
-from tests.runs import REPOSITORY, results, toy_config, write_config
-from tools import run_net, submit
+from tests.toy_runs import REPOSITORY, results, toy_config, write_config
+from videoadapt.cli import submit, train
 
 pytestmark = pytest.mark.slurm
 
@@ -21,7 +21,7 @@ def test_any_number_of_ranks_tests_as_one_process(
     monkeypatch.chdir(REPOSITORY)
     one = tmp_path / "one"
     config = str(write_config(tmp_path / "c.yaml", toy_config(one, clips, train={"epochs": 1, "batch_size": 24})))
-    assert run_net.main(["--cfg", config]) == 0
+    assert train.main(["--cfg", config]) == 0
     several = {"nodes": ["--nodes", "2"], "ranks": ["--tasks-per-node", "3", "--cpus-per-task", "1"]}
     for name, options in several.items():
         shutil.copytree(one, tmp_path / name)

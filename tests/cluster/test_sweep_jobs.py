@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.jobs import Job, slurm, wait_for
-from tests.runs import REPOSITORY, toy_config, write_config
-from tools import sweep
-from videoadapt.job_files import job_folders
-from videoadapt.sweep_plan import Sweep
+from tests.toy_runs import REPOSITORY, toy_config, write_config
+from videoadapt.cli import sweep
+from videoadapt.slurm.attempts import job_folders
+from videoadapt.sweeps.plan import Sweep
 
 pytestmark = pytest.mark.slurm
 

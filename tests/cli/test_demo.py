@@ -1,0 +1,89 @@
+"""The demo and the feature tool, on the folder of a real run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from tests.toy_runs import toy_config, write_config
+from videoadapt.cli import demo, features, train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(run folder, folder of clips) of a short run."""
+    folder = tmp_path_factory.mktemp("demo")
+    config = write_config(
+        folder / "c.yaml", toy_config(folder / "outputs" / "run", folder / "clips", train={"epochs": 1})
+    )
+    assert train.main(["--cfg", str(config)]) == 0
+    return folder / "outputs" / "run", folder / "clips"
+
+
+def test_top_five_with_probabilities(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run, clips = finished
+    saved = np.load(run / "predictions.npz")
+    video = clips / str(saved["video_id"][5])
+    capsys.readouterr()
+    assert demo.main([str(video), "--run", str(run), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    expected = np.exp(saved["scores"][5]) / np.exp(saved["scores"][5]).sum()
+    assert [p["label"] for p in answer["predictions"]] == list(np.argsort(-expected)[:5])
+    np.testing.assert_allclose([p["probability"] for p in answer["predictions"]], -np.sort(-expected)[:5], atol=1e-5)
+    assert demo.main([str(video), "--run", str(run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and answer["predictions"][0]["name"] in lines[1] and " %" in lines[1]
+
+
+def test_the_newest_run_is_the_default(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, clips = finished
+    video = next(clips.glob("test/*/*.mp4"))
+    monkeypatch.chdir(run.parent.parent)
+    assert demo.main([str(video)]) == 0
+    assert "outputs/run" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert demo.main([str(video)]) == 2
+    assert "make quickstart" in capsys.readouterr().err
+
+
+def test_files_that_are_no_videos(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run, _ = finished
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    assert demo.main([str(tmp_path / "x.mp4"), "--run", str(run)]) == 2
+    assert f"error: {tmp_path / 'x.mp4'}" in capsys.readouterr().err
+    assert demo.main([str(tmp_path / "x.mp4"), "--run", str(tmp_path)]) == 2
+    assert "not a run folder" in capsys.readouterr().err
+
+
+def test_a_real_clip(finished: tuple[Path, Path], clips_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = finished
+    name = "hmdb51_Turnk_r_Pippi_Michel_cartwheel_f_cm_np2_le_med_6.avi"  # its metadata is not UTF-8
+    assert demo.main([str(clips_dir / name), "--run", str(run)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_features(finished: tuple[Path, Path], suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, clips = finished
+    out = tmp_path / f"features.{suffix}"
+    arguments = [str(out), "--run", str(run), "--list", "test", "--root", str(clips), "--clips", "2"]
+    assert features.main(arguments) == 0
+    if suffix == "npz":
+        arrays = np.load(out)
+        ids = list(arrays["video_id"])
+    else:
+        with safe_open(out, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            ids = json.loads(file.metadata()["video_id"])
+    assert arrays["features"].shape == (16, 32) and len(set(ids)) == 16
+    assert list(arrays["label"]) == list(np.repeat(np.arange(8), 2))
+    assert np.isfinite(arrays["features"]).all() and arrays["features"].std(axis=0).min() > 0
+    assert features.main([*arguments[:1], "--cfg", str(run / "config.yaml"), *arguments[3:]]) == 0
+    assert features.main([str(tmp_path / "x.csv"), *arguments[1:]]) == 2
+    assert "allowed: .npz, .safetensors" in capsys.readouterr().err

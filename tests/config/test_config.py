@@ -1,0 +1,124 @@
+"""The config: every problem is listed at once, with the key, the value and what is allowed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from videoadapt.config.loading import load_config, save_config
+from videoadapt.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml"))
+
+
+def write(folder: Path, text: str, name: str = "x.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_shipped_config_loads_and_survives_saving(name: str, tmp_path: Path) -> None:
+    config = load_config(REPOSITORY / "configs" / name)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_outputs_of_shipped_configs_differ() -> None:
+    outputs = [load_config(REPOSITORY / "configs" / name).output for name in CONFIGS]
+    assert len(set(outputs)) == len(outputs)
+
+
+def test_all_problems_at_once_with_suggestions(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "output: o\nmodle: 1\ntrain: {epoch: 3, precision: half, batch_size: many}\n"
+        "model: {adapter: {name: adaptformer, botleneck: 8}, backbone: {name: vitt}}\n"
+        "data: {sampling: {name: dense, stride: 4}, val: {holdout: 2.0}, decoder: {name: decord, threads: none}}\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    text = str(caught.value)
+    for expected in (
+        "modle: unknown key; did you mean 'model'?",
+        "train.epoch: unknown key; did you mean 'epochs'?",
+        "train.precision = 'half'",
+        "train.batch_size = 'many'",
+        "model.adapter.botleneck: unknown key; did you mean 'bottleneck'?",
+        "model.backbone.name = 'vitt': did you mean 'vit'?",
+        "data.sampling.stride: unknown key; did you mean 'stride_frames'?",
+        "data.val.holdout = 2.0",
+        "data.decoder.threads = 'none'",
+    ):
+        assert expected in text, f"{expected!r} is not in\n{text}"
+    assert len(caught.value.problems) == 9, text
+
+
+def test_scalars_are_read_as_yaml_1_2(tmp_path: Path) -> None:
+    path = write(tmp_path, "output: no\nseed: 010\noptim: {lr_per_256: 6e-4, weight_decay: 1e-2}\n")
+    config = load_config(path)
+    assert (config.output, config.seed) == (Path("no"), 10)
+    assert (config.optim.lr_per_256, config.optim.weight_decay) == (6e-4, 1e-2)
+
+
+def test_duplicate_keys_are_refused_with_their_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "output: o\ntrain:\n  epochs: 1\n  epochs: 2\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml:4: key 'epochs' stands twice"):
+        load_config(path)
+
+
+def test_overrides_in_both_spellings(tmp_path: Path) -> None:
+    path = write(tmp_path, "output: o\n")
+    config = load_config(path, ["train.epochs", "3", "optim.lr_per_256=6e-4", "data.root", "a=b", "data.val=null"])
+    assert (config.train.epochs, config.optim.lr_per_256, config.data.root) == (3, 6e-4, Path("a=b"))
+    with pytest.raises(ConfigError, match=r"train\.epochs.*the value is missing"):
+        load_config(path, ["train.epochs"])
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        load_config(path, ["train.epoch", "3"])
+
+
+def test_another_name_drops_the_arguments_of_the_base(tmp_path: Path) -> None:
+    write(tmp_path, "output: o\nmodel: {adapter: {name: adaptformer, bottleneck: 8}}\n", "base.yaml")
+    child = write(tmp_path, "_BASE_: base.yaml\nmodel: {adapter: {name: linear}}\n")
+    assert load_config(child).model.adapter == {"name": "linear"}
+    assert load_config(tmp_path / "base.yaml", ["model.adapter.name", "full"]).model.adapter == {"name": "full"}
+    assert load_config(tmp_path / "base.yaml", ["model.adapter.scale=0.5"]).model.adapter["bottleneck"] == 8
+
+
+def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
+    write(tmp_path, "output: one\nseed: 1\n", "one.yaml")
+    write(tmp_path, "output: two\n", "two.yaml")
+    config = load_config(write(tmp_path, "_BASE_: [one.yaml, two.yaml]\n"))
+    assert (config.output, config.seed) == (Path("two"), 1)
+    write(tmp_path, "_BASE_: b.yaml\n", "a.yaml")
+    with pytest.raises(ConfigError, match="leads back to"):
+        load_config(write(tmp_path, "_BASE_: a.yaml\n", "b.yaml"))
+    with pytest.raises(ConfigError, match=r"missing\.yaml.*named as _BASE_"):
+        load_config(write(tmp_path, "_BASE_: missing.yaml\n", "c.yaml"))
+
+
+def test_holdout_and_list_as_validation(tmp_path: Path) -> None:
+    path = write(tmp_path, "output: o\ndata: {val: {holdout: 0.1, group: '(g[0-9]+)'}}\n")
+    held = load_config(path).data.val
+    assert held is not None and not isinstance(held, str) and held.holdout == 0.1
+    assert load_config(path, ["data.val", "lists/val.csv"]).data.val == "lists/val.csv"
+    assert load_config(path, ["data.val", "null"]).data.val is None
+
+
+def test_broken_yaml_names_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"x\.yaml:3: not valid yaml"):
+        load_config(write(tmp_path, "output: o\ndata: [1, {\n"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("tool", ["run_net.py", "demo.py", "extract_features.py"])
+def test_help_imports_neither_torch_nor_components(tool: str) -> None:
+    code = (
+        "import runpy, sys\nsys.argv = ['tool', '--help']\n"
+        f"try:\n    runpy.run_path({str(REPOSITORY / 'tools' / tool)!r}, run_name='__main__')\n"
+        "except SystemExit:\n    pass\nassert 'torch' not in sys.modules and 'timm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=REPOSITORY)

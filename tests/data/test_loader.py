@@ -1,0 +1,177 @@
+"""Samples come back whole and in order, whatever happens to the processes that read them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.items import read
+from tests.toy_runs import REPOSITORY, environment
+from videoadapt.data.loader import Loader, Sample
+from videoadapt.processes.worker import Lost
+
+Seen = list[tuple[str, list[list[int]] | None, str]]
+
+
+def listed(samples: Sequence[Sample[str]]) -> Seen:
+    """Copies of what a batch holds."""
+    return [
+        (
+            s.item,
+            s.pixels.tolist() if s.pixels is not None else None,
+            s.rest.reason if isinstance(s.rest, Lost) else s.rest,
+        )
+        for s in samples
+    ]
+
+
+def load(batches: Sequence[Sequence[str]], workers: int, limit_sec: float = 60.0) -> list[Seen]:
+    """All batches, of samples of up to 40 bytes."""
+    return list(Loader(read, batches, listed, workers=workers, sample_bytes=40, limit_sec=limit_sec))
+
+
+def of(item: str) -> tuple[str, list[list[int]], str]:
+    """What `read` gives for an item that can be read."""
+    number = int(item.partition(":")[0])
+    return item, [[number, number]] * number, item
+
+
+def test_samples_arrive_in_order_and_whole_whoever_is_slow() -> None:
+    items = [f"{1 + i % 20}:{'slow' if i in (0, 7, 23) else ''}" for i in range(50)]
+    batches = [items[start : start + 8] for start in range(0, 50, 8)]
+    here = load(batches, 0)
+    assert here == [[of(item) for item in batch] for batch in batches]
+    assert load(batches, 3) == here
+    assert load([[item] for item in items], 2) == [[of(item)] for item in items]
+    assert load([], 2) == []
+
+
+@pytest.mark.parametrize("what", ["lock held", "lock released"])
+def test_a_file_that_blocks_its_process_in_native_code_is_lost_alone(what: str) -> None:
+    batches = [["1", "2", f"3:{what}", "4"], ["5", "6", "7", f"8:{what}"], ["9", "10", "11", "12"]]
+    seen = load(batches, 2, limit_sec=1.0)
+    lost = {item: reason for batch in seen for item, pixels, reason in batch if pixels is None}
+    assert lost == {f"3:{what}": "took longer than 1 s", f"8:{what}": "took longer than 1 s"}
+    assert [[entry for entry in batch if entry[1]] for batch in seen] == [
+        [of(item) for item in batch if what not in item] for batch in batches
+    ]
+
+
+def test_a_process_that_is_killed_costs_nothing_and_a_file_that_kills_it_only_itself(tmp_path: Path) -> None:
+    batches = [["1", f"2:once killed {tmp_path}/a", "3"], ["4:crash", "5", "6:unreadable"], ["7", "8", "9"]]
+    seen = load(batches, 2)
+    assert seen[0] == [of(item) for item in batches[0]] and seen[2] == [of(item) for item in batches[2]]
+    assert (tmp_path / "a").exists()
+    assert seen[1] == [
+        ("4:crash", None, "the process that worked on it was killed by SIGSEGV"),
+        of("5"),
+        ("6:unreadable", None, "no such film"),
+    ]
+
+
+def test_a_file_that_was_lost_twice_is_not_tried_again(tmp_path: Path) -> None:
+    batches = [[f"{number}:counted lock held in {tmp_path}/tries"] for number in range(1, 10)]
+    loader = Loader(read, batches, listed, workers=1, sample_bytes=40, limit_sec=0.5, file=lambda item: item[2:])
+    assert [batch[0][2] for batch in loader] == ["took longer than 0.5 s"] * 9
+    tries = [line.partition(":")[0] for line in (tmp_path / "tries").read_text().splitlines()]
+    assert tries and {*tries} <= {"1", "2"}  # two items are lost, after two tries each, and the others not tried
+
+
+def test_a_process_that_was_stopped_for_a_while_costs_nothing() -> None:
+    loader = Loader(read, [["1:pid"], *[["2:slow"]] * 6], listed, workers=1, sample_bytes=40, limit_sec=1.0)
+    with closing(iter(loader)) as batches:
+        pid = int(next(batches)[0][2])
+        os.kill(pid, signal.SIGSTOP)  # at its second item, whose time runs on
+        time.sleep(1.5)
+        os.kill(pid, signal.SIGCONT)
+        rest = list(batches)
+    assert [batch[0] for batch in rest] == [of("2:slow")] * 6
+    assert is_gone(pid)
+
+
+def test_an_exception_that_cannot_travel_says_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="Stubborn: 2 things") as raised:
+        load([["1"], ["2:stubborn"]], 1)
+    assert "tests/items.py" in raised.value.__notes__[0]
+
+
+@pytest.mark.slow
+def test_processes_that_cannot_start_blame_no_file(tmp_path: Path) -> None:
+    """A script without the guard that Python's processes need."""
+    program = tmp_path / "program.py"
+    program.write_text(BLOCKED.replace('if __name__ == "__main__":', "if True:").replace("HOW", "pass"))
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "CannotStart" in done.stderr and "if __name__ == '__main__':" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_mistake_in_the_reader_is_raised(workers: int) -> None:
+    with pytest.raises(ZeroDivisionError, match="2:raise") as raised:
+        load([["1"], ["2:raise"], ["3"]], workers)
+    if workers:
+        assert "tests/items.py" in raised.value.__notes__[0]
+
+
+def test_processes_leave_signals_to_the_parent_and_end_with_the_iteration() -> None:
+    loader = Loader(read, [["1:pid", "1:pid"]] * 50, listed, workers=2, sample_bytes=40, limit_sec=60.0)
+    with closing(iter(loader)) as batches:
+        pids = {int(rest) for _ in range(5) for _, _, rest in next(batches)}
+        assert len(pids) == 2 and os.getpid() not in pids
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            for pid in pids:
+                os.kill(pid, number)
+        assert {int(rest) for _ in range(10) for _, _, rest in next(batches)} == pids
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+BLOCKED = """
+import os, sys
+from tests.test_loader import listed
+from videoadapt.data.loader import Loader
+from tests.items import read
+
+if __name__ == "__main__":
+    batches = iter(Loader(read, [["1:pid"], ["1:pid"], ["1:lock held"]], listed, workers=1, sample_bytes=40, limit_sec=3.0))
+    print(next(batches)[0][2], flush=True)
+    HOW
+"""
+
+
+def is_gone(pid: int) -> bool:
+    """True when the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "leave", "raise"])
+def test_no_process_stays_behind(how: str, tmp_path: Path) -> None:
+    """The parent is killed, comes to its end in the middle, or raises with the iteration alive in the traceback."""
+    ends = {"kill": "sys.stdin.read()", "leave": "sys.modules['kept'] = batches", "raise": "1 / 0"}
+    program = tmp_path / "program.py"
+    program.write_text(BLOCKED.replace("HOW", ends[how]))
+    with subprocess.Popen(
+        [sys.executable, str(program)],
+        cwd=REPOSITORY, env=environment(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        if how == "kill":
+            process.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=20) == {"kill": -9, "leave": 0, "raise": 1}[how]
+    deadline = time.monotonic() + 20
+    while not is_gone(worker):
+        assert time.monotonic() < deadline, "a worker is alive, blocked in native code, without a parent"
+        time.sleep(0.05)

@@ -1,0 +1,170 @@
+"""Lists are checked before anything is decoded, all problems at once; the hold-out is deterministic and by group."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from videoadapt.config.schema import Config, Holdout
+from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.splits import Splits, held_out
+from videoadapt.data.structures import Video
+from videoadapt.data.videos import VideoRows
+from videoadapt.errors import DataListError
+from videoadapt.runs.inputs import load_splits
+
+
+def config(folder: Path, **data: object) -> Config:
+    defaults = {"root": folder, "train": str(folder / "train.csv"), "test": str(folder / "test.csv"), "classes": 2}
+    return Config.model_validate({"output": folder / "out", "data": {**defaults, **data}})
+
+
+def write_list(folder: Path, name: str, rows: list[str], make_files: bool = True) -> None:
+    (folder / name).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    for row in rows if make_files else ():
+        path = folder / row.rpartition(" ")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_names_with_spaces_brackets_and_letters_of_any_script(tmp_path: Path) -> None:
+    name = "Straße [1] (ü)/日本 clip.mp4"
+    write_list(tmp_path, "list.csv", [f"{name} 3"])
+    assert list(VideoList().load(str(tmp_path / "list.csv"), tmp_path)) == [Video(name, tmp_path / name, 3, 1)]
+
+
+def test_rows_that_are_not_path_label(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4,1\nc.mp4 -1\n")
+    with pytest.raises(DataListError, match=r"2 rows are not `path label`.*line 2: 'b.mp4,1'"):
+        VideoList().load(str(tmp_path / "list.csv"), tmp_path)
+    (tmp_path / "list.csv").write_text("\n")
+    with pytest.raises(DataListError, match="holds no videos"):
+        VideoList().load(str(tmp_path / "list.csv"), tmp_path)
+
+
+def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 5"], make_files=False)
+    with pytest.raises(DataListError) as caught:
+        load_splits(config(tmp_path, obtain="the shop round the corner"))
+    text = str(caught.value)
+    assert "data.train: 1 labels are outside 0..1" in text and "first 5 of 'b.mp4'" in text
+    assert "2 of the 2 videos of data.train are not there" in text
+    assert f"data.test = {tmp_path}/test.csv: cannot be read" in text
+    assert "where to get it: the shop round the corner" in text
+
+
+def test_a_few_missing_training_files_are_left_to_max_unreadable(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", [f"{i}.mp4 {i % 2}" for i in range(10)])
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+    (tmp_path / "3.mp4").unlink()
+    assert len(load_splits(config(tmp_path, max_unreadable=0.1)).train) == 10
+    with pytest.raises(DataListError, match=r"1 of the 10 videos of data.train are not there, first .*3\.mp4"):
+        load_splits(config(tmp_path))
+    (tmp_path / "t.mp4").unlink()
+    with pytest.raises(DataListError, match=r"1 of the 1 videos of data\.test are not there"):
+        load_splits(config(tmp_path, max_unreadable=0.1))
+
+
+def test_doubled_test_videos_are_refused(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "a.mp4 0"])
+    write_list(tmp_path, "test.csv", ["t.mp4 0", "t.mp4 1"])
+    with pytest.raises(DataListError, match=r"data.test = .*1 videos stand there twice, first 't\.mp4'"):
+        load_splits(config(tmp_path))
+
+
+def test_class_file_and_its_faults(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0"])
+    write_list(tmp_path, "test.csv", ["t.mp4 1"])
+    (tmp_path / "classes.txt").write_text("wave\ncart wheel\n")
+    assert load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt"))).class_names == ["wave", "cart wheel"]
+    (tmp_path / "classes.txt").write_text("wave\nwave\n")
+    with pytest.raises(DataListError, match="none twice"):
+        load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt")))
+    with pytest.raises(DataListError, match=r"data\.classes: is not set"):
+        load_splits(config(tmp_path, classes=None))
+
+
+def test_overlap_of_validation_and_test_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("videoadapt").propagate = True
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 1"])
+    write_list(tmp_path, "test.csv", ["t.mp4 1", "a.mp4 0"])
+    splits = load_splits(config(tmp_path, val=str(tmp_path / "test.csv")))
+    assert splits.num_val_in_test == 2
+    assert "data.val and data.test share 2 videos" in caplog.text
+    assert "data.train and data.test share 1 videos" in caplog.text
+
+
+def test_one_file_under_two_names_is_seen_in_both_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("videoadapt").propagate = True
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 1", "c.mp4 1"])
+    (tmp_path / "hard.mp4").hardlink_to(tmp_path / "a.mp4")
+    (tmp_path / "soft.mp4").symlink_to("b.mp4")
+    write_list(tmp_path, "test.csv", ["hard.mp4 0", "./soft.mp4 1", "t.mp4 1"], make_files=False)
+    (tmp_path / "t.mp4").touch()
+    load_splits(config(tmp_path))
+    assert "data.train and data.test share 2 videos" in caplog.text
+
+
+def listing(groups: int, clips: int, classes: int) -> VideoRows:
+    names = [
+        (f"class{c}/v_g{g:02d}_c{k:02d}.avi", c) for c in range(classes) for g in range(groups) for k in range(clips)
+    ]
+    return VideoRows(Path(), ((name, label, line) for line, (name, label) in enumerate(names, start=1)))
+
+
+def divide(videos: VideoRows, holdout: Holdout, seed: int) -> tuple[list[Video], list[Video]]:
+    held_N = held_out(videos, holdout, seed)
+    return list(videos.select(~held_N)), list(videos.select(held_N))
+
+
+def test_hold_out_keeps_groups_together_and_is_a_share_of_every_class() -> None:
+    videos = listing(groups=20, clips=5, classes=6)
+    train, val = divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
+    assert sorted(train + val) == sorted(videos) and not {v.id for v in train} & {v.id for v in val}
+    assert Counter(v.label for v in val) == dict.fromkeys(range(6), 10)
+    assert not {v.id.split("_c")[0] for v in train} & {v.id.split("_c")[0] for v in val}
+    assert (train, val) == divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
+    assert val != divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=1)[1]
+    assert [v for v in videos if v in set(train)] == train  # the order of the list is kept
+
+
+def test_hold_out_of_tiny_classes_leaves_something_to_train_on() -> None:
+    videos = VideoRows(Path(), [("0", 0, 1), ("1", 1, 2), ("2", 2, 3), ("x", 0, 4)])
+    train, val = divide(videos, Holdout(holdout=0.5), seed=0)
+    assert len(val) == 1 and {v.label for v in train} == {0, 1, 2}
+
+
+def test_a_group_pattern_that_does_not_match_is_an_error() -> None:
+    with pytest.raises(DataListError, match="does not match"):
+        held_out(listing(2, 2, 2), Holdout(holdout=0.1, group=r"(movie\d+)"), seed=0)
+
+
+def test_the_files_have_a_fingerprint(tmp_path: Path) -> None:
+    videos = [Video(f"{n}.mp4", tmp_path / f"{n}.mp4", 0) for n in range(200)]
+    for video in videos:
+        video.path.write_bytes(video.id.encode())
+    whole = Splits.files_fingerprint(videos)
+    assert whole == Splits.files_fingerprint(videos) and len(whole) == 64
+    found = {whole}
+    for name, content in (("101.mp4", b"other size"), ("0.mp4", b"0.avi"), ("186.mp4", b"186.avi"), ("7.mp4", None)):
+        before = (tmp_path / name).read_bytes()
+        if content is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(content)
+        found.add(Splits.files_fingerprint(videos))
+        (tmp_path / name).write_bytes(before)
+    assert len(found) == 5 and Splits.files_fingerprint(videos) == whole
+
+
+def test_the_first_videos_of_each_class_and_never_one_that_is_held_out(tmp_path: Path) -> None:
+    rows = [f"{i}.mp4 {int(i % 3 == 0)}" for i in range(30)]
+    write_list(tmp_path, "train.csv", rows)
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+    few = load_splits(config(tmp_path, first_per_class=4)).train
+    assert [video.id for video in few] == [f"{i}.mp4" for i in (0, 1, 2, 3, 4, 5, 6, 9)]
+    assert len(load_splits(config(tmp_path, first_per_class=15)).train) == 10 + 15
+    whole, part = (load_splits(config(tmp_path, val={"holdout": 0.2}, **few)) for few in ({}, {"first_per_class": 3}))
+    assert list(part.val) == list(whole.val) and len(part.train) == 6
+    assert {video.id for video in part.train} < {video.id for video in whole.train}

@@ -1,0 +1,254 @@
+"""Backbones: published sizes, positions, the contract that every registered backbone keeps."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import pytorchvideo.models.net
+import pytorchvideo.models.vision_transformers
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.backbones import pytorchvideo as ptv
+from videoadapt.models.backbones._layers import Attention, QKVLinear
+from videoadapt.models.backbones.pytorchvideo import PyTorchVideo
+from videoadapt.models.backbones.timm import Timm
+from videoadapt.models.backbones.vit import ViT, sinusoid_positions
+from videoadapt.models.classifier import Classifier
+from videoadapt.models.head import Head
+from videoadapt.registry import BACKBONES
+
+torch.set_num_threads(1)  # tiny models: more threads only wait for each other
+
+# A small instance of every registered backbone, and the clip (T, H, W) it is shown.
+SMALL = {
+    "vit": ({"size": "tiny", "depth": 2}, (4, 16, 24)),
+    "timm": ({"model": "test_resnet"}, (3, 64, 64)),
+    "pytorchvideo": ({"model": "x3d_xs", "num_frames": 2, "crop_px": 32}, (2, 32, 32)),
+}
+
+
+@pytest.fixture
+def quick_init(monkeypatch):
+    """Leave PyTorchVideo's layers as torch initialises them: its own way takes seconds a network."""
+    for module in (pytorchvideo.models.net, pytorchvideo.models.vision_transformers):
+        monkeypatch.setattr(module, "init_net_weights", lambda *args, **kwargs: None)
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_backbone_keeps_the_contract(name):
+    arguments, (frames, height, width) = SMALL[name]
+    backbone = BACKBONES.build({"name": name, **arguments}).eval()
+    clip = torch.randn(2, 3, frames, height, width)
+    feature = backbone(clip)
+    assert feature.shape == (2, backbone.width) and feature.dtype == torch.float32
+    assert isinstance(backbone.depth, int) and (backbone.fc_norm_eps is None or backbone.fc_norm_eps > 0)
+    backbone.check_clip(frames, height, width)
+    # Each clip is processed on its own, and the feature depends on the clip.
+    torch.testing.assert_close(backbone(clip[1:]), feature[1:], rtol=1e-4, atol=1e-5)
+    assert (feature[0] - feature[1]).abs().max() > 1e-6
+    for parameter in inspect.signature(type(backbone).__init__).parameters.values():
+        assert parameter.name == "self" or parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize(
+    ("size", "published"),
+    [
+        ("small", 22_033_936),
+        ("base", 86_534_800),
+        ("large", 304_270_736),
+        ("huge", 632_119_440),
+        ("giant", 1_012_174_352),
+    ],
+)
+def test_published_parameter_counts(size, published):
+    with torch.device("meta"):
+        vit = ViT(size=size)
+        model = Classifier(vit, Head(vit.width, 400, batch_norm=False, sync=False, dropout=0.0, init_std=0.01))
+    assert sum(parameter.numel() for parameter in model.parameters()) == published
+
+
+@pytest.mark.parametrize(
+    ("model", "published_millions"),
+    [
+        ("slow_r50", 32.45),
+        ("slowfast_r50", 34.57),
+        ("slowfast_r101", 62.83),
+        ("x3d_xs", 3.79),
+        ("x3d_s", 3.79),
+        ("x3d_m", 3.79),
+        ("x3d_l", 6.15),
+        ("mvit_base_16x4", 36.61),
+        ("mvit_base_32x3", 36.61),
+    ],
+)
+def test_published_parameter_counts_of_comparison_backbones(model, published_millions, quick_init):
+    entry = ptv.MODELS[model]
+    with torch.device("cpu" if model.startswith("mvit") else "meta"):  # MViT's constructor reads values
+        backbone = PyTorchVideo(model=model)
+    count = sum(p.numel() for p in backbone.parameters()) + 400 * backbone.width + 400
+    assert count / 1e6 == pytest.approx(published_millions, abs=0.006)
+    assert (backbone.num_frames, backbone.crop_px) == (entry.num_frames, entry.crop_px)
+
+
+def test_the_schema_offers_every_model_of_the_table():
+    allowed = BACKBONES.schema("pytorchvideo")["model"].annotation.__args__
+    assert set(allowed) == set(ptv.MODELS)
+
+
+def test_positions_equal_the_formula_in_float64():
+    table = np.array([[p / np.power(10000, 2 * (i // 2) / 48) for i in range(48)] for p in range(1568)])
+    table[:, 0::2], table[:, 1::2] = np.sin(table[:, 0::2]), np.cos(table[:, 1::2])
+    positions = sinusoid_positions(1568, 48)
+    assert positions.dtype == torch.float32
+    np.testing.assert_allclose(positions.numpy(), table.astype(np.float32), rtol=0, atol=1e-7)
+
+
+def test_positions_follow_the_grid_and_stay_out_of_the_state_dict():
+    vit = ViT(size="tiny", depth=1, width=32, num_heads=2).eval()
+    for shape in ((8, 64, 64), (2, 8, 8), (16, 24, 40)):
+        clip = torch.zeros(1, 3, *shape)
+        expected = sinusoid_positions(math.prod(vit.grid_THW(*shape)), 32) + vit.patch_embed.bias
+        torch.testing.assert_close(vit.embed(clip)[0], expected)
+    assert not any("position" in name for name in vit.state_dict())
+
+
+def test_tokens_are_ordered_time_height_width():
+    vit = ViT(size="tiny", depth=1, width=32, num_heads=2)
+    clip = torch.randn(1, 3, 4, 16, 24)
+    tokens = (vit.embed(clip) - sinusoid_positions(12, 32))[0].unflatten(0, (2, 2, 3))
+    tubelet = clip[0, :, 2:4, 8:16, 16:24]
+    expected = torch.einsum("dcthw,cthw->d", vit.patch_embed.weight, tubelet) + vit.patch_embed.bias
+    torch.testing.assert_close(tokens[1, 1, 2], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tiny_has_256_tokens():
+    vit = ViT(size="tiny")
+    assert vit.grid_THW(8, 64, 64) == (4, 8, 8)
+    assert (vit.width, vit.depth, len(vit.blocks)) == (128, 5, 5)
+
+
+def test_attention_equals_its_definition():
+    torch.manual_seed(0)
+    attention = Attention(24, 3)
+    nn.init.normal_(attention.qkv.q_bias), nn.init.normal_(attention.qkv.v_bias)
+    x = torch.randn(2, 5, 24)
+    q, k, v = (F.linear(x, weight) for weight in attention.qkv.weight.chunk(3))
+    q, v = q + attention.qkv.q_bias, v + attention.qkv.v_bias
+    heads = []
+    for h in range(3):
+        part = slice(8 * h, 8 * h + 8)
+        heads.append((q[..., part] @ k[..., part].mT / math.sqrt(8)).softmax(-1) @ v[..., part])
+    torch.testing.assert_close(attention(x), attention.proj(torch.cat(heads, -1)))
+
+
+def test_qkv_looks_like_a_linear_layer():
+    qkv = QKVLinear(8)
+    nn.init.normal_(qkv.q_bias), nn.init.normal_(qkv.v_bias)
+    linear = nn.Linear(qkv.in_features, qkv.out_features)
+    linear.weight.data, linear.bias.data = qkv.weight.data, qkv.bias.data
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(qkv(x), linear(x))
+    assert qkv.bias[8:16].abs().max() == 0
+
+
+def test_drop_path_grows_linearly_and_is_off_in_eval():
+    vit = ViT(size="tiny", depth=5, drop_path=0.2)
+    assert [block.mlp.drop_path.drop_prob for block in vit.blocks] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+    clip = torch.randn(1, 3, 2, 16, 16)
+    torch.testing.assert_close(vit.eval()(clip), vit(clip), rtol=0, atol=0)
+    outputs = {vit.train()(clip).sum().item() for _ in range(20)}
+    assert len(outputs) > 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "keys"),
+    [
+        ((7, 64, 64), ("data.num_frames = 7", "model.backbone.tubelet_frames = 2")),
+        ((8, 60, 60), ("data.crop_px = 60", "model.backbone.patch_px = 8")),
+        ((8, 64, 60), ("data.crop_px = (64, 60)", "model.backbone.patch_px = 8")),
+        ((7, 60, 60), ("data.num_frames = 7", "data.crop_px = 60")),
+    ],
+)
+def test_a_clip_that_does_not_divide_is_a_config_error(shape, keys):
+    vit = ViT(size="tiny", depth=1)
+    with pytest.raises(ConfigError) as error:
+        vit(torch.zeros(1, 3, *shape))
+    assert all(key in str(error.value) for key in keys)
+
+
+def test_dimensions_that_cannot_be_built_are_listed_together():
+    with pytest.raises(ConfigError) as error:
+        ViT(size="tiny", num_heads=3, drop_path=1.0, depth=0)
+    assert len(error.value.problems) == 3
+    for key in ("num_heads = 3", "drop_path = 1.0", "depth = 0"):
+        assert f"model.backbone.{key}" in str(error.value)
+
+
+def test_a_model_used_in_inference_mode_can_still_train_and_compile_whole():
+    vit = ViT(size="tiny", depth=2)
+    clip = torch.randn(2, 3, 4, 16, 16)
+    with torch.inference_mode():
+        before = vit(clip).clone()
+    after = vit(clip)
+    after.sum().backward()
+    torch.testing.assert_close(after, before)
+    compiled = torch.compile(vit, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(clip), after)
+
+
+# ---- comparison backbones --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "num_frames", "original"),
+    [
+        ("slow_r50", 4, {"head_pool_kernel_size": (4, 2, 2)}),
+        ("slowfast_r50", 8, {"head_pool_kernel_sizes": ((2, 2, 2), (8, 2, 2))}),
+        ("x3d_s", 3, {"input_clip_length": 3, "input_crop_size": 64, "head_activation": None}),
+        ("mvit_base_16x4", 4, {"temporal_size": 4, "spatial_size": 64}),
+    ],
+)
+def test_the_original_classifier_on_our_feature_gives_the_original_logits(model, num_frames, original, quick_init):
+    torch.manual_seed(0)
+    backbone = PyTorchVideo(model=model, num_frames=num_frames, crop_px=64).eval()
+    entry = ptv.MODELS[model]
+    reference = entry.create(**entry.arguments, **original).eval()
+    assert not any(isinstance(module, nn.Dropout) and module.p > 0 for module in backbone.net.modules())
+    extra = reference.load_state_dict(backbone.net.state_dict(), strict=False)
+    assert extra.unexpected_keys == [] and all(".proj." in name or "head.proj" in name for name in extra.missing_keys)
+    classifier = reference.head.proj if hasattr(reference, "head") else reference.blocks[-1].proj
+    clip = torch.randn(1, 3, num_frames, 64, 64)
+    slow = torch.linspace(0, num_frames - 1, num_frames // 4).long()
+    with torch.no_grad():
+        logits = reference([clip[:, :, slow], clip.clone()] if model.startswith("slowfast") else clip)
+        torch.testing.assert_close(classifier(backbone(clip)), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_the_slow_pathway_takes_the_frames_of_the_published_model():
+    ramp = torch.arange(32.0).view(1, 1, 32, 1, 1)
+    slow, fast = ptv._pathways(ramp)
+    assert slow.flatten().tolist() == [0, 4, 8, 13, 17, 22, 26, 31]
+    assert fast.flatten().tolist() == list(range(32))
+
+
+def test_comparison_backbones_name_the_keys_of_a_wrong_clip():
+    backbone = PyTorchVideo(model="x3d_xs", num_frames=2, crop_px=32)
+    with pytest.raises(ConfigError, match=r"data\.num_frames = 4.*built for 2 frames of 32 px.*model\.backbone"):
+        backbone(torch.zeros(1, 3, 4, 32, 32))
+    with pytest.raises(ConfigError, match=r"model\.backbone\.num_frames = 6.*multiple of 4"):
+        PyTorchVideo(model="slowfast_r50", num_frames=6)
+    with pytest.raises(ConfigError, match=r"data\.crop_px = \(64, 96\).*test_vit takes \(160, 160\)"):
+        Timm(model="test_vit").check_clip(8, 64, 96)
+    with pytest.raises(ConfigError, match=r"model\.backbone\.model = 'resnet5O'.*did you mean .*resnet50"):
+        Timm(model="resnet5O")
+
+
+def test_timm_features_are_averaged_over_frames():
+    backbone = Timm(model="test_resnet").eval()
+    clip = torch.randn(2, 3, 3, 64, 64)
+    per_frame = torch.stack([backbone.net(clip[:, :, t]) for t in range(3)])
+    torch.testing.assert_close(backbone(clip), per_frame.mean(0), rtol=1e-4, atol=1e-5)

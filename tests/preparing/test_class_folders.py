@@ -1,0 +1,125 @@
+"""`prepare_data.py folder`: class folders to lists, always the same ones."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.media import write_video
+from videoadapt.cli import prepare
+from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.structures import Video
+from videoadapt.preparing.class_folders import divide
+
+NAMES = [
+    f"{name}/v_{name}_g{group:02}_c{clip}.mp4"
+    for name in ("run", "jump high")
+    for group in range(10)
+    for clip in (1, 2, 3)
+]
+
+
+def make_folder(root: Path, names: list[str], content: bytes = b"") -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def read(lists: Path, split: str) -> list[tuple[str, int]]:
+    return [(video.id, video.label) for video in VideoList().load(str(lists / f"{split}.csv"), Path())]
+
+
+def test_shares_labels_and_all_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_folder(
+        tmp_path / "videos", [*NAMES, "run/deep/er.AVI", "run/notes.txt", "run/.hidden.mp4", ".git/a.mp4"]
+    )
+    assert prepare.main(["folder", str(root), "--out", str(tmp_path / "lists")]) == 0
+    assert (tmp_path / "lists" / "classes.txt").read_text() == "jump high\nrun\n"
+    lists = {split: read(tmp_path / "lists", split) for split in ("train", "val", "test")}
+    assert sorted(row for rows in lists.values() for row in rows) == sorted(
+        [(name, int(name.startswith("run"))) for name in [*NAMES, "run/deep/er.AVI"]]
+    )
+    counts = {split: Counter(label for _, label in rows) for split, rows in lists.items()}
+    assert counts == {"train": {0: 21, 1: 22}, "val": {0: 3, 1: 3}, "test": {0: 6, 1: 6}}
+    shown = capsys.readouterr().out
+    assert "2 classes; 43 train, 6 val, 12 test" in shown
+    assert "1 files are no videos by their suffix and left out, first 'run/notes.txt'" in shown
+
+
+def test_the_order_of_the_file_system_does_not_matter_and_the_seed_does(tmp_path: Path) -> None:
+    contents = []
+    for number, seed in enumerate(("0", "0", "1")):
+        names = random.Random(number).sample(NAMES, len(NAMES))
+        root = make_folder(tmp_path / str(number), names)
+        lists = tmp_path / f"lists{number}"
+        assert prepare.main(["folder", str(root), "--out", str(lists), "--seed", seed]) == 0
+        contents.append({path.name: path.read_bytes() for path in lists.iterdir()})
+    assert contents[0] == contents[1] != contents[2]
+    videos = [Video(name, Path(name), int(name.startswith("run"))) for name in NAMES]
+    one, other = (divide(order, 0.1, 0.2, None, 0) for order in (videos, videos[::-1]))
+    assert {split: set(rows) for split, rows in one.items()} == {split: set(rows) for split, rows in other.items()}
+
+
+def test_groups_stay_together(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "videos", NAMES)
+    lists = tmp_path / "lists"
+    assert prepare.main(["folder", str(root), "--out", str(lists), "--group", "(v_.*_g[0-9]+)_c"]) == 0
+    groups = {split: {name.rpartition("_c")[0] for name, _ in read(lists, split)} for split in ("train", "val", "test")}
+    assert {split: len(found) for split, found in groups.items()} == {"train": 14, "val": 2, "test": 4}
+    assert len(set.union(*groups.values())) == 20
+
+
+def test_without_shares_there_is_only_a_training_list(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "videos", NAMES)
+    lists = tmp_path / "lists"
+    for shares in (["--val", "0.1"], ["--val", "0"]):
+        assert prepare.main(["folder", str(root), "--out", str(lists), "--test", "0", *shares]) == 0
+    assert sorted(path.name for path in lists.iterdir()) == ["classes.txt", "train.csv"]
+    assert len(read(lists, "train")) == len(NAMES)
+
+
+def test_a_class_that_a_list_misses_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_folder(tmp_path / "videos", [*NAMES, "swim/only.mp4"])
+    assert prepare.main(["folder", str(root), "--out", str(tmp_path / "lists")]) == 0
+    assert "test holds no video of 1 classes, first 'swim'" in capsys.readouterr().out
+
+
+def test_the_lists_fit_the_scan(tmp_path: Path) -> None:
+    for name in ("a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "videos" / name, num_frames=4 + ord(name[0]) % 2 * 2 + int(name[2]))
+    lists = tmp_path / "lists"
+    shares = ["--val", "0", "--test", "0.5"]
+    assert prepare.main(["folder", str(tmp_path / "videos"), "--out", str(lists), *shares]) == 0
+    options = [
+        "--root",
+        str(tmp_path / "videos"),
+        "--classes",
+        str(lists / "classes.txt"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert prepare.main(["scan", "--list", str(lists / "test.csv"), *options]) == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "complaint"),
+    [
+        (["a/1.mp4"], [], "holds 1 folders; expected one for each class"),
+        (["a/1.mp4", "b/1.txt"], [], "b: holds no video"),
+        (NAMES, ["--val", "0.4"], "together at most 0.5"),
+        (NAMES, ["--group", "("], "is no regular expression"),
+        (NAMES, ["--group", "x+"], "--test: group 'x+' does not match"),
+        (NAMES, ["--group", "v_"], "--test: no group is small enough"),
+        (["a/1 \n2.mp4", *NAMES], [], "rename it"),
+    ],
+)
+def test_mistakes_are_one_line(
+    names: list[str], options: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folder(tmp_path / "videos", names)
+    assert prepare.main(["folder", str(root), "--out", str(tmp_path / "lists"), *options]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "lists").exists()

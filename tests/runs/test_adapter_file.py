@@ -1,0 +1,147 @@
+"""An adapter is a small file that, with its own trunk and no other, predicts what the run predicted."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from tests.toy_runs import toy_config, write_config
+from videoadapt.cli import demo, train
+from videoadapt.config.loading import load_config
+from videoadapt.config.schema import Config, ModelConfig
+from videoadapt.errors import CheckpointError
+from videoadapt.models.loading import save_trunk
+from videoadapt.runs.adapter_file import read_adapter, save_adapter, trunk_fingerprint
+from videoadapt.runs.build import build_model
+
+SIZES = {"name": "vit", "size": "tiny", "width": 32, "depth": 2, "num_heads": 2, "patch_px": 16}
+FORMS = [
+    {"name": "adaptformer", "bottleneck": 4, "scale": "learnable", "form": "sequential", "blocks": [1]},
+    {"name": "linear"},
+    {"name": "full"},
+]
+
+
+def trunk(path: Path, seed: int = 1, **dims: int) -> Path:
+    """A weight file of a toy trunk with random values."""
+    torch.manual_seed(seed)
+    model = build_model(ModelConfig(backbone=SIZES | dims, adapter={"name": "full"}), 2, 4, 32)
+    save_trunk(model.backbone, path, {}, half=True)
+    return path
+
+
+@pytest.fixture(scope="module", params=FORMS, ids=lambda adapter: adapter["name"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(run folder, trunk) of a short run with validation and a moving average."""
+    folder = tmp_path_factory.mktemp("adapter")
+    weights = trunk(folder / "trunk.safetensors")
+    config = toy_config(
+        folder / "out",
+        folder / "clips",
+        model={"adapter": request.param, "weights": str(weights)},
+        train={"epochs": 2, "ema": 0.5},
+        data={"val": {"holdout": 0.2}},
+    )
+    assert train.main(["--cfg", str(write_config(folder / "c.yaml", config))]) == 0
+    return folder / "out", weights
+
+
+def predictions(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
+    capsys.readouterr()
+    assert demo.main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["predictions"]
+
+
+def test_the_file_and_its_trunk_predict_what_the_run_does(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, weights = finished
+    video = str(next((run.parent / "clips").glob("test/*/*.mp4")))
+    of_run = predictions(capsys, video, "--run", str(run))
+    adapter = str(run / "adapter.safetensors")
+    assert predictions(capsys, video, "--adapter", adapter, "--weights", str(weights)) == of_run
+
+
+def test_another_trunk_is_refused_with_both_fingerprints(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, weights = finished
+    adapter = read_adapter(run / "adapter.safetensors")
+    video = str(next((run.parent / "clips").glob("test/*/*.mp4")))
+    tensors = load_file(weights)
+    tensors["backbone.blocks.0.mlp.norm.bias"][3] += 1e-3  # the smallest change of one frozen value
+    save_file(tensors, tmp_path / "other.safetensors", {"format": "videoadapt"})
+    arguments = [video, "--adapter", str(run / "adapter.safetensors"), "--weights"]
+    if adapter.config.model.adapter["name"] == "full":  # everything is in the file, whatever the trunk
+        of_run = predictions(capsys, video, "--run", str(run))
+        assert predictions(capsys, *arguments, str(tmp_path / "other.safetensors")) == of_run
+        return
+    capsys.readouterr()
+    assert demo.main([*arguments, str(tmp_path / "other.safetensors")]) == 2
+    message = capsys.readouterr().err
+    assert adapter.trunk in message and len(message.splitlines()) == 1
+    other = build_model(
+        adapter.config.model.model_copy(update={"weights": str(tmp_path / "other.safetensors")}), 8, 4, 32
+    )
+    assert trunk_fingerprint(other) in message
+    assert demo.main([*arguments, str(trunk(tmp_path / "wide.safetensors", width=48))]) == 2
+    assert "width = 48 in the file, 32 in the model" in capsys.readouterr().err
+
+
+def test_the_metadata_say_how_to_use_it_and_nothing_private(finished: tuple[Path, Path]) -> None:
+    run, _ = finished
+    with safe_open(run / "adapter.safetensors", "pt") as file:
+        metadata = file.metadata()
+    ours = load_config(run / "config.yaml")
+    adapter = read_adapter(run / "adapter.safetensors")
+    assert adapter.class_names == (run / "classes.txt").read_text().splitlines()
+    assert adapter.config.model.adapter == ours.model.adapter
+    assert adapter.config.data.sampling == ours.data.sampling and adapter.config.test.average == ours.test.average
+    assert str(run.parent) not in json.dumps(metadata)
+
+
+def test_the_fingerprint_ignores_the_adapter_and_the_file_format(tmp_path: Path) -> None:
+    data = Path(__file__).parents[1] / "golden"
+    backbone = {"name": "vit", "size": "tiny", "width": 48, "depth": 3, "num_heads": 3}
+    found = set()
+    for adapter in ({"name": "linear"}, {"name": "adaptformer"}, {"name": "adaptformer", "form": "sequential"}):
+        for weights in ("videomae_pretrain.pth", "ours.safetensors"):
+            path = (tmp_path if weights == "ours.safetensors" else data) / weights
+            model = build_model(ModelConfig(backbone=backbone, adapter=adapter, weights=str(path)), 5, 4, 32)
+            found.add(trunk_fingerprint(model))
+            if weights.endswith(".pth") and adapter["name"] == "linear":
+                save_trunk(model.backbone, tmp_path / "ours.safetensors", {})
+    assert len(found) == 1
+
+
+def test_size_for_vit_b(tmp_path: Path) -> None:
+    config = Config(output=tmp_path, model=ModelConfig(backbone={"name": "vit"}, adapter={"name": "adaptformer"}))
+    names = [f"class {number}" for number in range(51)]
+    model = build_model(config.model, len(names), 8, 224)
+    save_adapter(model, config, names, tmp_path / "adapter.safetensors")
+    assert 4.9e6 < (tmp_path / "adapter.safetensors").stat().st_size < 5.5e6
+    assert sum(p.numel() for p in model.parameters()) * 4 > 345e6
+
+
+def test_other_files_are_refused(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    run, weights = finished
+    whole = (run / "adapter.safetensors").read_bytes()
+    (tmp_path / "cut").write_bytes(whole[:-100])
+    (tmp_path / "empty").write_bytes(b"")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "torch")
+    for name in ("cut", "empty", "torch"):
+        with pytest.raises(CheckpointError, match=f"{name}: cannot be read as an adapter file"):
+            read_adapter(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"not an adapter file .*model.weights"):
+        read_adapter(weights)
+    with pytest.raises(CheckpointError, match="there is no such adapter file"):
+        read_adapter(tmp_path / "none")
+    with safe_open(run / "adapter.safetensors", "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(run / "adapter.safetensors")
+    save_file(tensors, tmp_path / "later", metadata | {"config": json.dumps({"model": {"novelty": 1}})})
+    with pytest.raises(CheckpointError, match=r"(?s)written by videoadapt .*novelty"):
+        read_adapter(tmp_path / "later")

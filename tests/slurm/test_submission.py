@@ -1,0 +1,240 @@
+"""Before a job exists: what is checked, what sbatch would get, which code is kept. Real jobs: tests/cluster, and below."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.toy_runs import REPOSITORY, assert_same_run, environment, run, toy_config, write_config
+from tests.training.test_resume import descendants, full_recipe, wait_for_step
+from videoadapt.cli.submit import main
+from videoadapt.errors import VideoAdaptError
+from videoadapt.processes.signals import ASKING, Ended, end_on_signal, stop_on_signal, weight
+from videoadapt.slurm import commands, submission
+from videoadapt.slurm.attempts import Attempt, attempts, job_folders
+from videoadapt.slurm.resources import parse_minutes
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An sbatch and an srun on PATH, of which the first refuses everything; a file that is there once it was called."""
+    (tmp_path / "bin").mkdir()
+    called = tmp_path / "called"
+    for name in ("sbatch", "srun"):
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/sh\ntouch {called}\necho 'sbatch: error: invalid account' >&2\nexit 1\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return called
+
+
+@pytest.fixture
+def config(clips: Path, tmp_path: Path) -> Path:
+    return write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("90", 90),
+        ("90:30", 91),
+        ("24:00:00", 1440),
+        ("0:00:01", 1),
+        ("2-12", 3600),
+        ("1-00:30", 1470),
+        ("1-0:0:1", 1441),
+    ],
+)
+def test_times_are_read_as_sbatch_reads_them(text: str, minutes: int) -> None:
+    assert parse_minutes(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "0", "1h", "1:2:3:4", "1-", "-5"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no"):
+        parse_minutes(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["data.train=nowhere"], "nowhere: the synthetic data set has no such split"),
+        (["--nodes", "3"], "train.batch_size = 8: not divisible by 3 ranks"),
+        (["--tasks-per-node", "8"], "leaves one clip for a forward pass"),
+        (["device=auto", "--gpus-per-node", "2", "--tasks-per-node", "2"], "there is one task for each GPU"),
+        (["--gpus-per-node", "2"], "device = cpu: would leave 2 GPUs a node idle"),
+        (["device=cuda"], "the job has no GPUs; ask for --gpus-per-node"),
+        (
+            ["--time", "3"],
+            "--time = 3 min: the job is asked to stop 120 s before its limit, and Slurm may ask 60 s earlier",
+        ),
+        (["--slurm", "time=99"], "--slurm time: is set by --time"),
+        (["--nodes", "0"], "--nodes = 0: allowed: 1 or more"),
+        (["--executor", "local", "--nodes", "2"], "--executor local has one node"),
+        (["model.adapter.bottlenek=3"], "did you mean 'bottleneck'?"),
+        (["model.adapter=[{name: lora}, {name: lora}]"], "model.adapter: lora stands there twice"),
+        (["data.crop_px=60"], "data.crop_px = 60: height and width need to be a multiple"),
+        (["--account", "nobody"], "Slurm refuses the job: sbatch: error: invalid account"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_is_queued(
+    arguments: list[str], complaint: str, config: Path, sbatch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--cfg", str(config), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said.rpartition("error: Slurm")[1] + said.rpartition("error: Slurm")[2] and "error: " in said
+    assert "Traceback" not in said
+    assert sbatch.exists() == ("invalid account" in complaint)
+
+
+SQUEUE = """#!/bin/sh
+echo asked >>{folder}/asked
+if [ "$(wc -l <{folder}/asked)" -lt {answers_at} ]; then
+    echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2
+    exit 1
+fi
+echo 'RUNNING 59:31 N/A'
+"""
+
+
+@pytest.mark.parametrize(("answers_at", "tries"), [(1, 1), (3, 3), (4, 3), (2, 1)])
+def test_a_queue_that_errs_is_asked_again_as_often_as_said(
+    answers_at: int, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(SQUEUE.format(folder=tmp_path, answers_at=answers_at))
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(commands, "_PAUSE_SEC", 0.0)
+    if answers_at <= tries:
+        assert commands.ask_queue("7", tries) == commands.Queued("RUNNING", 3571.0, False)
+    else:
+        with pytest.raises(
+            VideoAdaptError, match="job 7: whether it still waits or runs is not known: slurm_load_jobs"
+        ):
+            commands.ask_queue("7", tries)
+    assert (tmp_path / "asked").read_text().count("asked") == min(answers_at, tries)
+
+
+def test_torchruns_environment_is_never_taken_for_the_jobs(
+    config: Path, sbatch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["--cfg", str(config)]) == 2
+    assert "submit from a plain shell, once" in capsys.readouterr().err and not sbatch.exists()
+
+
+def test_a_dry_run_shows_what_sbatch_would_get(
+    config: Path, clips: Path, tmp_path: Path, sbatch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_config(tmp_path / "d.yaml", toy_config(tmp_path / "other", clips))
+    options = ["--account", "vision", "--qos", "high", "--constraint", "a100", "--exclude", "n7", "--mem", "2.5"]
+    options += ["--partition", "gpu", "--comment", "a comment", "--time", "1-0", "--slurm", "reservation=night"]
+    options += [
+        "--gpus-per-node",
+        "4",
+        "--setup",
+        "module load cuda",
+        "--array-parallelism",
+        "1",
+        "--python",
+        "enter python",
+    ]
+    options += ["device=auto", "data.workers=3"]
+    assert main(["--cfg", str(config), "--cfg", str(other), *options, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for option in (
+        "account=vision", "qos=high", "constraint=a100", "exclude=n7", "mem=2560M", "partition=gpu", "comment='a comment'",
+        "time=1440", "reservation=night", "gpus-per-node=4", "ntasks-per-node=4", "array=0-1%1", "cpus-per-task=4",
+        "signal=USR2@120", "open-mode=append",
+    ):  # fmt: skip
+        assert f"#SBATCH --{option}" in lines
+    start = next(line for line in lines if line.startswith("srun "))
+    assert "--kill-on-bad-exit=1 --open-mode=append --cpus-per-task=4 enter python -u -c 'import signal; " in start
+    assert start.endswith(f"submitit_main()' {tmp_path}/jobs/%j")
+    code = f"{tmp_path}/code/{submission.code_version()}"
+    assert lines.index("module load cuda") < lines.index(
+        f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1"
+    )
+    assert not sbatch.exists() and not (tmp_path / "code").exists() and not (tmp_path / "out").exists()
+
+
+def test_one_rank_is_the_first_to_fail(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, 0)
+    attempt.begin(hosts=["n1"])
+    assert attempt.note_failure(3, "melted") and not attempt.note_failure(0, "Connection closed by peer")
+    assert attempt.failure()["rank"] == 3 and [a.number for a in attempts(tmp_path)] == [0] and not attempt.replaced()
+    Attempt(tmp_path, 2).begin(hosts=["n2"])
+    assert attempt.replaced() and not Attempt(tmp_path, 2).failure()
+
+
+def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
+    with stop_on_signal() as received:
+        for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert received == [signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM]
+        assert ASKING[weight(received) - 1] == signal.SIGUSR2 and weight([]) == 0
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with end_on_signal(acts=True, leaves=False), pytest.raises(Ended, match="SIGUSR2"):
+        os.kill(os.getpid(), signal.SIGUSR2)
+    with end_on_signal(acts=False, leaves=False):
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+
+@pytest.fixture(scope="module")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an undisturbed run of two ranks."""
+    output = tmp_path_factory.mktemp("whole") / "run"
+    run(full_recipe(output, clips, epochs=3), "test.average=probs", ranks=2)
+    return output
+
+
+@pytest.mark.slow
+def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, whole: Path) -> None:
+    """The path of a Slurm job without Slurm: two ranks get Ctrl-C, and later word of a time limit, after which they go on."""
+    output = tmp_path / "cut"
+    options = ["--executor", "local", "--tasks-per-node", "2"]
+    command = [sys.executable, "tools/submit.py", "--cfg", str(full_recipe(output, clips, epochs=3)), *options]
+
+    def submit(step: int, disturb: Callable[[int], object]) -> int:
+        with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True) as process:
+            wait_for_step(process, output, step)
+            disturb(process.pid)
+            return process.wait(timeout=120)
+
+    def time_limit(pid: int) -> None:
+        tasks = [task for task in descendants(pid) if b"core._submit" in Path(f"/proc/{task}/cmdline").read_bytes()]
+        assert len(tasks) == 2
+        for task in tasks:
+            os.kill(task, signal.SIGUSR2)
+
+    assert submit(2, lambda pid: os.killpg(pid, signal.SIGINT)) == 1  # Ctrl-C in the terminal
+    assert submit(6, time_limit) == 0
+    assert_same_run(whole, output)
+    said = [[attempt.read()["how"] for attempt in attempts(folder)] for folder in job_folders(output)]
+    ((stopped,), (first, second)) = said
+    assert stopped.startswith("stopped at step ") and stopped.endswith("stopped by SIGINT")
+    assert first.startswith("stopped at step ") and first.endswith("is back in the queue") and second == "finished"
+    assert main(["status", str(output)]) == 0 and main(["tail", str(output)]) == 0
+
+
+@pytest.mark.slow
+def test_any_number_of_ranks_tests_alike(whole: Path) -> None:
+    """16 videos over two, one and three ranks: the same results.json, and probabilities within 1e-5."""
+    told, scores = [], []
+    for ranks in (2, 1, 3):
+        if ranks != 2:
+            run(whole.with_suffix(".yaml"), "train.enable=false", "test.average=probs", ranks=ranks)
+        told.append((whole / "results.json").read_text())
+        with np.load(whole / "predictions.npz") as file:
+            scores.append((file["scores"], file["video_id"].tolist()))
+    assert told[0] == told[1] == told[2]
+    for score_NK, video_ids in scores[1:]:
+        assert video_ids == scores[0][1]
+        assert np.abs(score_NK - scores[0][0]).max() < 1e-5

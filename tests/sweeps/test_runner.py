@@ -1,0 +1,194 @@
+"""Sweeps as a user starts, stops, kills and repeats them: real processes, real signals."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.toy_runs import REPOSITORY, assert_same_run, environment, records, run
+from videoadapt.errors import ConfigError
+from videoadapt.processes.lock import only_process_in
+from videoadapt.sweeps.cell import LOG, Cell
+from videoadapt.sweeps.checks import check_lists
+from videoadapt.sweeps.plan import Sweep
+from videoadapt.sweeps.runner import places
+from videoadapt.video.cache.folder import MEMORY
+
+SMOKE = REPOSITORY / "configs" / "sweeps" / "smoke.yaml"
+TIMEOUT_SEC = 600  # on a busy machine
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts sweeps in a session of their own, and ends them, and so their cells, when a test fails half-way."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_sweep(cfg: Path, *overrides: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "tools/sweep.py", "--cfg", str(cfg), "--workers", "2", *overrides]
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start_sweep
+    for process in started:
+        process.kill()
+
+
+def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> None:
+    deadline = time.monotonic() + TIMEOUT_SEC
+    while not what():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def at_work(folder: Path) -> bool:
+    """Whether a process holds the lock of any cell."""
+    for lock in folder.glob("cells/*/*/.lock"):
+        try:
+            with only_process_in(lock.parent):
+                pass
+        except ConfigError:
+            return True
+    return False
+
+
+def test_workers_share_devices_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert [(place.device, place.threads) for place in places(3)] == [("2", 2), ("5", 2), ("2", 2)]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert [(place.device, place.threads) for place in places(16)] == [(None, 1)] * 16
+    with pytest.raises(ConfigError, match="--workers 0"):
+        places(0)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_path: Path) -> None:
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "4"]
+    first = start(SMOKE, *overrides)
+    training = [cell.folder for cell in Sweep(SMOKE, overrides).missing()[2:]]
+    wait_for(lambda: any(len(records(f)) > 1 for f in training if (f / "metrics.jsonl").exists()), first)
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
+    _, said = first.communicate(timeout=TIMEOUT_SEC)
+    assert first.returncode == 130 and "run the same command again to go on" in said and "failed" not in said
+    assert not at_work(tmp_path / "out")
+    logs = [(cell.folder / LOG).read_text() for cell in Sweep(SMOKE, overrides).cells if (cell.folder / LOG).exists()]
+    assert any("stopped at step" in log for log in logs) and not any("Traceback" in log for log in logs)
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/cells/*/*/adapter.safetensors")}
+    assert finished
+
+    second = start(SMOKE, *overrides)
+    table, said = second.communicate(timeout=TIMEOUT_SEC)
+    assert second.returncode == 0, said
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(lines) == 4 and all(line.count("|") == 10 for line in lines), table
+    assert not list(MEMORY.glob("*/*.npy"))  # given back
+    plan = Sweep(SMOKE, overrides)
+    assert plan.missing() == [] and len(list((tmp_path / "out" / "cells").glob("*/*"))) == 4 + 2
+    unchosen = [
+        cell for cell in plan.cells if (cell.folder / LOG).exists() and not (cell.folder / "results.json").exists()
+    ]
+    assert len(unchosen) == 2 and all(cell.seed == 0 for cell in unchosen)  # never tested
+    for path in finished:  # those that were finished and not chosen were left alone
+        assert path.stat().st_mtime_ns == finished[path] or (path.parent / "results.json").exists()
+    stopped = next(cell for cell in plan.cells if cell.folder in training and (cell.folder / "results.json").exists())
+    by_hand = tmp_path / "by_hand"
+    run(stopped.base, *stopped.arguments[2:], f"output={by_hand}")
+    assert_same_run(stopped.folder, by_hand)
+
+
+def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
+    trunk = tmp_path / "trunk.safetensors"
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "model.weights", str(trunk)]
+    with pytest.raises(ConfigError, match=f"model.weights = {re.escape(str(trunk))}: there is no such file"):
+        check_lists(Sweep(SMOKE, overrides))
+    assert not (tmp_path / "out").exists()
+
+
+def trained_at(rates: object, tmp_path: Path) -> Path:
+    """A sweep over rates or batch sizes, without a choice."""
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw |= {"base": str(REPOSITORY / "configs" / "quickstart.yaml"), "output": str(tmp_path / "out"), "seeds": [0]}
+    del raw["select"]
+    raw["set"] |= {"data.root": str(tmp_path / "clips"), "model.adapter.bottleneck": 2}
+    raw["axes"] = {"how": rates}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
+    return tmp_path / "s.yaml"
+
+
+def test_a_batch_that_cannot_be_filled_is_named_before_anything_runs(tmp_path: Path) -> None:
+    sweep = Sweep(trained_at({"wrong": {"train.batch_size": 4096}, "right": {"train.batch_size": 8}}, tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"how wrong, seed 0: train\.batch_size = 4096: data\.train has only 32"
+    ) as error:
+        check_lists(sweep)
+    assert len(error.value.problems) == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
+    rates = {"wrong": 1e30, "right": 1e-3}
+    cfg = trained_at({name: {"optim.lr_per_256": rate, "train.epochs": 4} for name, rate in rates.items()}, tmp_path)
+    process = start(cfg)
+    out, said = process.communicate(timeout=TIMEOUT_SEC)
+    log = tmp_path / "out" / "cells" / "how=wrong" / "seed=0" / LOG
+    assert process.returncode == 2
+    assert re.search(r"how wrong, seed 0: exit code 2; step \d+: validation: val/.*not all logits are finite", said)
+    assert str(log) in said and "not all logits are finite" in log.read_text()
+    assert out.count("\n| right |") == 1 and "wrong" not in out
+    assert [cell.settings["how"] for cell in Sweep(cfg).missing()] == ["wrong"]
+
+
+def two_cells_at_work(start: Start, tmp_path: Path) -> tuple["subprocess.Popen[str]", list[Cell]]:
+    """A sweep of which the first two cells train, for longer than a test."""
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
+    process = start(SMOKE, *overrides)
+    cells = Sweep(SMOKE, overrides).missing()[:2]
+    wait_for(lambda: all((cell.folder / "metrics.jsonl").exists() and records(cell.folder) for cell in cells), process)
+    return process, cells
+
+
+@pytest.mark.slow
+def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path) -> None:
+    process, cells = two_cells_at_work(start, tmp_path)
+    pids = [int((cell.folder / ".lock").read_text().split()[0]) for cell in cells]
+    os.kill(pids[0], signal.SIGSTOP)  # slow to stop
+    os.killpg(process.pid, signal.SIGTERM)  # as a service manager does, to the cells as well
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=5)  # the sweep waits for its cells
+    os.kill(pids[0], signal.SIGCONT)
+    _, said = process.communicate(timeout=TIMEOUT_SEC)
+    assert process.returncode == 130 and "stopped with 4 cells to go" in said and "failed" not in said, said
+    assert not at_work(tmp_path / "out")
+    # the sweep's own signal, the second, may come when all is saved and only the last word is missing
+    for cell in cells:
+        assert "SIGTERM: stopping after this step" in (cell.folder / LOG).read_text()
+        assert list((cell.folder / "checkpoints").glob("step_*.pt"))
+
+
+@pytest.mark.slow
+def test_cells_stop_when_the_sweep_is_killed(start: Start, tmp_path: Path) -> None:
+    process, cells = two_cells_at_work(start, tmp_path)
+    assert at_work(tmp_path / "out")
+    process.kill()
+    process.communicate(timeout=TIMEOUT_SEC)
+    wait_for(lambda: not at_work(tmp_path / "out"))
+    for cell in cells:
+        assert "stopped at step" in (cell.folder / LOG).read_text()
+        assert list((cell.folder / "checkpoints").glob("step_*.pt"))

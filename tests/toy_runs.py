@@ -1,0 +1,107 @@
+"""Small real runs for tests: rendered H.264 files, a toy ViT, the same front door that a user takes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def toy_config(output: Path, root: Path, **changes: Any) -> dict[str, Any]:
+    """A config as nested dict: 8 motions, 6 training and 2 test clips each, a toy trunk with random weights.
+
+    `changes` are sections to merge: toy_config(..., train={"epochs": 1}).
+    """
+    config: dict[str, Any] = {
+        "output": str(output),
+        "device": "cpu",
+        "model": {
+            "backbone": {"name": "vit", "size": "tiny", "width": 32, "depth": 2, "num_heads": 2, "patch_px": 16},
+            "adapter": {"name": "adaptformer", "bottleneck": 4, "dropout": 0.1},
+            "head": {"batch_norm": True, "dropout": 0.1},
+        },
+        "data": {
+            "dataset": {
+                "name": "synthetic", "vocabulary": "quickstart",
+                "train_per_class": 6, "val_per_class": 0, "test_per_class": 2,
+            },
+            "root": str(root),
+            "train": "train",
+            "test": "test",
+            "num_frames": 4,
+            "sampling": {"name": "dense", "stride_frames": 2},
+            "crop_px": 32,
+            "workers": 0,
+        },
+        "optim": {"name": "adamw", "lr_per_256": 0.05, "warmup_epochs": 1},
+        "train": {"epochs": 2, "batch_size": 8},
+        "test": {"clips": 2, "crops": 3},
+    }  # fmt: skip
+    for section, values in changes.items():
+        config[section] = {**config[section], **values} if isinstance(values, dict) else values
+    return config
+
+
+def write_config(path: Path, config: dict[str, Any]) -> Path:
+    """Write a config where `--cfg` can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+def command(config: Path, *overrides: str, ranks: int = 1) -> list[str]:
+    """The command line of a run, under torchrun when there are several ranks."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    return [sys.executable, *launcher, "tools/run_net.py", "--cfg", str(config), *overrides]
+
+
+def environment(threads: int = 1) -> dict[str, str]:
+    """Environment for child processes: by default one thread each, so that two of them do not fight for two cores."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(REPOSITORY)}
+
+
+def run(config: Path, *overrides: str, ranks: int = 1, code: int = 0, threads: int = 1) -> str:
+    """Run to the end, check the exit code, return all output."""
+    done = subprocess.run(
+        command(config, *overrides, ranks=ranks),
+        cwd=REPOSITORY, env=environment(threads), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == code, f"exit code {done.returncode}, expected {code}:\n{done.stdout}"
+    return done.stdout
+
+
+def records(output: Path, kind: str = "train") -> list[dict[str, Any]]:
+    """Records of one kind in a run's metrics.jsonl."""
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def results(output: Path) -> dict[str, Any]:
+    """A run's results.json."""
+    content: dict[str, Any] = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    return content
+
+
+def final_weights(output: Path) -> dict[str, torch.Tensor]:
+    """The model in a run's newest checkpoint."""
+    weights: dict[str, torch.Tensor] = load_checkpoint(list_checkpoints(output)[0])["model"]
+    return weights
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit: metrics, weights and test scores."""
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    weights, others = final_weights(one), final_weights(other)
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    scores = [np.load(folder / "predictions.npz")["view_logits"] for folder in (one, other)]
+    assert np.array_equal(*scores, equal_nan=True)  # of videos that cannot be read

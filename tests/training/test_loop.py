@@ -1,0 +1,179 @@
+"""Training, testing and resuming through the front door, on real rendered files."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.toy_runs import assert_same_run, records, results, run, toy_config, write_config
+from videoadapt.cli.train import main
+
+
+def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    config = write_config(
+        tmp_path / "c.yaml", toy_config(output, clips, data={**data(clips), "val": {"holdout": 0.17}})
+    )
+    assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3"]) == 0
+    shown = capsys.readouterr().out
+    assert "top-1" in shown and str(output) in shown and "tools/demo.py" in shown
+    expected = (
+        "config.yaml classes.txt run.log metrics.jsonl timing.jsonl tensorboard curves.png confusion.png per_class.csv "
+    )
+    for name in (
+        expected
+        + "results.json predictions.npz checkpoints/step_00000010.pt checkpoints/step_00000015.pt checkpoints/best.pt"
+    ).split():
+        assert (output / name).exists(), name
+    assert [record["step"] for record in records(output)] == list(
+        range(1, 16)
+    )  # 40 clips left, 5 batches of 8, 3 epochs
+    assert [record["step"] for record in records(output, "val")] == [5, 10, 15]
+    result = results(output)
+    saved = np.load(output / "predictions.npz")
+    assert saved["view_logits"].shape == (16, 6, 8) and result["num_videos"] == 16 and result["num_views"] == 6
+    np.testing.assert_allclose(saved["scores"], saved["view_logits"].mean(1), atol=1e-6)
+    assert result["top1"] == 100 * np.mean(saved["scores"].argmax(1) == saved["label"])
+    assert result["checkpoint"] == "checkpoints/best.pt"
+    # Testing alone gives the same numbers, and a finished run does not train again.
+    before = (output / "results.json").read_bytes()
+    assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3", "train.enable", "false"]) == 0
+    assert (output / "results.json").read_bytes() == before
+    assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3"]) == 0
+    assert len(records(output)) == 15
+
+
+def data(clips: Path, **changes: object) -> dict[str, object]:
+    return {**toy_config(Path(), clips)["data"], **changes}
+
+
+def test_workers_and_accumulation_do_not_change_what_is_drawn(clips: Path, tmp_path: Path) -> None:
+    for name, changes in {"a": {}, "b": {"data": data(clips, workers=2)}}.items():
+        assert (
+            main(["--cfg", str(write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, **changes)))])
+            == 0
+        )
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+    # Without BatchNorm and dropout, two micro-batches make the same update as one: up to float32 summation order.
+    plain = {
+        "model": {**toy_config(Path(), clips)["model"], "head": {"batch_norm": False}, "adapter": {"name": "full"}}
+    }
+    for name, accumulate in {"c": 1, "d": 4}.items():
+        changes = {**plain, "train": {"accumulate": accumulate}}
+        assert (
+            main(["--cfg", str(write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, **changes)))])
+            == 0
+        )
+    for one, other in zip(records(tmp_path / "c"), records(tmp_path / "d"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+
+
+def test_nothing_to_test_says_so(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+    assert main(["--cfg", str(config), "train.enable", "false"]) == 2
+    assert "holds no checkpoint to test" in capsys.readouterr().err
+
+
+def test_missing_files_are_all_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--cfg", "configs/hmdb51_adapt.yaml", "output", str(tmp_path / "out"), "data.root", "nowhere"]) == 2
+    shown = capsys.readouterr().err
+    assert "data.root = nowhere: 3570 of the 3570 videos of data.train are not there" in shown
+    assert "1530 of the 1530 videos of data.test" in shown
+    assert "model.weights = weights/videomae_pretrain_vit_b_k400_1600e.pth" in shown
+    assert shown.count("where to get it") == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches_that_cannot_be(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+    for overrides, expected in {
+        ("train.batch_size", "49"): "no full batch",
+        ("train.batch_size", "9", "train.accumulate", "2"): "not divisible by 1 ranks x train.accumulate 2",
+        ("train.batch_size", "4", "train.accumulate", "4"): "BatchNorm in the head needs two",
+    }.items():
+        assert main(["--cfg", str(config), *overrides]) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_clips(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {**toy_config(Path(), clips)["model"], "head": {"batch_norm": False}, "adapter": {"name": "full"}}
+    changes = {"model": model, "optim": {"name": "sgd", "lr_per_256": 1e30, "warmup_epochs": 0}}
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips, **changes))
+    assert main(["--cfg", str(config)]) == 2
+    shown = capsys.readouterr().err
+    assert "the loss is nan" in shown and "step 1" in shown and "train/" in shown and ".mp4" in shown
+
+
+def test_a_validation_that_is_not_finite_stops_with_step_and_video(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {**toy_config(Path(), clips)["model"], "head": {"batch_norm": False}, "adapter": {"name": "full"}}
+    changes = {"model": model, "optim": {"name": "sgd", "lr_per_256": 1e30, "warmup_epochs": 0}}
+    one_step = ["train.epochs", "1", "train.batch_size", "48", "data.val", "test"]
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips, **changes))
+    assert main(["--cfg", str(config), *one_step]) == 2
+    assert re.search(
+        r"(?m)^error: step 1: validation: test/.*mp4, .*: not all logits are finite", capsys.readouterr().err
+    )
+    assert not list((tmp_path / "out").glob("checkpoints/*"))  # nothing to go on from
+
+
+@pytest.fixture
+def broken(clips: Path, tmp_path: Path) -> dict[str, object]:
+    """Lists with awkward file names, of which one training and one test file hold no video."""
+    from videoadapt.registry import DATASETS
+
+    names = {}
+    for split, number in (("train", 24), ("test", 8)):
+        videos = DATASETS.build(toy_config(Path(), clips)["data"]["dataset"]).load(split, clips)[::2]
+        rows = []
+        for i, video in enumerate(videos[:number]):
+            name = f"{split} [{i}] (Grüße, 日本).mp4"
+            (tmp_path / name).write_bytes(video.path.read_bytes() if i != 3 else b"this is no video")
+            rows.append(f"{name} {video.label}\n")
+        (tmp_path / f"{split}.csv").write_text("".join(rows), encoding="utf-8")
+        names[split] = str(tmp_path / f"{split}.csv")
+    return {**data(clips), "dataset": {"name": "video_list"}, "root": str(tmp_path), "classes": 8, **names}
+
+
+def test_unreadable_files(broken: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    config = write_config(tmp_path / "c.yaml", toy_config(output, tmp_path, data={**broken, "max_unreadable": 0.05}))
+    assert main(["--cfg", str(config)]) == 3
+    assert f"1 of the 8 videos of data.test cannot be read and count as wrong; {output}" in capsys.readouterr().err
+    log = (output / "run.log").read_text(encoding="utf-8")
+    assert log.count("training skips train [3] (Grüße, 日本).mp4 of data.train, line 4: ") == 1
+    assert "training went without 1 of 24 videos (4.2 %)" in log
+    assert "cannot be read, counts as wrong: test [3] (Grüße, 日本).mp4" in log
+    result = results(output)
+    assert result["num_unreadable"] == 1 and result["unreadable"][0]["video"] == "test [3] (Grüße, 日本).mp4"
+    assert result["num_videos"] == 8 and result["readable_only"]["top1"] is not None
+    assert np.isnan(np.load(output / "predictions.npz")["view_logits"][3]).all()
+    assert main(["--cfg", str(config), "test.max_unreadable", "0.2"]) == 0
+    capsys.readouterr()
+    strict = write_config(tmp_path / "s.yaml", toy_config(tmp_path / "strict", tmp_path, data={**broken}))
+    assert main(["--cfg", str(strict)]) == 2
+    assert "more than data.max_unreadable = 0.01: train [3] (Grüße, 日本).mp4" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_ranks_train_and_test_like_one(clips: Path, tmp_path: Path) -> None:
+    """Same global batch, shared BatchNorm statistics, no dropout: equal up to the order of float32 sums."""
+    model = toy_config(Path(), clips)["model"]
+    model |= {"adapter": {"name": "adaptformer", "bottleneck": 4}, "head": {"batch_norm": True, "sync": True}}
+    changes = {"model": model, "train": {"epochs": 4}, "optim": {"name": "sgd", "lr_per_256": 0.5, "warmup_epochs": 1}}
+    one = write_config(tmp_path / "one.yaml", toy_config(tmp_path / "one", clips, **changes))
+    two = write_config(tmp_path / "two.yaml", toy_config(tmp_path / "two", clips, **changes))
+    run(one)
+    run(two, ranks=2)
+    for a, b in zip(records(tmp_path / "one"), records(tmp_path / "two"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4) and a["lr"] == b["lr"]
+    logits = [np.load(tmp_path / name / "predictions.npz")["view_logits"] for name in ("one", "two")]
+    np.testing.assert_allclose(*logits, atol=1e-3)
+    # The same weights tested by two ranks and by one: no view doubled, none lost.
+    before = results(tmp_path / "one")
+    run(one, "train.enable", "false", ranks=2)
+    assert results(tmp_path / "one") == before

@@ -1,0 +1,63 @@
+"""The schedule agrees with the reference's, and parameter groups carry the right rates and decays."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from videoadapt.config.schema import OptimConfig
+from videoadapt.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+
+FACTS = json.loads((Path(__file__).parents[1] / "golden" / "facts.json").read_text())["lr_schedule"]
+
+
+@pytest.mark.parametrize("epoch", FACTS["at_epoch"])
+def test_schedule_of_the_reference(epoch: str) -> None:
+    config = OptimConfig(lr_per_256=0.1, warmup_epochs=FACTS["warmup_epochs"], min_lr_per_256=FACTS["min_lr"])
+    steps_per_epoch = 40
+    lr = learning_rate(round(float(epoch) * steps_per_epoch), steps_per_epoch, FACTS["epochs"], 1024, config)
+    assert lr == pytest.approx(FACTS["at_epoch"][epoch], rel=1e-12, abs=1e-15)  # the same float64 formula
+
+
+def test_warm_up_and_minimum_scale_with_the_batch() -> None:
+    config = OptimConfig(lr_per_256=1e-3, warmup_lr_per_256=1e-6, min_lr_per_256=1e-5, warmup_epochs=2)
+    assert learning_rate(0, 10, 8, 512, config) == pytest.approx(2e-6)
+    assert learning_rate(20, 10, 8, 512, config) == pytest.approx(2e-3)
+    assert learning_rate(80, 10, 8, 512, config) == pytest.approx(2e-5)
+
+
+class Tiny(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.patch_embed = nn.Linear(2, 2)
+        self.backbone.pool = nn.Linear(2, 2)
+        self.backbone.blocks = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+        self.fc_norm = nn.LayerNorm(2)
+        self.head = nn.Linear(2, 2)
+
+
+def test_layer_decay_and_weight_decay_groups() -> None:
+    model = Tiny()
+    model.backbone.blocks[1].requires_grad_(False)
+    optimizer = build_optimizer(model, 3, OptimConfig(name="adamw", layer_decay=0.5, weight_decay=0.05))
+    set_learning_rate(optimizer, 1.0)
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    expected = {
+        model.backbone.patch_embed.weight: (0.5**4, 0.05),
+        model.backbone.patch_embed.bias: (0.5**4, 0.0),
+        model.backbone.blocks[0].weight: (0.5**3, 0.05),
+        model.backbone.blocks[2].bias: (0.5, 0.0),
+        model.backbone.pool.weight: (1.0, 0.05),
+        model.fc_norm.weight: (1.0, 0.0),
+        model.head.weight: (1.0, 0.05),
+    }
+    assert {p: found[id(p)] for p in expected} == expected
+    assert len(found) == sum(p.requires_grad for p in model.parameters())
+
+
+def test_sgd_takes_the_momentum() -> None:
+    optimizer = build_optimizer(Tiny(), 3, OptimConfig(name="sgd", momentum=0.8))
+    assert isinstance(optimizer, torch.optim.SGD) and optimizer.param_groups[0]["momentum"] == 0.8

@@ -1,0 +1,280 @@
+"""With a cache the frames are the same, from whichever process, however full, broken or shared it is."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.media import write_video
+from tests.toy_runs import REPOSITORY, assert_same_run, environment, run, toy_config, write_config
+from videoadapt.config.loading import load_config
+from videoadapt.config.schema import DataConfig
+from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.video.cache import folder as cache_place
+from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.decoders import open_video
+
+PYAV = {"name": "pyav"}
+FILM_BYTES = 128 + 48 * 48 * 64 * 3  # of a .npy
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder for frames, left as at the end of a process."""
+    yield tmp_path / "frames"
+    cache_place.leave_all()
+
+
+def source(place: Path, gigabytes: float = 1.0, **more: object) -> FrameSource:
+    """Frames through the cache."""
+    return FrameSource(DataConfig.model_validate({"decoder": PYAV, "cache": str(place), "cache_gb": gigabytes, **more}))
+
+
+def frames(source: FrameSource, path: Path, *indices: int) -> np.ndarray:
+    """Some frames of a video, or all."""
+    with closing(source.open(path)) as film:
+        return film.get(list(indices) or range(film.num_frames))
+
+
+def decoded(path: Path) -> np.ndarray:
+    """All frames of a video, from its decoder."""
+    with open_video(path, PYAV) as decoder:
+        return decoder.get(range(decoder.num_frames))
+
+
+def entries(place: Path) -> list[Path]:
+    """What is kept."""
+    return sorted(place.glob("*/*.npy"))
+
+
+def test_frames_come_from_the_cache_until_the_file_changes(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    truth = decoded(path)
+    assert np.array_equal(frames(source(place), path, 5, 40, 5, 0), truth[[5, 40, 5, 0]])
+    assert len(entries(place)) == 1
+    for outside in (-1, 48):
+        with pytest.raises(DecodeError, match=rf"a\.mp4: no frame {outside}; allowed: 0 to 47"):
+            frames(source(place), path, 0, outside)
+    stat = path.stat()
+    path.write_bytes(bytes(stat.st_size))  # as long and as old, and no video: nothing opens it
+    os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    assert np.array_equal(frames(source(place), path), truth)
+    write_video(path, num_frames=20)
+    assert np.array_equal(frames(source(place), path), decoded(path)) and len(entries(place)) == 2
+
+
+def test_a_full_cache_takes_nothing_more(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = [write_video(tmp_path / f"{name}.mp4") for name in "abc"]
+    bounded = source(place, 2.5 * FILM_BYTES / 1e9)
+    for _ in range(2):
+        assert all(np.array_equal(frames(bounded, path), decoded(path)) for path in paths)
+    assert len(entries(place)) == 2
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [
+        f"data.cache: {place} has no room for all videos, and the rest is decoded each time"
+    ]
+    cache_place.leave_all()
+    entries(place)[0].unlink()
+    assert np.array_equal(frames(source(place, 2.5 * FILM_BYTES / 1e9), paths[2]), decoded(paths[2]))
+    assert len(entries(place)) == 2  # the next run counted what is there
+
+
+@pytest.mark.parametrize("broken", ["shorter", "longer", "no header", "other numbers", "no colours", "other words"])
+def test_a_broken_entry_is_decoded_anew(broken: str, place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    frames(source(place), path)
+    (entry,) = entries(place)
+    whole = entry.read_bytes()
+    if broken == "other numbers":
+        np.save(entry, np.load(entry).astype(np.int8))
+    elif broken == "no colours":
+        np.save(entry, np.load(entry)[..., 0])
+    else:
+        others = {"shorter": whole[:-1000], "longer": whole + b"0", "no header": bytes(len(whole))}
+        others["other words"] = whole.replace(b"{'descr'", b"{('descr'", 1)[: len(whole)]
+        entry.write_bytes(others[broken])
+    assert np.array_equal(frames(source(place), path), decoded(path))
+    assert entry.read_bytes() == whole
+    if broken in ("no header", "other words", "other numbers"):  # as long as it was
+        assert int((place / ".bytes").read_text()) == FILM_BYTES
+
+
+def test_an_entry_that_is_cut_while_it_is_open_is_left_for_the_video(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "a.mp4", height=96, width=128)
+    made = source(place, short_side_px=48)
+    truth = frames(made, path)
+    (entry,) = entries(place)
+    with closing(made.open(path)) as film:
+        os.truncate(entry, FILM_BYTES // 2)
+        assert np.array_equal(film.get([0]), truth[[0]]) and not caplog.records
+        assert np.array_equal(film.get([0, 40]), truth[[0, 40]])
+        with pytest.raises(DecodeError, match=r"a\.mp4"):
+            film.get([48])
+    assert [record.message for record in caplog.records] == [
+        f"data.cache: {entry} cannot be read, its video is decoded instead: it was cut short"
+    ]
+    assert np.array_equal(frames(made, path), truth) and np.array_equal(np.load(entry), truth)
+
+
+def test_a_video_with_a_damaged_end_reads_as_without_a_cache(place: Path, tmp_path: Path) -> None:
+    options = {"movflags": "faststart"}
+    path = write_video(tmp_path / "a.mp4", num_frames=96, options={"crf": "5"}, container_options=options)
+    content = path.read_bytes()
+    path.write_bytes(content[:-2000] + bytes(byte ^ 0xFF for byte in content[-2000:]))
+    with pytest.raises(DecodeError):
+        decoded(path)
+    with closing(source(place).open(path)) as film, open_video(path, PYAV) as decoder:
+        assert np.array_equal(film.get([0, 3]), decoder.get([0, 3]))
+    assert not entries(place)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_larger_frames_are_made_smaller_with_and_without(cache: bool, place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", height=120, width=160)
+    small = source(place, short_side_px=60) if cache else source(Path("off"), short_side_px=60)
+    got = frames(small, path, 0, 7)
+    assert got.shape == (2, 60, 80, 3)
+    mean_of_4 = decoded(path)[[0, 7]].reshape(2, 60, 2, 80, 2, 3).mean(axis=(2, 4))
+    assert np.abs(got - mean_of_4).mean() < 4  # antialiased, so near the mean of what each pixel stands for
+    assert frames(source(place, short_side_px=120), path, 0).shape == (1, 120, 160, 3)
+
+
+def test_a_film_that_takes_long_is_not_kept_and_reads_as_without(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    hasty = source(place, limit_sec=1e-9)
+    for _ in range(2):
+        assert np.array_equal(frames(hasty, path, 3, 9), decoded(path)[[3, 9]])
+    assert not entries(place) and int((place / ".bytes").read_text()) == 0 and not list(place.rglob("*.partial"))
+
+
+def test_a_cache_that_goes_away_ends_nothing(place: Path, tmp_path: Path) -> None:
+    paths = [write_video(tmp_path / f"{name}.mp4") for name in "ab"]
+    kept = source(place)
+    frames(kept, paths[0])
+    shutil.rmtree(place)
+    assert all(np.array_equal(frames(kept, path), decoded(path)) for path in paths)
+
+
+def test_a_folder_in_memory_is_a_folder_like_others(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=cache_place.MEMORY.parent) as name:
+        place = Path(name)
+        (place / "ab").mkdir()
+        (place / "ab" / "features.npy").touch()
+        path = write_video(tmp_path / "a.mp4")
+        frames(source(place), path)
+        cache_place.leave_all()
+        assert (place / "ab" / "features.npy").exists() and len(entries(place)) == 2
+
+
+def test_an_unknown_word_is_no_folder(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", tmp_path))
+    with pytest.raises(ConfigError, match=r"data.cache = 'on': .*allowed: off, ram, or a folder"):
+        load_config(config, ["data.cache", "on"])
+    with pytest.raises(ConfigError, match=r"data.cache = /proc/frames: cannot be used: "):
+        source(Path("/proc/frames"))
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_cache_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        paths = [write_video(tmp_path / f"{name}.mp4") for name in "ab"]
+        for path in paths:
+            assert np.array_equal(frames(source(folder / "frames"), path), decoded(path))
+        assert len(entries(folder / "frames")) == 1
+        assert int((folder / "frames" / ".bytes").read_text()) == FILM_BYTES
+    finally:
+        cache_place.leave_all()
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+def test_runs_at_the_same_time_and_later_ones_train_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
+    def train(name: str, *overrides: str) -> str:
+        config = write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips))
+        return run(config, *overrides)
+
+    train("plain")
+    place = tmp_path / "frames"
+    caches = {"here": ("0", place), "there": ("2", place), "memory": ("2", "ram")}
+    with ThreadPoolExecutor() as pool:
+        for done in [
+            pool.submit(train, name, f"data.workers={n}", f"data.cache={where}") for name, (n, where) in caches.items()
+        ]:
+            done.result()
+    assert int((place / ".bytes").read_text()) == sum(entry.stat().st_size for entry in entries(place))
+    train("later", f"data.cache={place}", "data.workers=1")
+    for name in (*caches, "later"):
+        assert_same_run(tmp_path / "plain", tmp_path / name)
+    assert len(entries(place)) == 8 * (6 + 2)
+    assert not entries(cache_place.MEMORY)
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from videoadapt.video.cache.folder import only_one_at
+with only_one_at(Path(sys.argv[1])) as alone:
+    print(alone, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_keeps_a_film_while_others_read_it(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    made = source(place)
+    entry = made._entry(path)
+    assert entry is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITES, str(entry)], cwd=REPOSITORY, env=environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        assert np.array_equal(frames(made, path), decoded(path)) and not entries(place)
+        other.kill()
+    half = entry.with_name(f".{entry.name}.1234.partial")  # what a process leaves that is killed while it writes
+    half.write_bytes(bytes(1000))
+    (place / ".bytes").write_text(f"{FILM_BYTES:020d}")
+    assert np.array_equal(frames(made, path), decoded(path)) and entries(place) == [entry] and not half.exists()
+    assert int((place / ".bytes").read_text()) == FILM_BYTES
+
+
+FILLS = """
+import os, sys, time
+from pathlib import Path
+from tests.test_frame_cache import frames, source
+made = source("ram")
+frames(made, Path(sys.argv[1]))
+print("filled", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_given_back_even_after_a_kill(tmp_path: Path) -> None:
+    memory = cache_place.MEMORY
+    path = write_video(tmp_path / "a.mp4")
+    with subprocess.Popen(
+        [sys.executable, "-c", FILLS, str(path)], cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "filled\n"
+        first = source(Path("ram"))  # joins while the other is at work: its frames stay
+        kept = entries(memory)
+        process.send_signal(signal.SIGKILL)
+    assert len(kept) == 1 and entries(memory) == kept
+    assert np.array_equal(frames(first, path), decoded(path))
+    cache_place.leave_all()
+    assert not entries(memory)

@@ -1,0 +1,1 @@
+"""The commands: command line in, exit code out."""

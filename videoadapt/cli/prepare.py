@@ -1,0 +1,167 @@
+"""Prepare videos for training: check lists, make them from folders or official archives, re-encode for fast seeking."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+PUBLISHED = {
+    "hmdb51": "hmdb51_org.rar and test_train_splits.rar",
+    "ucf101": "UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip",
+    "ssv2": "20bn-something-something-v2-?? or webm files, and labels.json, train.json, validation.json",
+    "kinetics": "train.csv, val.csv, and tar.gz parts or folders of <id>_<start>_<end>.mp4",
+}
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; `run` of the result is the command's function."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Exit code: 0 all well, 2 an error, 3 some files or rows are not usable, and named."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    scan = commands.add_parser("scan", help="decode every file of a list and write a report and a cleaned list")
+    scan.add_argument("--classes", help="file with one class name a line, or their number: checks the labels")
+    scan.add_argument("--min-frames", type=int, default=1, metavar="N", help="shorter files are left out (default 1)")
+    scan.add_argument("--decoder", default="decord", help="the decoder that training will use (default decord)")
+    scan.add_argument("--out", type=Path, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
+    scan.set_defaults(run=run_scan)
+    folder = commands.add_parser("folder", help="class folders to train, validation and test lists and class names")
+    folder.add_argument("folder", type=Path, help="one folder of videos for each class")
+    folder.add_argument("--out", type=Path, required=True, metavar="LISTS", help="folder for the lists")
+    folder.add_argument("--val", type=float, default=0.1, metavar="SHARE", help="of all videos (default 0.1)")
+    folder.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="of all videos (default 0.2)")
+    folder.add_argument("--seed", type=int, default=0, help="another seed, another division")
+    folder.add_argument("--group", metavar="REGEX", help="videos in which it finds the same text stay together")
+    folder.set_defaults(run=run_folder)
+    reencode = commands.add_parser(
+        "reencode",
+        help="write every file of a list as H.264 mp4 that seeks fast and exactly",
+        description="Closed groups of pictures, upright, even sizes, no sound. Times are kept, also of a variable rate. "
+        "Every file is read back, and must have as many frames as its source. The same command goes on after a stop.",
+    )
+    reencode.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files and the new list"
+    )
+    reencode.add_argument("--short-side", type=int, default=256, metavar="PX", help="at most (default 256)")
+    reencode.add_argument("--keyframe-every", type=int, default=12, metavar="N", help="frames (default 12)")
+    reencode.add_argument("--crf", type=int, default=18, help="x264's quality, 0 to 51, lower is better (default 18)")
+    reencode.set_defaults(run=run_reencode)
+    for name, layout in PUBLISHED.items():
+        published = commands.add_parser(name, help=f"from {layout}", description=f"SOURCE holds {layout}.")
+        published.add_argument("source", type=Path, help="folder of the download, as archives or unpacked")
+        published.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the videos and lists")
+        published.set_defaults(run=run_published, name=name)
+    for command in (scan, reencode):
+        command.add_argument("--list", required=True, help="list of `path label` rows")
+        command.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
+        command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
+        command.add_argument("--limit-sec", type=float, default=600, help="longer at one file, and it is given up")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return the exit code."""
+    args = parse_arguments(arguments)
+    from videoadapt.errors import ConfigError, VideoAdaptError
+    from videoadapt.log import setup_logging
+
+    setup_logging()
+    try:
+        if getattr(args, "jobs", 1) < 1:
+            raise ConfigError(f"--jobs {args.jobs}: allowed: 1 or more")
+        code: int = args.run(args)
+    except VideoAdaptError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    return code
+
+
+def run_scan(args: argparse.Namespace) -> int:
+    """Scan a list."""
+    from videoadapt.data.list_files import read_classes
+    from videoadapt.preparing.scan import FAULTS, NOTES, scan, summary, write_report
+    from videoadapt.registry import DECODERS
+
+    DECODERS.get(args.decoder)
+    num_classes = args.classes
+    if num_classes is not None:
+        num_classes = int(num_classes) if num_classes.isdecimal() else len(read_classes(Path(num_classes)))
+    folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
+    settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
+    settings |= {"decoder": args.decoder}
+    rows = scan(
+        args.list,
+        args.root,
+        num_classes=num_classes,
+        decoder={"name": args.decoder},
+        min_frames=args.min_frames,
+        jobs=args.jobs,
+        limit_sec=args.limit_sec,
+    )
+    clean = write_report(rows, folder, settings)
+    words = FAULTS | NOTES
+    for name, count in summary(rows).items():
+        first = next((row for row in rows if name in row.faults), None)
+        why = f", first {first.video.id}: {first.reason}" if first else ""
+        print(f"{count:7d}  {name}{f': {words[name]}' if name in words else ''}{why}")
+    if num_classes is None:
+        print("labels are not checked: no --classes")
+    kept = sum(not row.faults for row in rows)
+    print(f"{kept} of {len(rows)} rows are kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
+    return 0 if kept == len(rows) else 3
+
+
+def run_reencode(args: argparse.Namespace) -> int:
+    """Re-encode a list."""
+    from videoadapt.errors import ConfigError
+    from videoadapt.preparing.encoding import Settings
+    from videoadapt.preparing.reencode import reencode
+
+    for key, value, low, high in (
+        ("--short-side", args.short_side, 16, 8192),
+        ("--keyframe-every", args.keyframe_every, 1, 1000),
+        ("--crf", args.crf, 0, 51),
+    ):
+        if not low <= value <= high:
+            raise ConfigError(f"{key} {value}: allowed: {low} to {high}")
+    settings = Settings(args.short_side, args.keyframe_every, args.crf)
+    done = reencode(args.list, args.root, args.out, settings, args.jobs, args.limit_sec)
+    for name, reason in sorted(done.failed.items()):
+        sys.stderr.write(f"left out: {name}: {reason}\n")
+    if done.num_even_times:
+        print(f"{done.num_even_times} files give their frames no times of their own: even times at the mean rate")
+    before = f" ({done.num_done_before} files were there before)" if done.num_done_before else ""
+    written = args.out / Path(args.list).name if done.videos else "no list"
+    print(f"{written}: {len(done.videos)} rows{before}; {len(done.failed)} files left out")
+    return 3 if done.failed else 0
+
+
+def run_folder(args: argparse.Namespace) -> int:
+    """Make lists from class folders."""
+    from videoadapt.preparing.class_folders import classes_without, divide, read_class_folders, write_lists
+
+    found = read_class_folders(args.folder)
+    lists = divide(found.videos, args.val, args.test, args.group, args.seed)
+    write_lists(args.out, lists, found.class_names)
+    for split, names in classes_without(lists, found.class_names).items():
+        print(f"{split} holds no video of {len(names)} classes, first {names[0]!r}")
+    if found.others:
+        print(f"{len(found.others)} files are no videos by their suffix and left out, first {found.others[0]!r}")
+    counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
+    print(f"{args.out}: {len(found.class_names)} classes; {counts}")
+    return 0
+
+
+def run_published(args: argparse.Namespace) -> int:
+    """Make lists from a downloaded data set."""
+    from videoadapt.preparing.published import OFFICIAL, prepare
+
+    root, counts, different = prepare(args.name, args.source, args.out, OFFICIAL[args.name])
+    for line in different:
+        sys.stderr.write(f"not as published: {line}\n")
+    print(f"{args.out / 'lists'}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    print(f"the configs take: data.root {root}")
+    return 3 if different else 0

@@ -1,0 +1,84 @@
+"""Put a run on Slurm: `python tools/submit.py --cfg configs/ssv2_adapt.yaml --nodes 8 --gpus-per-node 8 [key value ...]`.
+
+`python tools/submit.py status|tail|cancel RUN` looks after it, where RUN is the run's folder.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+COMMANDS = ("status", "tail", "cancel")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in COMMANDS:
+        return _parse_command(arguments)
+    from videoadapt.slurm.resources import resource_options
+
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Everything is checked before anything is queued; exit code 2 for what you can mend. See docs/cluster.md.",
+        parents=[resource_options()],
+    )
+    parser.add_argument(
+        "--cfg", required=True, action="append", metavar="YAML", help="config; several make a job array"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key value", help="values to change, as for tools/run_net.py")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the script; submit nothing")
+    return parser.parse_args(arguments)
+
+
+def _parse_command(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Look after the jobs of a run.")
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, e.g. outputs/ssv2_adapt")
+    parser.add_argument("--lines", type=int, default=10, help="tail: lines of each rank's log")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Submit or look after a run; return the exit code."""
+    args = parse_arguments(arguments)
+    from videoadapt.errors import VideoAdaptError
+
+    try:
+        return _look_after(args) if hasattr(args, "command") else _submit(args)
+    except VideoAdaptError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+
+
+def _look_after(args: argparse.Namespace) -> int:
+    from videoadapt.slurm import status as job_status
+
+    if args.command == "status":
+        print("\n".join(job_status.status_lines(args.run)))
+    elif args.command == "tail":
+        print("\n".join(job_status.tail(args.run, args.lines)))
+    else:
+        ended = job_status.cancel(args.run)
+        print(f"cancelled: {', '.join(ended)}" if ended else "nothing of it waits or runs")
+    return 0
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from videoadapt.config.loading import load_config
+    from videoadapt.slurm import submission
+    from videoadapt.slurm.resources import resources_from
+
+    configs = [load_config(path, args.overrides) for path in args.cfg]
+    resources = resources_from(args, configs[0].output.name)
+    if args.dry_run:
+        print(submission.script(configs, resources))
+        return 0
+    jobs = submission.submit_runs(configs, resources)
+    for config, job in zip(configs, jobs, strict=True):
+        print(f"job {job.job_id}: {config.output}, logs in {job.paths.folder}", flush=True)
+    if args.executor == "slurm":
+        print(f"look after it: python tools/submit.py status|tail|cancel {configs[0].output}")
+        return 0
+    return submission.wait(jobs)

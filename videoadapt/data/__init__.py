@@ -1,0 +1,1 @@
+"""Lists of videos to batches, over processes and ranks."""

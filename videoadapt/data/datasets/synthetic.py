@@ -1,0 +1,107 @@
+"""Clips of `motions.py` as real H.264 files: a data set that every machine can make for itself."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from videoadapt.data.videos import VideoRows
+from videoadapt.errors import ConfigError, DataListError, did_you_mean
+from videoadapt.registry import DATASETS
+from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing, replace_file
+from videoadapt.rendering.motions import FPS_HZ, MOTIONS, RENDERER_VERSION
+
+
+@DATASETS.register
+class Synthetic:
+    """Procedural motions, rendered on first use; only time tells the classes apart (see `motions.py`).
+
+    The vocabularies `quickstart` and `trunk` share no motions, `table` has some of both; no two share seeds, nor do the splits.
+    Raises ConfigError for a vocabulary or a number of videos that cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary: Literal["quickstart", "trunk", "table"],
+        train_per_class: int,
+        val_per_class: int,
+        test_per_class: int,
+        seed: int = 0,
+    ):
+        if vocabulary not in MOTIONS:
+            raise ConfigError(f"data.dataset.vocabulary = {vocabulary!r}: {did_you_mean(vocabulary, MOTIONS)}")
+        self._per_class = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
+        for split, number in self._per_class.items():
+            if not 0 <= number <= 9999:
+                raise ConfigError(f"data.dataset.{split}_per_class = {number}: allowed: 0 to 9999")
+        self._vocabulary = vocabulary
+        self._seed = seed
+        self.class_names: list[str] | None = list(MOTIONS[vocabulary])
+
+    def load(self, source: str, root: Path) -> VideoRows:
+        """Return the videos of one split, rendering into `root` what is not there yet.
+
+        Beside the clips stand `recipe.json`, and `classes.txt` and `<split>.csv`, which a video_list can read. Raises
+        DataListError for another source, for an empty split, and where `root` holds another recipe or other files.
+        """
+        if source not in self._per_class:
+            raise DataListError(
+                f"{source}: the synthetic data set has no such split; {did_you_mean(source, self._per_class)}"
+            )
+        if not self._per_class[source]:
+            raise DataListError(f"{source}: data.dataset.{source}_per_class is 0; set it to 1 or more")
+        _claim(root, self._recipe())
+        rows: list[tuple[str, int, int]] = []
+        files = []
+        for label, motion in enumerate(MOTIONS[self._vocabulary]):
+            for index in range(self._per_class[source]):
+                name = f"{source}/{motion}/{motion}_{index + 1:04d}.mp4"
+                rows.append((name, label, len(rows) + 1))
+                files.append(ClipFile(root / name, motion, self._clip_seed(source, motion, index)))
+        render_missing(files, f"rendering {source} videos")
+        _write_text(root / "classes.txt", "".join(f"{motion}\n" for motion in MOTIONS[self._vocabulary]))
+        _write_text(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _ in rows))
+        return VideoRows(root, rows)
+
+    def _recipe(self) -> dict[str, Any]:
+        return {
+            "renderer_version": RENDERER_VERSION,
+            "vocabulary": self._vocabulary,
+            **{f"{split}_per_class": number for split, number in self._per_class.items()},
+            "seed": self._seed,
+            "num_frames": NUM_FRAMES,
+            "size_px": [WIDTH_PX, HEIGHT_PX],
+            "fps_hz": FPS_HZ,
+        }
+
+    def _clip_seed(self, split: str, motion: str, index: int) -> int:
+        key = f"{self._seed}/{self._vocabulary}/{split}/{motion}/{index}"
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+
+
+def _claim(root: Path, recipe: dict[str, Any]) -> None:
+    """Write the recipe into an empty folder, or check that the folder was made by the same one."""
+    path = root / "recipe.json"
+    if not path.exists():
+        if root.exists() and any(root.iterdir()):
+            raise DataListError(
+                f"data.root = {root}: holds other files; choose a folder that is empty or not there yet"
+            )
+        root.mkdir(parents=True, exist_ok=True)
+        _write_text(path, json.dumps(recipe, indent=2) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataListError(f"{path}: is not a recipe: {error}; delete {root} or choose another data.root") from error
+    differing = [key for key in {**found, **recipe} if found.get(key) != recipe.get(key)]
+    if differing:
+        changes = "; ".join(f"{key} is {found.get(key)!r} there, {recipe.get(key)!r} now" for key in differing)
+        raise DataListError(
+            f"data.root = {root}: was rendered by another recipe ({changes}); delete it or choose another data.root"
+        )
+
+
+def _write_text(path: Path, text: str) -> None:
+    replace_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))

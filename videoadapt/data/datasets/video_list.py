@@ -1,0 +1,53 @@
+"""Lists of `path label` rows: HMDB51, UCF101, Kinetics and SSv2 are yaml files over this one class."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from videoadapt.data.videos import VideoRows
+from videoadapt.errors import DataListError, why_unreadable
+from videoadapt.registry import DATASETS
+
+
+@DATASETS.register
+class VideoList:
+    """Text files with one video a row: its path below `data.root`, a space, its class index."""
+
+    def __init__(self) -> None:
+        self.class_names: list[str] | None = None
+
+    def load(self, source: str, root: Path) -> VideoRows:
+        """Read the list file `source`: UTF-8, with or without a byte-order mark, lines ended as Unix or Windows does.
+
+        A path may hold spaces: the label is what follows the last one. Raises DataListError that names the first row that
+        cannot be used and how many there are.
+        """
+        try:
+            text = Path(source).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataListError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        except OSError as error:
+            raise DataListError(
+                f"{source}: cannot be read: {why_unreadable(Path(source)) or error.strerror}"
+            ) from error
+        problems: list[str] = []
+        videos = VideoRows(root, _rows(text, problems))
+        if problems:
+            raise DataListError(
+                f"{source}: {len(problems)} rows are not `path label` with a whole number as label, first {problems[0]}"
+            )
+        if not videos:
+            raise DataListError(f"{source}: holds no videos; expected rows of `path label`")
+        return videos
+
+
+def _rows(text: str, problems: list[str]) -> Iterator[tuple[str, int, int]]:
+    """(path, label, line) of every row; what is no such row goes to `problems`."""
+    for line, row in enumerate(text.split("\n"), start=1):  # splitlines() would also part names at rarer characters
+        if not (row := row.strip()):
+            continue
+        name, _, label = row.rpartition(" ")
+        if name and label.isdecimal():
+            yield name.strip(), int(label), line
+            continue
+        hint = " (the label follows a tab; write a space)" if row.rpartition("\t")[2].isdecimal() else ""
+        problems.append(f"line {line}: {row!r}{hint}")

@@ -1,0 +1,118 @@
+"""Train, validation and test lists with their class names, checked before anything is decoded."""
+
+import hashlib
+import os
+import re
+import stat
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videoadapt.config.schema import Holdout
+from videoadapt.data.videos import VideoRows
+from videoadapt.errors import DataListError
+
+FILE = np.dtype([("device", np.uint64), ("inode", np.uint64)])
+NO_FILE = 2**64 - 1
+
+HASHED_FILES = 32
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The lists a run works on; `val` may be empty. `class_names[label]` names a class.
+
+    `num_val_in_test` counts the files that are in both the validation and the test list.
+    """
+
+    train: VideoRows
+    val: VideoRows
+    test: VideoRows
+    class_names: list[str]
+    num_val_in_test: int = 0
+
+    def fingerprint(self, videos: VideoRows) -> str:
+        """sha256 over the rows of a list, so that two results can be told to come from the same one."""
+        digest = hashlib.sha256()
+        for name, label in zip(videos.ids(), videos.labels_N, strict=True):
+            digest.update(f"{name} {label}\n".encode())
+        return digest.hexdigest()
+
+    @staticmethod
+    def files_fingerprint(videos: VideoRows) -> str:
+        """sha256 over the size of every file and the content of HASHED_FILES of them, evenly spread over the list.
+
+        Tells other copies of a data set apart (re-encoded, trimmed, partly absent) at the cost of one look at each file.
+        """
+        digest = hashlib.sha256()
+        step = max(1, len(videos) // HASHED_FILES)
+        for row, video in enumerate(videos):
+            try:
+                size = video.path.stat().st_size
+                digest.update(f"{video.id} {size}\n".encode())
+                if row % step == 0 and row // step < HASHED_FILES:
+                    with video.path.open("rb") as file:
+                        digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError:  # absent or unreadable, as far as the run allows it: that is in the fingerprint, too
+                digest.update(f"{video.id} unreadable\n".encode())
+        return digest.hexdigest()
+
+
+def held_out(videos: VideoRows, holdout: Holdout, seed: int, key: str = "data.val") -> NDArray[np.bool_]:
+    """The rows of a training list that are held out for validation, as a mask (N,).
+
+    Groups are never divided, every class keeps at least half. Groups are taken in an order given by a hash of seed and
+    group name, as long as no class then gives more than its share (at least one video): the same list always divides in
+    the same way. `key` names the setting in the DataListError that is raised when the group's regex does not match a
+    video, or no group is small enough.
+    """
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(videos.ids()):
+        found = re.search(holdout.group, name) if holdout.group else None
+        if holdout.group and not found:
+            raise DataListError(f"{key}: group {holdout.group!r} does not match {name!r}")
+        groups.setdefault((found.group(min(1, found.re.groups)) if found else name), []).append(row)
+    labels = videos.labels_N.tolist()
+    room = {label: min(max(1, round(holdout.holdout * n)), n // 2) for label, n in Counter(labels).items()}
+    held_N = np.zeros(len(videos), dtype=np.bool_)
+    for name in sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest()):
+        wanted = Counter(labels[row] for row in groups[name])
+        if all(n <= room[label] for label, n in wanted.items()):
+            held_N[groups[name]] = True
+            for label, n in wanted.items():
+                room[label] -= n
+    if not held_N.any():
+        raise DataListError(
+            f"{key}: no group is small enough to hold out {holdout.holdout:g} of {len(videos)} videos; raise the share "
+            "or choose a finer group"
+        )
+    return held_N
+
+
+def first_of_each_class(videos: VideoRows, number: int) -> NDArray[np.bool_]:
+    """The first `number` rows of every class, as a mask (N,); all of a class that has no more."""
+    first_N = np.zeros(len(videos), dtype=np.bool_)
+    for label in np.unique(videos.labels_N):
+        first_N[np.flatnonzero(videos.labels_N == label)[:number]] = True
+    return first_N
+
+
+def find_files(videos: VideoRows) -> NDArray[Any]:
+    """(device, inode) of every file (N,), NO_FILE where there is none: two names of one file are the same file."""
+    files_N = np.full(len(videos), NO_FILE, dtype=FILE)
+    for row, path in enumerate(videos.paths()):
+        with suppress(OSError, ValueError):  # ValueError: a null byte in the name
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                files_N[row] = status.st_dev, status.st_ino
+    return files_N
+
+
+def num_shared(files_N: NDArray[Any], others_M: NDArray[Any]) -> int:
+    """Number of files that two results of `find_files` share, under whatever names."""
+    alike_N, alike_M = (np.isin(a["inode"], b["inode"]) for a, b in ((files_N, others_M), (others_M, files_N)))
+    return len(set(files_N[alike_N].tolist()) & set(others_M[alike_M].tolist()) - {(NO_FILE, NO_FILE)})

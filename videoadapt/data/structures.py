@@ -1,0 +1,57 @@
+"""The few values that travel between floors: videos, clips, views. Each checks itself when it is made.
+
+Shapes: B clips, V views, C channels, T frames, H W pixels, K classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from videoadapt.video.transforms import EraseBox
+
+
+class Video(NamedTuple):
+    """One row of a data list: `id` is the path as the list spells it, unique within the list.
+
+    `line` is counted from 1; 0 is a video that stands in no list.
+    """
+
+    id: str
+    path: Path
+    label: int
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands where a clip or a video should be, when its file cannot be decoded; `index` is its row in the list."""
+
+    index: int
+    video: Video
+    reason: str
+
+
+@dataclass(frozen=True)
+class VideoViews:
+    """All test views of one video: uint8 (V, 3, T, H, W), clip-major (view = clip * num_crops + crop)."""
+
+    index: int
+    video: Video
+    views_VCTHW: Tensor
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """A training batch: uint8 clips, their labels, what to erase, and the samples that could not be read."""
+
+    clips_BCTHW: Tensor
+    labels_B: Tensor
+    video_ids: tuple[str, ...]
+    erase: tuple[EraseBox | None, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.clips_BCTHW) == len(self.labels_B) == len(self.video_ids) == len(self.erase):
+            raise ValueError("clips, labels, video ids and erase boxes of a batch differ in number")

@@ -1,0 +1,66 @@
+"""A list of videos as a few arrays: a tenth of the memory of a list of objects. A `Video` is made when it is asked for.
+
+Shapes: N videos.
+"""
+
+import operator
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videoadapt.data.structures import Video
+
+
+class VideoRows(Sequence[Video]):
+    """Videos below `root`, given as (id, label, line of the list); `labels_N` and `lines_N` are int64 arrays."""
+
+    def __init__(self, root: Path, rows: Iterable[tuple[str, int, int]]):
+        names, stops, labels, lines = bytearray(), array("q", [0]), array("q"), array("q")
+        for name, label, line in rows:
+            names += name.encode()
+            stops.append(len(names))
+            labels.append(label)
+            lines.append(line)
+        edges = np.array(stops)
+        self.root = root
+        self._names = np.frombuffer(bytes(names), dtype=np.uint8)
+        self._starts_N, self._stops_N = edges[:-1], edges[1:]
+        self.labels_N: NDArray[np.int64] = np.array(labels, dtype=np.int64)
+        self.lines_N: NDArray[np.int64] = np.array(lines, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    @overload
+    def __getitem__(self, row: int) -> Video: ...
+    @overload
+    def __getitem__(self, row: slice) -> "VideoRows": ...
+    def __getitem__(self, row: int | slice) -> "Video | VideoRows":
+        if isinstance(row, slice):
+            return self.select(np.arange(len(self))[row])
+        name = self._id(operator.index(row))
+        return Video(name, self.root / name, int(self.labels_N[row]), int(self.lines_N[row]))
+
+    def select(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "VideoRows":
+        """The videos at these rows, or where the mask (N,) is true; the names are shared."""
+        part = VideoRows(self.root, ())
+        part._names, part._starts_N, part._stops_N = self._names, self._starts_N[chosen], self._stops_N[chosen]
+        part.labels_N, part.lines_N = self.labels_N[chosen], self.lines_N[chosen]
+        return part
+
+    def ids(self) -> Iterator[str]:
+        """The ids in order, without making a `Video` of each."""
+        return map(self._id, range(len(self)))
+
+    def paths(self) -> Iterator[str]:
+        """The paths in order, as strings: for a look at every file, `Path` objects would take most of the time."""
+        root = str(self.root)
+        return (os.path.join(root, name) for name in self.ids())
+
+    def _id(self, row: int) -> str:
+        return self._names[self._starts_N[row] : self._stops_N[row]].tobytes().decode()

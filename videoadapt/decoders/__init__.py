@@ -1,5 +1,0 @@
-"""Decoders: one file each. `open_video` is the door."""
-
-from videoadapt.decoders._base import Decoder, open_video
-
-__all__ = ["Decoder", "open_video"]

@@ -1,0 +1,1 @@
+"""From logits of views to accuracies."""

@@ -1,0 +1,106 @@
+"""Multi-view testing: every view of every video once, then results.json, predictions.npz and the pictures."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from videoadapt import distributed
+from videoadapt.data.structures import Unreadable, VideoViews
+from videoadapt.errors import ConfigError
+from videoadapt.evaluation.predictions import Predictions
+from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.files import write_atomically
+from videoadapt.log import logger, progress
+from videoadapt.models.classifier import Classifier
+from videoadapt.models.parameters import parameter_table
+from videoadapt.runs.build import build_test_loader
+from videoadapt.runs.folder import find_checkpoint, load_result, save_description
+from videoadapt.runs.forward import forward
+from videoadapt.runs.pictures import plot_confusion, write_per_class
+from videoadapt.runs.run import Run
+
+
+def test(run: Run) -> dict[str, Any]:
+    """Test the run's best (else last) checkpoint on `data.test` and write the results into its folder.
+
+    Returns the content of results.json. Without a checkpoint the published head in `model.weights` is tested; raises
+    ConfigError when there is neither.
+    """
+    config, splits = run.config, run.splits
+    source = load_tested_weights(run)
+    save_description(run.config, run.splits.class_names)
+    start = time.perf_counter()
+    accumulator = ViewAccumulator(splits.test, config.test.clips, config.test.crops, len(splits.class_names))
+    loader = build_test_loader(splits.test, config.data, config.test.clips, config.test.crops)
+    run.model.eval()
+    evaluate(
+        lambda clips: forward(run.model, config, run.device, clips),
+        _with_progress(loader, len(loader)),
+        accumulator,
+        config.test.crops,
+        config.test.batch_size,
+    )
+    predictions = accumulator.predictions(config.test.average)
+    results = {
+        **predictions.results(),
+        "checkpoint": source,
+        "trained_parameters": sum(row.num_parameters for row in parameter_table(run.model) if row.trainable),
+        "test_list_sha256": splits.fingerprint(splits.test),
+        "test_files_sha256": splits.files_fingerprint(splits.test),
+        "num_val_in_test": splits.num_val_in_test,
+    }
+    if distributed.is_main():
+        write_results(run, predictions, results)
+        took = time.perf_counter() - start
+        logger.info("tested %d videos x %d views in %.1f s", len(splits.test), predictions.logits_NVK.shape[1], took)
+    return results
+
+
+def load_tested_weights(run: Run) -> str:
+    """Load what is to be tested into the model; return its name for results.json."""
+    path = find_checkpoint(run.folder)
+    if path is not None:
+        load_result(run.model, path)
+        return str(path.relative_to(run.folder))
+    if not (isinstance(run.model, Classifier) and run.model.head_loaded):
+        raise ConfigError(
+            f"output = {run.folder}: holds no checkpoint to test, and model.weights = {run.config.model.weights} brings no "
+            f"head for {len(run.splits.class_names)} classes; train first (train.enable true) or name a fine-tuned file"
+        )
+    return str(run.config.model.weights)
+
+
+def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -> None:
+    """Write results.json, predictions.npz, confusion.png and per_class.csv."""
+    folder, names = run.folder, run.splits.class_names
+    for item in results["unreadable"]:
+        logger.warning(
+            "cannot be read, counts as wrong: %s of data.test, line %d: %s", item["video"], item["line"], item["reason"]
+        )
+    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    def save(path: Any) -> None:
+        with path.open("wb") as file:
+            np.savez(
+                file,
+                video_id=np.array([video.id for video in predictions.videos]),
+                label=predictions.labels_N,
+                scores=predictions.scores_NK,
+                view_logits=predictions.logits_NVK,
+            )
+
+    write_atomically(folder / "predictions.npz", save)
+    predicted_N = predictions.predicted_N()
+    plot_confusion(predictions.labels_N, predicted_N, names, folder / "confusion.png")
+    write_per_class(predictions.labels_N, predicted_N, predictions.ranks_N, names, folder / "per_class.csv")
+
+
+def _with_progress(loader: Iterable[VideoViews | Unreadable], total: int) -> Iterator[VideoViews | Unreadable]:
+    with progress("test", total, "videos") as line:
+        for item in loader:
+            yield item
+            line.advance()

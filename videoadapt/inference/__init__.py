@@ -1,0 +1,1 @@
+"""A trained run asked about videos."""

@@ -1,0 +1,53 @@
+"""Features of a list of videos as one file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from videoadapt.data.structures import Unreadable
+from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.files import write_atomically
+from videoadapt.inference.predictor import Predictor
+from videoadapt.log import progress
+from videoadapt.registry import DATASETS
+from videoadapt.runs.build import build_test_loader
+
+
+def write_features(
+    predictor: Predictor, source: str, root: Path, num_clips: int, num_crops: int, out: Path
+) -> tuple[int, list[Unreadable]]:
+    """Write features (N, D), label (N) and video_id (N) of the videos of a list to `out` (.npz or .safetensors).
+
+    Returns how many were written and the videos that cannot be read: those are left out. Raises DataListError for the
+    list and ConfigError for another suffix.
+    """
+    if out.suffix not in (".npz", ".safetensors"):
+        raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
+    videos = DATASETS.build(predictor.config.data.dataset).load(source, root)
+    rows, unreadable = [], []
+    with progress("features", len(videos), "videos") as line:
+        for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops):
+            if isinstance(item, Unreadable):
+                unreadable.append(item)
+            else:
+                rows.append((item.video, predictor.feature(item.views_VCTHW).numpy()))
+            line.advance()
+    if not rows:
+        raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")
+    arrays = {
+        "features": np.stack([feature for _, feature in rows]),
+        "label": np.array([video.label for video, _ in rows]),
+    }
+    ids = [video.id for video, _ in rows]
+
+    def save(path: Path) -> None:
+        if out.suffix == ".safetensors":  # holds tensors only, so the names travel as metadata
+            save_file(arrays, path, {"video_id": json.dumps(ids, ensure_ascii=False)})
+            return
+        with path.open("wb") as file:
+            np.savez(file, **arrays, video_id=np.array(ids))  # type: ignore[arg-type]
+
+    write_atomically(out, save)
+    return len(rows), unreadable

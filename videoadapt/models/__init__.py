@@ -1,0 +1,1 @@
+"""Backbones, adapters, heads, and what is built of them."""

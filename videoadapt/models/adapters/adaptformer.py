@@ -1,0 +1,76 @@
+"""AdaptFormer: a small bottleneck beside (or after) the MLP of every block (arXiv 2205.13535).
+
+Shapes: B clips, N tokens, D width.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule, Parallel, Serial, residual_blocks
+from videoadapt.models.backbone import Backbone
+from videoadapt.registry import ADAPTERS
+
+
+class Bottleneck(AdapterModule):
+    """AdaptMLP: x -> s * up(dropout(relu(down(x)))), equation 2 of the paper, without its figure's LayerNorm.
+
+    `down` starts Kaiming-uniform (a = sqrt 5), everything else zero, so at first the adapter adds nothing.
+    """
+
+    def __init__(self, width: int, bottleneck: int, scale: float | Literal["learnable"], dropout: float):
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        self.dropout = nn.Dropout(dropout)
+        self.scale = nn.Parameter(torch.ones(1)) if scale == "learnable" else float(scale)
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return what the adapter adds, (B, N, D)."""
+        return self.up(self.dropout(F.relu(self.down(x_BND)))) * self.scale
+
+
+@ADAPTERS.register
+class AdaptFormer(Adapter):
+    """AdaptMLP in `blocks` (None: all); `scale` is fixed, or one learned number a block that starts at 1.
+
+    Trains bottleneck x (2 x width + 1) + width numbers a block: for ViT-B, bottleneck 64, 1,189,632.
+    """
+
+    unmergeable = "AdaptMLP has a ReLU"
+
+    def __init__(
+        self,
+        *,
+        bottleneck: int = 64,
+        scale: float | Literal["learnable"] = 0.1,
+        form: Literal["parallel", "sequential"] = "parallel",
+        dropout: float = 0.0,
+        blocks: list[int] | None = None,
+    ):
+        problems = []
+        if bottleneck < 1:
+            problems.append(f"model.adapter.bottleneck = {bottleneck}: needs to be at least 1")
+        if isinstance(scale, str) and scale != "learnable":
+            problems.append(f"model.adapter.scale = {scale!r}: allowed: a number, learnable")
+        if form not in ("parallel", "sequential"):
+            problems.append(f"model.adapter.form = {form!r}: allowed: parallel, sequential")
+        if not 0 <= dropout < 1:
+            problems.append(f"model.adapter.dropout = {dropout}: needs to lie in [0, 1)")
+        if problems:
+            raise ConfigError(problems)
+        self.bottleneck, self.scale, self.dropout, self.blocks = bottleneck, scale, dropout, blocks
+        self._join = Parallel if form == "parallel" else Serial
+
+    def attach(self, backbone: Backbone) -> None:
+        """Put a Bottleneck on the MLP branch of each chosen block."""
+        for block in residual_blocks(self, backbone, self.blocks):
+            assert isinstance(block.mlp, nn.Module)
+            block.mlp = self._join(block.mlp, Bottleneck(backbone.width, self.bottleneck, self.scale, self.dropout))

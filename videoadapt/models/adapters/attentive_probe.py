@@ -1,0 +1,113 @@
+"""Attentive probing: a learned query gathers the tokens of the frozen trunk (V-JEPA, arXiv 2404.08471).
+
+Shapes: B clips, N tokens, D width, H heads.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp, trunc_normal_
+from torch import Tensor, nn
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule, component_name
+from videoadapt.models.backbone import Backbone
+from videoadapt.registry import ADAPTERS
+
+_STD = 0.02
+
+
+class CrossAttention(nn.Module):
+    """One query over all tokens: proj(softmax(q k^T / sqrt(D / H)) v)."""
+
+    def __init__(self, width: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, query_B1D: Tensor, x_BND: Tensor) -> Tensor:
+        """Return (B, 1, D)."""
+        q = self.q(query_B1D).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(x_BND).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class AttentivePool(AdapterModule):
+    """query + attention(query, norm(x)), then + mlp(norm(.)): V-JEPA's block, of which the query's row is the feature.
+
+    Weights start truncated-normal with 0.02, those that end a branch divided by sqrt 2, biases zero.
+    """
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float):
+        super().__init__()
+        self.query = nn.Parameter(torch.empty(1, 1, width))
+        self.tokens_norm = nn.LayerNorm(width)
+        self.attention = CrossAttention(width, num_heads)
+        self.norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width, round(width * mlp_ratio))
+        trunc_normal_(self.query, std=_STD)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=_STD)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            for last in (self.attention.proj, self.mlp.fc2):
+                last.weight.div_(math.sqrt(2))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return the feature, (B, D), in float32 or better."""
+        query_B1D = self.query.expand(x_BND.shape[0], -1, -1)
+        query_B1D = query_B1D + self.attention(query_B1D, self.tokens_norm(x_BND))
+        feature_B1D = query_B1D + self.mlp(self.norm(query_B1D))
+        return feature_B1D[:, 0].to(torch.promote_types(feature_B1D.dtype, torch.float32))
+
+
+class Pool(nn.Module):
+    """Stands where the backbone's mean over tokens stood."""
+
+    def __init__(self, adapter: AttentivePool):
+        super().__init__()
+        self.adapter = adapter
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return the feature, (B, D)."""
+        feature_BD: Tensor = self.adapter(x_BND)
+        return feature_BD
+
+
+@ADAPTERS.register
+class AttentiveProbe(Adapter):
+    """An AttentivePool in place of the mean over the last block's tokens; `num_heads` None is the backbone's number.
+
+    fc_norm and the head follow, as everywhere. Trains width x ((4 + 2 x mlp_ratio) x width + mlp_ratio + 10) numbers: for
+    ViT-B 7,088,640.
+    """
+
+    unmergeable = "its query has no place in the trunk"
+    starts_unchanged = False
+
+    def __init__(self, *, num_heads: int | None = None, mlp_ratio: float = 4.0):
+        problems = []
+        if num_heads is not None and num_heads < 1:
+            problems.append(f"model.adapter.num_heads = {num_heads}: needs to be at least 1")
+        if mlp_ratio <= 0:
+            problems.append(f"model.adapter.mlp_ratio = {mlp_ratio}: needs to be positive")
+        if problems:
+            raise ConfigError(problems)
+        self.num_heads, self.mlp_ratio = num_heads, mlp_ratio
+
+    def attach(self, backbone: Backbone) -> None:
+        """Replace the pooling. Raises ConfigError for a backbone that does not let it, and for a number of heads."""
+        if not isinstance(getattr(backbone, "pool", None), nn.Module):
+            raise ConfigError(
+                f"model.adapter.name = {component_name(self)!r}: needs a backbone that pools tokens in its module `pool`, "
+                f"which model.backbone.name = {component_name(backbone)!r} does not offer; take vit, or adapter linear or full"
+            )
+        num_heads = backbone.num_heads if self.num_heads is None else self.num_heads
+        assert isinstance(num_heads, int)
+        if backbone.width % num_heads:
+            raise ConfigError(f"model.adapter.num_heads = {num_heads}: needs to divide the width {backbone.width}")
+        backbone.pool = Pool(AttentivePool(backbone.width, num_heads, self.mlp_ratio))

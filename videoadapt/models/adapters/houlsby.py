@@ -1,0 +1,46 @@
+"""Houlsby's adapters: a bottleneck behind the attention and one behind the MLP of every block (arXiv 1902.00751)."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from videoadapt.models.adapters._base import Adapter, Serial, original, residual_blocks
+from videoadapt.models.adapters._bottleneck import NearZeroBottleneck, check_bottleneck
+from videoadapt.models.backbone import Backbone
+from videoadapt.registry import ADAPTERS
+
+
+@ADAPTERS.register
+class Houlsby(Adapter):
+    """x + h + up(gelu(down(h))) with h = branch(x), for both branches of `blocks` (None: all), as in figure 2.
+
+    As there, the norms of these blocks train too, unless `norms` is false. Trains 2 x (bottleneck x (2 x width + 1) +
+    width) numbers a block, and 4 x width of its norms: for ViT-B, bottleneck 64, 2,416,128.
+    """
+
+    unmergeable = "its bottleneck has a GELU"
+    starts_unchanged = False
+
+    def __init__(
+        self, *, bottleneck: int = 64, dropout: float = 0.0, norms: bool = True, blocks: list[int] | None = None
+    ):
+        check_bottleneck(bottleneck, dropout=dropout)
+        self.bottleneck, self.dropout, self.norms, self.blocks = bottleneck, dropout, norms, blocks
+
+    def attach(self, backbone: Backbone) -> None:
+        """Put a bottleneck behind both branches of each chosen block."""
+        for block in residual_blocks(self, backbone, self.blocks):
+            for name in ("attn", "mlp"):
+                bottleneck = NearZeroBottleneck(backbone.width, self.bottleneck, self.dropout)
+                setattr(block, name, Serial(getattr(block, name), bottleneck))
+
+    def trainable(self, backbone: Backbone) -> Iterator[nn.Parameter]:
+        """Yield what was added, and the norms of the chosen blocks."""
+        yield from super().trainable(backbone)
+        if self.norms:
+            for block in residual_blocks(self, backbone, self.blocks):
+                for wrapped in (block.attn, block.mlp):
+                    assert isinstance(wrapped, nn.Module)
+                    norm = original(wrapped).norm
+                    assert isinstance(norm, nn.Module)
+                    yield from original(norm).parameters()

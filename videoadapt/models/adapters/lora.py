@@ -1,0 +1,112 @@
+"""LoRA: a low-rank change of chosen weights (arXiv 2106.09685), which merges into them exactly.
+
+Shapes: N tokens, G targets inside one weight, I O inputs and outputs of a target, R rank.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule, Parallel, bare_layer, original, residual_blocks
+from videoadapt.models.backbone import Backbone
+from videoadapt.registry import ADAPTERS
+
+Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
+# Where each target's weight is: branch, layer, and its place among the equal parts of that layer's rows.
+_PLACES = {
+    ("attn", "qkv"): ("q", "k", "v"),
+    ("attn", "proj"): ("proj",),
+    ("mlp", "fc1"): ("fc1",),
+    ("mlp", "fc2"): ("fc2",),
+}
+
+
+class LowRank(AdapterModule):
+    """x -> scale * up(down(dropout(x))), section 4.1, for each of `chosen` among `num_parts` equal parts of the output.
+
+    `down` starts Kaiming-uniform (a = sqrt 5), `up` zero, so at first nothing changes.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, num_parts: int, chosen: list[int], rank: int, scale: float, dropout: float
+    ):
+        super().__init__()
+        self.num_parts, self.chosen, self.scale = num_parts, chosen, scale
+        self.down = nn.Parameter(torch.empty(len(chosen), rank, inputs))  # (G, R, I)
+        self.up = nn.Parameter(torch.zeros(len(chosen), outputs // num_parts, rank))  # (G, O, R)
+        self.dropout = nn.Dropout(dropout)
+        for down_RI in self.down:
+            nn.init.kaiming_uniform_(down_RI, a=math.sqrt(5))
+
+    def forward(self, x_NI: Tensor) -> Tensor:
+        """Return what is added to the layer's output, (..., num_parts * O)."""
+        x_NI = self.dropout(x_NI)
+        found = {part: F.linear(F.linear(x_NI, self.down[g]), self.up[g]) for g, part in enumerate(self.chosen)}
+        zeros = torch.zeros_like(next(iter(found.values())))
+        return self.scale * torch.cat([found.get(part, zeros) for part in range(self.num_parts)], dim=-1)
+
+    def weight(self) -> Tensor:
+        """Return the change as one matrix, (num_parts * O, I)."""
+        found = dict(zip(self.chosen, self.up @ self.down, strict=True))
+        zeros = torch.zeros_like(next(iter(found.values())))
+        return self.scale * torch.cat([found.get(part, zeros) for part in range(self.num_parts)])
+
+
+@ADAPTERS.register
+class LoRA(Adapter):
+    """Low-rank changes of the `targets` in `blocks` (None: all), scaled by `alpha / rank`.
+
+    Trains blocks x rank x (inputs + outputs) for each target: for ViT-B, rank 8, q and v 294,912.
+    """
+
+    def __init__(
+        self,
+        *,
+        rank: int = 8,
+        alpha: float = 16.0,
+        targets: list[Target] = ["q", "v"],  # noqa: B006 (read only)
+        dropout: float = 0.0,
+        blocks: list[int] | None = None,
+    ):
+        problems = []
+        known = [target for place in _PLACES.values() for target in place]
+        if rank < 1:
+            problems.append(f"model.adapter.rank = {rank}: needs to be at least 1")
+        if not targets or len(set(targets)) != len(targets) or not set(targets) <= set(known):
+            problems.append(f"model.adapter.targets = {targets}: allowed: distinct ones of {', '.join(known)}")
+        if not 0 <= dropout < 1:
+            problems.append(f"model.adapter.dropout = {dropout}: needs to lie in [0, 1)")
+        if problems:
+            raise ConfigError(problems)
+        self.rank, self.scale, self.targets = rank, alpha / rank, targets
+        self.dropout, self.blocks = dropout, blocks
+
+    def attach(self, backbone: Backbone) -> None:
+        """Put a LowRank beside every layer that holds a target."""
+        for block in residual_blocks(self, backbone, self.blocks):
+            for (branch, name), parts in _PLACES.items():
+                chosen = [number for number, target in enumerate(parts) if target in self.targets]
+                if not chosen:
+                    continue
+                holder = original(getattr(block, branch)).fn
+                layer = bare_layer(self, holder, name)
+                low_rank = LowRank(
+                    layer.in_features, layer.out_features, len(parts), chosen, self.rank, self.scale, self.dropout
+                )
+                setattr(holder, name, Parallel(layer, low_rank))
+
+    @torch.no_grad()
+    def merge(self, backbone: Backbone) -> None:
+        """Add every change to its weight."""
+        for block in residual_blocks(self, backbone, self.blocks):
+            for branch, name in _PLACES:
+                holder = original(getattr(block, branch)).fn
+                place = getattr(holder, name)
+                if isinstance(place, Parallel):
+                    assert isinstance(place.adapter, LowRank) and isinstance(place.branch.weight, Tensor)
+                    place.branch.weight += place.adapter.weight()
+                    setattr(holder, name, place.branch)

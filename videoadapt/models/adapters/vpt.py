@@ -1,0 +1,77 @@
+"""Visual prompt tuning: learned tokens in front of a clip's tokens (arXiv 2203.12119).
+
+Shapes: B clips, N tokens of a clip, P learned tokens, D width.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule, original, residual_blocks
+from videoadapt.models.backbone import Backbone
+from videoadapt.registry import ADAPTERS
+
+
+class Prompt(AdapterModule):
+    """P tokens, uniform in +- sqrt(6 / (F + D)) at first, F numbers in a patch (section 3.2's Xavier initialisation)."""
+
+    def __init__(self, num_tokens: int, width: int, patch_numbers: int):
+        super().__init__()
+        bound = math.sqrt(6 / (patch_numbers + width))
+        self.tokens = nn.Parameter(torch.empty(1, num_tokens, width).uniform_(-bound, bound))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return the learned tokens and then x, (B, P + N, D)."""
+        return torch.cat([self.tokens.to(x_BND.dtype).expand(x_BND.shape[0], -1, -1), x_BND], dim=1)
+
+
+class Prompted(nn.Module):
+    """A block with learned tokens in front of its input (`adapter`), its first `drop` outputs left out."""
+
+    def __init__(self, branch: nn.Module, adapter: Prompt | None, drop: int):
+        super().__init__()
+        self.branch = branch
+        self.adapter = adapter
+        self.drop = drop
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, D), or (B, P + N, D) where nothing is left out."""
+        y_BND: Tensor = self.branch(x_BND if self.adapter is None else self.adapter(x_BND))
+        return y_BND[:, self.drop :]
+
+
+@ADAPTERS.register
+class VPT(Adapter):
+    """`num_tokens` learned tokens: "deep" has its own in front of every block and drops them after it; "shallow" puts
+    them in front of the first block and keeps them to the last.
+
+    Trains num_tokens x width numbers, "deep" in every block: for ViT-B, 8 tokens 73,728.
+    """
+
+    unmergeable = "its tokens take part in the attention"
+    starts_unchanged = False
+
+    def __init__(self, *, num_tokens: int = 8, form: Literal["deep", "shallow"] = "deep"):
+        problems = []
+        if num_tokens < 1:
+            problems.append(f"model.adapter.num_tokens = {num_tokens}: needs to be at least 1")
+        if form not in ("deep", "shallow"):
+            problems.append(f"model.adapter.form = {form!r}: allowed: deep, shallow")
+        if problems:
+            raise ConfigError(problems)
+        self.num_tokens, self.form = num_tokens, form
+
+    def attach(self, backbone: Backbone) -> None:
+        """Wrap every block, or for "shallow" the first and the last."""
+        num_blocks = len(residual_blocks(self, backbone))
+        blocks, embedding = backbone.blocks, backbone.patch_embed
+        assert isinstance(blocks, nn.ModuleList) and isinstance(embedding, nn.Module)
+        kernel = original(embedding).get_parameter("weight")
+        for index in range(num_blocks) if self.form == "deep" else sorted({0, num_blocks - 1}):
+            first = index == 0 or self.form == "deep"
+            last = index == num_blocks - 1 or self.form == "deep"
+            prompt = Prompt(self.num_tokens, backbone.width, kernel[0].numel()) if first else None
+            blocks[index] = Prompted(blocks[index], prompt, self.num_tokens if last else 0)

@@ -1,0 +1,129 @@
+"""PyTorchVideo's networks as comparison backbones: Slow, SlowFast, X3D and MViT, without their classifiers.
+
+Shapes: B clips, C channels, T frames, H W pixels, D width.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pytorchvideo.models.resnet import create_resnet
+from pytorchvideo.models.slowfast import create_slowfast
+from pytorchvideo.models.vision_transformers import create_multiscale_vision_transformers
+from pytorchvideo.models.x3d import create_x3d
+from torch import Tensor, nn
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.backbone import Backbone
+from videoadapt.registry import BACKBONES
+
+SLOWFAST_ALPHA = 4  # frames of the fast pathway for each one of the slow pathway
+
+
+class Published(NamedTuple):
+    """Constructor and clip of a model of PyTorchVideo's zoo (all trained on Kinetics-400)."""
+
+    create: Callable[..., nn.Module]
+    num_frames: int
+    crop_px: int
+    arguments: dict[str, Any]
+
+
+_MVIT_BASE = {
+    "embed_dim_mul": [[1, 2.0], [3, 2.0], [14, 2.0]],
+    "atten_head_mul": [[1, 2.0], [3, 2.0], [14, 2.0]],
+    "pool_q_stride_size": [[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]],
+    "pool_kv_stride_adaptive": [1, 8, 8],
+    "pool_kvq_kernel": [3, 3, 3],
+}
+_R50, _R101 = {"model_depth": 50}, {"model_depth": 101, "slowfast_fusion_conv_kernel_size": (5, 1, 1)}
+
+MODELS = {
+    "slow_r50": Published(create_resnet, 8, 224, {**_R50, "stem_conv_kernel_size": (1, 7, 7)}),
+    "slowfast_r50": Published(create_slowfast, 32, 224, {**_R50, "slowfast_fusion_conv_kernel_size": (7, 1, 1)}),
+    "slowfast_r101": Published(create_slowfast, 32, 224, _R101),
+    "x3d_xs": Published(create_x3d, 4, 160, {}),
+    "x3d_s": Published(create_x3d, 13, 160, {}),
+    "x3d_m": Published(create_x3d, 16, 224, {}),
+    "x3d_l": Published(create_x3d, 16, 312, {"depth_factor": 5.0}),
+    "mvit_base_16x4": Published(create_multiscale_vision_transformers, 16, 224, _MVIT_BASE),
+    "mvit_base_32x3": Published(create_multiscale_vision_transformers, 32, 224, _MVIT_BASE),
+}
+
+
+@BACKBONES.register
+class PyTorchVideo(Backbone):
+    """One of the zoo's networks; clips need to have `num_frames` and `crop_px`, by default those published."""
+
+    fc_norm_eps = None
+
+    def __init__(
+        self,
+        *,
+        model: Literal[
+            "slow_r50",
+            "slowfast_r50",
+            "slowfast_r101",
+            "x3d_xs",
+            "x3d_s",
+            "x3d_m",
+            "x3d_l",
+            "mvit_base_16x4",
+            "mvit_base_32x3",
+        ],
+        num_frames: int | None = None,
+        crop_px: int | None = None,
+    ):
+        super().__init__()
+        published = MODELS[model]
+        self.num_frames = published.num_frames if num_frames is None else num_frames
+        self.crop_px = published.crop_px if crop_px is None else crop_px
+        self._two_pathways = published.create is create_slowfast
+        if self._two_pathways and self.num_frames % SLOWFAST_ALPHA:
+            raise ConfigError(f"model.backbone.num_frames = {num_frames}: {model} needs a multiple of {SLOWFAST_ALPHA}")
+        if self.num_frames < 1 or self.crop_px < 32:
+            size = f"num_frames = {self.num_frames}, crop_px = {self.crop_px}"
+            raise ConfigError(f"model.backbone: {size}: {model} needs at least 1 frame of 32 px")
+        net: Any = published.create(**published.arguments, **_sized(published.create, self.num_frames, self.crop_px))
+        self.net = net
+        self.width = _remove_classifier(net)
+        self.depth = len(net.blocks)
+        self._model = model
+
+    def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
+        """Raise ConfigError unless the clip has the size that the network was built for."""
+        if (num_frames, height_px, width_px) != (self.num_frames, self.crop_px, self.crop_px):
+            raise ConfigError(
+                f"data.num_frames = {num_frames}, data.crop_px = {(height_px, width_px)}: {self._model} is built for "
+                f"{self.num_frames} frames of {self.crop_px} px; change these, or model.backbone.num_frames and crop_px"
+            )
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return the pooled feature (MViT: the class token), (B, D)."""
+        self.check_clip(*clip_BCTHW.shape[2:])
+        return self.net(_pathways(clip_BCTHW) if self._two_pathways else clip_BCTHW)
+
+
+def _pathways(clip_BCTHW: Tensor) -> list[Tensor]:
+    """Slow and fast pathway; the slow one takes evenly spread frames, first and last included, as in training."""
+    frames = clip_BCTHW.shape[2]
+    slow = torch.linspace(0, frames - 1, frames // SLOWFAST_ALPHA).long().to(clip_BCTHW.device)
+    return [clip_BCTHW.index_select(2, slow), clip_BCTHW]
+
+
+def _sized(create: Callable[..., nn.Module], num_frames: int, crop_px: int) -> dict[str, Any]:
+    """Arguments that tie a network to the size of its clips."""
+    if create is create_x3d:
+        return {"input_clip_length": num_frames, "input_crop_size": crop_px, "head_activation": None}
+    if create is create_multiscale_vision_transformers:
+        return {"temporal_size": num_frames, "spatial_size": crop_px}
+    return {"head_pool": nn.AdaptiveAvgPool3d}  # the published windows cover the whole map: the same mean
+
+
+def _remove_classifier(net: Any) -> int:
+    """Let the network's head end after its pooling; return the width of what it pools."""
+    head = net.head if hasattr(net, "head") else net.blocks[-1]
+    width = int(head.proj.in_features)
+    head.dropout = None
+    head.proj = nn.Identity()
+    return width

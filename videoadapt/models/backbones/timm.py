@@ -1,0 +1,47 @@
+"""Any image model of timm as a video backbone: applied to every frame, features averaged over the frames.
+
+Shapes: B clips, C channels, T frames, H W pixels, D width.
+"""
+
+import difflib
+from typing import Any
+
+import timm
+from torch import Tensor
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.backbone import Backbone
+from videoadapt.registry import BACKBONES
+
+
+@BACKBONES.register
+class Timm(Backbone):
+    """Frame-averaged image backbone, a baseline without motion. Weights come from a file (`model.weights`)."""
+
+    fc_norm_eps = None
+
+    def __init__(self, *, model: str):
+        super().__init__()
+        if not timm.is_model(model):
+            close = difflib.get_close_matches(model, timm.list_models(), n=3)
+            hint = f"did you mean {' or '.join(close)}? " if close else ""
+            raise ConfigError(f"model.backbone.model = {model!r}: timm has no such model; {hint}see timm.list_models()")
+        net: Any = timm.create_model(model, pretrained=False, num_classes=0)
+        self.net = net
+        self.width = int(net.num_features)
+        self.depth = len(getattr(net, "blocks", ()))
+        self._model = model
+        self._size_px = tuple(net.default_cfg["input_size"][1:]) if net.default_cfg.get("fixed_input_size") else None
+
+    def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
+        """Raise ConfigError when the image model is made for another size."""
+        if self._size_px not in (None, (height_px, width_px)):
+            raise ConfigError(
+                f"data.crop_px = {(height_px, width_px)}: timm's {self._model} takes {self._size_px} only"
+            )
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return the mean over frames of the pooled image feature, (B, D)."""
+        self.check_clip(*clip_BCTHW.shape[2:])
+        frames_NCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
+        return self.net(frames_NCHW).unflatten(0, (len(clip_BCTHW), -1)).mean(1)

@@ -1,0 +1,172 @@
+"""VideoMAE's plain video transformer: tubelets, fixed sinusoid positions, joint space-time attention, mean over tokens.
+
+With the weights of an image ViT come its own positions: a learned grid over space, the same at every time.
+
+Shapes: B clips, C channels, T frames, H W pixels, N tokens (time, then height, then width), D width.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from videoadapt.errors import ConfigError
+from videoadapt.models.backbone import Backbone, TokenGrid
+from videoadapt.models.backbones._layers import Block, MeanPool
+from videoadapt.registry import BACKBONES
+
+
+class Size(NamedTuple):
+    """Dimensions of one published (or, for `tiny`, our own) model."""
+
+    width: int
+    depth: int
+    num_heads: int
+    patch_px: int = 16
+    mlp_ratio: float = 4.0
+
+
+SIZES = {
+    "tiny": Size(128, 5, 4, patch_px=8),  # ours, for clips of 64 x 64 pixels
+    "small": Size(384, 12, 6),
+    "base": Size(768, 12, 12),
+    "large": Size(1024, 24, 16),
+    "huge": Size(1280, 32, 16),
+    "giant": Size(1408, 40, 16, patch_px=14, mlp_ratio=48 / 11),  # VideoMAE V2
+}
+
+
+@BACKBONES.register
+class ViT(Backbone):
+    """ViT of VideoMAE (arXiv 2203.12602) and VideoMAE V2 (arXiv 2303.16727); arguments override those of `size`.
+
+    A block maps (B, N, D) to (B, N, D) and has the branches `attn` and `mlp`; an adapter replaces a branch, or puts a
+    wrapper in the place of a block to put tokens in front of it and drop them after (`blocks` is a plain ModuleList).
+    """
+
+    space_positions: nn.Parameter | None  # (rows, columns, D); None: the fixed sinusoid over all tokens
+
+    def __init__(
+        self,
+        *,
+        size: Literal["tiny", "small", "base", "large", "huge", "giant"] = "base",
+        width: int | None = None,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        mlp_ratio: float | None = None,
+        patch_px: int | None = None,
+        tubelet_frames: int = 2,
+        eps: float = 1e-6,
+        fc_norm_eps: float = 1e-6,
+        drop_path: float = 0.0,
+    ):
+        super().__init__()
+        given: dict[str, Any] = dict(zip(Size._fields, (width, depth, num_heads, patch_px, mlp_ratio), strict=True))
+        dims = SIZES[size]._replace(**{key: value for key, value in given.items() if value is not None})
+        _check(dims, tubelet_frames, drop_path)
+        self.width, self.depth, self.num_heads = dims.width, dims.depth, dims.num_heads
+        self.eps, self.fc_norm_eps = eps, fc_norm_eps
+        self.patch_px, self.tubelet_frames, self.mlp_ratio = dims.patch_px, tubelet_frames, dims.mlp_ratio
+        tubelet = (tubelet_frames, dims.patch_px, dims.patch_px)
+        self.patch_embed = nn.Conv3d(3, dims.width, kernel_size=tubelet, stride=tubelet)
+        rates = torch.linspace(0, drop_path, dims.depth, device="cpu").tolist()  # stochastic depth grows with depth
+        self.blocks = nn.ModuleList(Block(dims.width, dims.num_heads, dims.mlp_ratio, eps, rate) for rate in rates)
+        self.pool: nn.Module = MeanPool()
+        self.grid = TokenGrid()
+        self.register_parameter("space_positions", None)
+        self._sinusoid_ND = torch.empty(0, dims.width)  # fixed, so neither a parameter nor in the state dict
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def grid_THW(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """Return the token grid (time, height, width) of a clip. Raises ConfigError when a side does not divide."""
+        problems = []
+        if num_frames < 1 or num_frames % self.tubelet_frames:
+            allowed = f"a multiple of model.backbone.tubelet_frames = {self.tubelet_frames}"
+            problems.append(f"data.num_frames = {num_frames}: a clip needs {allowed} frames")
+        if min(height_px, width_px) < 1 or height_px % self.patch_px or width_px % self.patch_px:
+            got = height_px if height_px == width_px else (height_px, width_px)
+            allowed = f"a multiple of model.backbone.patch_px = {self.patch_px}"
+            problems.append(f"data.crop_px = {got}: height and width need to be {allowed}")
+        if problems:
+            raise ConfigError(problems)
+        return num_frames // self.tubelet_frames, height_px // self.patch_px, width_px // self.patch_px
+
+    def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
+        """Raise ConfigError unless the clip divides into tubelets."""
+        self.grid_THW(num_frames, height_px, width_px)
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Hold `space_positions`, as many rows and columns as the file has; without them the sinusoid stays."""
+        found = tensors.get("space_positions")
+        if found is not None and found.ndim == 3:
+            self.space_positions = nn.Parameter(self.patch_embed.weight.new_zeros(*found.shape[:2], self.width))
+
+    def embed(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return the tubelet tokens with their positions, (B, N, D)."""
+        self.grid.thw = grid_THW = self.grid_THW(*clip_BCTHW.shape[2:])
+        x_BND = self.patch_embed(clip_BCTHW).flatten(2).transpose(1, 2)
+        return x_BND + self.positions(grid_THW, x_BND.device).to(x_BND.dtype)
+
+    def positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
+        """Return the positions of a token grid, (N, D)."""
+        time, height, width = grid_THW
+        if self.space_positions is not None:
+            return resized_positions(self.space_positions, height, width).flatten(0, 1).repeat(time, 1)
+        num_tokens = time * height * width
+        if len(self._sinusoid_ND) != num_tokens or self._sinusoid_ND.device != device:
+            self._sinusoid_ND = sinusoid_positions(num_tokens, self.width).to(device)
+        return self._sinusoid_ND
+
+    def forward_tokens(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return the tokens after the last block, (B, N, D), without a final norm."""
+        x_BND = self.embed(clip_BCTHW)
+        for block in self.blocks:
+            x_BND = block(x_BND)
+        return x_BND
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return the pooled tokens, (B, D): their mean, in float32 under autocast, unless an adapter pools."""
+        feature_BD: Tensor = self.pool(self.forward_tokens(clip_BCTHW))
+        return feature_BD
+
+
+@torch.inference_mode(False)  # the result is kept, and must stay usable in training
+def sinusoid_positions(num_tokens: int, width: int) -> Tensor:
+    """Return float32 positions (N, D): sin on even, cos on odd channels of p / 10000^(2 floor(i / 2) / D).
+
+    p is the flattened token index ("Attention is all you need", section 3.5, applied as VideoMAE does).
+    """
+    channel_D = torch.arange(width, dtype=torch.float64, device="cpu")
+    token_N = torch.arange(num_tokens, dtype=torch.float64, device="cpu")
+    angle_ND = token_N[:, None] / 10000 ** (2 * (channel_D // 2) / width)  # float64: float32 angles are off by 1e-4
+    return torch.where(channel_D % 2 == 0, angle_ND.sin(), angle_ND.cos()).float()
+
+
+def resized_positions(positions_HWD: Tensor, height: int, width: int) -> Tensor:
+    """Return learned positions for another grid, (height, width, D): bicubic without antialiasing, as MAE does it."""
+    if positions_HWD.shape[:2] == (height, width):
+        return positions_HWD
+    resized = F.interpolate(positions_HWD.permute(2, 0, 1)[None], (height, width), mode="bicubic", align_corners=False)
+    return resized[0].permute(1, 2, 0)
+
+
+def _check(dims: Size, tubelet_frames: int, drop_path: float) -> None:
+    problems = [
+        f"model.backbone.{key} = {value}: needs to be at least 1"
+        for key, value in {**dims._asdict(), "tubelet_frames": tubelet_frames}.items()
+        if key != "mlp_ratio" and value < 1
+    ]
+    if dims.mlp_ratio <= 0:
+        problems.append(f"model.backbone.mlp_ratio = {dims.mlp_ratio}: needs to be positive")
+    if dims.num_heads >= 1 and dims.width % dims.num_heads:
+        problems.append(f"model.backbone.num_heads = {dims.num_heads}: needs to divide width = {dims.width}")
+    if not 0 <= drop_path < 1:
+        problems.append(f"model.backbone.drop_path = {drop_path}: needs to lie in [0, 1)")
+    if problems:
+        raise ConfigError(problems)

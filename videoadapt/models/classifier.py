@@ -1,0 +1,83 @@
+"""The classifier: backbone, fc_norm, head; and how one is built from a config.
+
+Shapes: B clips, C channels, T frames, H W pixels, D width, K classes.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from videoadapt.models.backbone import Backbone
+from videoadapt.models.head import Head
+from videoadapt.models.parameters import hold_frozen_statistics
+from videoadapt.weights.formats import Inflation
+
+
+class HeadSpec(Protocol):
+    """The keys under model.head."""
+
+    @property
+    def batch_norm(self) -> bool: ...
+    @property
+    def sync(self) -> bool: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def init_std(self) -> float: ...
+
+
+class ModelSpec(Protocol):
+    """The keys under model."""
+
+    @property
+    def backbone(self) -> dict[str, Any]: ...
+    @property
+    def adapter(self) -> dict[str, Any] | list[dict[str, Any]]: ...
+    @property
+    def head(self) -> HeadSpec: ...
+    @property
+    def weights(self) -> str | None: ...
+    @property
+    def obtain(self) -> str: ...
+    @property
+    def inflate(self) -> Inflation: ...
+
+
+class Classifier(nn.Module):
+    """Clips in, logits out, in every mode; softmax is the evaluator's business."""
+
+    head_loaded: bool = False  # whether `model.weights` brought a head for these classes
+
+    def __init__(self, backbone: Backbone, head: Head):
+        super().__init__()
+        eps = backbone.fc_norm_eps
+        self.backbone = backbone
+        self.fc_norm = nn.Identity() if eps is None else nn.LayerNorm(backbone.width, eps=eps)
+        self.head = head
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return logits (B, K); what follows the backbone runs in the parameters' precision, also under autocast."""
+        return self.classify(self.backbone(clip_BCTHW))
+
+    def features(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return what the head sees, (B, D): the pooled tokens after fc_norm."""
+        return self._normed(self.backbone(clip_BCTHW))
+
+    def classify(self, pooled_BD: Tensor) -> Tensor:
+        """Return the logits (B, K) for what the backbone gave."""
+        normed_BD = self._normed(pooled_BD)
+        with torch.autocast(normed_BD.device.type, enabled=False):
+            logits_BK: Tensor = self.head(normed_BD)
+        return logits_BK
+
+    def _normed(self, pooled_BD: Tensor) -> Tensor:
+        with torch.autocast(pooled_BD.device.type, enabled=False):
+            normed_BD: Tensor = self.fc_norm(pooled_BD.to(self.head.linear.weight.dtype))
+        return normed_BD
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Set the mode; BatchNorm layers of a frozen backbone stay in eval mode."""
+        super().train(mode)
+        hold_frozen_statistics(self.backbone)
+        return self

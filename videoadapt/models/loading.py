@@ -1,0 +1,185 @@
+"""Weight files into our model, strictly: every tensor is loaded, or reported as not used, or an error."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import nn
+
+from videoadapt.errors import CheckpointError
+from videoadapt.files import write_atomically
+from videoadapt.models.backbone import Backbone
+from videoadapt.weights.files import Tensors
+from videoadapt.weights.formats import Inflation, Weights, inflate_kernel
+
+log = logging.getLogger("videoadapt")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """How many tensors were loaded, and what of the file or of the model was not served by them."""
+
+    path: Path
+    format: str
+    loaded: int
+    unused: tuple[str, ...]
+    replaced: tuple[str, ...]
+    new: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        said = {"not used": self.unused, "replaced by new ones": self.replaced, "newly initialised": self.new}
+        said["note"] = self.notes
+        parts = [f"{title}: {', '.join(names)}" for title, names in said.items() if names]
+        return "; ".join([f"{self.path}: {self.format}, {self.loaded} tensors loaded", *parts])
+
+
+def load_trunk(model: nn.Module, weights: Weights, inflate: Inflation = "average") -> LoadReport:
+    """Fill a Classifier that has no adapter yet. A head for other classes is replaced, an absent part is new.
+
+    An image's patch kernel is inflated along time, and the backbone makes room for positions that the file brings.
+    Raises CheckpointError when any other tensor is missing, unexpected, of another shape or not finite.
+    """
+    found, notes = _for_video(model, weights.part(adapter=False), inflate)
+    expected = model.state_dict()
+    replaced, new = [], []
+    ours, theirs = expected.get("head.linear.weight"), found.get("head.linear.weight")
+    if ours is not None and theirs is not None and len(ours) != len(theirs):
+        replaced.append(f"head ({len(theirs)} classes in the file, {len(ours)} here)")
+        found = {name: tensor for name, tensor in found.items() if not name.startswith("head.")}
+    for part in ("fc_norm", "head"):
+        if not any(name.startswith(f"{part}.") for name in found):
+            missing = [name for name in expected if name.startswith(f"{part}.")]
+            expected = {name: tensor for name, tensor in expected.items() if name not in missing}
+            new += [part] if missing and not (part == "head" and replaced) else []
+    _check(expected, found, weights)
+    notes += _against_config(model, weights)
+    model.load_state_dict(found, strict=False)
+    report = LoadReport(
+        weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new), tuple(notes)
+    )
+    log.info("%s", report)
+    return report
+
+
+def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Tensors, list[str]]:
+    """Fit the tensors of an image ViT to the model, and the model to its positions; others pass unchanged."""
+    notes = []
+    backbone = model.get_submodule("backbone")
+    if isinstance(backbone, Backbone):
+        backbone.make_room({name.removeprefix("backbone."): tensor for name, tensor in found.items()})
+    positions = found.get("backbone.space_positions")
+    if positions is not None:
+        notes.append(f"positions learned on a grid of {' x '.join(map(str, positions.shape[:2]))} patches")
+    name = "backbone.patch_embed.weight"
+    ours, theirs = model.state_dict().get(name), found.get(name)
+    if ours is not None and theirs is not None and (theirs.ndim, ours.ndim) == (4, 5):
+        found = found | {name: inflate_kernel(theirs, ours.shape[2], inflate)}
+        notes.append(f"patch kernel inflated to {ours.shape[2]} frames (model.inflate = {inflate})")
+    return found, notes
+
+
+def _against_config(model: nn.Module, weights: Weights) -> list[str]:
+    """Compare with the file's config.json what no tensor shows: another number of heads is an error, another eps a note."""
+    backbone = model.get_submodule("backbone")
+    heads, eps = getattr(backbone, "num_heads", None), getattr(backbone, "eps", None)
+    if None not in (weights.num_heads, heads) and weights.num_heads != heads:
+        raise CheckpointError(
+            f"{weights.path} ({weights.format}): config.json says {weights.num_heads} attention heads, the model has "
+            f"{heads}: set model.backbone.num_heads: {weights.num_heads}"
+        )
+    if None in (weights.eps, eps) or weights.eps == eps:
+        return []
+    return [
+        f"config.json says layer_norm_eps = {weights.eps:g}, the model uses {eps:g} (published trunks were trained with "
+        "1e-06; model.backbone.eps)"
+    ]
+
+
+def load_adapter(model: nn.Module, weights: Weights) -> int:
+    """Fill a Classifier's adapters from the file if it holds any; return how many tensors that were.
+
+    Raises CheckpointError when they are not exactly those of the model.
+    """
+    found = weights.part(adapter=True)
+    if found:
+        _check({name: t for name, t in model.state_dict().items() if ".adapter." in name}, found, weights)
+        model.load_state_dict(found, strict=False)
+        log.info("%s: %d adapter tensors loaded", weights.path, len(found))
+    return len(found)
+
+
+def save_trunk(backbone: nn.Module, path: Path, metadata: Mapping[str, str], *, half: bool = False) -> None:
+    """Write the backbone's tensors in our format (safetensors, float16 if `half`); the file appears when whole.
+
+    Raises CheckpointError when the backbone holds an adapter, or values that are not finite (in float16).
+    """
+    tensors = {f"backbone.{name}": t.detach().cpu().contiguous() for name, t in backbone.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    bad = [name for name, tensor in tensors.items() if ".adapter." in name or not tensor.isfinite().all()]
+    if bad:
+        raise CheckpointError(
+            f"{path}: not written: {', '.join(_grouped(bad))}: not finite, or not part of a plain trunk"
+        )
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"format": "videoadapt", **metadata}))
+
+
+def _check(expected: Tensors, found: Tensors, weights: Weights) -> None:
+    """Raise CheckpointError, in groups and with likely causes, unless names and shapes agree and values are finite."""
+    shapes = {
+        name: f"{name}, {tuple(found[name].shape)} in the file, {tuple(expected[name].shape)} in the model"
+        for name in found
+        if name in expected and found[name].shape != expected[name].shape
+    }
+    groups = {
+        "missing in the file": [name for name in expected if name not in found],
+        "unexpected in the file": [name for name in found if name not in expected],
+        "of another shape": list(shapes.values()),
+        "not finite": [name for name in found if not found[name].isfinite().all()],
+    }
+    lines = [f"{title}: {line}" for title, names in groups.items() for line in _grouped(names)]
+    if lines:
+        lines += [f"likely cause: {cause}" for cause in _causes(expected, found)]
+        title = f"{weights.path} ({weights.format}): does not fit the model (model.weights)"
+        raise CheckpointError("\n  ".join([title, *lines]))
+
+
+def _grouped(names: list[str]) -> list[str]:
+    """Return one line for all names that differ only in the number of the block, in order of first appearance."""
+    counts: dict[str, int] = {}
+    for name in names:
+        pattern = re.sub(r"\bblocks\.\d+\.", "blocks.*.", name)
+        counts[pattern] = counts.get(pattern, 0) + 1
+    return [pattern if count == 1 else f"{pattern} ({count} tensors)" for pattern, count in counts.items()]
+
+
+def _causes(expected: Tensors, found: Tensors) -> list[str]:
+    ours, theirs = _geometry(expected), _geometry(found)
+    causes = [
+        f"{key} = {theirs[key]} in the file, {ours[key]} in the model: change model.backbone.size or {key}"
+        for key in ours
+        if key in theirs and theirs[key] != ours[key]
+    ]
+    ours_norm, theirs_norm = (any(name.startswith("head.norm.") for name in names) for names in (expected, found))
+    if ours_norm != theirs_norm and any(name.startswith("head.") for name in expected):
+        causes.append(f"BatchNorm in only one of the two heads: set model.head.batch_norm: {str(theirs_norm).lower()}")
+    if any(".adapter." in name for name in found):
+        causes.append("the file's adapters are of another kind or size: set model.adapter as where they were trained")
+    return causes
+
+
+def _geometry(tensors: Tensors) -> dict[str, float]:
+    """Dimensions of a vit read off its tensors, under the names of its arguments."""
+    geometry: dict[str, float] = {}
+    embed = tensors.get("backbone.patch_embed.weight")
+    if embed is not None and embed.ndim == 5:
+        geometry = {"width": embed.shape[0], "tubelet_frames": embed.shape[2], "patch_px": embed.shape[4]}
+    blocks = [int(match.group(1)) for name in tensors if (match := re.match(r"backbone\.blocks\.(\d+)\.", name))]
+    hidden = tensors.get("backbone.blocks.0.mlp.fn.fc1.weight")
+    if hidden is not None and hidden.ndim == 2 and hidden.shape[1]:
+        geometry["mlp_ratio"] = round(hidden.shape[0] / hidden.shape[1], 3)
+    return geometry | ({"depth": max(blocks) + 1} if blocks else {})

@@ -1,0 +1,98 @@
+"""Which parameters of a model are trained, how many they are, and what one clip costs."""
+
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from videoadapt.errors import CheckpointError
+from videoadapt.models.adapters._base import Adapter, AdapterModule
+from videoadapt.models.backbone import Backbone
+
+
+def freeze(model: nn.Module, backbone: Backbone, adapter: Adapter) -> None:
+    """Let the model train outside its backbone, and inside it exactly what the adapter declares."""
+    model.requires_grad_(True)
+    backbone.requires_grad_(False)
+    for parameter in adapter.trainable(backbone):
+        parameter.requires_grad_(True)
+
+
+def hold_frozen_statistics(backbone: Backbone) -> None:
+    """Keep BatchNorm layers that do not train in eval mode, so that a frozen trunk's running statistics do not move."""
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            parameters = list(module.parameters()) or list(backbone.parameters())
+            if not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+
+
+class ParameterRow(NamedTuple):
+    """One line of the parameter table: `share` is the part of all parameters, in [0, 1]."""
+
+    group: str
+    num_parameters: int
+    share: float
+    trainable: bool
+
+
+def parameter_table(model: nn.Module) -> list[ParameterRow]:
+    """Count parameters by group: the trunk (frozen, then trained), the adapter, and each part after the backbone."""
+    adapted = {id(p) for m in model.modules() if isinstance(m, AdapterModule) for p in m.parameters()}
+    counts = {("trunk (frozen)", False): 0, ("trunk", True): 0, ("adapter", True): 0}
+    for name, parameter in model.named_parameters():
+        group = name.split(".", 1)[0]
+        if id(parameter) in adapted:
+            group = "adapter"
+        elif group == "backbone":
+            group = "trunk" if parameter.requires_grad else "trunk (frozen)"
+        key = (group, parameter.requires_grad)
+        counts[key] = counts.get(key, 0) + parameter.numel()
+    total = sum(counts.values())
+    return [ParameterRow(group, count, count / total, trains) for (group, trains), count in counts.items() if count]
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Trainable parameters and all persistent buffers: with the frozen trunk they are the whole model."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: tensor.detach() for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def load_trainable_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Put saved tensors back. Raises CheckpointError unless names and shapes agree exactly."""
+    own = trainable_state(model)
+    problems = [f"missing {name}" for name in own.keys() - state.keys()]
+    problems += [f"unexpected {name}" for name in state.keys() - own.keys()]
+    problems += [
+        f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        for name in own.keys() & state.keys()
+        if own[name].shape != state[name].shape
+    ]
+    if problems:
+        raise CheckpointError(f"{path}: does not fit this model: " + "; ".join(sorted(problems)))
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def count_gflops(model: nn.Module, num_frames: int, crop_px: int) -> float:
+    """Return the GFLOPs of one clip through the model, one multiply-add counted as one, as fvcore and the papers do."""
+    clip_BCTHW = torch.zeros(1, 3, num_frames, crop_px, crop_px, device=next(model.parameters()).device)
+    training = model.training
+    analysis = FlopCountAnalysis(model.eval(), clip_BCTHW)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    with torch.no_grad():
+        gflops = float(analysis.total()) / 1e9
+    model.train(training)
+    return gflops
+
+
+def _attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of q k^T and of its product with v, for q (B, heads, N, d) and k, v (B, heads, M, d)."""
+    q, k, v = (value.type().sizes() for value in inputs[:3])
+    return int(prod(q) * k[-2] + prod(q[:-1]) * k[-2] * v[-1])

@@ -1,0 +1,1 @@
+"""Downloads, class folders and lists made ready before a run."""

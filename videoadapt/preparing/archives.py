@@ -1,0 +1,129 @@
+"""Unpacking archives as they are downloaded: zip, tar (also cut into parts), and rar with a program of the system."""
+
+import gzip
+import io
+import shutil
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from videoadapt.errors import DataListError
+from videoadapt.files import PARTIAL
+
+# Asked in this order; `{}` are the archive and the folder. Not bsdtar, which unpacks damaged files without an error.
+RAR_PROGRAMS = {
+    "unrar": ["x", "-o+", "-idq", "--", "{archive}", "{folder}/"],
+    "unar": ["-quiet", "-force-overwrite", "-no-directory", "-output-directory", "{folder}", "{archive}"],
+}
+
+
+class _Joined(io.RawIOBase):
+    """Files read one after the other, as if they were one."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self._waiting = list(paths)
+        self._file: IO[bytes] | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        while True:
+            if self._file is None:
+                if not self._waiting:
+                    return 0
+                self._file = self._waiting.pop(0).open("rb")
+            data = self._file.read(len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+            self._file.close()
+            self._file = None
+
+
+def unpack(parts: Sequence[Path], folder: Path) -> None:
+    """Unpack one archive, given as its parts in their order, into `folder`. Files that are there in full are passed over.
+
+    Raises DataListError for a damaged or cut archive, for names that would leave `folder`, and when a rar meets no
+    program that reads it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first = parts[0]
+    if first.suffix == ".rar":
+        _unpack_rar(first, folder)
+        return
+    written: list[Path] = []
+    try:
+        for name, size, stream in _zip_members(first) if zipfile.is_zipfile(first) else _tar_members(parts):
+            target = _target(folder, first, name)
+            if not (target.is_file() and target.stat().st_size == size):
+                written.append(target)
+                _write(target, stream)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
+        for target in written:  # a checksum covers what was written before it, so none of it can be trusted
+            target.unlink(missing_ok=True)
+        raise DataListError(
+            f"{first}: cannot be unpacked ({error}); is it downloaded in full, with all {len(parts)} parts?"
+        ) from error
+
+
+def _zip_members(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.is_dir():
+                with archive.open(member) as stream:
+                    yield member.filename, member.file_size, stream
+
+
+def _tar_members(parts: Sequence[Path]) -> Iterator[tuple[str, int, IO[bytes]]]:
+    raw = io.BufferedReader(_Joined(parts), 2**20)
+    # tarfile's own reading of gzip streams checks neither the checksum nor that the end is there.
+    joined = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
+    with tarfile.open(fileobj=joined, mode="r|" if joined is not raw else "r|*") as archive:
+        for member in archive:
+            stream = archive.extractfile(member) if member.isfile() else None
+            if stream is not None:
+                yield member.name, member.size, stream
+            elif not member.isdir():
+                raise DataListError(f"{parts[0]}: holds {member.name!r}, which is neither a file nor a folder")
+    while joined.read(2**20):  # to the end, where the checksum stands
+        pass
+
+
+def _target(folder: Path, archive: Path, name: str) -> Path:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise DataListError(f"{archive}: holds {name!r}, which leads out of the folder")
+    return folder / relative
+
+
+def _write(target: Path, stream: IO[bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            shutil.copyfileobj(stream, file, 2**20)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _unpack_rar(archive: Path, folder: Path) -> None:
+    program = next(filter(shutil.which, RAR_PROGRAMS), None)
+    if program is None:
+        raise DataListError(
+            f"{archive}: no program here unpacks rar; install one of {', '.join(RAR_PROGRAMS)} "
+            "(Debian and Ubuntu: sudo apt-get install unar), or unpack it yourself and name the folder"
+        )
+    command = [
+        program,
+        *(part.format(archive=archive.absolute(), folder=folder.absolute()) for part in RAR_PROGRAMS[program]),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or [""]
+        raise DataListError(f"{archive}: {program} ended with exit code {done.returncode}: {lines[-1]}")

@@ -1,0 +1,177 @@
+"""HMDB51, UCF101, Something-Something V2 and Kinetics as they are downloaded: where the videos lie, and what the lists are.
+
+Each function takes the folder of the download and a folder to unpack to, and returns an Annotated. Archives are
+unpacked; where none lie, the same content is looked for unpacked.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videoadapt.errors import DataListError
+from videoadapt.preparing.archives import unpack
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """`root`: what `data.root` is to be. `lists`: name -> (path below root, label), as published, also of absent files."""
+
+    root: Path
+    class_names: list[str]
+    lists: dict[str, list[tuple[str, int]]]
+
+
+def hmdb51(source: Path, work: Path) -> Annotated:
+    """hmdb51_org.rar, which holds a rar for each class, and test_train_splits.rar (1: training, 2: test, 0: neither)."""
+    root = source
+    if (source / "hmdb51_org.rar").is_file():
+        root = work / "videos"
+        unpack([source / "hmdb51_org.rar"], work / "class_rars")
+        for archive in sorted((work / "class_rars").rglob("*.rar")):
+            unpack([archive], root)
+    splits = _unpacked_or_source(source, work, "test_train_splits.rar")
+    files = sorted(splits.rglob("*_test_split[123].txt"))
+    names = sorted({path.name[: -len("_test_split1.txt")] for path in files})
+    if not names:
+        raise DataListError(f"{source}: holds neither test_train_splits.rar nor <class>_test_split1.txt files")
+    lists: dict[str, list[tuple[str, int]]] = {f"{s}_split{n}": [] for n in "123" for s in ("train", "test")}
+    for path in files:
+        name, number = path.name[: -len("_test_split1.txt")], path.stem[-1]
+        for row in path.read_text(encoding="utf-8").splitlines():
+            video, _, mark = row.strip().rpartition(" ")
+            side = {"1": "train", "2": "test"}.get(mark)
+            if side:
+                lists[f"{side}_split{number}"].append((f"{name}/{video.strip()}", names.index(name)))
+            elif row.strip() and mark != "0":
+                raise DataListError(f"{path}: {row!r} is not a video and 0, 1 or 2")
+    return Annotated(_folder_with(root, names), names, lists)
+
+
+def ucf101(source: Path, work: Path) -> Annotated:
+    """UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip; labels are those of classInd.txt, less one."""
+    root = source
+    if (source / "UCF101.rar").is_file():
+        root = work / "videos"
+        unpack([source / "UCF101.rar"], root)
+    splits = _unpacked_or_source(source, work, "UCF101TrainTestSplits-RecognitionTask.zip")
+    rows = [
+        row.split() for row in _only(splits, "classInd.txt").read_text(encoding="utf-8").splitlines() if row.strip()
+    ]
+    if [row[0] for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
+        raise DataListError(f"{_only(splits, 'classInd.txt')}: its rows are not numbered from 1")
+    names = [row[1] for row in rows]
+    lists: dict[str, list[tuple[str, int]]] = {}
+    for number in (1, 2, 3):
+        for side in ("train", "test"):
+            path = _only(splits, f"{side}list{number:02}.txt")
+            videos = [row.split()[0] for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
+            unknown = [video for video in videos if video.split("/")[0] not in names]
+            if unknown:
+                raise DataListError(f"{path}: {unknown[0]} is of no class in classInd.txt")
+            lists[f"{side}_split{number}"] = [(video, names.index(video.split("/")[0])) for video in videos]
+    return Annotated(_folder_with(root, names), names, lists)
+
+
+def ssv2(source: Path, work: Path) -> Annotated:
+    """The parts 20bn-something-something-v2-?? of one tar, or a folder of webm; labels.json, train.json, validation.json."""
+    root = source
+    parts = sorted(p for p in source.glob("20bn-something-something-v2-*") if re.search(r"-\d\d$", p.name))
+    if parts:
+        expected = [f"20bn-something-something-v2-{number:02}" for number in range(len(parts))]
+        if [part.name for part in parts] != expected:
+            raise DataListError(f"{source}: parts are missing between {parts[0].name} and {parts[-1].name}")
+        root = work / "videos"
+        unpack(parts, root)
+    first = next(iter(sorted(root.rglob("*.webm"))), None)
+    if first is None:
+        raise DataListError(f"{root}: holds no webm; expected 20bn-something-something-v2-?? or a folder of <id>.webm")
+    labels = {str(name): int(number) for name, number in _json(_only(source, "*labels.json")).items()}
+    names = sorted(labels, key=labels.__getitem__)
+    if [labels[name] for name in names] != list(range(len(names))):
+        raise DataListError(f"{_only(source, '*labels.json')}: its numbers are not 0 to {len(names) - 1}")
+    lists = {}
+    for name, pattern in (("train", "*train.json"), ("val", "*validation.json")):
+        path = _only(source, pattern)
+        rows = []
+        for record in _json(path):
+            template = re.sub(r"[\[\]]", "", record["template"])
+            if template not in labels:
+                raise DataListError(f"{path}: the template {template!r} of video {record['id']} is not in labels.json")
+            rows.append((f"{record['id']}.webm", labels[template]))
+        lists[name] = rows
+    return Annotated(first.parent, names, lists)
+
+
+def kinetics(source: Path, work: Path) -> Annotated:
+    """train.csv and val.csv (or validate.csv), and clips in tar or tar.gz parts, or in folders of any depth.
+
+    A clip's name is <youtube_id>_<start, six digits>_<end, six digits>; labels are class names in alphabetical order.
+    """
+    archives = sorted(path for path in source.rglob("*") if path.name.endswith((".tar", ".tar.gz", ".tgz")))
+    root = work / "videos" if archives else source
+    for archive in archives:
+        unpack([archive], root)
+    where: dict[str, str] = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".mp4", ".mkv", ".webm") and not path.name.startswith("."):
+            where.setdefault(path.stem, path.relative_to(root).as_posix())
+    rows = {}
+    for name, pattern in (("train", "train.csv"), ("val", "val*.csv")):
+        path = _only(source, pattern)
+        with path.open(encoding="utf-8", newline="") as file:
+            rows[name] = list(csv.DictReader(file))
+        missing = {"label", "youtube_id", "time_start", "time_end"} - set(rows[name][0] if rows[name] else ())
+        if missing:
+            raise DataListError(f"{path}: has no column {min(missing)!r}")
+    names = sorted({row["label"] for row in rows["train"]})
+    numbers = {name: label for label, name in enumerate(names)}
+    lists: dict[str, list[tuple[str, int]]] = {}
+    for name, records in rows.items():
+        lists[name] = []
+        for row in records:
+            if row["label"] not in numbers:
+                raise DataListError(f"{source}: {name} has the class {row['label']!r}, and train.csv does not")
+            stem = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}"
+            lists[name].append((where.get(stem, f"{stem}.mp4"), numbers[row["label"]]))
+    return Annotated(root, names, lists)
+
+
+DOWNLOADS: dict[str, Callable[[Path, Path], Annotated]] = {
+    "hmdb51": hmdb51, "ucf101": ucf101, "ssv2": ssv2, "kinetics": kinetics,
+}  # fmt: skip
+
+
+def _unpacked_or_source(source: Path, work: Path, archive: str) -> Path:
+    if not (source / archive).is_file():
+        return source
+    unpack([source / archive], work / "splits")
+    return work / "splits"
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    """The one file below `folder` whose name fits."""
+    found = sorted(folder.rglob(pattern))
+    if len(found) != 1:
+        shown = f"found {', '.join(map(str, found[:3]))}" if found else "found none"
+        raise DataListError(f"{folder}: expected one file {pattern} in it or below, {shown}")
+    return found[0]
+
+
+def _folder_with(root: Path, class_names: list[str]) -> Path:
+    """The folder at `root` or below that holds the class folders."""
+    folders = (root, *sorted(path for path in root.rglob("*") if path.is_dir()))
+    best = max(folders, key=lambda folder: sum((folder / name).is_dir() for name in class_names))
+    if not any((best / name).is_dir() for name in class_names):
+        raise DataListError(f"{root}: holds no folder with class folders such as {class_names[0]}")
+    return best
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataListError(f"{path}: is not JSON: {error}") from error

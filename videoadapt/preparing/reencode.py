@@ -1,0 +1,110 @@
+"""Re-encoding a whole list: in parallel, each file whole or not at all, and never twice."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.list_files import write_list
+from videoadapt.data.structures import Video
+from videoadapt.errors import DataListError, DecodeError
+from videoadapt.files import read_records, remove_partial
+from videoadapt.log import progress
+from videoadapt.preparing.encoding import Settings, write_h264
+from videoadapt.processes.lock import only_process_in
+from videoadapt.processes.worker import Lost, map_in_processes
+
+JOURNAL = "reencoded.jsonl"  # one record a finished file: of which source, with which settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a list: rows of the new one, and the videos that are not in it, with reasons."""
+
+    videos: list[Video]
+    failed: dict[str, str]
+    num_done_before: int
+    num_even_times: int
+
+
+def reencode(source: str, root: Path, out: Path, settings: Settings, jobs: int, limit_sec: float) -> Outcome:
+    """Encode every file of the list `source` into `out` and write the new list there, under the old one's name.
+
+    A file that an earlier call finished, from the same source file with the same settings, is not touched. Raises
+    DataListError when the list cannot be read, or when a target would lie outside `out`, on its source, or on another
+    target.
+    """
+    videos = VideoList().load(source, root)
+    targets = _targets(videos, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with only_process_in(out):
+        finished = {record["target"]: record for record in read_records(out / JOURNAL)}
+        names = list(dict.fromkeys(video.id for video in videos))
+        sources = {video.id: video.path for video in videos}
+        failed: dict[str, str] = {}
+        wanted = {}
+        for name in names:
+            try:
+                wanted[name] = _record(name, sources[name], targets[name], settings)
+            except OSError as error:
+                failed[name] = f"{sources[name]}: {error.strerror}"
+        done = [name for name in wanted if _is_done(out / targets[name], wanted[name], finished.get(targets[name]))]
+        for name in done:
+            wanted[name] = finished[targets[name]]
+        todo = [name for name in wanted if name not in set(done)]
+        items = [(sources[name], out / targets[name]) for name in todo]
+        with (out / JOURNAL).open("a", encoding="utf-8") as journal, progress("re-encode", len(names), "files") as line:
+            line.start_at(len(names) - len(todo))
+            for index, result in map_in_processes(partial(write_h264, settings=settings), items, jobs, limit_sec):
+                name = todo[index]
+                if isinstance(result, Lost):
+                    failed[name] = result.reason
+                    remove_partial(out / targets[name])
+                elif isinstance(result, DecodeError):
+                    failed[name] = str(result)
+                else:
+                    wanted[name] |= asdict(result)
+                    journal.write(json.dumps(wanted[name], ensure_ascii=False) + "\n")
+                    journal.flush()
+                line.advance()
+        new = [Video(targets[v.id], out / targets[v.id], v.label) for v in videos if v.id not in failed]
+        if new:
+            write_list(out / Path(source).name, new)
+    num_even = sum(record.get("times") == "even" for record in wanted.values())
+    return Outcome(new, failed, len(done), num_even)
+
+
+def _targets(videos: Sequence[Video], out: Path) -> dict[str, str]:
+    """The new name of every video: the old one with the suffix .mp4."""
+    targets: dict[str, str] = {}
+    owner: dict[str, str] = {}
+    for video in videos:
+        relative = Path(os.path.normpath(Path(video.id).with_suffix(".mp4")))
+        if relative.is_absolute() or relative.parts[0] == "..":
+            raise DataListError(
+                f"{video.id}: leads out of --root, and would out of --out; choose a --root above all files"
+            )
+        target = relative.as_posix()
+        if owner.setdefault(target, video.id) != video.id:
+            raise DataListError(f"{owner[target]} and {video.id}: would both become {target}; rename one of them")
+        if os.path.realpath(out / target) == os.path.realpath(video.path):
+            raise DataListError(f"--out {out}: {video.id} would be written over itself; choose another folder")
+        targets[video.id] = target
+    return targets
+
+
+def _record(name: str, source: Path, target: str, settings: Settings) -> dict[str, Any]:
+    stat = source.stat()
+    of_source = {"source": name, "source_bytes": stat.st_size, "source_mtime_ns": stat.st_mtime_ns}
+    return {"target": target, **of_source, "settings": asdict(settings)}
+
+
+def _is_done(target: Path, wanted: Mapping[str, Any], finished: Mapping[str, Any] | None) -> bool:
+    """True when the journal's newest record of this target says the same, and the file is there at its full size."""
+    if finished is None or not wanted.items() <= finished.items():
+        return False
+    return target.is_file() and target.stat().st_size == finished["size_bytes"]

@@ -1,0 +1,1 @@
+"""Processes, signals and locks, with nothing of videos in them."""

@@ -1,0 +1,1 @@
+"""Procedural motions: as files, and as clips made on the device."""

@@ -1,0 +1,73 @@
+"""metrics.jsonl, timing.jsonl and TensorBoard: the numbers that a run writes while it works. Rank 0 only."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from videoadapt import distributed
+from videoadapt.log import logger
+
+
+class MetricsWriter:
+    """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl and TensorBoard.
+
+    Made for a run that goes on at `step`: records of later steps, left by a killed process, are cut off first.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        self._files: dict[str, TextIO] = {}
+        self._board: Any = None
+        if not distributed.is_main():
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
+
+        for name in ("metrics", "timing"):
+            path = folder / f"{name}.jsonl"
+            _cut_back(path, step)
+            self._files[name] = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def metrics(self, kind: str, step: int, **values: float) -> None:
+        """Write what `kind` ("train", "val") measured at `step` (updates done)."""
+        self._write("metrics", {"kind": kind, "step": step, **values})
+        if self._board:
+            for key, value in values.items():
+                self._board.add_scalar(f"{kind}/{key}", value, step)
+
+    def timing(self, step: int, **values: float) -> None:
+        """Write how long things took around `step`."""
+        self._write("timing", {"step": step, **values})
+
+    def _write(self, name: str, record: dict[str, Any]) -> None:
+        if name in self._files:
+            self._files[name].write(json.dumps(record) + "\n")
+            self._files[name].flush()
+
+    def sync(self) -> None:
+        """Bring all records to the disk, before a checkpoint says that they are there."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close all files; each record was flushed when written, and raised then what there was to raise."""
+        for file in (*self._files.values(), *([self._board] if self._board else [])):
+            with suppress(OSError):
+                file.close()
+
+
+def _cut_back(path: Path, step: int) -> None:
+    """Cut a jsonl file before the first record that is later than `step`, half-written or damaged; what stays is untouched."""
+    path.touch()
+    kept = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                    break
+            except ValueError:  # zeros after a power cut
+                logger.warning("%s: damaged after byte %d, and cut there", path, kept)
+                break
+            kept += len(line)
+    os.truncate(path, kept)

@@ -1,0 +1,81 @@
+"""A run: its folder, its lists, its model on its device. What training, testing and inference start from."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from videoadapt import distributed
+from videoadapt.config.schema import Config
+from videoadapt.data.splits import Splits
+from videoadapt.distributed import choose_device
+from videoadapt.log import logger, setup_logging, show_table
+from videoadapt.models.autoencoder import MaskedAutoencoder
+from videoadapt.models.classifier import Classifier
+from videoadapt.models.parameters import count_gflops, parameter_table
+from videoadapt.processes.lock import only_process_in
+from videoadapt.runs.build import build_autoencoder, build_seeded_model
+from videoadapt.runs.checkpoint import BEST, remove_partial
+from videoadapt.runs.folder import full_disk_explained
+from videoadapt.runs.inputs import load_inputs
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a loop needs; made by `prepare` for training and testing."""
+
+    config: Config
+    splits: Splits
+    model: Classifier | MaskedAutoencoder  # as `task` says
+    device: torch.device
+
+    @property
+    def folder(self) -> Path:
+        """The run's output folder."""
+        return self.config.output
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Where training saves the weights of the best validation top-1; exists only with a validation list."""
+        return self.folder / "checkpoints" / BEST
+
+
+@contextmanager
+def prepare(config: Config) -> Iterator[Run]:
+    """Check all files, make the output folder, keep other runs out of it during the block, and build the model.
+
+    Raises one ConfigError listing every missing or unusable file before anything is decoded or loaded, ConfigError when
+    another run is at work in the folder, and VideoAdaptError when the disk gets full during the block.
+    """
+    setup_logging()
+    splits = load_inputs(config)
+    config.output.mkdir(parents=True, exist_ok=True)
+    with only_process_in(config.output), full_disk_explained(config.output):
+        setup_logging(config.output)
+        if distributed.is_main():
+            remove_partial(config.output)
+        device = choose_device(config.device)
+        model: Classifier | MaskedAutoencoder
+        if config.task == "pretrain":
+            torch.manual_seed(config.seed)
+            model = build_autoencoder(config).to(device)
+        else:
+            model = build_seeded_model(config, len(splits.class_names)).to(device)
+        show_model(config, model)
+        yield Run(config, splits, model, device)
+
+
+def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> None:
+    """Print every group of parameters with its count and share, and the cost of one test video, where there are any."""
+    rows = [
+        [group.group, f"{group.num_parameters:,}", f"{100 * group.share:.2f} %", "yes" if group.trainable else "no"]
+        for group in parameter_table(model)
+    ]
+    show_table("Parameters", ["group", "count", "share", "trained"], rows)
+    if not isinstance(model, Classifier):
+        return
+    views = config.test.clips * config.test.crops
+    gflops = count_gflops(model, config.data.num_frames, config.data.crop_px)
+    logger.info("cost of a test video: %.3g GFLOPs x %d views (multiply-adds, counted by fvcore)", gflops, views)

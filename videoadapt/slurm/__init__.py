@@ -1,0 +1,1 @@
+"""Runs as jobs on a Slurm cluster, through submitit."""

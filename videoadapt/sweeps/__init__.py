@@ -1,0 +1,1 @@
+"""Tables of runs over methods, rates and seeds."""

@@ -1,0 +1,123 @@
+"""A cell of a sweep: one run, its command line, and what it left in its folder."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videoadapt.config.loading import load_config
+from videoadapt.config.schema import Config
+from videoadapt.files import read_records
+from videoadapt.slurm.attempts import attempts, job_folders
+
+LOG = "sweep.log"  # what a cell's process said, in the cell's folder
+# Keys of a config whose change alters no number, so that a cell with other values of these is the same cell.
+_FREE_KEYS = (
+    "output", "device", "data.workers", "data.limit_sec", "data.cache", "data.cache_gb",
+    "data.obtain", "model.obtain", "train.enable",
+    "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
+)  # fmt: skip
+_DIVERGED = re.compile(r"^error: step \d+: (the loss is |validation: .* not all logits are finite)", re.M)
+Settings = Mapping[str, str]  # axis -> the label of one of its settings
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: `run_net.py` with these arguments; without its test while it only serves a choice."""
+
+    settings: Settings
+    seed: int
+    base: Path
+    overrides: tuple[str, ...]
+    config: Config
+    tested: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """The run's output folder."""
+        return self.config.output
+
+    @property
+    def name(self) -> str:
+        """What a person calls this cell."""
+        return ", ".join([*(f"{short(axis)} {label}" for axis, label in self.settings.items()), f"seed {self.seed}"])
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line of its run."""
+        return ["--cfg", str(self.base), *self.overrides, "train.enable=true", f"test.enable={json.dumps(self.tested)}"]
+
+    @property
+    def as_run(self) -> Config:
+        """The config of its run."""
+        test = self.config.test.model_copy(update={"enable": self.tested})
+        return self.config.model_copy(
+            update={"test": test, "train": self.config.train.model_copy(update={"enable": True})}
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether its results are there, or for one without a test, its validation; a diverged one has none, and is done."""
+        if not self.tested:
+            return (self.folder / "adapter.safetensors").is_file() or self.diverged
+        results = self.results
+        return (
+            results is not None and results["num_unreadable"] <= self.config.test.max_unreadable * results["num_videos"]
+        )
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """The content of its results.json."""
+        path = self.folder / "results.json"
+        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        """Clips that its updates took, and their seconds, with the waiting for clips; (0, 0.0) without records of them."""
+        updates = read_records(self.folder / "timing.jsonl")
+        clips = self.config.train.batch_size * self.config.data.augment.repeated
+        return clips * len(updates), sum(update["step_sec"] for update in updates)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its last run ended because the loss or a validation was not finite, here or as a job."""
+        log, jobs = self.folder / LOG, job_folders(self.folder)
+        said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        said += "".join(attempt.failure().get("why", "") for folder in jobs[-1:] for attempt in attempts(folder))
+        return _DIVERGED.search(said) is not None
+
+    @property
+    def val_top1(self) -> float:
+        """Its best validation top-1 (%), that of the checkpoint which is tested; less than any when it diverged."""
+        found = [r["top1"] for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"]
+        return max(found, default=-math.inf) if not self.diverged else -math.inf
+
+    def other_values(self) -> list[str]:
+        """Keys that matter and have other values in the folder's config.yaml, with both values; none without one."""
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            return []
+        before, now = (dict(flat(config.model_dump(mode="json"))) for config in (load_config(path), self.config))
+        return [
+            f"{key} is {before.get(key)!r} there, {now.get(key)!r} now"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and key not in _FREE_KEYS
+        ]
+
+
+def short(axis: str) -> str:
+    """The last part of a dotted key, by which an axis is shown."""
+    return axis.rpartition(".")[2]
+
+
+def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every leaf of a nested mapping."""
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for key, part in value.items():
+        yield from flat(part, f"{prefix}.{key}" if prefix else key)

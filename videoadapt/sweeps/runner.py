@@ -1,0 +1,157 @@
+"""Cells of a sweep, several at a time: each is a run of its own in a process of its own, which can fail or be stopped alone."""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import torch
+
+from videoadapt.errors import ConfigError, Interrupted
+from videoadapt.log import logger, progress
+from videoadapt.processes.signals import stop_on_signal
+from videoadapt.sweeps.cell import LOG, Cell
+from videoadapt.sweeps.checks import check_lists
+from videoadapt.sweeps.plan import Sweep
+from videoadapt.video.cache.folder import join
+
+_POLL_SEC = 0.5
+_STOP_SEC = 10.0  # what a process gets after the second signal
+_FOR_ALL = {signal.SIGTERM, signal.SIGUSR2}  # what a service manager or Slurm sends to every process
+# Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
+_PRELOAD = [
+    "videoadapt.training.loop",
+    "videoadapt.evaluation.testing",
+    "videoadapt.runs.run",
+    "torch.utils.tensorboard",
+    __name__,
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell runs: which CUDA device it sees (None: as this process), and how many CPU threads it may use."""
+
+    device: str | None
+    threads: int
+
+
+def places(workers: int) -> list[Place]:
+    """`workers` places, spread over the CUDA devices that this process sees and over its cores."""
+    if workers < 1:
+        raise ConfigError(f"--workers {workers}: needs to be at least 1")
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = shown.split(",") if shown else [str(number) for number in range(torch.cuda.device_count())]
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    return [Place(devices[number % len(devices)] if devices else None, threads) for number in range(workers)]
+
+
+def run_sweep(sweep: Sweep, run_net: Path, workers: int) -> dict[str, str]:
+    """Run all that is missing, choices first, `workers` at a time; return the reason for each cell that failed.
+
+    Raises ConfigError before anything runs when files are missing, and Interrupted when SIGINT or SIGTERM arrived and all
+    cells have stopped; the same command goes on from there.
+    """
+    check_lists(sweep)
+    for cell in sweep.cells:
+        join(cell.config.data.cache)  # until the sweep ends: cells come and go, and what they keep is for the next ones
+    failed: dict[str, str] = {}
+    with stop_on_signal() as stop:
+        while cells := [cell for cell in sweep.missing() if cell.name not in failed]:
+            failed |= run_cells(cells, run_net, places(workers), stop)
+            if stop:
+                raise Interrupted(
+                    f"stopped with {len(sweep.missing())} cells to go; run the same command again to go on", stop[0]
+                )
+    return failed
+
+
+def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop: Sequence[int]) -> dict[str, str]:
+    """Run the cells, one in each place at a time, until all have ended or `stop` is not empty; return why some failed."""
+    waiting, idle, failed = deque(cells), list(where), {}
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    _start_server()
+    busy: dict[ForkServerProcess, tuple[Cell, Place]] = {}
+    asked = False
+    try:
+        with progress("sweep", len(cells), "cells") as line:
+            while busy or (waiting and not stop):
+                while waiting and idle and not stop:
+                    cell, place = waiting.popleft(), idle.pop()
+                    process = context.Process(target=run_cell, args=(cell.arguments, cell.folder / LOG, run_net, place))
+                    process.start()
+                    busy[process] = cell, place
+                connection.wait([process.sentinel for process in busy], _POLL_SEC)
+                if stop and not asked:
+                    asked = True
+                    for process in busy:
+                        process.terminate()
+                for process in [process for process in busy if process.exitcode is not None]:
+                    cell, place = busy.pop(process)
+                    idle.append(place)
+                    ended = (process.exitcode == 0 and cell.finished) or (cell.diverged and not cell.tested)
+                    if not ended and not stop:  # one that was asked to stop is judged when it runs again
+                        failed[cell.name] = _why(cell, process.exitcode or 0)
+                        logger.error("%s: %s", cell.name, failed[cell.name])
+                    line.advance(f"{cell.name}{' failed' if cell.name in failed else ''}")
+    finally:
+        for process in busy:  # a second signal: they stop at once
+            process.terminate()
+        for process in busy:
+            process.join(_STOP_SEC)
+            process.kill()
+    return failed
+
+
+def run_cell(arguments: Sequence[str], log: Path, run_net: Path, place: Place) -> None:
+    """Be `run_net.py` with these arguments, saying everything into `log`; the exit code of this process is its own.
+
+    The process leaves the group of the sweep's, so that one Ctrl-C is one signal, and stops when the sweep's is gone.
+    """
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_ALL)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    if place.device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = place.device
+    torch.set_num_threads(place.threads)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    sys.argv = [str(run_net), *arguments]
+    runpy.run_path(str(run_net), run_name="__main__")
+
+
+def _start_server() -> None:
+    """Start the process from which cells are forked where signals for all processes do not end it: it reports how cells end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)  # it has unblocked SIGTERM
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _stop_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _why(cell: Cell, exitcode: int) -> str:
+    """The last words of a cell, and where to read the rest."""
+    log = cell.folder / LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+    last = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
+    ended = f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"exit code {exitcode}"
+    return f"{ended}; {last.removeprefix('error: ') or 'it said nothing'} (all of it: {log})"

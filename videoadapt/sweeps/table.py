@@ -1,0 +1,128 @@
+"""What a sweep found: table.md, table.csv and pareto.png, from the results.json of its cells. Percentages are 0-100."""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from videoadapt.files import write_atomically
+from videoadapt.sweeps.cell import short
+from videoadapt.sweeps.plan import Sweep
+from videoadapt.sweeps.plot import Point, plot
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: the settings, the chosen one among them, and the numbers of all seeds that are finished."""
+
+    settings: Mapping[str, str]
+    trained: int
+    num_seeds: int  # wanted; there are len(top1) of them
+    top1: tuple[float, ...]
+    top5: tuple[float, ...]
+    mean_class: tuple[float, ...]
+    num_clips: float = 0.0  # that one training took in, mean over the seeds
+    train_sec: float = 0.0  # what its updates took, likewise
+
+
+def collect(sweep: Sweep) -> list[Row]:
+    """Return the rows of which at least one seed is finished, in the order of the sweep."""
+    rows = []
+    for settings, cells in sweep.groups():
+        finished = [(cell.results, cell.cost) for cell in cells if cell.finished]
+        found = [(result, cost) for result, cost in finished if result is not None]
+        if found:
+            top1, top5, mean_class = (tuple(r[key] for r, _ in found) for key in ("top1", "top5", "mean_class"))
+            costs = [cost for _, cost in found if cost[0]] or [(0, 0.0)]
+            clips, sec = (statistics.mean(values) for values in zip(*costs, strict=True))
+            trained = found[0][0]["trained_parameters"]
+            rows.append(Row(settings, trained, len(cells), top1, top5, mean_class, clips, sec))
+    return rows
+
+
+def write_tables(sweep: Sweep) -> list[Path]:
+    """Write table.md, table.csv and pareto.png into the sweep's folder; nothing while no cell is finished."""
+    rows = collect(sweep)
+    if not rows:
+        return []
+    select = sweep.config.select
+    chosen = select.axis if select else None
+    paths = [sweep.folder / name for name in ("table.md", "table.csv", "pareto.png")]
+    texts = (_markdown(rows, chosen) + _at_the_end(sweep, rows), _csv(rows))
+    for path, text in zip(paths, texts, strict=False):
+        write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+    shown = [axis for axis in rows[0].settings if axis != chosen] or list(rows[0].settings)
+    points = [Point({axis: row.settings[axis] for axis in shown}, row.trained, row.top1) for row in rows]
+    plot(points, {axis: list(sweep.axes[axis]) for axis in shown}, paths[2])
+    return paths
+
+
+def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
+    axes = [axis for axis in rows[0].settings if axis != chosen]
+    header = [
+        *(short(axis) for axis in axes),
+        "trained parameters",
+        "top-1 (%)",
+        "top-5 (%)",
+        "mean class (%)",
+        "training clips",
+        "training (s)",
+        "seeds",
+    ]
+    header += [f"{short(chosen)} (chosen on val)"] if chosen else []
+    lines = [header, ["---"] * len(axes) + ["---:"] * (len(header) - len(axes))]
+    for row in rows:
+        cells = [row.settings[axis] for axis in axes]
+        cells += [f"{row.trained:,}", *(_spread(values) for values in (row.top1, row.top5, row.mean_class))]
+        cells += [f"{row.num_clips:,.0f}", f"{row.train_sec:,.0f}"]
+        cells.append(str(len(row.top1)) if len(row.top1) == row.num_seeds else f"{len(row.top1)} of {row.num_seeds}")
+        lines.append(cells + ([row.settings[chosen]] if chosen else []))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _at_the_end(sweep: Sweep, rows: Sequence[Row]) -> str:
+    """A warning that names the rows whose choice is the smallest or the largest of the numbers that were tried for it."""
+    if sweep.config.select is None:
+        return ""
+    chosen, names = sweep.config.select.axis, []
+    for row in rows:
+        try:
+            tried = {float(cell.settings[chosen]) for cell in sweep.candidates(row.settings)}
+        except ValueError:
+            return ""
+        if len(tried) > 1 and float(row.settings[chosen]) in (min(tried), max(tried)):
+            names.append(" ".join(label for axis, label in row.settings.items() if axis != chosen) or "the only row")
+    return f"\nChosen at an end of {chosen}, beyond which a better one may lie: {', '.join(names)}.\n" if names else ""
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{statistics.mean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Means, standard deviations over seeds (n - 1 in the denominator; empty for one seed) and every single top-1."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    numbers = [f"{name}_{what}" for name in ("top1", "top5", "mean_class") for what in ("mean", "std")]
+    writer.writerow(
+        [
+            *rows[0].settings,
+            "trained_parameters",
+            "num_seeds",
+            "num_finished",
+            *numbers,
+            "num_clips",
+            "train_sec",
+            "top1_of_each_seed",
+        ]
+    )
+    for row in rows:
+        cells: list[str | int] = [*row.settings.values(), row.trained, row.num_seeds, len(row.top1)]
+        for values in (row.top1, row.top5, row.mean_class):
+            cells += [f"{statistics.mean(values):.4f}", f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""]
+        cells += [f"{row.num_clips:.0f}", f"{row.train_sec:.1f}"]
+        writer.writerow([*cells, " ".join(f"{value:.4f}" for value in row.top1)])
+    return text.getvalue()

@@ -1,0 +1,91 @@
+"""Parameter groups, the optimizer, and the learning rate as a pure function of the step."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videoadapt.config.schema import OptimConfig
+from videoadapt.errors import CheckpointError, ConfigError
+
+
+def learning_rate(step: int, steps_per_epoch: int, epochs: int, batch_size: int, config: OptimConfig) -> float:
+    """Learning rate of update `step` (from 0): linear warm-up, then half a cosine down to the minimum.
+
+    All rates are `*_per_256` times `batch_size / 256`, where `batch_size` counts videos of the global batch. This is the
+    per-step schedule of the MAE and AdaptFormer code, a function of the fractional epoch alone.
+    """
+    scale = batch_size / 256
+    peak, start, low = (rate * scale for rate in (config.lr_per_256, config.warmup_lr_per_256, config.min_lr_per_256))
+    epoch = step / steps_per_epoch
+    if epoch < config.warmup_epochs:
+        return start + (peak - start) * epoch / config.warmup_epochs
+    progress = (epoch - config.warmup_epochs) / max(epochs - config.warmup_epochs, 1e-9)
+    return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW over the trainable parameters; each group's rate is `lr * group["lr_scale"]`.
+
+    Vectors (biases, norms) and positions are not decayed. With `layer_decay` d < 1, block i of `depth` has scale
+    d^(depth - i), the embedding d^(depth + 1), and the head 1 (BEiT, section "fine-tuning"; used by VideoMAE). Raises
+    ConfigError when the backbone has no chain of blocks (depth 0) to decay over.
+    """
+    if config.layer_decay < 1 and not depth:
+        raise ConfigError(
+            f"optim.layer_decay = {config.layer_decay}: needs a backbone that is a plain chain of blocks, which model.backbone "
+            "is not; allowed: 1.0"
+        )
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decayed = parameter.ndim > 1 and not name.endswith(("_positions", "mask_token"))
+        lr_scale = config.layer_decay ** (depth + 1 - _layer_of(name, depth))
+        group = groups.setdefault(
+            (lr_scale, decayed),
+            {"params": [], "lr_scale": lr_scale, "weight_decay": config.weight_decay if decayed else 0.0},
+        )
+        group["params"].append(parameter)
+    if config.name == "sgd":
+        return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=config.momentum)
+    return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:
+    """Give back a `state_dict`'s moments; rates, decay and momentum stay those the optimizer was built with.
+
+    Raises CheckpointError when the moments are another optimizer's, or belong to other groups of parameters.
+    """
+    built = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    kinds = [
+        [("betas" in group, len(group["params"])) for group in groups]
+        for groups in (optimizer.param_groups, state["param_groups"])
+    ]
+    if kinds[0] != kinds[1]:
+        raise CheckpointError(
+            f"{path}: its optimizer has other moments or groups: optim.name, and optim.layer_decay between 1 and less, "
+            "cannot change within a run, not even with train.resume force; set them back, or choose another `output`"
+        )
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, built, strict=True):
+        group.update(values)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group `lr` times its layer's scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def _layer_of(name: str, depth: int) -> int:
+    """Number of the layer a parameter belongs to: 0 embedding, 1..depth blocks, depth + 1 all that follows."""
+    if not name.startswith("backbone."):
+        return depth + 1
+    if name.startswith("backbone.pool."):
+        return depth + 1
+    block = re.match(r"backbone\.(?:net\.)?blocks\.(\d+)\.", name)
+    return int(block.group(1)) + 1 if block else 0

@@ -1,0 +1,69 @@
+"""reconstruction.png: what masked pre-training sees, and what it makes of it."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from videoadapt import distributed
+from videoadapt.data.batches import TrainItem
+from videoadapt.log import logger
+from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
+from videoadapt.rendering.clips import draw_clips
+from videoadapt.runs.build import motion_names
+from videoadapt.runs.forward import autocast
+from videoadapt.runs.pictures import plot_reconstructions
+from videoadapt.runs.run import Run
+from videoadapt.seeds import hash_seed
+from videoadapt.training.reconstruction import autoencoder_of
+from videoadapt.video.readers import TrainClips
+from videoadapt.video.transforms import normalise
+
+_SHOWN_CLIPS = 4
+
+
+def reconstruct(run: Run, clips_BCTHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return clips, clips with the masked tubelets grey, and with them predicted: float (B, C, T, H, W) in [0, 1].
+
+    A prediction is brought back to pixels with mean and scale of the tubelet that it stands for.
+    """
+    model = autoencoder_of(run)
+    grid_THW = model.backbone.grid_THW(*clips_BCTHW.shape[2:])
+    mask = draw_tubes(len(clips_BCTHW), grid_THW, run.config.pretrain.mask_ratio, generator).to(run.device)
+    clips_BCTHW = clips_BCTHW.to(run.device)
+    model.eval()
+    # compiling for this number of clips would take longer than the picture
+    eager = torch.compiler.set_stance("force_eager") if run.config.train.compile else nullcontext()
+    with torch.no_grad(), autocast(run.config, run.device), eager:
+        prediction_BMP = model(normalise(clips_BCTHW, [None] * len(clips_BCTHW)), mask).float()
+    patches_BNP = tubelets(clips_BCTHW, model.tubelet).float() / 255
+    mean, scale = statistics(pick(patches_BNP, mask.masked_BM))
+    pixels_BMP = (prediction_BMP.unflatten(2, (-1, 3)) * scale + mean).flatten(2)
+    index_BMP = mask.masked_BM[..., None].expand_as(pixels_BMP)
+    shown = [patches_BNP, patches_BNP.scatter(1, index_BMP, 0.5), patches_BNP.scatter(1, index_BMP, pixels_BMP)]
+    whole, masked, predicted = (join_tubelets(x_BNP, model.tubelet, grid_THW).clamp(0, 1).cpu() for x_BNP in shown)
+    return whole, masked, predicted
+
+
+def draw_reconstructions(run: Run) -> None:
+    """Draw the same few training clips, always with the same masks, as reconstruction.png."""
+    if not distributed.is_main():
+        return
+    generator = torch.Generator().manual_seed(hash_seed(run.config.seed, 3))
+    clips_BCTHW = _shown_clips(run, generator)
+    if clips_BCTHW is None:
+        logger.warning("reconstruction.png: not drawn, none of %d training videos can be read", _SHOWN_CLIPS)
+        return
+    plot_reconstructions(*reconstruct(run, clips_BCTHW, generator), run.folder / "reconstruction.png")
+
+
+def _shown_clips(run: Run, generator: torch.Generator) -> Tensor | None:
+    """A few clips as training sees them, uint8 (B, C, T, H, W); None when none of a list's can be read."""
+    config, videos = run.config, run.splits.train
+    if config.data.rendered is not None:
+        return draw_clips(motion_names(config.data), _SHOWN_CLIPS, config.data, generator, run.device)[0]
+    read = TrainClips(config.data, config.seed)
+    rows = range(0, len(videos), max(1, len(videos) // _SHOWN_CLIPS))[:_SHOWN_CLIPS]
+    samples = [read(TrainItem(0, row, videos[row]))[0] for row in rows]
+    clips = [clips_RCTHW[0] for clips_RCTHW in samples if clips_RCTHW is not None]
+    return torch.stack(clips) if clips else None

@@ -1,0 +1,74 @@
+"""Which checkpoint a run goes on from, and whether it may: never a silent start from zero, never silently other values."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from videoadapt import distributed
+from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.log import logger
+from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
+
+# Keys of a config whose change does not alter what an update computes, so a run may go on with other values.
+FREE_KEYS = (
+    "output", "device", "test.", "train.enable", "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps",
+    "data.workers", "data.limit_sec", "data.cache", "data.cache_gb", "data.root", "data.test", "data.obtain", "model.obtain",
+    "pretrain.picture_every_epochs",
+)  # fmt: skip
+Difference = tuple[str, Any, Any]  # key, value before, value now
+
+
+def newest_readable(run: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that every rank can read, on the CPU; None in a folder without any.
+
+    One that is damaged is passed over with a warning. Raises CheckpointError listing them all when none can be read.
+    """
+    problems: list[str] = []
+    for path in distributed.all_gather_objects(list_checkpoints(run))[0]:
+        state, problem = None, None
+        try:
+            state = load_checkpoint(path)
+        except CheckpointError as error:
+            problem = str(error)
+        found = next((text for text in distributed.all_gather_objects(problem) if text is not None), None)
+        if found is None and state is not None:
+            for text in problems:
+                logger.warning("%s; going on from the one before, step %d", text, state["step"])
+            return path, state
+        problems.append(str(found))
+    if problems:
+        raise CheckpointError(
+            f"{run}: none of its {len(problems)} checkpoints can be read; put a sound copy back, or, to start again from "
+            "step 0, delete the folder `checkpoints` or choose another `output`:\n    " + "\n    ".join(problems)
+        )
+    return None
+
+
+def check_may_resume(mode: str, before: dict[str, Any], now: dict[str, Any], path: Path) -> list[Difference]:
+    """Return the differences that alter what an update computes. Raises ConfigError unless `train.resume` allows them."""
+    if mode == "never":
+        raise ConfigError(
+            f"train.resume = never: {path} is there, and would be gone on from; choose another `output`, delete the folder, "
+            "or set train.resume strict (train.enable false only tests)"
+        )
+    changed = list(_differences(before, now, ""))
+    lines = [f"    {key}: {old!r} there, {new!r} here" for key, old, new in changed]
+    if lines and mode == "strict":
+        raise ConfigError(
+            [
+                f"{path}: was trained with other values; set them back, choose another `output`, or set "
+                "train.resume force to go on with the new ones:",
+                *lines,
+            ]
+        )
+    if lines:
+        logger.warning("train.resume = force: going on from %s with other values:\n%s", path, "\n".join(lines))
+    return changed
+
+
+def _differences(before: Any, now: Any, prefix: str) -> Iterator[Difference]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{prefix}.{key}" if prefix else key)
+    elif before != now and not any(prefix == key or (key[-1] == "." and prefix.startswith(key)) for key in FREE_KEYS):
+        yield prefix, before, now

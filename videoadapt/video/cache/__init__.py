@@ -1,0 +1,1 @@
+"""Decoded frames kept for the next epoch and the next run."""

@@ -1,0 +1,101 @@
+"""The place where decoded frames are kept, shared by all processes that use it at the same time.
+
+A place is in memory or a folder. Who uses it holds a lock on its file `.users`; `.bytes` counts what is in it.
+"""
+
+import atexit
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from videoadapt.errors import ConfigError
+from videoadapt.files import PARTIAL
+
+MEMORY = Path("/dev/shm") / f"videoadapt-{os.getuid()}"
+_LEFT_FREE = 0.1  # of the disk: others need it, too
+_joined: dict[Path, int] = {}  # places that this process uses, with the file that says so
+
+
+def join(cache: str) -> Path | None:
+    """Use the place that `data.cache` names until this process ends; return it, None without a cache.
+
+    Who comes to a place that nobody uses tidies it up. Raises ConfigError for a place that cannot be used.
+    """
+    if cache == "off":
+        return None
+    if cache == "ram" and not MEMORY.parent.is_dir():
+        raise ConfigError(f"data.cache = 'ram': there is no {MEMORY.parent} on this machine; name a folder")
+    place = MEMORY if cache == "ram" else Path(cache).absolute()
+    if place in _joined:
+        return place
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        users = os.open(place / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _alone(users):
+            _tidy(place)
+        fcntl.flock(users, fcntl.LOCK_SH)
+    except OSError as error:
+        raise ConfigError(f"data.cache = {place}: cannot be used: {error.strerror}; choose another folder") from error
+    _joined[place] = users
+    return place
+
+
+@atexit.register
+def leave_all() -> None:
+    """Let go of every place in use. The last one who uses memory gives it back; a folder stays for the next run."""
+    while _joined:
+        place, users = _joined.popitem()
+        if place == MEMORY and _alone(users):
+            _tidy(place)
+        os.close(users)
+
+
+def _alone(users: int) -> bool:
+    """True, and nobody else can come, when no other process uses the place."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _tidy(place: Path) -> None:
+    """Empty what killed runs left in memory; in a folder, remove the halves that they left, and count what is there."""
+    total = 0
+    own = "[0-9a-f]" * 64
+    for file in [*place.glob(f"[0-9a-f][0-9a-f]/{own}.npy"), *place.glob(f"[0-9a-f][0-9a-f]/.{own}.npy.*{PARTIAL}")]:
+        if place == MEMORY or file.suffix == PARTIAL:
+            file.unlink()
+        else:
+            total += file.stat().st_size
+    (place / ".bytes").write_bytes(b"%020d" % total)
+
+
+@contextmanager
+def only_one_at(entry: Path) -> Iterator[bool]:
+    """True for one process at a time: each would decode the same film and count it. The kernel lets go of a killed one's."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with (entry.parent.parent / ".writing").open("ab") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(entry.stem[:12], 16))  # a byte for each entry
+            alone = True
+        except (BlockingIOError, PermissionError):
+            alone = False
+        yield alone
+
+
+def reserve(place: Path, size: int, limit_bytes: int) -> bool:
+    """Count `size` more bytes as taken (fewer, when negative); not when that is too much for the limit, or for the disk."""
+    disk = shutil.disk_usage(place)
+    if size > 0 and disk.free - size < disk.total * _LEFT_FREE:
+        return False
+    with (place / ".bytes").open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        total = int(file.read()) + size
+        if size > 0 and total > limit_bytes:
+            return False
+        os.pwrite(file.fileno(), b"%020d" % total, 0)  # at once, so that no kill leaves half a number
+    return True

@@ -1,0 +1,144 @@
+"""Decoded frames kept for the next epoch and the next run: one file a video, in memory or in a folder.
+
+What is in the cache changes no frame: a video is found by its path, size, time of change, decoder and short side, and
+is kept whole or not at all. A full cache takes nothing more; with every video once an epoch, throwing out the oldest
+would throw out the next one needed.
+
+Shapes: N frames, H W pixels.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from videoadapt.config.schema import DataConfig
+from videoadapt.errors import DecodeError
+from videoadapt.files import remove_partial, write_atomically
+from videoadapt.log import logger
+from videoadapt.video.cache.entry import Frames, TooLong, film_bytes, is_whole, read_film, write_film
+from videoadapt.video.cache.folder import join, only_one_at, reserve
+from videoadapt.video.decoders import Decoder, open_video
+
+_LAYOUT = 1  # part of what a video is found by
+
+
+class FrameSource:
+    """Opens videos as `data.decoder`, `data.short_side_px` and `data.cache` say.
+
+    Made in the main process, which holds the place for as long as it lives; loader processes get copies.
+    """
+
+    def __init__(self, config: DataConfig):
+        self._spec = dict(config.decoder)
+        self._short_px = config.short_side_px
+        self._limit_bytes = int(config.cache_gb * 1e9)
+        self._limit_sec = config.limit_sec
+        self._not_kept: set[Path] = set()
+        self._said_full = False
+        self._place = join(config.cache)
+
+    def open(self, path: Path) -> Frames:
+        """Frames of a video. Raises DecodeError naming the file."""
+        entry = self._entry(path)
+        decode = partial(self._decode, path)
+        if entry is None:
+            return decode()
+        if (kept := read_film(entry, path, decode)) is not None:
+            return kept
+        frames = decode()
+        if not self._keep(frames, entry) or (kept := read_film(entry, path, decode)) is None:
+            return frames
+        frames.close()
+        return kept
+
+    def _decode(self, path: Path) -> Frames:
+        decoder, short_px = open_video(path, self._spec), self._short_px
+        return _Resized(decoder, short_px) if short_px and min(decoder.height, decoder.width) > short_px else decoder
+
+    def _entry(self, path: Path) -> Path | None:
+        """The file for this video's frames; None without a cache, or for a file that cannot be looked at."""
+        if self._place is None:
+            return None
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        identity = [
+            str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec, av.__version__, self._short_px, _LAYOUT
+        ]  # fmt: skip
+        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return self._place / name[:2] / f"{name}.npy"
+
+    def _keep(self, frames: Frames, entry: Path) -> bool:
+        """Decode all frames into `entry`; False where they do not fit, do not all decode or in time, or another is at it."""
+        if entry in self._not_kept:
+            return False
+        place, size = entry.parent.parent, film_bytes(frames)
+        try:
+            with only_one_at(entry) as alone:
+                if not alone:
+                    return False
+                if entry.exists():  # another kept it since this process looked; or it is broken
+                    if is_whole(entry):
+                        return True
+                    reserve(place, -entry.stat().st_size, self._limit_bytes)
+                    entry.unlink()
+                reserve(place, -size * remove_partial(entry), self._limit_bytes)  # of processes that were killed here
+                if not reserve(place, size, self._limit_bytes):
+                    self._say_full(place)
+                    return False
+                try:
+                    write_atomically(entry, lambda path: write_film(frames, path, self._limit_sec / 4))
+                except BaseException:
+                    reserve(place, -size, self._limit_bytes)
+                    raise
+        except (DecodeError, TooLong):  # as without a cache, the frames that are asked for may be fine
+            self._not_kept.add(entry)
+            return False
+        except (OSError, ValueError) as error:
+            logger.warning("data.cache: %s keeps no more frames: %s", place, error)
+            self._place = None
+            return False
+        return True
+
+    def _say_full(self, place: Path) -> None:
+        if not self._said_full:
+            self._said_full = True
+            logger.warning(
+                "data.cache: %s has no room for all videos, and the rest is decoded each time (data.cache_gb = %g, and a tenth "
+                "of its disk's %.1f GB stays free); raise data.cache_gb, or name a folder on a larger disk",
+                place, self._limit_bytes / 1e9, shutil.disk_usage(place).total / 1e9,
+            )  # fmt: skip
+
+
+class _Resized:
+    """Frames made smaller: bilinear with antialias, the long side rounded down."""
+
+    def __init__(self, frames: Decoder, short_px: int):
+        self._frames = frames
+        short, long = sorted((frames.height, frames.width))
+        sides = {short: short_px, long: int(short_px * long / short)} if long > short else {short: short_px}
+        self.height, self.width = sides[frames.height], sides[frames.width]
+
+    @property
+    def num_frames(self) -> int:
+        """See Frames."""
+        return self._frames.num_frames
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See Frames."""
+        frames_NCHW = torch.from_numpy(self._frames.get(indices)).permute(0, 3, 1, 2)
+        small_NCHW = F.interpolate(frames_NCHW, size=(self.height, self.width), mode="bilinear", antialias=True)
+        return small_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+
+    def close(self) -> None:
+        """See Frames."""
+        self._frames.close()

@@ -1,0 +1,97 @@
+"""What every decoder offers, and `open_video`, the one function through which the rest of the package reads videos.
+
+Shapes: N frames, H W pixels.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.registry import DECODERS
+from videoadapt.video.decoders._probe import StreamInfo
+
+FALLBACK = "pyav"
+
+_announced: set[str] = set()
+
+
+class CannotRead(DecodeError):
+    """A decoder declares that it does not read this kind of file exactly; `reason` goes without the file's name."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+class Decoder(ABC):
+    """Frames by index, in the order in which the best video stream of `path` plays, with its rotation applied."""
+
+    def __init__(self, path: Path, info: StreamInfo):
+        turned = info.quarter_turns % 2 == 1
+        self.path = path
+        self.fps_hz = info.fps_hz
+        self.height, self.width = (info.width, info.height) if turned else (info.height, info.width)
+        self.rotation = -info.quarter_turns % 4 * 90
+
+    @property
+    @abstractmethod
+    def num_frames(self) -> int:
+        """Number of frames that decode, whatever the header says. Raises DecodeError when the file is damaged."""
+
+    @abstractmethod
+    def _read(self, wanted: list[int]) -> np.ndarray:
+        """Return the frames with these ascending, distinct indices: uint8 (N, height, width, 3) RGB."""
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the frames at `indices`, in any order and repeated at will: uint8 (N, H, W, 3) RGB, contiguous.
+
+        Raises DecodeError when an index is not in 0 .. num_frames - 1 or a frame does not decode.
+        """
+        asked = np.asarray(indices)
+        if asked.ndim != 1 or not (np.issubdtype(asked.dtype, np.integer) or asked.size == 0):
+            raise TypeError(f"frame indices are a flat list of integers, got {asked.dtype} {asked.shape}")
+        if asked.size == 0:
+            return np.empty((0, self.height, self.width, 3), np.uint8)
+        outside = asked[(asked < 0) | (asked >= self.num_frames)]
+        if outside.size:
+            raise DecodeError(f"{self.path}: no frame {outside[0]}; allowed: 0 to {self.num_frames - 1}")
+        wanted, place = np.unique(asked, return_inverse=True)
+        frames_NHWC = self._read(wanted.tolist())
+        return np.ascontiguousarray(frames_NHWC if np.array_equal(wanted, asked) else frames_NHWC[place])
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file and the memory; the decoder cannot be used afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def check_threads(threads: int) -> None:
+    """Raise ConfigError unless `threads` is 1 or more."""
+    if threads < 1:
+        raise ConfigError(f"decoder: threads = {threads}; allowed: 1 or more")
+
+
+def open_video(path: Path, spec: Mapping[str, Any]) -> Decoder:
+    """Open `path` with the decoder of `spec` ({"name": ..., options}), or with PyAV where that one declares it cannot.
+
+    Each reason for handing over is logged once per process. Raises DecodeError naming the file, and ConfigError for
+    an unknown decoder.
+    """
+    try:
+        return DECODERS.build(dict(spec), path)
+    except CannotRead as refusal:
+        if refusal.reason not in _announced:
+            _announced.add(refusal.reason)
+            logging.getLogger("videoadapt").info("%s hands over to %s: %s", spec["name"], FALLBACK, refusal.reason)
+    understood = {key: value for key, value in spec.items() if key in DECODERS.schema(FALLBACK)}
+    return DECODERS.build({"name": FALLBACK, **understood}, path)

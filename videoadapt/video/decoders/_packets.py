@@ -1,0 +1,75 @@
+"""What the packets of a stream say about it before any is decoded: where it may be entered, and how many frames it has.
+
+H.264 and HEVC by their units (ISO/IEC 14496-15), MPEG-4 part 2 by its pictures (ISO/IEC 14496-2, 6.2.3 and 6.2.5).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+NAL_SLICES, NAL_IDR = range(1, 6), 5
+NAL_PARAMETERS = {"h264": 7, "hevc": 33}
+INTRA, PREDICTED, BIDIRECTIONAL = range(3)
+
+
+class PacketFacts(NamedTuple):
+    """What of a packet decides: its time stamp, and whether it is a key, starts a closed group, is whole, keeps the size."""
+
+    pts: int | None
+    key: bool
+    clean_start: bool
+    complete: bool
+    keeps_size: bool
+
+
+def facts_of(packet: "Packet[VideoStream]", codec: str, extradata: bytes) -> PacketFacts:
+    """Look at one packet of H.264, HEVC or VP9. VP9 may change its size at any frame, the others with new parameters."""
+    clean = codec != "h264"
+    keeps_size = codec in NAL_PARAMETERS and not any(
+        data.data_type == "new_extradata" for data in packet.iter_sidedata()
+    )
+    if packet.is_keyframe and codec in NAL_PARAMETERS:
+        units = _nal_units(codec, bytes(packet), extradata)
+        slices = [kind for kind, _ in units if kind in NAL_SLICES]
+        # After an IDR picture no frame refers to anything before it; another kind of H.264 slice promises nothing.
+        clean = codec != "h264" or (bool(slices) and all(kind == NAL_IDR for kind in slices))
+        parameters = NAL_PARAMETERS[codec]
+        keeps_size &= bool(units) and all(unit in extradata for kind, unit in units if kind == parameters)
+    complete = not (packet.is_discard or packet.is_corrupt)
+    return PacketFacts(packet.pts, packet.is_keyframe, clean, complete, keeps_size)
+
+
+def _nal_units(codec: str, packet: bytes, extradata: bytes) -> list[tuple[int, bytes]]:
+    """Return (type, content) of each unit of an H.264 or HEVC packet; none when units are not length-prefixed.
+
+    Length prefixes are what mp4 and Matroska require.
+    """
+    size_at, shift, mask = (4, 0, 31) if codec == "h264" else (21, 1, 63)
+    if len(extradata) <= size_at or extradata[0] != 1:
+        return []
+    prefix = (extradata[size_at] & 3) + 1
+    units, start = [], 0
+    while start + prefix < len(packet):
+        end = start + prefix + int.from_bytes(packet[start : start + prefix], "big")
+        units.append((packet[start + prefix] >> shift & mask, packet[start + prefix : end]))
+        start = end
+    return units
+
+
+def why_in_order(packets: Sequence[PacketFacts]) -> str:
+    """Return why seeking among these packets (in file order) is not exact, or an empty string when it is."""
+    pts = [packet.pts for packet in packets if packet.pts is not None]
+    if len(set(pts)) < len(packets):
+        return "packets without a time stamp of their own"
+    if not all(packet.complete for packet in packets):
+        return "packets that are damaged or cut off by an edit list"
+    if not packets or not packets[0].key:
+        return "a first packet that is no key frame"
+    earliest_from_here = np.minimum.accumulate(pts[::-1])[::-1]
+    for packet, stamp, earliest in zip(packets, pts, earliest_from_here, strict=True):
+        if packet.key and (not packet.clean_start or earliest < stamp):
+            return "open groups of pictures"
+    return ""

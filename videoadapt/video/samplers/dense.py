@@ -1,0 +1,72 @@
+"""Which frames of a video make a clip: index arithmetic, no video and no torch.
+
+Shapes: T frames of a clip, V test clips of a video. All indices are int64, sorted along T, and within [0, n).
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from videoadapt.video.samplers._base import Indices, _check
+from videoadapt.video.samplers.segment import Segment
+
+
+class Dense(BaseModel):
+    """Frames at a fixed stride: a random stretch of the video for training, evenly spread stretches for testing.
+
+    `window` picks where a training clip lies. "random_start" (AdaptFormer's run): start, start + stride, ... with the
+    start uniform over every one for which the clip fits. "videomae": as VideoMAE's fine-tuning, see `train_indices`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["dense"] = "dense"
+    stride_frames: int = Field(default=4, ge=1)
+    window: Literal["random_start", "videomae"] = "random_start"
+
+    def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+        """Return (T,) indices of one training clip of `num_frames` frames.
+
+        A video too short for "random_start" is read from frame 0, and its last frame at the stride is repeated.
+        "videomae" stretches T points over a window of T * stride frames that ends before a random frame; a video no
+        longer than the window gives n // stride points over its whole length, then its last frame.
+        Raises DecodeError for an empty video.
+        """
+        _check(num_video_frames, num_frames)
+        if self.window == "videomae":
+            return self._videomae_window(num_video_frames, num_frames, rng)
+        reach = (num_frames - 1) * self.stride_frames
+        start = int(rng.integers(max(num_video_frames - reach, 1)))
+        last_step = (num_video_frames - 1 - start) // self.stride_frames
+        return start + np.minimum(np.arange(num_frames), last_step) * self.stride_frames
+
+    def _videomae_window(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+        length = num_frames * self.stride_frames
+        if num_video_frames > length:
+            end = int(rng.integers(length, num_video_frames))
+            points = np.linspace(end - length, end, num=num_frames)
+            return np.clip(points, end - length, end - 1).astype(np.int64)
+        num_points = num_video_frames // self.stride_frames
+        points = np.full(num_frames, num_video_frames, dtype=np.float64)
+        points[:num_points] = np.linspace(0, num_video_frames, num=num_points)
+        return np.clip(points, 0, num_video_frames - 1).astype(np.int64)
+
+    def test_indices(self, num_video_frames: int, num_frames: int, num_clips: int) -> Indices:
+        """Return (V, T) indices of `num_clips` clips spread over the video; one clip is the centre.
+
+        The video is listed at the stride; a list shorter than T repeats its last frame. Clip k of V starts at position
+        int(k * (L - T) / (V - 1)) of the L listed frames (both references). Raises DecodeError for an empty video.
+        """
+        _check(num_video_frames, num_frames, num_clips)
+        listed = np.arange(0, num_video_frames, self.stride_frames)
+        spare = max(len(listed) - num_frames, 0)
+        if num_clips == 1:
+            starts = np.array([spare // 2])
+        else:
+            starts = (np.arange(num_clips) * (spare / (num_clips - 1))).astype(np.int64)
+        positions = np.minimum(starts[:, None] + np.arange(num_frames), len(listed) - 1)
+        return listed[positions]
+
+
+Sampling = Annotated[Dense | Segment, Field(discriminator="name")]

@@ -1,0 +1,45 @@
+"""One frame from each of T equal segments of a video."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from videoadapt.errors import ConfigError
+from videoadapt.video.samplers._base import Indices, _check
+
+
+class Segment(BaseModel):
+    """One frame from each of T equal segments of the whole video (VideoMAE on Something-Something v2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["segment"] = "segment"
+
+    def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+        """Return (T,) indices: a random frame of each segment of n // T frames (the n % T last frames are never used).
+
+        A video of fewer than T frames repeats its frames evenly, int(i * n / T), as its test clip does; VideoMAE's
+        loader would show frame 0 T times. Raises DecodeError for an empty video.
+        """
+        _check(num_video_frames, num_frames)
+        segment = num_video_frames // num_frames
+        if segment == 0:
+            return np.arange(num_frames) * num_video_frames // num_frames
+        return np.arange(num_frames) * segment + rng.integers(segment, size=num_frames)
+
+    def test_indices(self, num_video_frames: int, num_frames: int, num_clips: int) -> Indices:
+        """Return (V, T) indices of 1 or 2 clips: with t = n / T, clip 0 is int(t * i) and clip 1 int(t / 2 + t * i).
+
+        One clip is the second of these, the centre of every segment. Raises ConfigError for other numbers of clips and
+        DecodeError for an empty video.
+        """
+        if num_clips not in (1, 2):
+            raise ConfigError(
+                f"num_clips: {num_clips} is not allowed with segment sampling; use 1 or 2, or dense sampling"
+            )
+        _check(num_video_frames, num_frames)
+        tick = num_video_frames / num_frames
+        first = tick * np.arange(num_frames)
+        clips = [first, tick / 2 + first] if num_clips == 2 else [tick / 2 + first]
+        return np.stack(clips).astype(np.int64)

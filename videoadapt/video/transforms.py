@@ -1,0 +1,266 @@
+"""From decoded uint8 frames to the pixels that a model sees: training augmentation, test views, normalising.
+
+Clips stay uint8 until they are on the device, and one draw holds for all frames of a clip.
+Shapes: B clips, C channels, T frames, H W pixels.
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videoadapt.errors import ConfigError
+
+
+class EraseBox(NamedTuple):
+    """A rectangle that is filled with noise in every frame once the clip is normalised (random erasing)."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    seed: int
+
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Crop = Literal["multi_scale", "random_resized", "random", "centre"]
+Interpolation = Literal["bilinear", "bicubic"]
+Box = tuple[int, int, int, int]  # top, left, height, width
+
+_SCALES = (1, 0.875, 0.75, 0.66)
+_SNAP_PX = 3
+_AREA = (0.08, 1.0)
+_ASPECT = (3 / 4, 4 / 3)
+_ERASE_AREA = (0.02, 1 / 3)
+_ERASE_ASPECT = (0.3, 1 / 0.3)
+
+
+class TrainTransform:
+    """Training augmentation of one clip: augment the whole frames, crop and resize, flip, choose what to erase."""
+
+    def __init__(
+        self,
+        *,
+        crop_px: int,
+        crop: Crop,
+        flip: float,
+        erasing: float,
+        interpolation: Interpolation = "bilinear",
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    ):
+        """`flip` and `erasing` are probabilities; `augment` maps whole frames (T, C, H, W) to frames of the same shape.
+
+        `crop`: "multi_scale" (AdaptFormer) resizes with antialias as PIL does, "random_resized" (VideoMAE) without,
+        "random" and "centre" resize the short side to `crop_px` as testing does, and take a square anywhere along the long
+        side, or its middle. Raises ConfigError naming every wrong value.
+        """
+        problems = [
+            f"{key}: {value!r} is not allowed; use a probability from 0 to 1"
+            for key, value in (("flip", flip), ("erasing", erasing))
+            if not 0 <= value <= 1
+        ]
+        if crop_px < 1:
+            problems.append(f"crop_px: {crop_px} is not allowed; use 1 or more pixels")
+        if crop not in get_args(Crop):
+            problems.append(f"crop: {crop!r} is not allowed; use one of {', '.join(get_args(Crop))}")
+        if interpolation not in get_args(Interpolation):
+            problems.append(f"interpolation: {interpolation!r} is not allowed; use bilinear or bicubic")
+        elif crop in ("random", "centre") and interpolation != "bilinear":
+            problems.append(f"interpolation: crop {crop!r} is always bilinear; leave it out or choose another crop")
+        if problems:
+            raise ConfigError(problems)
+        self.crop_px, self.crop, self.flip, self.erasing = crop_px, crop, flip, erasing
+        self.interpolation, self.augment = interpolation, augment
+
+    def __call__(self, frames_THWC: Tensor, generator: torch.Generator) -> tuple[Tensor, EraseBox | None]:
+        """Return the clip, uint8 (C, T, crop_px, crop_px), and the box to fill with noise in `normalise`, if any.
+
+        Everything random comes from `generator`.
+        """
+        rng = _rng(generator)
+        frames_TCHW = frames_THWC.permute(0, 3, 1, 2)
+        if self.augment is not None:
+            frames_TCHW = self.augment(frames_TCHW, generator)
+        crop_TCHW = self._crop(frames_TCHW, rng)
+        if rng.random() < self.flip:
+            crop_TCHW = crop_TCHW.flip(-1)
+        erase = draw_erase_box(self.crop_px, rng) if rng.random() < self.erasing else None
+        return crop_TCHW.transpose(0, 1).contiguous(), erase
+
+    def _crop(self, frames_TCHW: Tensor, rng: random.Random) -> Tensor:
+        if self.crop == "centre":
+            return view_crops(resize_short_side(frames_TCHW, self.crop_px), self.crop_px, 1)[0]
+        if self.crop == "random":
+            resized_TCHW = resize_short_side(frames_TCHW, self.crop_px)
+            top, left = (rng.randrange(side - self.crop_px + 1) for side in resized_TCHW.shape[-2:])
+            return resized_TCHW[..., top : top + self.crop_px, left : left + self.crop_px]
+        height, width = frames_TCHW.shape[-2:]
+        if self.crop == "multi_scale":
+            boxes = multi_scale_boxes(height, width, self.crop_px)
+            top, left, height, width = rng.choice(rng.choice(boxes))
+        else:
+            top, left, height, width = draw_resized_box(height, width, rng)
+        # Cutting out the box first means that only its pixels are ever resized.
+        return F.interpolate(
+            frames_TCHW[..., top : top + height, left : left + width],
+            size=(self.crop_px, self.crop_px),
+            mode=self.interpolation,
+            antialias=self.crop == "multi_scale",
+        )
+
+
+def _rng(generator: torch.Generator) -> random.Random:
+    # A scalar from Python's generator costs a twentieth of one from torch's, which only seeds it.
+    return random.Random(int(torch.randint(2**62, (), generator=generator)))
+
+
+def multi_scale_boxes(height: int, width: int, crop_px: int) -> list[list[Box]]:
+    """Return AdaptFormer's candidate boxes in a frame: 10 sizes, each with the same 13 relative positions.
+
+    Both sides are the frame's short side x 1, 0.875, 0.75 or 0.66, at most one step apart, and become `crop_px` when
+    less than 3 pixels from it (unless that would leave the frame).
+    """
+    base = min(height, width)
+    sides = [int(base * scale) for scale in _SCALES]
+    sides = [min(crop_px, base) if abs(side - crop_px) < _SNAP_PX else side for side in sides]
+    sizes = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
+    # In quarters of the free space: corners, edge centres and the centre, then the four points half-way to the corners.
+    quarters = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [(y, x) for y in (1, 3) for x in (1, 3)]
+    return [[(y * ((height - h) // 4), x * ((width - w) // 4), h, w) for y, x in quarters] for h, w in sizes]
+
+
+def draw_resized_box(height: int, width: int, rng: random.Random) -> Box:
+    """Draw VideoMAE's random-resized box: area 8 % to 100 % of the frame, aspect 3/4 to 4/3 (log-uniform).
+
+    After ten draws that do not fit, the largest centred box whose aspect is within the range.
+    """
+    for _ in range(10):
+        h, w = _draw_sides(height * width, _AREA, _ASPECT, rng)
+        if 0 < h <= height and 0 < w <= width:
+            return rng.randint(0, height - h), rng.randint(0, width - w), h, w
+    h, w = min(height, round(width / _ASPECT[0])), min(width, round(height * _ASPECT[1]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def draw_erase_box(crop_px: int, rng: random.Random) -> EraseBox | None:
+    """Draw VideoMAE's erase box: area 2 % to 33 % of the crop, height over width 0.3 to 3.3 (log-uniform).
+
+    None in the practically impossible case that a hundred draws do not fit.
+    """
+    for _ in range(100):
+        h, w = _draw_sides(crop_px**2, _ERASE_AREA, _ERASE_ASPECT, rng)
+        if 0 < h < crop_px and 0 < w < crop_px:
+            return EraseBox(rng.randint(0, crop_px - h), rng.randint(0, crop_px - w), h, w, rng.getrandbits(62))
+    return None
+
+
+def _draw_sides(
+    area: int, fraction: tuple[float, float], aspect: tuple[float, float], rng: random.Random
+) -> tuple[int, int]:
+    target = area * rng.uniform(*fraction)
+    ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+    return round(math.sqrt(target / ratio)), round(math.sqrt(target * ratio))
+
+
+def resize_short_side(frames_TCHW: Tensor, short_px: int) -> Tensor:
+    """Resize uint8 frames so that the short side is `short_px` and the long side int(short_px * long / short).
+
+    Bit for bit what cv2.resize does with INTER_LINEAR (as both references test): half-pixel centres, no antialias,
+    weights in 1/2048. Frames whose short side fits already come back as they are.
+    """
+    height, width = frames_TCHW.shape[-2:]
+    short = min(height, width)
+    if short == short_px:
+        return frames_TCHW
+    new_height = short_px if height == short else int(short_px * height / width)
+    new_width = short_px if width == short else int(short_px * width / height)
+    return _resize_like_cv2(frames_TCHW, new_height, new_width)
+
+
+def _resize_like_cv2(frames_TCHW: Tensor, new_height: int, new_width: int) -> Tensor:
+    num_frames, channels, height, width = frames_TCHW.shape
+    # Channels last, and columns and channels as one axis, is how decoders deliver and what torch gathers fastest.
+    rows_THX = frames_TCHW.permute(0, 2, 3, 1).reshape(num_frames, height, width * channels)
+    left, right = (
+        (rows_THX.gather(2, source.expand(num_frames, height, -1)).int(), weight)
+        for source, weight in _cv2_taps(width, new_width, channels)
+    )
+    across = left[0].mul_(left[1]).addcmul_(*right)
+    across >>= 4
+    upper, lower = (
+        across.index_select(1, source).mul_(weight[:, None]).bitwise_right_shift_(16)
+        for source, weight in _cv2_taps(height, new_height, 1)
+    )
+    down = upper.add_(lower).add_(2)
+    down >>= 2
+    return down.to(torch.uint8).view(num_frames, new_height, new_width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)  # a film has one size, and its frames come one by one
+def _cv2_taps(old: int, new: int, values: int) -> list[tuple[Tensor, Tensor]]:
+    """The two source positions of every output position along one axis, each with its weight in 1/2048.
+
+    int64 and int32 of length new * values, for `values` values at each position.
+    """
+    position = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
+    first = np.floor(position)
+    fraction = position - first
+    first = first.astype(np.int64)
+    taps = []
+    for place, weight in ((first, 1 - fraction), (first + 1, fraction)):
+        source = (np.clip(place, 0, old - 1)[:, None] * values + np.arange(values)).reshape(-1)
+        in_2048ths = np.rint(weight * 2048).astype(np.int32).repeat(values)
+        taps.append((torch.from_numpy(source), torch.from_numpy(in_2048ths)))
+    return taps
+
+
+def view_crops(frames_TCHW: Tensor, crop_px: int, num_crops: int) -> list[Tensor]:
+    """Return `num_crops` square views (T, C, crop_px, crop_px) spread along the long side; one crop is the centre.
+
+    Crop j starts at int(j * (long - crop_px) / (num_crops - 1)) (both references) and is centred along the short side.
+    The views share memory with the frames. Raises ConfigError when a crop does not fit or there is none.
+    """
+    height, width = frames_TCHW.shape[-2:]
+    if num_crops < 1:
+        raise ConfigError(f"num_crops: {num_crops} is not allowed; use 1 or more")
+    if not 1 <= crop_px <= min(height, width):
+        raise ConfigError(
+            f"crop_px: {crop_px} does not fit frames of {height} x {width} pixels; use at most the short side"
+        )
+    spare = max(height, width) - crop_px
+    across = (min(height, width) - crop_px) // 2
+    starts = [spare // 2] if num_crops == 1 else [int(j * (spare / (num_crops - 1))) for j in range(num_crops)]
+    corners = [(start, across) if height >= width else (across, start) for start in starts]
+    return [frames_TCHW[..., top : top + crop_px, left : left + crop_px] for top, left in corners]
+
+
+def normalise(
+    clips_BCTHW: Tensor,
+    erase: Sequence[EraseBox | None],
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Tensor:
+    """Return float32 (grey level / 255 - mean) / std on the clips' device, erase boxes filled with noise.
+
+    `clips_BCTHW` holds grey levels 0-255, uint8 or float; it is not changed. The noise is N(0, 1), another value for
+    each channel, frame and pixel, drawn on the CPU from the box's seed, so that every device sees the same.
+    Raises ValueError unless there is one box, or None, per clip.
+    """
+    if len(erase) != len(clips_BCTHW):
+        raise ValueError(f"{len(clips_BCTHW)} clips, but {len(erase)} erase boxes (use None for a clip without)")
+    shift, scale = (torch.tensor(v, device=clips_BCTHW.device).view(-1, 1, 1, 1) for v in (mean, std))
+    out_BCTHW = clips_BCTHW.to(torch.float32, copy=True).div_(255).sub_(shift).div_(scale)
+    for clip_CTHW, box in zip(out_BCTHW, erase, strict=True):
+        if box is not None:
+            generator = torch.Generator().manual_seed(box.seed)
+            noise = torch.randn(*clip_CTHW.shape[:2], box.height, box.width, generator=generator)
+            clip_CTHW[..., box.top : box.top + box.height, box.left : box.left + box.width] = noise.to(clip_CTHW.device)
+    return out_BCTHW

@@ -1,0 +1,1 @@
+"""Weight files: tensors and names, no modules."""

@@ -1,0 +1,148 @@
+"""Tensors on disk: safetensors and torch files, alone or as a Hugging Face folder, read without running anything in them.
+
+Every error starts with the path, so that whoever asked can put its own name in front.
+"""
+
+import argparse
+import hashlib
+import json
+import pickle
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from videoadapt.errors import CheckpointError
+
+Tensors = dict[str, Tensor]
+
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+# What training checkpoints hold besides tensors, under the names of numpy 1 and 2; other pickled objects are refused.
+_ALLOWED: list[Any] = [argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8", "bool"))]
+_ALLOWED += [(_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+
+# What the two readers raise on bytes that were cut or changed (found by changing bytes at random).
+_DAMAGED: tuple[type[Exception], ...] = (
+    AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError,
+    struct.error,
+)  # fmt: skip
+
+_IN_A_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def weights_path(location: str) -> Path:
+    """The file or folder that `model.weights` names: a path, or `package:NAME` for a file inside videoadapt."""
+    if location.startswith("package:"):
+        return Path(__file__).parents[1] / "assets" / location.removeprefix("package:")
+    return Path(location)
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Return the tensors of a weight file, or of a Hugging Face folder, in one piece or in shards, and its config.json.
+
+    A file has no config: {}. Raises CheckpointError when something is missing, damaged, or could run code.
+    """
+    if not path.is_dir():
+        return _state_dict(_load(path), path), {}
+    found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(_IN_A_FOLDER)}")
+    tensors = _read_shards(found) if found.suffix == ".json" else _state_dict(_load(found), found)
+    config = path / "config.json"
+    return tensors, _read_json(config) if config.is_file() else {}
+
+
+def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, as_torch: bool = False) -> None:
+    """Write safetensors, or a torch file `{'model': tensors}`, which holds no metadata."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if as_torch:
+        torch.save({"model": whole}, path)
+    else:
+        save_file(whole, path, metadata=dict(metadata))
+
+
+def checksum(tensors: Tensors) -> str:
+    """Return the sha256 over name, type, shape and bytes of every tensor, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_shards(index: Path) -> Tensors:
+    """Read every file that an index names; each needs to hold exactly the tensors that the index expects there."""
+    places = _read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(Path(str(name)).name == name for name in places.values()):
+        raise CheckpointError(f"{index}: holds no `weight_map` of tensors to files beside it; download it again")
+    tensors: Tensors = {}
+    for name in sorted(set(places.values())):
+        shard = index.with_name(name)
+        if not shard.is_file():
+            raise CheckpointError(f"{shard}: no such file, but {index.name} names it; download it too")
+        held = _state_dict(_load(shard), shard)
+        wrong = sorted(held.keys() ^ {key for key, file in places.items() if file == name})
+        if wrong:
+            raise CheckpointError(f"{shard}: {len(wrong)} tensors are not as {index.name} says, such as {wrong[0]}")
+        tensors |= held
+    return tensors
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no text, too
+        raise CheckpointError(f"{path}: cannot be read as json ({error}); download it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a json object, found {type(content).__name__}")
+    return content
+
+
+def _load(path: Path) -> Any:
+    """Return what a file holds, safetensors and torch told apart by content; nothing in it is executed."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if not start:
+            raise CheckpointError(f"{path}: the file is empty; copy or download it again")
+        if start == b"version h":
+            raise CheckpointError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")
+        if start[8:] == b"{":  # safetensors: eight bytes of length, then a json object
+            return load_file(path)
+        with torch.serialization.safe_globals(_ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        problem = "neither a safetensors nor a torch file"
+        if refused:
+            problem = (
+                f"holds a Python object ({refused[1]}), which could run code; save its state dict of tensors alone"
+            )
+        raise CheckpointError(f"{path}: {problem}") from error
+    except _DAMAGED as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path}: damaged or cut short ({reason}); copy or download it again") from error
+
+
+def _state_dict(content: Any, path: Path) -> Tensors:
+    """Return the tensors of a checkpoint, which stand under `model` or `module`, or alone."""
+    state = content
+    if isinstance(content, dict):
+        state = next((content[key] for key in ("model", "module") if isinstance(content.get(key), dict)), content)
+    is_state = isinstance(state, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in state.items())
+    if not is_state or not state:
+        held = f"keys {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(f"{path}: no tensors under `model`, `module` or at the top, but {held}")
+    return dict(state)

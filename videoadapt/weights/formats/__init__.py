@@ -1,0 +1,96 @@
+"""Formats of weights, one file each: told apart by their keys, never by a file's name, and brought under our names."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from videoadapt.errors import CheckpointError
+from videoadapt.weights.files import Tensors, read_tensors, weights_path
+from videoadapt.weights.formats._huggingface import from_huggingface, huggingface_config, to_huggingface
+from videoadapt.weights.formats._image import Inflation, from_image, inflate_kernel
+from videoadapt.weights.formats._names import Found, Weights
+from videoadapt.weights.formats._videomae import (
+    from_adaptformer,
+    from_fine_tuned,
+    from_pretraining,
+    to_pretraining,
+    to_videomae,
+)
+
+__all__ = [
+    "Inflation",
+    "Weights",
+    "huggingface_config",
+    "inflate_kernel",
+    "plain_name",
+    "read_any",
+    "read_weights",
+    "to_huggingface",
+    "to_pretraining",
+    "to_videomae",
+]
+
+
+def read_weights(location: str, obtain: str = "") -> Weights:
+    """Read `model.weights`: a file or folder, or `package:NAME` for a file inside videoadapt; `obtain`: where to get it.
+
+    Raises CheckpointError when it is missing, damaged, holds Python objects, or has keys of no known format.
+    """
+    path = weights_path(location)
+    if not path.exists():
+        hint = obtain or "give the path of a weight file or folder, or null to start from random weights"
+        raise CheckpointError(f"model.weights = {path}: no such file; {hint}")
+    try:
+        return read_any(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"model.weights = {error}") from error
+
+
+def read_any(path: Path) -> Weights:
+    """Read a weight file or folder of any known format. Raises CheckpointError, which starts with the path."""
+    tensors, config = read_tensors(path)
+    try:
+        found = _recognised(tensors)
+        return Weights(path, *found, **_facts(config))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _recognised(tensors: Tensors) -> Found:
+    """Choose the format by the names of its tensors; an image's patch kernel has one dimension less than a video's."""
+    kernel = tensors.get("patch_embed.proj.weight")
+    if any(name.startswith("backbone.") for name in tensors):
+        return _from_ours(tensors)
+    if any(re.match(r"(videomae\.)?encoder\.layer\.\d", name) for name in tensors):
+        return from_huggingface(tensors)
+    if kernel is not None and kernel.ndim == 4:
+        return from_image(tensors)
+    if any(name.endswith(".q_proj.weight") for name in tensors):
+        return from_adaptformer(tensors)
+    if any(name.startswith("encoder.blocks.") for name in tensors):
+        return from_pretraining(tensors)
+    if any(name.startswith(("blocks.", "model.blocks.")) for name in tensors):
+        return from_fine_tuned(tensors)
+    raise CheckpointError(
+        f"keys of no known format (the first: {', '.join(list(tensors)[:4])}); known: VideoMAE and VideoMAE V2, "
+        "pre-training and fine-tuned, also from Hugging Face; AdaptFormer; image ViTs of timm and MAE; videoadapt"
+    )
+
+
+def _from_ours(tensors: Tensors) -> Found:
+    """Trunk files, and state dicts of whole models, where an adapted branch stands under `.branch.`."""
+    return Found("videoadapt", {plain_name(name): tensor for name, tensor in tensors.items()})
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a tensor of the trunk has without adapters, which call what they stand around `branch`."""
+    return re.sub(r"\.branch(?=\.)", "", name)
+
+
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    """What a config.json tells and tensors cannot: epsilon and heads (V2 keeps them under `model_config`)."""
+    inner = config["model_config"] if isinstance(config.get("model_config"), dict) else config
+    activation = inner.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise CheckpointError(f"config.json: hidden_act = {activation}; only gelu can be loaded")
+    return {"eps": inner.get("layer_norm_eps"), "num_heads": inner.get("num_attention_heads", inner.get("num_heads"))}

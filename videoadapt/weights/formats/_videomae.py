@@ -1,0 +1,72 @@
+"""VideoMAE and VideoMAE V2, as their code saves them; and AdaptFormer's variant of it."""
+
+from videoadapt.errors import CheckpointError
+from videoadapt.weights.files import Tensors
+from videoadapt.weights.formats._names import Found, drop, inverse, rename, stack
+
+TRUNK = (
+    ("patch_embed.proj.", "backbone.patch_embed."),
+    ("blocks.#.norm1.", "backbone.blocks.#.attn.norm."),
+    ("blocks.#.norm2.", "backbone.blocks.#.mlp.norm."),
+    ("blocks.#.attn.q_bias", "backbone.blocks.#.attn.fn.qkv.q_bias"),
+    ("blocks.#.attn.v_bias", "backbone.blocks.#.attn.fn.qkv.v_bias"),
+    ("blocks.#.attn.qkv.weight", "backbone.blocks.#.attn.fn.qkv.weight"),
+    ("blocks.#.attn.proj.", "backbone.blocks.#.attn.fn.proj."),
+    ("blocks.#.mlp.fc1.", "backbone.blocks.#.mlp.fn.fc1."),
+    ("blocks.#.mlp.fc2.", "backbone.blocks.#.mlp.fn.fc2."),
+)
+_HEAD = (("head.weight", "head.linear.weight"), ("head.bias", "head.linear.bias"))
+_ADAPTFORMER = (
+    ("blocks.#.fc1.", "backbone.blocks.#.mlp.fn.fc1."),
+    ("blocks.#.fc2.", "backbone.blocks.#.mlp.fn.fc2."),
+    ("blocks.#.adaptmlp.down_proj.", "backbone.blocks.#.mlp.adapter.down."),
+    ("blocks.#.adaptmlp.up_proj.", "backbone.blocks.#.mlp.adapter.up."),
+    ("blocks.#.adaptmlp.scale", "backbone.blocks.#.mlp.adapter.scale"),
+    ("embeddings.#", "backbone.blocks.#.adapter.tokens"),
+    ("head.0.", "head.norm."),
+    ("head.1.", "head.linear."),
+)
+
+
+def from_pretraining(tensors: Tensors) -> Found:
+    """Encoder and decoder; classification takes the mean of the tokens before `encoder.norm`."""
+    kept, unused = _encoder(tensors)
+    return Found("VideoMAE pre-training", rename(kept, TRUNK), unused)
+
+
+def from_fine_tuned(tensors: Tensors) -> Found:
+    """A trunk, `fc_norm` and a plain `head`, also V2's distilled students; V2 on Hugging Face puts `model.` in front."""
+    prefixed = any(name.startswith("model.") for name in tensors)
+    kept = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    return Found("VideoMAE V2 on Hugging Face" if prefixed else "VideoMAE fine-tuned", rename(kept, TRUNK + _HEAD))
+
+
+def from_adaptformer(tensors: Tensors) -> Found:
+    """AdaptFormer's code: q, k, v apart, the MLP flat in the block, `adaptmlp` or VPT's `embeddings`, BatchNorm as
+    `head.0`; or a trunk.
+    """
+    kept, unused = _encoder(tensors)
+    kept = stack(kept, [f".{letter}_proj.weight" for letter in "qkv"], ".qkv.weight")
+    return Found("AdaptFormer", rename(kept, TRUNK + _HEAD + _ADAPTFORMER), unused)
+
+
+def to_videomae(tensors: Tensors) -> Tensors:
+    """Our names -> those of a fine-tuned file, or for a trunk alone those of the encoder in a pre-training file."""
+    prefix = "encoder." if all(name.startswith("backbone.") for name in tensors) else ""
+    return {prefix + name: tensor for name, tensor in rename(tensors, inverse(TRUNK + _HEAD)).items()}
+
+
+def to_pretraining(tensors: Tensors) -> Tensors:
+    """Our names of a whole autoencoder -> those of a pre-training file."""
+    encoder = [(ours, f"encoder.{theirs}") for theirs, ours in TRUNK]
+    decoder = [(ours.replace("backbone.", "decoder."), f"decoder.{theirs}") for theirs, ours in TRUNK]
+    return rename(tensors, [*encoder, *decoder, ("norm.", "encoder.norm.")])
+
+
+def _encoder(tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
+    """Split off what only pre-training uses; return the rest without the prefix `encoder.`, and what was split off."""
+    kept, unused = drop(tensors, r"decoder|encoder_to_decoder|mask_token|encoder\.norm")
+    bare = {name.removeprefix("encoder."): tensor for name, tensor in kept.items()}
+    if len(bare) < len(kept):
+        raise CheckpointError("some tensors are in the file twice, with and without the prefix `encoder.`")
+    return bare, unused
