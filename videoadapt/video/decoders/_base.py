@@ -4,10 +4,11 @@ Shapes: N frames, H W pixels.
 """
 
 import logging
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._probe import StreamInfo
 
 FALLBACK = "pyav"
+ITERATED_FRAMES = 32  # that a loop over all frames decodes at a time
 
 _announced: set[str] = set()
 
@@ -29,7 +31,10 @@ class CannotRead(DecodeError):
 
 
 class Decoder(ABC):
-    """Frames by index, in the order in which the best video stream of `path` plays, with its rotation applied."""
+    """Frames by index, in the order in which the best video stream of `path` plays, with its rotation applied.
+
+    A sequence of frames, uint8 RGB: `len(video)`, `video[0]`, `video[-1]`, `video[10:20:2]`, `for frame in video`.
+    """
 
     def __init__(self, path: Path, info: StreamInfo):
         turned = info.quarter_turns % 2 == 1
@@ -37,6 +42,7 @@ class Decoder(ABC):
         self.fps_hz = info.fps_hz
         self.height, self.width = (info.width, info.height) if turned else (info.height, info.width)
         self.rotation = -info.quarter_turns % 4 * 90
+        self._counted = info.num_frames
 
     @property
     @abstractmethod
@@ -64,6 +70,32 @@ class Decoder(ABC):
         frames_NHWC = self._read(wanted.tolist())
         return np.ascontiguousarray(frames_NHWC if np.array_equal(wanted, asked) else frames_NHWC[place])
 
+    def __len__(self) -> int:
+        """The same as `num_frames`; a file that has to be read in order may be decoded once to count them."""
+        return self.num_frames
+
+    def __getitem__(self, index: SupportsIndex | slice) -> np.ndarray:
+        """Return one frame, uint8 (H, W, 3), or those of a slice, (N, H, W, 3); a negative index counts from the end.
+
+        Raises IndexError when there is no such frame, and DecodeError when it does not decode.
+        """
+        if isinstance(index, slice):
+            return self.get(range(*index.indices(self.num_frames)))
+        number = operator.index(index)
+        if not -self.num_frames <= number < self.num_frames:
+            raise IndexError(f"{self.path}: no frame {number}; allowed: 0 to {self.num_frames - 1}, or from the end")
+        frame_HWC: np.ndarray = self.get([number % self.num_frames])[0]
+        return frame_HWC
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.num_frames, ITERATED_FRAMES):  # one at a time, each would decode its group anew
+            yield from self.get(range(start, min(start + ITERATED_FRAMES, self.num_frames)))
+
+    def __repr__(self) -> str:
+        count = "not counted yet" if self._counted is None else f"{self._counted} frames"
+        size = f"{self.width} x {self.height} px"
+        return f"<{type(self).__name__} {str(self.path)!r}: {count}, {size}, {self.fps_hz:.5g} fps>"
+
     @abstractmethod
     def close(self) -> None:
         """Release the file and the memory; the decoder cannot be used afterwards."""
@@ -81,12 +113,13 @@ def check_threads(threads: int) -> None:
         raise ConfigError(f"decoder: threads = {threads}; allowed: 1 or more")
 
 
-def open_video(path: Path, spec: Mapping[str, Any]) -> Decoder:
+def open_video(path: str | Path, spec: Mapping[str, Any]) -> Decoder:
     """Open `path` with the decoder of `spec` ({"name": ..., options}), or with PyAV where that one declares it cannot.
 
     Each reason for handing over is logged once per process. Raises DecodeError naming the file, and ConfigError for
     an unknown decoder.
     """
+    path = Path(path)
     try:
         return DECODERS.build(dict(spec), path)
     except CannotRead as refusal:
