@@ -24,6 +24,7 @@ from videoadapt.data.batches import TestItem, TrainItem
 from videoadapt.data.loader import Loader
 from videoadapt.data.structures import Video
 from videoadapt.errors import DecodeError
+from videoadapt.registry import SAMPLERS
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import forget, probe
 from videoadapt.video.readers import TestViews, TrainClips
@@ -182,7 +183,8 @@ def drawn_indices(path: Path, decoder: str, epoch: int, row: int) -> list[int]:
     """The frames that the loader takes for this clip."""
     rng = np.random.default_rng([SEED, epoch, row, 0])
     with open_video(path, {"name": decoder}) as opened:
-        indices: list[int] = data_config(decoder).sampling.train_indices(opened.num_frames, NUM_FRAMES, rng).tolist()
+        sampler = SAMPLERS.build(data_config(decoder).sampling)
+        indices: list[int] = sampler.train_indices(opened.num_frames, NUM_FRAMES, rng).tolist()
     return indices
 
 
@@ -259,10 +261,11 @@ def measure_views(videos: Sequence[Video], decoder: str, repeats: int) -> list[d
 
 def per_view(path: Path, config: DataConfig) -> None:
     """All views, each from a reader of its own that gives its 8 frames."""
+    sampler = SAMPLERS.build(config.sampling)
     for clip in range(CLIPS):
         for crop in range(CROPS):
             with open_video(path, config.decoder) as opened:
-                indices = config.sampling.test_indices(opened.num_frames, NUM_FRAMES, CLIPS)[clip]
+                indices = sampler.test_indices(opened.num_frames, NUM_FRAMES, CLIPS)[clip]
                 frames_TCHW = torch.from_numpy(opened.get(indices)).permute(0, 3, 1, 2)
             view_crops(resize_short_side(frames_TCHW, CROP_PX), CROP_PX, CROPS)[crop].contiguous()
 

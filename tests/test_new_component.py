@@ -1,4 +1,4 @@
-"""Adding is writing one file: an adapter and a decoder dropped into a copy of the tree train, with no other edit."""
+"""Adding is writing one file: an adapter, a decoder and a sampler dropped into a copy of the tree train, with no other edit."""
 
 import shutil
 import subprocess
@@ -47,6 +47,26 @@ class Flipped(Parent):
     def get(self, indices):
         return super().get(indices)[:, ::-1].copy()
 '''
+SAMPLER = '''
+"""The first frames of a video, one after the other."""
+
+import numpy as np
+
+from videoadapt.registry import SAMPLERS
+from videoadapt.video.samplers import Indices, Sampler
+
+
+@SAMPLERS.register
+class Opening(Sampler):
+    def __init__(self, *, skip: int = 0):
+        self.skip = skip
+
+    def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+        return np.minimum(self.skip + np.arange(num_frames), num_video_frames - 1)
+
+    def test_indices(self, num_video_frames: int, num_frames: int, num_clips: int) -> Indices:
+        return np.stack([self.train_indices(num_video_frames, num_frames, np.random.default_rng(0))] * num_clips)
+'''
 
 
 @pytest.mark.slow
@@ -56,9 +76,11 @@ def test_one_file_and_one_yaml(tmp_path: Path) -> None:
         shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / "videoadapt/models/adapters/block_biases.py").write_text(ADAPTER)
     (tree / "videoadapt/video/decoders/flipped.py").write_text(DECODER)
+    (tree / "videoadapt/video/samplers/opening.py").write_text(SAMPLER)
     config = toy_config(tmp_path / "out", tmp_path / "clips", train={"epochs": 1, "batch_size": 24})
     config["model"]["adapter"] = {"name": "block_biases", "first": 1}
     config["data"]["decoder"] = {"name": "flipped", "threads": 1}
+    config["data"]["sampling"] = {"name": "opening", "skip": 2}
     path = write_config(tree / "configs/new.yaml", config)
     command = [sys.executable, "tools/run_net.py", "--cfg", str(path)]
     done = subprocess.run(

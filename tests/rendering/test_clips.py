@@ -10,12 +10,11 @@ from videoadapt.rendering import clips as rendered
 from videoadapt.rendering.clips import draw_clips
 from videoadapt.rendering.motions import COORDINATES, MOTIONS, draw_signs
 from videoadapt.runs.build import rendered_batches
-from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.transforms import multi_scale_boxes
 
 CPU = torch.device("cpu")
 MOTION_NAMES = list(MOTIONS["trunk"])
-CONFIG = DataConfig(num_frames=8, sampling=Dense(stride_frames=2), crop_px=64)
+CONFIG = DataConfig(num_frames=8, sampling={"name": "dense", "stride_frames": 2}, crop_px=64)
 
 
 def draw(seed: int, size: int = 40, config: DataConfig = CONFIG) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,20 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
+from videoadapt.config.loading import load_config
 from videoadapt.errors import ConfigError, DecodeError
-from videoadapt.video.samplers.dense import Dense, Sampling
+from videoadapt.registry import SAMPLERS
+from videoadapt.video.samplers import Sampler
+from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.samplers.segment import Segment
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "facts.json").read_text())["sampling"]
-SAMPLERS: list[Dense | Segment] = [
-    Dense(),
-    Dense(stride_frames=3),
-    Dense(window="videomae"),
-    Dense(stride_frames=7, window="videomae"),
-    Segment(),
-]
+SPECS = {
+    "dense": {"name": "dense"},
+    "dense 3": {"name": "dense", "stride_frames": 3},
+    "videomae": {"name": "dense", "window": "videomae"},
+    "videomae 7": {"name": "dense", "window": "videomae", "stride_frames": 7},
+    "segment": {"name": "segment"},
+}
+EVERY = pytest.mark.parametrize("sampler", [SAMPLERS.build(spec) for spec in SPECS.values()], ids=list(SPECS))
 
 
 def _rng(seed: int = 0) -> np.random.Generator:
@@ -56,9 +59,9 @@ def test_one_dense_clip_is_the_centre(frames: int, first: int) -> None:
     assert Dense().test_indices(frames, 8, 1)[0, 0] == first
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+@EVERY
 @pytest.mark.parametrize("num_frames", [8, 16])
-def test_indices_are_sorted_inside_the_video_and_of_the_right_shape(sampler: Dense | Segment, num_frames: int) -> None:
+def test_indices_are_sorted_inside_the_video_and_of_the_right_shape(sampler: Sampler, num_frames: int) -> None:
     rng = _rng()
     for frames in range(1, 401):
         clips = (1, 2) if isinstance(sampler, Segment) else (1, 2, 4, 5)
@@ -139,14 +142,14 @@ def test_segment_repeats_a_short_video_evenly() -> None:
         assert indices.tolist() == Segment().test_indices(frames, 16, 2)[0].tolist()
 
 
-def test_the_same_seed_gives_the_same_clip_and_another_seed_another() -> None:
-    for sampler in SAMPLERS:
-        first = sampler.train_indices(300, 16, _rng(1)).tolist()
-        assert (
-            first
-            == sampler.train_indices(300, 16, _rng(1)).tolist()
-            != sampler.train_indices(300, 16, _rng(2)).tolist()
-        )
+@EVERY
+def test_a_clip_depends_on_its_seed_only(sampler: Sampler) -> None:
+    first, same, other = (sampler.train_indices(300, 16, _rng(seed)).tolist() for seed in (1, 1, 2))
+    assert first == same != other
+
+
+def test_every_sampler_of_the_house_is_tested() -> None:
+    assert {spec["name"] for spec in SPECS.values()} == set(SAMPLERS.names())
 
 
 @pytest.mark.parametrize("clips", [0, 3, -1])
@@ -155,8 +158,8 @@ def test_segment_refuses_other_numbers_of_clips(clips: int) -> None:
         Segment().test_indices(100, 16, clips)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
-def test_impossible_requests_are_named(sampler: Dense | Segment) -> None:
+@EVERY
+def test_impossible_requests_are_named(sampler: Sampler) -> None:
     with pytest.raises(DecodeError, match="0 frames"):
         sampler.train_indices(0, 8, _rng())
     with pytest.raises(DecodeError, match="0 frames"):
@@ -168,15 +171,34 @@ def test_impossible_requests_are_named(sampler: Dense | Segment) -> None:
             sampler.test_indices(10, 8, 0)
 
 
-def test_a_config_can_hold_either_sampler_and_refuses_unknown_keys() -> None:
-    adapter: TypeAdapter[Dense | Segment] = TypeAdapter(Sampling)
-    assert adapter.validate_python({"name": "segment"}) == Segment()
-    assert adapter.validate_python({"name": "dense", "stride_frames": 2}) == Dense(stride_frames=2)
-    for wrong in ({"name": "sparse"}, {"name": "segment", "stride_frames": 4}, {"name": "dense", "stride_frames": 0}):
-        with pytest.raises(ValidationError):
-            adapter.validate_python(wrong)
-    with pytest.raises(ValidationError, match="frozen"):
-        Dense().stride_frames = 2
+def test_a_config_names_its_sampler(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("output: o\n")
+    written = {"name": "dense", "stride_frames": 4, "window": "random_start"}
+    assert load_config(path).data.sampling == written
+    assert load_config(path, ["data.sampling.name", "segment"]).data.sampling == {"name": "segment"}
+    path.write_text("output: o\ndata: {sampling: {name: dense, stride_frames: 2}}\n")
+    assert load_config(path).data.sampling == written | {"stride_frames": 2}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        ("{name: sparse}", "data.sampling.name = 'sparse': allowed: dense, segment"),
+        ("{name: segment, stride_frames: 4}", "data.sampling.stride_frames: unknown key; allowed: nothing"),
+        (
+            "{name: dense, stride_frames: 0}",
+            "data.sampling.stride_frames = 0: input should be greater than or equal to 1",
+        ),
+        ("{name: dense, window: all}", "data.sampling.window = 'all': input should be 'random_start' or 'videomae'"),
+    ],
+)
+def test_wrong_samplings_are_refused(sampling: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"output: o\ndata: {{sampling: {sampling}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.problems == [f"{path}: {said}"]
 
 
 def test_importing_sampling_does_not_import_torch() -> None:

@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from videoadapt.config.schema import Component, Config
 from videoadapt.config.yaml_files import merge, parse_overrides, read_yaml
 from videoadapt.errors import ConfigError, did_you_mean
-from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, Registry
+from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS, Registry
 
 COMPONENTS: dict[tuple[str, str], Registry] = {
     ("model", "backbone"): BACKBONES,
     ("model", "adapter"): ADAPTERS,
     ("data", "dataset"): DATASETS,
     ("data", "decoder"): DECODERS,
+    ("data", "sampling"): SAMPLERS,
 }
 
 

@@ -9,9 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from videoadapt.video.samplers.dense import Dense
-from videoadapt.video.samplers.segment import Segment
-
 Component = dict[str, Any]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -96,7 +93,7 @@ class DataConfig(_Section):
     cache: Annotated[str, AfterValidator(_known_cache)] = "off"  # frames are decoded once: off, ram, or a folder
     cache_gb: Annotated[float, Field(gt=0)] = 10.0  # what the cache may hold
     num_frames: Annotated[int, Field(ge=1)] = 8
-    sampling: Annotated[Dense | Segment, Field(discriminator="name")] = Dense()
+    sampling: Component = {"name": "dense"}
     crop_px: Annotated[int, Field(ge=1)] = 224
     augment: AugmentConfig = AugmentConfig()
     workers: Annotated[int, Field(ge=0)] = 4  # processes that read videos; 0: the main one reads, without a time limit

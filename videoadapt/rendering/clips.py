@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.config.schema import DataConfig
+from videoadapt.registry import SAMPLERS
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX
 from videoadapt.rendering.motions import draw_signs, draw_states, render, travel
 from videoadapt.video.samplers.dense import Dense
@@ -33,8 +34,9 @@ def draw_clips(
     with a random start does, and cut as the crop "multi_scale" does; everything random comes from `generator`, a CPU one.
     Seeds are drawn from all of int64, where the files' come from a hash. `draw`: `motions.render`, or it compiled.
     """
-    assert isinstance(config.sampling, Dense), "rendered clips are sampled densely"
-    stride = config.sampling.stride_frames
+    sampler = SAMPLERS.build(config.sampling)
+    assert isinstance(sampler, Dense), "rendered clips are sampled densely"
+    stride = sampler.stride_frames
     labels_B = torch.randint(len(motions or "-"), (size,), generator=generator)
     seeds_B = torch.randint(-(2**63), 2**63 - 1, (size,), generator=generator).to(device)
     if motions is None:

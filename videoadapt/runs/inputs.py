@@ -15,7 +15,7 @@ from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_cl
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, VideoAdaptError, why_unreadable
 from videoadapt.log import logger
-from videoadapt.registry import DATASETS
+from videoadapt.registry import DATASETS, SAMPLERS
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
@@ -93,8 +93,8 @@ def rendered_problems(config: Config) -> list[str]:
         problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
-    sampling = data.sampling
-    if not isinstance(sampling, Dense) or (data.num_frames - 1) * sampling.stride_frames >= NUM_FRAMES:
+    sampler = SAMPLERS.build(data.sampling)
+    if not isinstance(sampler, Dense) or (data.num_frames - 1) * sampler.stride_frames >= NUM_FRAMES:
         problems.append(
             f"data.rendered: a clip is {NUM_FRAMES} frames long and sampled densely; data.num_frames x "
             "data.sampling.stride_frames needs to fit in"

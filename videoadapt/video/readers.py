@@ -14,9 +14,11 @@ from torch import Tensor
 from videoadapt.config.schema import DataConfig
 from videoadapt.data.batches import TestItem, TrainItem
 from videoadapt.errors import DecodeError
+from videoadapt.registry import SAMPLERS
 from videoadapt.video.cache.entry import Frames
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.rand_augment import RandAugment
+from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import EraseBox, TrainTransform, resize_short_side, view_crops
 
 _DECODED_BYTES = (
@@ -31,6 +33,7 @@ class TrainClips:
         self._config = config
         self._seed = seed
         self._source = FrameSource(config)
+        self._sampler: Sampler = SAMPLERS.build(config.sampling)
         augment = config.augment
         self.sample_bytes = augment.repeated * 3 * config.num_frames * config.crop_px**2
         self._transform = TrainTransform(
@@ -50,7 +53,7 @@ class TrainClips:
         ]
         try:
             with closing(self._source.open(item.video.path)) as film:
-                indices = [config.sampling.train_indices(film.num_frames, config.num_frames, rng) for rng in rngs]
+                indices = [self._sampler.train_indices(film.num_frames, config.num_frames, rng) for rng in rngs]
                 frames = _decode_once(film, indices)
         except DecodeError as error:
             return None, str(error)
@@ -69,6 +72,7 @@ class TestViews:
     def __init__(self, config: DataConfig, num_clips: int, num_crops: int):
         self._config = config
         self._source = FrameSource(config)
+        self._sampler: Sampler = SAMPLERS.build(config.sampling)
         self._num_clips = num_clips
         self._num_crops = num_crops
         self.sample_bytes = num_clips * num_crops * 3 * config.num_frames * config.crop_px**2
@@ -84,7 +88,7 @@ class TestViews:
     def _views(self, film: Frames) -> Tensor:
         """Each frame is decoded once, and only its crops are kept, however large it is."""
         config, crop_px = self._config, self._config.crop_px
-        indices_NT = config.sampling.test_indices(film.num_frames, config.num_frames, self._num_clips)
+        indices_NT = self._sampler.test_indices(film.num_frames, config.num_frames, self._num_clips)
         views_NJCTHW = torch.empty(
             self._num_clips, self._num_crops, 3, config.num_frames, crop_px, crop_px, dtype=torch.uint8
         )

@@ -1,4 +1,6 @@
-"""What all samplers share."""
+"""What a sampler is: which frames of a video make a training clip, and which its test clips."""
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,27 @@ from videoadapt.errors import ConfigError, DecodeError
 Indices = NDArray[np.int64]
 
 
-def _check(num_video_frames: int, num_frames: int, num_clips: int = 1) -> None:
+class Sampler(ABC):
+    """Index arithmetic on a video of n frames: no video is opened, and nothing of torch is needed.
+
+    What a config may set are the keyword-only arguments of the constructor. Shapes: T frames of a clip, V test clips of a
+    video. All indices are int64, sorted along T, and within [0, n).
+    """
+
+    @abstractmethod
+    def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+        """Return (T,) indices of one training clip of `num_frames` frames. Raises DecodeError for an empty video."""
+
+    @abstractmethod
+    def test_indices(self, num_video_frames: int, num_frames: int, num_clips: int) -> Indices:
+        """Return (V, T) indices of `num_clips` test clips; nothing is drawn.
+
+        Raises ConfigError for a number of clips that the sampler does not give, and DecodeError for an empty video.
+        """
+
+
+def check_counts(num_video_frames: int, num_frames: int, num_clips: int = 1) -> None:
+    """Raise DecodeError for an empty video, ConfigError for clips without frames or tests without clips."""
     if num_video_frames < 1:
         raise DecodeError(f"a video of {num_video_frames} frames has nothing to sample")
     for key, value in (("num_frames", num_frames), ("num_clips", num_clips)):

@@ -1,29 +1,30 @@
-"""Which frames of a video make a clip: index arithmetic, no video and no torch.
-
-Shapes: T frames of a clip, V test clips of a video. All indices are int64, sorted along T, and within [0, n).
-"""
+"""Frames at a fixed stride."""
 
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from videoadapt.video.samplers._base import Indices, _check
-from videoadapt.video.samplers.segment import Segment
+from videoadapt.registry import SAMPLERS
+from videoadapt.video.samplers._base import Indices, Sampler, check_counts
 
 
-class Dense(BaseModel):
+@SAMPLERS.register
+class Dense(Sampler):
     """Frames at a fixed stride: a random stretch of the video for training, evenly spread stretches for testing.
 
     `window` picks where a training clip lies. "random_start" (AdaptFormer's run): start, start + stride, ... with the
     start uniform over every one for which the clip fits. "videomae": as VideoMAE's fine-tuning, see `train_indices`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Literal["dense"] = "dense"
-    stride_frames: int = Field(default=4, ge=1)
-    window: Literal["random_start", "videomae"] = "random_start"
+    def __init__(
+        self,
+        *,
+        stride_frames: Annotated[int, Field(ge=1)] = 4,
+        window: Literal["random_start", "videomae"] = "random_start",
+    ):
+        self.stride_frames = stride_frames
+        self.window = window
 
     def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
         """Return (T,) indices of one training clip of `num_frames` frames.
@@ -33,7 +34,7 @@ class Dense(BaseModel):
         longer than the window gives n // stride points over its whole length, then its last frame.
         Raises DecodeError for an empty video.
         """
-        _check(num_video_frames, num_frames)
+        check_counts(num_video_frames, num_frames)
         if self.window == "videomae":
             return self._videomae_window(num_video_frames, num_frames, rng)
         reach = (num_frames - 1) * self.stride_frames
@@ -58,7 +59,7 @@ class Dense(BaseModel):
         The video is listed at the stride; a list shorter than T repeats its last frame. Clip k of V starts at position
         int(k * (L - T) / (V - 1)) of the L listed frames (both references). Raises DecodeError for an empty video.
         """
-        _check(num_video_frames, num_frames, num_clips)
+        check_counts(num_video_frames, num_frames, num_clips)
         listed = np.arange(0, num_video_frames, self.stride_frames)
         spare = max(len(listed) - num_frames, 0)
         if num_clips == 1:
@@ -67,6 +68,3 @@ class Dense(BaseModel):
             starts = (np.arange(num_clips) * (spare / (num_clips - 1))).astype(np.int64)
         positions = np.minimum(starts[:, None] + np.arange(num_frames), len(listed) - 1)
         return listed[positions]
-
-
-Sampling = Annotated[Dense | Segment, Field(discriminator="name")]

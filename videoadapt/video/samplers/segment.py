@@ -1,20 +1,15 @@
 """One frame from each of T equal segments of a video."""
 
-from typing import Literal
-
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from videoadapt.errors import ConfigError
-from videoadapt.video.samplers._base import Indices, _check
+from videoadapt.registry import SAMPLERS
+from videoadapt.video.samplers._base import Indices, Sampler, check_counts
 
 
-class Segment(BaseModel):
+@SAMPLERS.register
+class Segment(Sampler):
     """One frame from each of T equal segments of the whole video (VideoMAE on Something-Something v2)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Literal["segment"] = "segment"
 
     def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
         """Return (T,) indices: a random frame of each segment of n // T frames (the n % T last frames are never used).
@@ -22,7 +17,7 @@ class Segment(BaseModel):
         A video of fewer than T frames repeats its frames evenly, int(i * n / T), as its test clip does; VideoMAE's
         loader would show frame 0 T times. Raises DecodeError for an empty video.
         """
-        _check(num_video_frames, num_frames)
+        check_counts(num_video_frames, num_frames)
         segment = num_video_frames // num_frames
         if segment == 0:
             return np.arange(num_frames) * num_video_frames // num_frames
@@ -38,7 +33,7 @@ class Segment(BaseModel):
             raise ConfigError(
                 f"num_clips: {num_clips} is not allowed with segment sampling; use 1 or 2, or dense sampling"
             )
-        _check(num_video_frames, num_frames)
+        check_counts(num_video_frames, num_frames)
         tick = num_video_frames / num_frames
         first = tick * np.arange(num_frames)
         clips = [first, tick / 2 + first] if num_clips == 2 else [tick / 2 + first]
