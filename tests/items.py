@@ -5,9 +5,15 @@ import os
 import re
 import signal
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from videoadapt.data.loader import Sample
+from videoadapt.processes.worker import Lost
+
+Seen = list[tuple[str, list[list[int]] | None, str]]
 
 
 def misbehave(item: str) -> str:
@@ -75,3 +81,15 @@ def read(item: str) -> tuple[Tensor | None, str]:
     if what == "slow":
         time.sleep(0.3)
     return torch.full((int(pixels), 2), int(pixels), dtype=torch.uint8), item
+
+
+def listed(samples: Sequence[Sample[str]]) -> Seen:
+    """Copies of what a batch holds."""
+    return [
+        (
+            s.item,
+            s.pixels.tolist() if s.pixels is not None else None,
+            s.rest.reason if isinstance(s.rest, Lost) else s.rest,
+        )
+        for s in samples
+    ]

@@ -13,8 +13,6 @@ from videoadapt.distributed import choose_device
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_model
 
-torch.set_num_threads(1)  # tiny models: more threads only wait for each other
-
 DATA = Path(__file__).parent / "golden"
 DIMS = json.loads((DATA / "facts.json").read_text())["dims"]
 TOLERANCE = 1e-5

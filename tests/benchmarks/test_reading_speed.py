@@ -8,14 +8,14 @@ import pytest
 
 from benchmarks import run as benchmark
 from benchmarks.reading_speed import alternate, limit_of
+from tests.frames import assert_same, require_decoder
 from tests.media import write_video
-from tests.video.test_decoders import assert_same, load
 from videoadapt.video.decoders import open_video
 
 
 @pytest.mark.parametrize("decoder", ["decord", "pyav", "torchcodec"])
 def test_decoding_alone_gives_the_frames_of_the_loader(tmp_path: Path, decoder: str) -> None:
-    load(decoder)
+    require_decoder(decoder)
     for path in (
         write_video(tmp_path / "seek.mp4", bframes=2),
         write_video(tmp_path / "enter.avi", codec="mpeg4"),

@@ -293,7 +293,7 @@ def test_a_decoder_that_never_comes_back_costs_one_file(clips: Path, tmp_path: P
     """The epoch goes on in the order it would have had without that file, and the run and its test say which it is."""
     for part in ("videoadapt", "tools"):
         shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "videoadapt" / "decoders" / "blocking.py").write_text(BLOCKING)
+    (tmp_path / "videoadapt" / "video" / "decoders" / "blocking.py").write_text(BLOCKING)
     vocabulary = {"vocabulary": "quickstart", "train_per_class": 6, "val_per_class": 0, "test_per_class": 2}
     rendered = DATASETS.build({"name": "synthetic", **vocabulary}).load("train", clips)
     for number in range(24):

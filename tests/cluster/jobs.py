@@ -53,7 +53,7 @@ class Tree:
         self.folder = folder
         for name in ("videoadapt", "tools"):
             shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.decoder = folder / "videoadapt/decoders/paced.py"
+        self.decoder = folder / "videoadapt/video/decoders/paced.py"
         self.decoder.write_text(DECODER)
 
     def config(self, name: str, pause_sec: float = 0.02, **decoder: Any) -> Path:

@@ -11,24 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.items import read
+from tests.items import Seen, listed, read
 from tests.toy_runs import REPOSITORY, environment
-from videoadapt.data.loader import Loader, Sample
-from videoadapt.processes.worker import Lost
-
-Seen = list[tuple[str, list[list[int]] | None, str]]
-
-
-def listed(samples: Sequence[Sample[str]]) -> Seen:
-    """Copies of what a batch holds."""
-    return [
-        (
-            s.item,
-            s.pixels.tolist() if s.pixels is not None else None,
-            s.rest.reason if isinstance(s.rest, Lost) else s.rest,
-        )
-        for s in samples
-    ]
+from videoadapt.data.loader import Loader
 
 
 def load(batches: Sequence[Sequence[str]], workers: int, limit_sec: float = 60.0) -> list[Seen]:
@@ -136,9 +121,8 @@ def test_processes_leave_signals_to_the_parent_and_end_with_the_iteration() -> N
 
 BLOCKED = """
 import os, sys
-from tests.test_loader import listed
+from tests.items import listed, read
 from videoadapt.data.loader import Loader
-from tests.items import read
 
 if __name__ == "__main__":
     batches = iter(Loader(read, [["1:pid"], ["1:pid"], ["1:lock held"]], listed, workers=1, sample_bytes=40, limit_sec=3.0))

@@ -13,11 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 
+from tests.hub_files import (
+    AS_THERE,
+    CLIP,
+    hub_layout,
+    in_hub_folder,
+    in_timm_folder,
+    mae_fine_tuned,
+    reference,
+    timm_vit,
+)
 from tests.toy_runs import REPOSITORY, environment
-from tests.weights.test_huggingface import AS_THERE, CLIP, hub_layout, in_folder, reference
-from tests.weights.test_image_vits import in_folder as timm_in_folder
-from tests.weights.test_image_vits import mae_fine_tuned, timm_vit
-from tests.weights.test_loading import DATA, saved, state, toy
+from tests.weight_files import DATA, saved, state, toy
 from videoadapt.cli.convert import main
 from videoadapt.errors import CheckpointError
 from videoadapt.export.conversion import convert
@@ -69,7 +76,7 @@ def test_videomae_pre_training_there_and_back_without_what_is_said_to_be_left_ou
 @pytest.mark.parametrize("kind", [VideoMAEForVideoClassification, VideoMAEForPreTraining, VideoMAEModel])
 def test_huggingface_there_and_back(tmp_path, kind):
     theirs = reference(kind)
-    source = load_file(Path(in_folder(tmp_path / "hub", theirs, "hub")) / "model.safetensors")
+    source = load_file(Path(in_hub_folder(tmp_path / "hub", theirs, "hub")) / "model.safetensors")
     there = convert(tmp_path / "hub", tmp_path / "ours.safetensors")
     back = convert(tmp_path / "ours.safetensors", tmp_path / "back", "huggingface", 3)
     if kind is VideoMAEForPreTraining:
@@ -125,7 +132,7 @@ def test_transformers_reads_the_folder_we_write_and_computes_our_logits(tmp_path
 
 
 def test_config_json_says_what_the_source_s_did(tmp_path):
-    in_folder(tmp_path / "hub", reference(VideoMAEForVideoClassification), "hub")
+    in_hub_folder(tmp_path / "hub", reference(VideoMAEForVideoClassification), "hub")
     convert(tmp_path / "hub", tmp_path / "again", "huggingface")
     before, after = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("hub", "again"))
     shared = [key for key in after if key not in ("num_frames", "image_size")]
@@ -146,7 +153,7 @@ def test_heads_of_published_widths_are_known(tmp_path):
 
 
 def test_an_image_vit_keeps_its_kernel_and_positions_and_is_inflated_when_loaded(tmp_path):
-    location = timm_in_folder(tmp_path / "timm", timm_vit())
+    location = in_timm_folder(tmp_path / "timm", timm_vit())
     lines = convert(Path(location), tmp_path / "ours.safetensors")
     assert (
         line(lines, "left out") == "left out: head of 7 image classes, norm, class token, key bias (softmax ignores it)"
@@ -164,7 +171,7 @@ def test_an_image_vit_keeps_its_kernel_and_positions_and_is_inflated_when_loaded
 
 def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path):
     positions = toy()
-    load_trunk(positions, read_weights(timm_in_folder(tmp_path / "timm", timm_vit())))
+    load_trunk(positions, read_weights(in_timm_folder(tmp_path / "timm", timm_vit())))
     save_trunk(positions.backbone, tmp_path / "positions.safetensors", {})
     source = state("videomae_finetune.pth")
     batch_norm = source | {"head.0.running_mean": torch.zeros(48)}
@@ -220,7 +227,7 @@ def test_the_command_line_prints_what_it_found_and_returns_2_on_an_error(tmp_pat
 
 def test_a_file_of_the_later_layout_becomes_one_of_the_hub(tmp_path):
     theirs = reference(VideoMAEForVideoClassification)
-    later = load_file(Path(in_folder(tmp_path, theirs, "later")) / "model.safetensors")
+    later = load_file(Path(in_hub_folder(tmp_path, theirs, "later")) / "model.safetensors")
     save_file(
         later | {"videomae.encoder.layer.0.attention.attention.key.bias": torch.ones(48)}, tmp_path / "x.safetensors"
     )
@@ -250,8 +257,8 @@ def test_the_documented_conversions_print_what_is_shown(tmp_path, monkeypatch, c
 def test_the_documented_log_lines_are_real(tmp_path):
     theirs = reference(VideoMAEForVideoClassification, key_bias=True)
     locations = [
-        in_folder(tmp_path / "hub", theirs, "later"),
-        timm_in_folder(tmp_path / "timm", timm_vit()),
+        in_hub_folder(tmp_path / "hub", theirs, "later"),
+        in_timm_folder(tmp_path / "timm", timm_vit()),
         saved(tmp_path, {"model": mae_fine_tuned()}),
     ]
     for location in locations:

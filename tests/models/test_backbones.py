@@ -21,8 +21,6 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
 from videoadapt.registry import BACKBONES
 
-torch.set_num_threads(1)  # tiny models: more threads only wait for each other
-
 # A small instance of every registered backbone, and the clip (T, H, W) it is shown.
 SMALL = {
     "vit": ({"size": "tiny", "depth": 2}, (4, 16, 24)),

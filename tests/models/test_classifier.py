@@ -16,8 +16,6 @@ from videoadapt.models.head import FeatureBatchNorm, Head
 from videoadapt.models.parameters import count_gflops
 from videoadapt.runs.build import build_model
 
-torch.set_num_threads(1)  # tiny models: more threads only wait for each other
-
 TINY = {"name": "vit", "size": "tiny", "width": 32, "depth": 2, "num_heads": 2}
 LINEAR = {"name": "linear"}
 

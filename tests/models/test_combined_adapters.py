@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.models.test_adapters import CLIP, build, shake
+from tests.toy_models import CLIP, build, shake
 from tests.toy_runs import assert_same_run, toy_config, write_config
 from videoadapt.cli import demo, train
 from videoadapt.config.loading import load_config, save_config

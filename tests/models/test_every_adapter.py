@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.models.test_adapters import CLIP, TINY, build, shake
+from tests.toy_models import CLIP, TINY, build, shake
 from videoadapt.config.schema import Config, DataConfig, HeadConfig, ModelConfig, OptimConfig
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import load_trainable_state, trainable_state

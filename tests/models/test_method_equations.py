@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.models.test_adapters import CLIP, RESNET, build, shake
+from tests.toy_models import CLIP, RESNET, build, shake
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters._bottleneck import NearZeroBottleneck
 from videoadapt.models.backbones.vit import ViT

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.weights.test_loading import DATA, refusal, saved, state, toy
+from tests.weight_files import DATA, refusal, saved, state, toy
 from videoadapt.models.backbones.vit import SIZES
 from videoadapt.models.loading import load_trunk
 from videoadapt.weights.formats import read_weights

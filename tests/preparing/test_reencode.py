@@ -14,9 +14,9 @@ import av
 import numpy as np
 import pytest
 
+from tests.frames import read_in_order
 from tests.media import picture, write_video
 from tests.toy_runs import REPOSITORY, environment
-from tests.video.test_decoders import read_in_order
 from videoadapt.cli import prepare
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.errors import DecodeError

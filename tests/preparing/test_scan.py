@@ -201,7 +201,7 @@ class Crashing(PyAV):
 def test_a_scan_survives_a_decoder_that_crashes(folder: Path, tmp_path: Path) -> None:
     for part in ("videoadapt", "tools"):
         shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "videoadapt" / "decoders" / "crashing.py").write_text(CRASHING)
+    (tmp_path / "videoadapt" / "video" / "decoders" / "crashing.py").write_text(CRASHING)
     (tmp_path / "list.csv").write_text("good one [a].mp4 0\nother.mp4 0\nshort.mp4 0\n")
     command = [sys.executable, "tools/prepare_data.py", "scan", "--list", "list.csv", "--root", str(folder)]
     done = subprocess.run(

@@ -14,16 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.frames import PYAV, frames, source
 from tests.media import write_video
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, run, toy_config, write_config
 from videoadapt.config.loading import load_config
-from videoadapt.config.schema import DataConfig
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.video.cache import folder as cache_place
-from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.decoders import open_video
 
-PYAV = {"name": "pyav"}
 FILM_BYTES = 128 + 48 * 48 * 64 * 3  # of a .npy
 
 
@@ -32,17 +30,6 @@ def place(tmp_path: Path) -> Iterator[Path]:
     """A folder for frames, left as at the end of a process."""
     yield tmp_path / "frames"
     cache_place.leave_all()
-
-
-def source(place: Path, gigabytes: float = 1.0, **more: object) -> FrameSource:
-    """Frames through the cache."""
-    return FrameSource(DataConfig.model_validate({"decoder": PYAV, "cache": str(place), "cache_gb": gigabytes, **more}))
-
-
-def frames(source: FrameSource, path: Path, *indices: int) -> np.ndarray:
-    """Some frames of a video, or all."""
-    with closing(source.open(path)) as film:
-        return film.get(list(indices) or range(film.num_frames))
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -255,7 +242,7 @@ def test_one_process_keeps_a_film_while_others_read_it(place: Path, tmp_path: Pa
 FILLS = """
 import os, sys, time
 from pathlib import Path
-from tests.test_frame_cache import frames, source
+from tests.frames import frames, source
 made = source("ram")
 frames(made, Path(sys.argv[1]))
 print("filled", flush=True)

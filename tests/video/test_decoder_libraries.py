@@ -1,6 +1,5 @@
 """What is missing is said, or done without, in a fresh process; and no decoder grows with the files that it opens."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.frames import require_decoder
 from tests.media import write_video
 from tests.toy_runs import REPOSITORY, environment
-from videoadapt.errors import ConfigError
 from videoadapt.registry import DECODERS
 
 READ = """
@@ -86,10 +85,7 @@ def test_without_its_libraries_torchcodec_says_what_to_install(tmp_path: Path) -
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory in use from Linux's /proc")
 @pytest.mark.parametrize("name", DECODERS.names())
 def test_memory_stays_flat_over_400_files(tmp_path: Path, name: str) -> None:
-    try:
-        DECODERS.get(name)
-    except ConfigError as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+    require_decoder(name)
     size = {"height": 240, "width": 320}
     films = [
         write_video(tmp_path / "h264.mp4", bframes=2, **size),

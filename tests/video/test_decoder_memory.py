@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.frames import require_decoder
 from tests.media import write_video
-from tests.video.test_decoders import load
 from videoadapt.errors import DecodeError
 from videoadapt.preparing.encoding import Encoded, Settings, write_h264
 from videoadapt.video.decoders import _probe, open_video
@@ -34,7 +34,7 @@ def test_the_least_recently_used_is_forgotten() -> None:
 def test_another_file_of_that_name_is_looked_into_anew(
     name: str, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load(decoder)
+    require_decoder(decoder)
     options: dict[str, Any] = {"codec": "mpeg4"} if name == "a.avi" else {"bframes": 2}
 
     def frames() -> np.ndarray:

@@ -1,7 +1,6 @@
 """Every decoder gives, for every index, the frame that PyAV gives when it reads the file in order."""
 
 import logging
-import os
 import wave
 from collections.abc import Callable
 from itertools import islice
@@ -11,16 +10,13 @@ import av
 import numpy as np
 import pytest
 
+from tests.frames import assert_same, read_in_order, require_decoder
 from tests.media import FILMS, VP9, X264_FIXED_GOP, X265, write_film, write_two_sizes, write_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import _base, _mpeg4, _probe, pyav
 from videoadapt.video.decoders._base import open_video
 from videoadapt.video.decoders._probe import probe
-
-# Grey levels by which one pixel may differ. Measured: 0 for all three decoders on all these files, with torchcodec on
-# FFmpeg 5.1; the room is for another FFmpeg's colour conversion, or one for another processor, that rounds otherwise.
-TOLERANCE = 2
 
 REAL = [  # name, frames that decode, degrees clockwise, whether seeking is exact
     ("RATRACE_wave_f_nm_np1_fr_goo_37.avi", 72, False),
@@ -53,16 +49,6 @@ HANDED_OVER = {
 SEEKABLE = {name: seekable for name, _, seekable in REAL} | {name: exact for name, (_, exact) in FILMS.items()}
 
 
-def read_in_order(path: Path) -> np.ndarray:
-    """The reference, on its own feet: FFmpeg's best video stream from the first frame to the last, then upright."""
-    with av.open(str(path), metadata_errors="ignore") as container:
-        frames = [
-            np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-            for frame in container.decode(container.streams.best("video"))
-        ]
-    return np.stack(frames)
-
-
 def written(folder: Path, name: str) -> Path:
     try:
         return write_film(folder, name)
@@ -79,31 +65,15 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return path, read_in_order(path)
 
 
-def load(name: str) -> None:
-    """Skip when the decoder's libraries are missing here, and fail in CI."""
-    try:
-        DECODERS.get(name)
-    except ConfigError as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
-
-
 @pytest.fixture(params=DECODERS.names())
 def decoder_name(request: pytest.FixtureRequest) -> str:
-    load(request.param)
+    require_decoder(request.param)
     return request.param
 
 
 @pytest.fixture
 def reader(decoder_name: str) -> Callable[[Path], _base.Decoder]:
     return lambda path: open_video(path, {"name": decoder_name})
-
-
-def assert_same(frames_NHWC: np.ndarray, expected_NHWC: np.ndarray) -> None:
-    assert frames_NHWC.dtype == np.uint8 and frames_NHWC.flags.c_contiguous
-    assert frames_NHWC.shape == expected_NHWC.shape
-    for frame_HWC, expected_HWC in zip(frames_NHWC, expected_NHWC, strict=True):
-        if not np.array_equal(frame_HWC, expected_HWC):
-            assert np.abs(frame_HWC.astype(np.int16) - expected_HWC).max() <= TOLERANCE
 
 
 def test_all_frames_in_order(film, reader):
@@ -254,7 +224,7 @@ def test_frames_beyond_the_memory_budget_are_right_too(two_kinds, monkeypatch):
 @pytest.mark.parametrize("name", HANDED_OVER)
 def test_each_decoder_reads_what_it_reads_exactly_and_hands_over_the_rest(film, name):
     path, _ = film
-    load(name)
+    require_decoder(name)
     by_itself = SEEKABLE[path.name] and path.name not in HANDED_OVER[name]
     with open_video(path, {"name": name}) as decoder:
         assert isinstance(decoder, DECODERS.get(name if by_itself else "pyav"))

@@ -2,80 +2,18 @@
 
 import json
 import logging
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
+from torch import Tensor
+from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 
-from tests.weights.test_loading import refusal, toy
+from tests.hub_files import AS_THERE, CLIP, in_hub_folder, reference
+from tests.weight_files import refusal, toy
 from videoadapt.errors import CheckpointError
 from videoadapt.models.loading import load_trunk
 from videoadapt.weights.formats import read_weights
-
-CLIP = torch.randn(2, 3, 4, 16, 24, generator=torch.Generator().manual_seed(0))
-AS_THERE = {"eps": 1e-12, "fc_norm_eps": 1e-5}  # what transformers computes with
-
-
-def reference(kind: type, *, key_bias: bool = False, **changes):
-    """A toy model of transformers with random values everywhere; `key_bias`: as its versions before 5.23 had it."""
-    config = VideoMAEConfig(
-        image_size=[16, 24],
-        patch_size=8,
-        num_frames=4,
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        intermediate_size=192,
-        decoder_hidden_size=24,
-        decoder_num_hidden_layers=1,
-        decoder_num_attention_heads=3,
-        decoder_intermediate_size=96,
-        num_labels=5,
-        attn_implementation="eager",
-        **changes,
-    )
-    torch.manual_seed(1)
-    model = kind(config).eval()
-    if key_bias:
-        for layer in (model.videomae if hasattr(model, "videomae") else model).encoder.layer:
-            attention = layer.attention.attention
-            attention.key = nn.Linear(48, 48)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
-
-
-def hub_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names of the files on the hub."""
-    names = {"query.bias": "q_bias", "value.bias": "v_bias"}
-    for later, hub in names.items():
-        tensors = {key.replace(f"attention.{later}", f"attention.{hub}"): value for key, value in tensors.items()}
-    return tensors
-
-
-def in_folder(folder: Path, model: nn.Module, layout: str) -> str:
-    """Save as a folder in one of the forms in which such folders come."""
-    model.save_pretrained(folder, max_shard_size="60KB" if layout == "shards" else "1GB")
-    path = folder / "model.safetensors"
-    if layout == "hub":
-        save_file(hub_layout(load_file(path)), path, metadata={"format": "pt"})
-    if layout == "bin":
-        torch.save(hub_layout(load_file(path)), folder / "pytorch_model.bin")
-        path.unlink()
-    if layout == "bin shards":
-        tensors = list(hub_layout(load_file(path)).items())
-        path.unlink()
-        places = {}
-        for part in range(3):
-            name = f"pytorch_model-0000{part + 1}-of-00003.bin"
-            torch.save(dict(tensors[part::3]), folder / name)
-            places |= dict.fromkeys(dict(tensors[part::3]), name)
-        (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    return str(folder)
 
 
 def largest_difference(ours: Tensor, theirs: Tensor) -> float:
@@ -87,7 +25,7 @@ def largest_difference(ours: Tensor, theirs: Tensor) -> float:
 def test_classification_logits_equal_those_of_transformers(tmp_path, layout):
     theirs = reference(VideoMAEForVideoClassification, key_bias=layout == "key bias")
     model = toy(**AS_THERE)
-    location = in_folder(tmp_path, theirs, layout)
+    location = in_hub_folder(tmp_path, theirs, layout)
     assert (len(list(tmp_path.glob("*-of-*"))) >= 3) == ("shards" in layout)
     report = load_trunk(model, read_weights(location))
     assert (report.format, report.loaded) == ("Hugging Face VideoMAE fine-tuned", 45)
@@ -106,7 +44,7 @@ def test_classification_logits_equal_those_of_transformers(tmp_path, layout):
 def test_pre_training_encoder_output_equals_that_of_transformers(tmp_path, key_bias, pooled):
     theirs = reference(VideoMAEForPreTraining, key_bias=key_bias, use_mean_pooling=pooled)
     model = toy(**AS_THERE)
-    report = load_trunk(model, read_weights(in_folder(tmp_path, theirs, "later" if key_bias else "hub")))
+    report = load_trunk(model, read_weights(in_hub_folder(tmp_path, theirs, "later" if key_bias else "hub")))
     assert (report.format, report.loaded) == ("Hugging Face VideoMAE pre-training", 41)
     dropped = {"decoder", "encoder_to_decoder", "mask_token"} | ({"videomae.layernorm"} if not pooled else set())
     assert set(report.unused) == dropped | ({"key bias (softmax ignores it)"} if key_bias else set())
@@ -121,7 +59,7 @@ def test_pre_training_encoder_output_equals_that_of_transformers(tmp_path, key_b
 
 def test_a_bare_model_and_bare_files(tmp_path):
     theirs = reference(VideoMAEModel)
-    in_folder(tmp_path, theirs, "hub")
+    in_hub_folder(tmp_path, theirs, "hub")
     assert "encoder.layer.0.attention.attention.q_bias" in load_file(tmp_path / "model.safetensors")
     for location in (tmp_path, tmp_path / "model.safetensors"):
         model = toy(**AS_THERE)
@@ -133,7 +71,7 @@ def test_a_bare_model_and_bare_files(tmp_path):
 
 
 def test_the_file_s_name_does_not_matter(tmp_path):
-    in_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
+    in_hub_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
     renamed = (tmp_path / "model.safetensors").rename(tmp_path / "videomae_pretrain.pth")
     assert read_weights(str(renamed)).format == "Hugging Face VideoMAE fine-tuned"
 
@@ -142,7 +80,7 @@ def test_the_file_s_name_does_not_matter(tmp_path):
 
 
 def test_another_eps_in_config_json_is_said(tmp_path, caplog):
-    location = in_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
+    location = in_hub_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
     with caplog.at_level(logging.INFO, "videoadapt"):
         report = load_trunk(toy(), read_weights(location))
     assert "layer_norm_eps = 1e-12, the model uses 1e-06" in report.notes[0]
@@ -150,23 +88,23 @@ def test_another_eps_in_config_json_is_said(tmp_path, caplog):
 
 
 def test_another_number_of_heads_in_config_json_is_refused(tmp_path):
-    location = in_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
+    location = in_hub_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
     message = refusal(location, toy(num_heads=4))
     assert "3 attention heads, the model has 4" in message and "model.backbone.num_heads: 3" in message
 
 
 def test_what_cannot_be_computed_here_is_refused(tmp_path):
-    location = in_folder(tmp_path / "relu", reference(VideoMAEForVideoClassification, hidden_act="relu"), "hub")
+    location = in_hub_folder(tmp_path / "relu", reference(VideoMAEForVideoClassification, hidden_act="relu"), "hub")
     assert "hidden_act = relu" in refusal(location)
     theirs = reference(VideoMAEForVideoClassification, use_mean_pooling=False)
-    assert "reads the first token" in refusal(in_folder(tmp_path / "token", theirs, "hub"))
+    assert "reads the first token" in refusal(in_hub_folder(tmp_path / "token", theirs, "hub"))
 
 
 # ---- strictness ------------------------------------------------------------------------------------------------------
 
 
 def test_missing_unexpected_and_misshaped_tensors(tmp_path):
-    in_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
+    in_hub_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
     path = tmp_path / "model.safetensors"
     source = load_file(path)
     attention = "videomae.encoder.layer.1.attention.attention."
@@ -188,7 +126,7 @@ def test_missing_unexpected_and_misshaped_tensors(tmp_path):
 
 @pytest.mark.parametrize("layout", ["shards", "bin shards"])
 def test_shards_need_to_be_all_there_and_as_the_index_says(tmp_path, layout):
-    in_folder(tmp_path, reference(VideoMAEForVideoClassification), layout)
+    in_hub_folder(tmp_path, reference(VideoMAEForVideoClassification), layout)
     index = next(tmp_path.glob("*.index.json"))
     shard = sorted(tmp_path.glob("*-of-*"))[1]
     content, said = shard.read_bytes(), json.loads(index.read_text())
@@ -224,7 +162,7 @@ def test_shards_need_to_be_all_there_and_as_the_index_says(tmp_path, layout):
 def test_folders_without_weights_and_broken_config(tmp_path):
     message = refusal(str(tmp_path))
     assert f"model.weights = {tmp_path}: no weight file in this folder" in message and "pytorch_model.bin" in message
-    in_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
+    in_hub_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
     (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00")
     assert f"{tmp_path / 'config.json'}: cannot be read as json" in refusal(str(tmp_path))
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")

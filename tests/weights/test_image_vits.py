@@ -1,18 +1,16 @@
 """Image ViTs of timm and MAE as video trunks: on a clip that stands still, they see what the image model sees."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from tests.hub_files import in_timm_folder, mae_fine_tuned, timm_vit
 from tests.toy_runs import toy_config, write_config
-from tests.weights.test_loading import refusal, saved, toy
+from tests.weight_files import refusal, saved, toy
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import ModelConfig, OptimConfig
 from videoadapt.evaluation.testing import test as run_test
@@ -31,25 +29,6 @@ def still(frames: int) -> Tensor:
     return IMAGE[:, :, None].repeat(1, 1, frames, 1, 1)
 
 
-def timm_vit(**changes: Any) -> nn.Module:
-    """A toy ViT of timm with random values everywhere, a key bias among them."""
-    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 7}
-    torch.manual_seed(1)
-    model = timm.create_model("vit_tiny_patch16_224", **(arguments | changes)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
-def in_folder(folder: Path, model: nn.Module) -> str:
-    """As timm's models stand on the hub."""
-    folder.mkdir(exist_ok=True)
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text('{"architecture": "vit_tiny_patch16_224", "num_classes": 7}')
-    return str(folder)
-
-
 def mae(**changes: Any) -> dict[str, Tensor]:
     """A pre-training file of facebookresearch/mae at toy size: encoder, fixed sin-cos positions, decoder."""
     source = timm_vit(**changes).state_dict()
@@ -60,11 +39,6 @@ def mae(**changes: Any) -> dict[str, Tensor]:
     return {key: value for key, value in source.items() if not key.startswith("head.")} | decoder
 
 
-def mae_fine_tuned() -> dict[str, Tensor]:
-    """As MAE's fine-tuning saves it: mean over the patches, so `fc_norm` and no `norm`."""
-    return timm_vit(global_pool="avg").state_dict()
-
-
 # ---- the numbers -----------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +47,7 @@ def mae_fine_tuned() -> dict[str, Tensor]:
 def test_every_time_step_of_a_still_clip_starts_as_the_image_s_patch_tokens(tmp_path, class_token, inflate):
     theirs = timm_vit(class_token=class_token, global_pool="avg")
     model = toy()
-    load_trunk(model, read_weights(in_folder(tmp_path, theirs)), inflate)
+    load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)), inflate)
     with torch.no_grad():
         expected = theirs._pos_embed(theirs.patch_embed(IMAGE))[:, int(class_token) :]
         tokens = model.backbone.embed(still(8)).unflatten(1, (4, 16))
@@ -87,7 +61,7 @@ def test_the_whole_model_on_one_tubelet_equals_the_image_model(tmp_path, tubelet
     theirs = timm_vit(class_token=False, global_pool="avg")
     assert theirs.blocks[0].attn.qkv.bias[48:96].abs().max() > 0.05  # dropping the key bias is exact
     model = toy(tubelet_frames=tubelet_frames)
-    report = load_trunk(model, read_weights(in_folder(tmp_path, theirs)))
+    report = load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)))
     assert report.unused == ("head of 7 image classes", KEY_BIAS) and report.new == ("head",)
     with torch.no_grad():
         feature = theirs.forward_head(theirs.forward_features(IMAGE), pre_logits=True)
@@ -97,7 +71,7 @@ def test_the_whole_model_on_one_tubelet_equals_the_image_model(tmp_path, tubelet
 
 def test_kernels_are_averaged_or_put_in_the_centre(tmp_path):
     theirs = timm_vit()
-    location = in_folder(tmp_path, theirs)
+    location = in_timm_folder(tmp_path, theirs)
     kernel = theirs.patch_embed.proj.weight
     average, centre = toy(tubelet_frames=3), toy(tubelet_frames=3)
     load_trunk(average, read_weights(location))
@@ -111,7 +85,7 @@ def test_kernels_are_averaged_or_put_in_the_centre(tmp_path):
 def test_positions_are_interpolated_in_space_and_repeated_in_time(tmp_path, size):
     theirs = timm_vit()
     model = toy()
-    load_trunk(model, read_weights(in_folder(tmp_path, theirs)))
+    load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)))
     rows, columns = size[0] // 8, size[1] // 8
     grid = theirs.pos_embed[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
     resized = F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=False, antialias=False)
@@ -177,7 +151,7 @@ def test_what_does_not_fit_is_refused(tmp_path, change, problem):
 
 
 def test_the_likely_cause_is_named(tmp_path):
-    location = in_folder(tmp_path, timm_vit())
+    location = in_timm_folder(tmp_path, timm_vit())
     for dims, cause in (
         ({"patch_px": 16}, "patch_px = 8 in the file, 16 in the model"),
         ({"depth": 2}, "depth = 3 in the file, 2 in the model"),
@@ -191,7 +165,7 @@ def test_the_likely_cause_is_named(tmp_path):
 
 def test_a_saved_trunk_brings_its_positions_back(tmp_path):
     model, other = toy(), toy()
-    load_trunk(model, read_weights(in_folder(tmp_path, timm_vit())))
+    load_trunk(model, read_weights(in_timm_folder(tmp_path, timm_vit())))
     save_trunk(model.backbone, tmp_path / "trunk.safetensors", {})
     report = load_trunk(other, read_weights(str(tmp_path / "trunk.safetensors")))
     assert report.format == "videoadapt" and other.backbone.space_positions.requires_grad
@@ -201,7 +175,7 @@ def test_a_saved_trunk_brings_its_positions_back(tmp_path):
 
 
 def test_model_weights_and_inflate_are_all_that_a_user_sets(tmp_path):
-    location = in_folder(tmp_path, timm_vit())
+    location = in_timm_folder(tmp_path, timm_vit())
     backbone = {"name": "vit", "size": "tiny", "width": 48, "depth": 3, "num_heads": 3}
     models = {}
     for inflate in ("average", "centre"):
@@ -222,7 +196,7 @@ def test_model_weights_and_inflate_are_all_that_a_user_sets(tmp_path):
     "adapter", [{"name": "adaptformer", "bottleneck": 4}, {"name": "full"}], ids=lambda a: a["name"]
 )
 def test_a_run_trains_tests_and_opens_again(tmp_path, adapter):
-    location = in_folder(tmp_path / "image", timm_vit(embed_dim=32, depth=2, num_heads=2, patch_size=16))
+    location = in_timm_folder(tmp_path / "image", timm_vit(embed_dim=32, depth=2, num_heads=2, patch_size=16))
     raw = toy_config(tmp_path / "run", tmp_path / "data", model={"weights": location, "adapter": adapter})
     raw["train"]["epochs"] = 1
     with prepare(load_config(write_config(tmp_path / "config.yaml", raw))) as run:

@@ -13,46 +13,16 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
+from tests.weight_files import DATA, TOY, refusal, saved, state, toy
 from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.adapters.adaptformer import AdaptFormer
-from videoadapt.models.backbones.vit import ViT
-from videoadapt.models.classifier import Classifier
-from videoadapt.models.head import Head
 from videoadapt.models.loading import load_adapter, load_trunk, save_trunk
 from videoadapt.runs.build import build_model
 from videoadapt.weights.formats import Weights, read_weights
 
-torch.set_num_threads(1)  # tiny models: more threads only wait for each other
-
-DATA = Path(__file__).parents[1] / "golden"
-TOY = {"size": "tiny", "width": 48, "depth": 3, "num_heads": 3}
 ADAPTFORMER = {"name": "adaptformer", "bottleneck": 6}
-
-
-def toy(num_classes: int = 5, batch_norm: bool = False, **dims) -> Classifier:
-    vit = ViT(**(TOY | dims))
-    head = Head(vit.width, num_classes, batch_norm=batch_norm, sync=False, dropout=0.0, init_std=0.01)
-    return Classifier(vit, head).eval()
-
-
-def state(file: str) -> dict[str, Tensor]:
-    content = torch.load(DATA / file)
-    return dict(content.get("model") or content["module"])
-
-
-def saved(tmp_path: Path, content: object, name: str = "weights.pth") -> str:
-    torch.save(content, tmp_path / name)
-    return str(tmp_path / name)
-
-
-def refusal(location: str, model: Classifier | None = None) -> str:
-    """The message with which a file is refused."""
-    with pytest.raises(CheckpointError) as error:
-        load_trunk(model or toy(), read_weights(location))
-    return str(error.value)
 
 
 # ---- published formats -----------------------------------------------------------------------------------------------

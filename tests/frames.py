@@ -1,0 +1,56 @@
+"""The frames that a video file gives: the reference, from a decoder that is there, and through the cache."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from videoadapt.config.schema import DataConfig
+from videoadapt.errors import ConfigError
+from videoadapt.registry import DECODERS
+from videoadapt.video.cache.source import FrameSource
+
+PYAV = {"name": "pyav"}
+# Grey levels by which one pixel may differ. Measured: 0 for all three decoders on all these files, with torchcodec on
+# FFmpeg 5.1; the room is for another FFmpeg's colour conversion, or one for another processor, that rounds otherwise.
+TOLERANCE = 2
+
+
+def read_in_order(path: Path) -> np.ndarray:
+    """The reference, on its own feet: FFmpeg's best video stream from the first frame to the last, then upright."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        frames = [
+            np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            for frame in container.decode(container.streams.best("video"))
+        ]
+    return np.stack(frames)
+
+
+def assert_same(frames_NHWC: np.ndarray, expected_NHWC: np.ndarray) -> None:
+    assert frames_NHWC.dtype == np.uint8 and frames_NHWC.flags.c_contiguous
+    assert frames_NHWC.shape == expected_NHWC.shape
+    for frame_HWC, expected_HWC in zip(frames_NHWC, expected_NHWC, strict=True):
+        if not np.array_equal(frame_HWC, expected_HWC):
+            assert np.abs(frame_HWC.astype(np.int16) - expected_HWC).max() <= TOLERANCE
+
+
+def require_decoder(name: str) -> None:
+    """Skip when the decoder's libraries are missing here, and fail in CI."""
+    try:
+        DECODERS.get(name)
+    except ConfigError as error:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+
+
+def source(place: Path, gigabytes: float = 1.0, **more: object) -> FrameSource:
+    """Frames through the cache."""
+    return FrameSource(DataConfig.model_validate({"decoder": PYAV, "cache": str(place), "cache_gb": gigabytes, **more}))
+
+
+def frames(made: FrameSource, path: Path, *indices: int) -> np.ndarray:
+    """Some frames of a video, or all."""
+    with closing(made.open(path)) as video:
+        return video.get(list(indices) or range(video.num_frames))
