@@ -20,14 +20,15 @@ import torch
 import torch.nn.functional as F
 
 from videoadapt.config.schema import DataConfig
-from videoadapt.data.batches import TestItem, TrainItem
+from videoadapt.data.batches import TrainItem
 from videoadapt.data.loader import Loader
+from videoadapt.data.reading import ReadClips
 from videoadapt.data.structures import Video
 from videoadapt.errors import DecodeError
 from videoadapt.registry import SAMPLERS
+from videoadapt.runs.build import build_clip_reader, build_view_reader
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import forget, probe
-from videoadapt.video.readers import TestViews, TrainClips
 from videoadapt.video.transforms import resize_short_side, view_crops
 
 NUM_FRAMES, SEED = 8, 0
@@ -85,7 +86,7 @@ def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: 
     items = [TrainItem(epoch, row, video) for epoch in range(clips) for row, video in enumerate(videos)]
     batches = [items[:1] * workers, *([item] for item in items)]
     config = data_config(decoder)
-    load = TrainClips(config, SEED)
+    load = ReadClips(build_clip_reader(config), SEED)
     speeds: dict[str, list[float]] = {"limit": [], "loader": []}
     for _ in range(repeats):
         for name, read, size in (("limit", ByLimit(decoder, items), 1), ("loader", load, load.sample_bytes)):
@@ -142,7 +143,7 @@ def measure_clips(videos: Sequence[Video], decoder: str, clips: int, repeats: in
 
     Raises DecodeError for a file that cannot be read.
     """
-    load = TrainClips(data_config(decoder), SEED)
+    load = ReadClips(build_clip_reader(data_config(decoder)), SEED)
     rows = []
     for row, video in enumerate(videos):
         drawn = [drawn_indices(video.path, decoder, epoch, row) for epoch in range(clips)]
@@ -166,7 +167,7 @@ def measure_clips(videos: Sequence[Video], decoder: str, clips: int, repeats: in
     return rows
 
 
-def _as_if_new(load: TrainClips, item: TrainItem) -> Any:
+def _as_if_new(load: ReadClips, item: TrainItem) -> Any:
     """Load a clip of a file that this process has not seen before."""
     forget()
     return load(item)
@@ -245,11 +246,11 @@ def measure_views(videos: Sequence[Video], decoder: str, repeats: int) -> list[d
     of one view times 12. `per_view_ms`: our decoder, for each view a reader of its own that gives its 8 frames.
     """
     config = data_config(decoder)
-    load = TestViews(config, CLIPS, CROPS)
+    load = build_view_reader(config, CLIPS, CROPS)
     rows = []
-    for row, video in enumerate(videos):
+    for video in videos:
         ways = [
-            partial(_for_each, load, [TestItem(row, video)]),
+            partial(_for_each, load, [video.path]),
             partial(per_view, video.path, config),
             partial(adaptformer_view, video.path),
         ]

@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 
-from videoadapt.config.schema import DataConfig
 from videoadapt.errors import ConfigError
 from videoadapt.registry import DECODERS
 from videoadapt.video.cache.source import FrameSource
@@ -47,7 +46,7 @@ def require_decoder(name: str) -> None:
 
 def source(place: Path, gigabytes: float = 1.0, **more: object) -> FrameSource:
     """Frames through the cache."""
-    return FrameSource(DataConfig.model_validate({"decoder": PYAV, "cache": str(place), "cache_gb": gigabytes, **more}))
+    return FrameSource(PYAV, cache=str(place), cache_bytes=int(gigabytes * 1e9), **more)
 
 
 def frames(made: FrameSource, path: Path, *indices: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from videoadapt.config.schema import Config, Holdout
+from videoadapt.config.schema import Config
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.splits import Splits, held_out
 from videoadapt.data.structures import Video
@@ -113,31 +113,31 @@ def listing(groups: int, clips: int, classes: int) -> VideoRows:
     return VideoRows(Path(), ((name, label, line) for line, (name, label) in enumerate(names, start=1)))
 
 
-def divide(videos: VideoRows, holdout: Holdout, seed: int) -> tuple[list[Video], list[Video]]:
-    held_N = held_out(videos, holdout, seed)
+def divide(videos: VideoRows, share: float, group: str | None, seed: int) -> tuple[list[Video], list[Video]]:
+    held_N = held_out(videos, share, group, seed)
     return list(videos.select(~held_N)), list(videos.select(held_N))
 
 
 def test_hold_out_keeps_groups_together_and_is_a_share_of_every_class() -> None:
     videos = listing(groups=20, clips=5, classes=6)
-    train, val = divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
+    train, val = divide(videos, 0.1, r"(class\d+/v_g\d+)", seed=0)
     assert sorted(train + val) == sorted(videos) and not {v.id for v in train} & {v.id for v in val}
     assert Counter(v.label for v in val) == dict.fromkeys(range(6), 10)
     assert not {v.id.split("_c")[0] for v in train} & {v.id.split("_c")[0] for v in val}
-    assert (train, val) == divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=0)
-    assert val != divide(videos, Holdout(holdout=0.1, group=r"(class\d+/v_g\d+)"), seed=1)[1]
+    assert (train, val) == divide(videos, 0.1, r"(class\d+/v_g\d+)", seed=0)
+    assert val != divide(videos, 0.1, r"(class\d+/v_g\d+)", seed=1)[1]
     assert [v for v in videos if v in set(train)] == train  # the order of the list is kept
 
 
 def test_hold_out_of_tiny_classes_leaves_something_to_train_on() -> None:
     videos = VideoRows(Path(), [("0", 0, 1), ("1", 1, 2), ("2", 2, 3), ("x", 0, 4)])
-    train, val = divide(videos, Holdout(holdout=0.5), seed=0)
+    train, val = divide(videos, 0.5, None, seed=0)
     assert len(val) == 1 and {v.label for v in train} == {0, 1, 2}
 
 
 def test_a_group_pattern_that_does_not_match_is_an_error() -> None:
     with pytest.raises(DataListError, match="does not match"):
-        held_out(listing(2, 2, 2), Holdout(holdout=0.1, group=r"(movie\d+)"), seed=0)
+        held_out(listing(2, 2, 2), 0.1, r"(movie\d+)", seed=0)
 
 
 def test_the_files_have_a_fingerprint(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from videoadapt.config.schema import DataConfig
 from videoadapt.data.batches import Schedule, TrainBatches
+from videoadapt.data.reading import ReadClips
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
-from videoadapt.video.readers import TrainClips
+from videoadapt.runs.build import build_clip_reader
 
 ROWS = [("a b/ü [1].mp4", 3, 1), ("日本.mp4", 0, 2), ("/elsewhere/c.mp4", 1, 5), ("d.mp4", 2, 6)]
 LISTED = [Video(name, Path("/videos") / name, label, line) for name, label, line in ROWS]
@@ -38,11 +39,11 @@ def test_a_part_is_chosen_by_rows_or_mask() -> None:
 
 
 def test_a_loader_s_process_gets_no_list() -> None:
-    """Whatever the length of the list, a process gets the config once, and each video when it is to be read."""
+    """Whatever the length of the list, a process gets the reader once, and each video when it is to be read."""
     rows = ((f"class {i % 400:03d}/video_{i:06d}_000001_000011.mp4", i % 400, i + 1) for i in range(150_000))
     videos = VideoRows(Path("/videos"), rows)
     items = TrainBatches(videos, Schedule(len(videos), 8, 1, 1, seed=0), start_step=100)
     assert len(items) == 150_000 // 8 - 100 and len(pickle.dumps(items[7])) < 8 * 500
-    assert len(pickle.dumps(TrainClips(DataConfig(), seed=0))) < 5_000
+    assert len(pickle.dumps(ReadClips(build_clip_reader(DataConfig()), seed=0))) < 5_000
     memory = sum(part.nbytes for part in vars(videos).values() if isinstance(part, np.ndarray))
     assert memory / len(videos) < 100

@@ -2,23 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from videoadapt.config.schema import Config, DataConfig, TrainConfig
 from videoadapt.rendering import clips as rendered
-from videoadapt.rendering.clips import draw_clips
+from videoadapt.rendering.clips import _Draws, draw_clips
 from videoadapt.rendering.motions import COORDINATES, MOTIONS, draw_signs
 from videoadapt.runs.build import rendered_batches
+from videoadapt.video.samplers.dense import Dense
+from videoadapt.video.samplers.segment import Segment
 from videoadapt.video.transforms import multi_scale_boxes
 
 CPU = torch.device("cpu")
 MOTION_NAMES = list(MOTIONS["trunk"])
-CONFIG = DataConfig(num_frames=8, sampling={"name": "dense", "stride_frames": 2}, crop_px=64)
+CLIP = {"sampler": Dense(stride_frames=2), "num_frames": 8, "crop_px": 64}
 
 
-def draw(seed: int, size: int = 40, config: DataConfig = CONFIG) -> tuple[torch.Tensor, torch.Tensor]:
-    return draw_clips(MOTION_NAMES, size, config, torch.Generator().manual_seed(seed), CPU)
+def draw(seed: int, size: int = 40, **changes: object) -> tuple[torch.Tensor, torch.Tensor]:
+    return draw_clips(MOTION_NAMES, size, torch.Generator().manual_seed(seed), CPU, **CLIP | changes)
 
 
 def test_the_generator_decides_everything() -> None:
@@ -80,13 +83,24 @@ def test_any_motion_moves_one_to_four_coordinates_and_every_one_alike() -> None:
     assert signs_BS.mean().abs() < 0.01
 
 
+def test_any_sampler_chooses_the_frames() -> None:
+    """The same motions, cut alike: with one frame of each third, a clip's frames lie in other places of the video."""
+    few = {"num_frames": 3, "sampler": Segment()}
+    clips, labels = draw(5, **few)
+    assert clips.shape == (40, 3, 3, 64, 64) and labels.equal(draw(5)[1])
+    rng = _Draws(torch.Generator().manual_seed(0))
+    indices = np.stack([Segment().train_indices(24, 3, rng) for _ in range(200)])
+    assert ((indices // 8) == [0, 1, 2]).all() and (np.ptp(indices % 8, axis=0) == 7).all()
+
+
 def test_clips_without_classes() -> None:
-    clips, labels = draw_clips(None, 8, CONFIG, torch.Generator().manual_seed(1), CPU)
+    clips, labels = draw_clips(None, 8, torch.Generator().manual_seed(1), CPU, **CLIP)
     assert clips.shape == (8, 3, 8, 64, 64) and not labels.any()
 
 
 def test_batches_are_a_function_of_the_step() -> None:
-    data = DataConfig(**{**CONFIG.model_dump(), "crop_px": 32, "rendered": {"motions": "trunk", "clips_per_epoch": 8}})
+    rendered = {"motions": "trunk", "clips_per_epoch": 8}
+    data = DataConfig(num_frames=8, sampling={"name": "dense", "stride_frames": 2}, crop_px=32, rendered=rendered)
     config = Config(output=Path("x"), data=data, train=TrainConfig(batch_size=4, accumulate=2))
     batches = list(rendered_batches(config, 0, 3, CPU))
     later = list(rendered_batches(config, 2, 3, CPU))

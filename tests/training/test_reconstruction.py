@@ -246,7 +246,7 @@ def test_labelled_clips_can_be_rendered_too(tmp_path: Path) -> None:
         ("data.augment.mixup=0.8", "data.augment.mixup = 0.8: the target is the clip itself"),
         ("data.train=list.csv", "data.rendered: takes the place of data.train"),
         ("data.augment.flip=0.5", "data.augment: rendered clips are cut by"),
-        ("data.num_frames=16", "data.rendered: a clip is 24 frames long"),
+        ("data.num_frames=16", "data.num_frames = 16: a rendered video is 24 frames long"),
         ("task=train", "data.rendered.motions = any: has no classes to train"),
         ("pretrain.mask_ratio=0.99", "pretrain.mask_ratio = 0.99: input should be less than or equal to 0.95"),
         ("pretrain.decoder_heads=3", "pretrain.decoder_heads = 3: needs to divide decoder_width = 16"),

@@ -14,8 +14,7 @@ PEAK_OF_VIEWS = """
 import sys
 from pathlib import Path
 from videoadapt.config.schema import Config
-from videoadapt.data.batches import TestItem ; from videoadapt.video.readers import TestViews
-from videoadapt.data.structures import Video
+from videoadapt.runs.build import build_view_reader
 
 def megabytes(field):
     return int(Path("/proc/self/status").read_text().partition(field + ":")[2].split()[0]) / 1024
@@ -24,13 +23,12 @@ short, film, decoder, sampling, clips, frames = sys.argv[1:]
 data = {"decoder": {"name": decoder}, "num_frames": int(frames), "sampling": {"name": sampling}}
 config = Config.model_validate({"output": "unused", "data": data})
 
-def views(path):
-    return TestViews(config.data, int(clips), 3)(TestItem(0, Video(path, Path(path), 0)))[0]
+views = build_view_reader(config.data, int(clips), 3)
 
 views(short)  # the libraries are in memory now
 before = megabytes("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the highest use starts anew
-assert views(film).shape == (int(clips) * 3, 3, int(frames), 224, 224)
+assert views(film).shape == (int(clips), 3, 3, int(frames), 224, 224)
 print(megabytes("VmHWM") - before)
 """
 

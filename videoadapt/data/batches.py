@@ -1,17 +1,13 @@
-"""Lists and readers put together: what a training loop and a test loop iterate over."""
+"""Which rows of a list make a batch: the schedule of a training run, and the batches of a rank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from videoadapt import distributed
-from videoadapt.data.loader import Sample
-from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
-from videoadapt.processes.worker import Lost
+from videoadapt.data.structures import Video
 
 
 class TrainItem(NamedTuple):
@@ -89,47 +85,3 @@ class TestBatches(Sequence[list[TestItem]]):
     def __getitem__(self, number: int) -> list[TestItem]:  # type: ignore[override]
         row = self._rows[number]
         return [TestItem(row, self._videos[row])]
-
-
-def file_of(item: TrainItem | TestItem) -> str:
-    """What a lost process is remembered by: the video, whichever epoch asks for it."""
-    return item.video.id
-
-
-def collate_clips(samples: Sequence[Sample[TrainItem]]) -> ClipBatch:
-    """Copy the clips that could be read into one batch; the others travel by name."""
-    read = [sample for sample in samples if sample.pixels is not None]
-    return ClipBatch(
-        _together([s.pixels for s in read if s.pixels is not None]),
-        torch.tensor([s.item.video.label for s in read for _ in s.rest], dtype=torch.int64),
-        tuple(s.item.video.id for s in read for _ in s.rest),
-        tuple(box for s in read for box in s.rest),
-        tuple(_unreadable(s) for s in samples if s.pixels is None),
-    )
-
-
-def collate_views(samples: Sequence[Sample[TestItem]]) -> VideoViews | Unreadable:
-    """Copy the views of one video."""
-    (sample,) = samples
-    if sample.pixels is None:
-        return _unreadable(sample)
-    return VideoViews(sample.item.row, sample.item.video, _together([sample.pixels]))
-
-
-def _together(parts: Sequence[Tensor]) -> Tensor:
-    """Copy of all parts behind one another, in memory from which CUDA copies in the background."""
-    if not parts:
-        return torch.empty(0, 3, 0, 0, 0, dtype=torch.uint8)
-    total = sum(len(part) for part in parts)
-    out = torch.empty(total, *parts[0].shape[1:], dtype=torch.uint8, pin_memory=torch.cuda.is_available())
-    # not torch.cat: its threads, a second team beside the training's, would make OpenMP put both to sleep after every operation
-    np.concatenate([part.numpy() for part in parts], out=out.numpy())
-    return out
-
-
-def _unreadable(sample: Sample[TrainItem] | Sample[TestItem]) -> Unreadable:
-    video, reason = sample.item.video, sample.rest
-    if isinstance(reason, Lost):
-        advice = "raise data.limit_sec, or " if reason.overtime else ""
-        reason = f"{video.path}: {reason.reason}; {advice}encode it anew, or take it out of the list"
-    return Unreadable(sample.item.row, video, reason)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.config.schema import Holdout
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
 
@@ -62,8 +61,10 @@ class Splits:
         return digest.hexdigest()
 
 
-def held_out(videos: VideoRows, holdout: Holdout, seed: int, key: str = "data.val") -> NDArray[np.bool_]:
-    """The rows of a training list that are held out for validation, as a mask (N,).
+def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key: str = "data.val") -> NDArray[np.bool_]:
+    """The rows of a training list that are held out for validation, as a mask (N,): a `share` of each class.
+
+    `group` is a regex: rows in which its first bracket (without one, all of it) finds the same text stay together.
 
     Groups are never divided, every class keeps at least half. Groups are taken in an order given by a hash of seed and
     group name, as long as no class then gives more than its share (at least one video): the same list always divides in
@@ -72,12 +73,12 @@ def held_out(videos: VideoRows, holdout: Holdout, seed: int, key: str = "data.va
     """
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(videos.ids()):
-        found = re.search(holdout.group, name) if holdout.group else None
-        if holdout.group and not found:
-            raise DataListError(f"{key}: group {holdout.group!r} does not match {name!r}")
+        found = re.search(group, name) if group else None
+        if group and not found:
+            raise DataListError(f"{key}: group {group!r} does not match {name!r}")
         groups.setdefault((found.group(min(1, found.re.groups)) if found else name), []).append(row)
     labels = videos.labels_N.tolist()
-    room = {label: min(max(1, round(holdout.holdout * n)), n // 2) for label, n in Counter(labels).items()}
+    room = {label: min(max(1, round(share * n)), n // 2) for label, n in Counter(labels).items()}
     held_N = np.zeros(len(videos), dtype=np.bool_)
     for name in sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest()):
         wanted = Counter(labels[row] for row in groups[name])
@@ -87,7 +88,7 @@ def held_out(videos: VideoRows, holdout: Holdout, seed: int, key: str = "data.va
                 room[label] -= n
     if not held_N.any():
         raise DataListError(
-            f"{key}: no group is small enough to hold out {holdout.holdout:g} of {len(videos)} videos; raise the share "
+            f"{key}: no group is small enough to hold out {share:g} of {len(videos)} videos; raise the share "
             "or choose a finer group"
         )
     return held_N

@@ -9,16 +9,12 @@ from torch import Tensor
 
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
-from videoadapt.data.batches import TestItem
-from videoadapt.data.structures import Video
-from videoadapt.errors import DecodeError
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.adapter_file import read_adapter
-from videoadapt.runs.build import build_seeded_model, open_run
+from videoadapt.runs.build import build_seeded_model, build_view_reader, open_run
 from videoadapt.runs.forward import forward
-from videoadapt.video.readers import TestViews
 
 
 @dataclass(frozen=True)
@@ -84,11 +80,8 @@ def predict_tasks(bank: AdapterBank, device: torch.device, path: Path, top: int 
 
 def _over_views(function: Callable[[Tensor], Tensor], config: Config, device: torch.device, path: Path) -> Tensor:
     """Logits of all test views of a video, (V, K)."""
-    read = TestViews(config.data, config.test.clips, config.test.crops)
-    views_VCTHW, reason = read(TestItem(0, Video(str(path), path, 0)))
-    if views_VCTHW is None:
-        raise DecodeError(reason)
-    return _in_batches(function, config, device, views_VCTHW)
+    views_NJCTHW = build_view_reader(config.data, config.test.clips, config.test.crops)(path)
+    return _in_batches(function, config, device, views_NJCTHW.flatten(0, 1))
 
 
 def _in_batches(

@@ -1,9 +1,7 @@
-"""The classifier: backbone, fc_norm, head; and how one is built from a config.
+"""The classifier: backbone, fc_norm, head.
 
 Shapes: B clips, C channels, T frames, H W pixels, D width, K classes.
 """
-
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,37 +9,6 @@ from torch import Tensor, nn
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.head import Head
 from videoadapt.models.parameters import hold_frozen_statistics
-from videoadapt.weights.formats import Inflation
-
-
-class HeadSpec(Protocol):
-    """The keys under model.head."""
-
-    @property
-    def batch_norm(self) -> bool: ...
-    @property
-    def sync(self) -> bool: ...
-    @property
-    def dropout(self) -> float: ...
-    @property
-    def init_std(self) -> float: ...
-
-
-class ModelSpec(Protocol):
-    """The keys under model."""
-
-    @property
-    def backbone(self) -> dict[str, Any]: ...
-    @property
-    def adapter(self) -> dict[str, Any] | list[dict[str, Any]]: ...
-    @property
-    def head(self) -> HeadSpec: ...
-    @property
-    def weights(self) -> str | None: ...
-    @property
-    def obtain(self) -> str: ...
-    @property
-    def inflate(self) -> Inflation: ...
 
 
 class Classifier(nn.Module):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from videoadapt.config.schema import Holdout
 from videoadapt.data.list_files import check_name, write_list
 from videoadapt.data.splits import held_out
 from videoadapt.data.structures import Video
@@ -80,7 +79,7 @@ def divide(videos: Sequence[Video], val: float, test: float, group: str | None, 
     for split, share in (("test", test), ("val", val / (1 - test))):
         if share:
             rows = VideoRows(Path(), ((video.id, video.label, 0) for video in lists["train"]))
-            held_N = held_out(rows, Holdout(holdout=share, group=group), seed, f"--{split}")
+            held_N = held_out(rows, share, group, seed, f"--{split}")
             lists[split] = [video for video, held in zip(lists["train"], held_N, strict=True) if held]
             lists["train"] = [video for video, held in zip(lists["train"], held_N, strict=True) if not held]
     return lists

@@ -5,56 +5,68 @@ Shapes: B clips, T frames, N frames of a whole video, S coordinates, H W pixels.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videoadapt.config.schema import DataConfig
-from videoadapt.registry import SAMPLERS
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX
 from videoadapt.rendering.motions import draw_signs, draw_states, render, travel
-from videoadapt.video.samplers.dense import Dense
+from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import multi_scale_boxes
 
 _CLIPS_PER_CROP = 32  # clips of a batch that share one crop box, so that they are resized together
 Render = Callable[[Tensor, Tensor, int, int], Tensor]
 
 
+class _Draws:
+    """A sampler's random choices out of torch's generator, from which all else of a batch is drawn."""
+
+    def __init__(self, generator: torch.Generator):
+        self._generator = generator
+
+    def integers(self, low: int, high: int | None = None, size: int | None = None) -> np.ndarray:
+        """See Draws."""
+        low, high = (0, low) if high is None else (low, high)
+        return torch.randint(low, high, () if size is None else (size,), generator=self._generator).numpy()
+
+
 def draw_clips(
     motions: Sequence[str] | None,
     size: int,
-    config: DataConfig,
     generator: torch.Generator,
     device: torch.device,
+    *,
+    sampler: Sampler,
+    num_frames: int,
+    crop_px: int,
     draw: Render | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Render `size` training clips of random motions on `device`: uint8 (B, 3, T, crop_px, crop_px) and labels (B,).
 
-    Without `motions`, of one to four coordinates moved at random; all labels are 0. Frames are chosen as dense sampling
-    with a random start does, and cut as the crop "multi_scale" does; everything random comes from `generator`, a CPU one.
-    Seeds are drawn from all of int64, where the files' come from a hash. `draw`: `motions.render`, or it compiled.
+    Without `motions`, of one to four coordinates moved at random; all labels are 0. A clip is `num_frames` of a video's
+    NUM_FRAMES, chosen by `sampler`, and cut as the crop "multi_scale" does; everything random comes from `generator`, a CPU
+    one. Seeds are drawn from all of int64, where the files' come from a hash. `draw`: `motions.render`, or it compiled.
     """
-    sampler = SAMPLERS.build(config.sampling)
-    assert isinstance(sampler, Dense), "rendered clips are sampled densely"
-    stride = sampler.stride_frames
     labels_B = torch.randint(len(motions or "-"), (size,), generator=generator)
     seeds_B = torch.randint(-(2**63), 2**63 - 1, (size,), generator=generator).to(device)
     if motions is None:
         states_BNS = travel(draw_signs(size, generator).to(device), seeds_B, NUM_FRAMES)
     else:
         states_BNS = draw_states([motions[label] for label in labels_B], seeds_B, NUM_FRAMES)
-    start_B = torch.randint(NUM_FRAMES - (config.num_frames - 1) * stride, (size,), generator=generator)
-    index_BT = (start_B[:, None] + stride * torch.arange(config.num_frames)).to(device)
+    rng = _Draws(generator)
+    indices = [sampler.train_indices(NUM_FRAMES, num_frames, rng) for _ in range(size)]
+    index_BT = torch.from_numpy(np.stack(indices)).to(device)
     states_BTS = states_BNS[torch.arange(size, device=device)[:, None], index_BT]
     frames_BTHWC = (draw or render)(states_BTS, seeds_B, HEIGHT_PX, WIDTH_PX)
-    boxes = [box for boxes in multi_scale_boxes(HEIGHT_PX, WIDTH_PX, config.crop_px) for box in boxes]
+    boxes = [box for boxes in multi_scale_boxes(HEIGHT_PX, WIDTH_PX, crop_px) for box in boxes]
     clips = []
     for part_BTHWC in frames_BTHWC.split(_CLIPS_PER_CROP):
         top, left, height, width = boxes[int(torch.randint(len(boxes), (), generator=generator))]
         box_BTHWC = part_BTHWC[:, :, top : top + height, left : left + width]
         frames_NCHW = F.interpolate(
             box_BTHWC.flatten(0, 1).permute(0, 3, 1, 2).float(),
-            size=(config.crop_px, config.crop_px),
+            size=(crop_px, crop_px),
             mode="bilinear",
             antialias=True,
         )

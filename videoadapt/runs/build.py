@@ -1,41 +1,38 @@
 """From a Config to objects: the only place that does it."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from videoadapt import distributed
 from videoadapt.config.loading import load_config
-from videoadapt.config.schema import Config, DataConfig
-from videoadapt.data.batches import (
-    Schedule,
-    TestBatches,
-    TestItem,
-    TrainBatches,
-    TrainItem,
-    collate_clips,
-    collate_views,
-    file_of,
-)
+from videoadapt.config.schema import Config, DataConfig, ModelConfig
+from videoadapt.data.batches import Schedule, TestBatches, TestItem, TrainBatches, TrainItem
 from videoadapt.data.loader import Loader
+from videoadapt.data.reading import ReadClips, ReadViews, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.autoencoder import DECODERS, MaskedAutoencoder
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones.vit import ViT
-from videoadapt.models.classifier import Classifier, ModelSpec
+from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
 from videoadapt.models.loading import load_adapter, load_trunk
 from videoadapt.models.masking import num_masked_patches
 from videoadapt.models.parameters import freeze
-from videoadapt.registry import BACKBONES
+from videoadapt.registry import BACKBONES, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import MOTIONS, render
 from videoadapt.runs.folder import find_checkpoint, load_result
 from videoadapt.seeds import hash_seed
-from videoadapt.video.readers import TestViews, TrainClips
+from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.rand_augment import RandAugment
+from videoadapt.video.readers import ClipReader, ViewReader
+from videoadapt.video.transforms import TrainTransform
 from videoadapt.weights.formats import read_weights
 
 
@@ -65,17 +62,54 @@ def schedule_of(config: Config, videos: Sequence[Video]) -> Schedule:
     return Schedule(num_videos, training.batch_size, training.epochs, training.accumulate, config.seed)
 
 
+def build_frame_source(config: DataConfig) -> FrameSource:
+    """Opens videos as `data.decoder`, `data.short_side_px` and `data.cache` say."""
+    return FrameSource(
+        config.decoder,
+        short_side_px=config.short_side_px,
+        cache=config.cache,
+        cache_bytes=int(config.cache_gb * 1e9),
+        limit_sec=config.limit_sec,
+    )
+
+
+def build_clip_reader(config: DataConfig) -> ClipReader:
+    """Reads training clips of a file, augmented as `data.augment` says."""
+    augment = config.augment
+    transform = TrainTransform(
+        crop_px=config.crop_px,
+        crop=augment.crop,
+        flip=augment.flip,
+        erasing=augment.erasing,
+        augment=RandAugment(augment.rand_augment) if augment.rand_augment else None,
+    )
+    sampler = SAMPLERS.build(config.sampling)
+    return ClipReader(build_frame_source(config), sampler, transform, num_frames=config.num_frames)
+
+
+def build_view_reader(config: DataConfig, num_clips: int, num_crops: int) -> ViewReader:
+    """Reads the test views of a file."""
+    return ViewReader(
+        build_frame_source(config),
+        SAMPLERS.build(config.sampling),
+        num_frames=config.num_frames,
+        crop_px=config.crop_px,
+        num_clips=num_clips,
+        num_crops=num_crops,
+    )
+
+
 def build_train_loader(
     videos: Sequence[Video], config: DataConfig, schedule: Schedule, start_step: int
 ) -> Loader[TrainItem, ClipBatch]:
     """Iterates over this rank's ClipBatches from `start_step` to the end of training, across epochs."""
-    clips = TrainClips(config, schedule.seed)
+    read = ReadClips(build_clip_reader(config), schedule.seed, config.augment.repeated)
     return Loader(
-        clips,
+        read,
         TrainBatches(videos, schedule, start_step),
         collate_clips,
         workers=config.workers,
-        sample_bytes=clips.sample_bytes,
+        sample_bytes=read.sample_bytes,
         limit_sec=config.limit_sec,
         file=file_of,
     )
@@ -86,19 +120,19 @@ def build_test_loader(
 ) -> Loader[TestItem, VideoViews | Unreadable]:
     """Iterates over VideoViews or Unreadable; every video is read by one rank."""
     batches = TestBatches(videos)
-    views = TestViews(config, num_clips, num_crops)
+    read = ReadViews(build_view_reader(config, num_clips, num_crops))
     return Loader(
-        views,
+        read,
         batches,
         collate_views,
         workers=min(config.workers, len(batches)),
-        sample_bytes=views.sample_bytes,
+        sample_bytes=read.sample_bytes,
         limit_sec=config.limit_sec,
         file=file_of,
     )
 
 
-def build_model(spec: ModelSpec, num_classes: int, num_frames: int, crop_px: int) -> Classifier:
+def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int) -> Classifier:
     """Build backbone -> check that the clip fits -> weights (strict) -> adapter -> freeze; return it in training mode.
 
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
@@ -126,24 +160,35 @@ def build_model(spec: ModelSpec, num_classes: int, num_frames: int, crop_px: int
     return model.train()
 
 
-def motion_names(config: DataConfig) -> list[str] | None:
-    """The classes of rendered clips; None where they have none."""
+def build_renderer(
+    config: DataConfig, device: torch.device, draw: Render = render
+) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
+    """Renders as many clips as asked for, drawn from a generator, as `data.rendered` says: see `draw_clips`."""
     assert config.rendered is not None
-    return None if config.rendered.motions == "any" else list(MOTIONS[config.rendered.motions])
+    return partial(
+        draw_clips,
+        None if config.rendered.motions == "any" else list(MOTIONS[config.rendered.motions]),
+        device=device,
+        sampler=SAMPLERS.build(config.sampling),
+        num_frames=config.num_frames,
+        crop_px=config.crop_px,
+        draw=draw,
+    )
 
 
 def rendered_batches(
     config: Config, start_step: int, total_steps: int, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
     """This rank's micro-batches from `start_step` on, each drawn from (seed, step, micro-batch, rank)."""
-    names, accumulate = motion_names(config.data), config.train.accumulate
+    accumulate = config.train.accumulate
     size = config.train.batch_size // (distributed.world_size() * accumulate)
     draw: Render = torch.compile(render, dynamic=False) if config.train.compile else render
+    render_clips = build_renderer(config.data, device, draw)
     for step in range(start_step, total_steps):
         for number in range(accumulate):
             seed = hash_seed(config.seed, step, distributed.rank(), number, 2)
             generator = torch.Generator().manual_seed(seed)
-            clips_BCTHW, labels_B = draw_clips(names, size, config.data, generator, device, draw)
+            clips_BCTHW, labels_B = render_clips(size, generator)
             ids = tuple(f"rendered {step}/{distributed.rank()}/{number}/{clip}" for clip in range(size))
             yield ClipBatch(clips_BCTHW, labels_B, ids, (None,) * size)
 

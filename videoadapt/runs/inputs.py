@@ -19,7 +19,7 @@ from videoadapt.registry import DATASETS, SAMPLERS
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
-from videoadapt.video.samplers.dense import Dense
+from videoadapt.video.samplers import Sampler
 from videoadapt.weights.files import weights_path
 
 
@@ -93,11 +93,11 @@ def rendered_problems(config: Config) -> list[str]:
         problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
-    sampler = SAMPLERS.build(data.sampling)
-    if not isinstance(sampler, Dense) or (data.num_frames - 1) * sampler.stride_frames >= NUM_FRAMES:
+    sampler: Sampler = SAMPLERS.build(data.sampling)
+    if len(np.unique(sampler.test_indices(NUM_FRAMES, data.num_frames, num_clips=1))) < data.num_frames:
         problems.append(
-            f"data.rendered: a clip is {NUM_FRAMES} frames long and sampled densely; data.num_frames x "
-            "data.sampling.stride_frames needs to fit in"
+            f"data.num_frames = {data.num_frames}: a rendered video is {NUM_FRAMES} frames long, in which data.sampling finds "
+            "no such clip; choose fewer, or a smaller data.sampling.stride_frames"
         )
     if data.augment != AugmentConfig(mixup=data.augment.mixup, cutmix=data.augment.cutmix,
                                      label_smoothing=data.augment.label_smoothing):  # fmt: skip
@@ -167,7 +167,7 @@ def load_splits(config: Config) -> Splits:
     if problems:
         raise DataListError("\n".join(problems))
     if isinstance(data.val, Holdout) and config.train.enable:
-        held_N = held_out(lists["train"], data.val, config.seed)
+        held_N = held_out(lists["train"], data.val.holdout, data.val.group, config.seed)
         lists["train"], lists["val"] = lists["train"].select(~held_N), lists["train"].select(held_N)
         files["train"], files["val"] = files["train"][~held_N], files["train"][held_N]
     if data.first_per_class is not None:

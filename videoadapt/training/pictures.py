@@ -7,16 +7,15 @@ from torch import Tensor
 
 from videoadapt import distributed
 from videoadapt.data.batches import TrainItem
+from videoadapt.data.reading import ReadClips
 from videoadapt.log import logger
 from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
-from videoadapt.rendering.clips import draw_clips
-from videoadapt.runs.build import motion_names
+from videoadapt.runs.build import build_clip_reader, build_renderer
 from videoadapt.runs.forward import autocast
 from videoadapt.runs.pictures import plot_reconstructions
 from videoadapt.runs.run import Run
 from videoadapt.seeds import hash_seed
 from videoadapt.training.reconstruction import autoencoder_of
-from videoadapt.video.readers import TrainClips
 from videoadapt.video.transforms import normalise
 
 _SHOWN_CLIPS = 4
@@ -61,8 +60,8 @@ def _shown_clips(run: Run, generator: torch.Generator) -> Tensor | None:
     """A few clips as training sees them, uint8 (B, C, T, H, W); None when none of a list's can be read."""
     config, videos = run.config, run.splits.train
     if config.data.rendered is not None:
-        return draw_clips(motion_names(config.data), _SHOWN_CLIPS, config.data, generator, run.device)[0]
-    read = TrainClips(config.data, config.seed)
+        return build_renderer(config.data, run.device)(_SHOWN_CLIPS, generator)[0]
+    read = ReadClips(build_clip_reader(config.data), config.seed)
     rows = range(0, len(videos), max(1, len(videos) // _SHOWN_CLIPS))[:_SHOWN_CLIPS]
     samples = [read(TrainItem(0, row, videos[row]))[0] for row in rows]
     clips = [clips_RCTHW[0] for clips_RCTHW in samples if clips_RCTHW is not None]

@@ -10,16 +10,16 @@ Shapes: N frames, H W pixels.
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from videoadapt.config.schema import DataConfig
 from videoadapt.errors import DecodeError
 from videoadapt.files import remove_partial, write_atomically
 from videoadapt.log import logger
@@ -31,22 +31,36 @@ _LAYOUT = 1  # part of what a video is found by
 
 
 class FrameSource:
-    """Opens videos as `data.decoder`, `data.short_side_px` and `data.cache` say.
+    """Opens videos with a decoder, their frames made smaller and kept in a cache where that is asked for.
 
-    Made in the main process, which holds the place for as long as it lives; loader processes get copies.
+    Made in the main process, which holds the cache's place for as long as it lives; loader processes get copies.
     """
 
-    def __init__(self, config: DataConfig):
-        self._spec = dict(config.decoder)
-        self._short_px = config.short_side_px
-        self._limit_bytes = int(config.cache_gb * 1e9)
-        self._limit_sec = config.limit_sec
+    def __init__(
+        self,
+        decoder: Mapping[str, Any],
+        *,
+        short_side_px: int | None = None,
+        cache: str = "off",
+        cache_bytes: int = 10 * 10**9,
+        limit_sec: float = 120.0,
+    ):
+        """`decoder`: name and arguments, such as {"name": "pyav"}. `short_side_px`: larger frames are made this small.
+
+        `cache`: off, ram, or a folder; it holds at most `cache_bytes`. A video is put into it as long as decoding all of it
+        takes no more than a quarter of `limit_sec`. Raises ConfigError for a place that cannot be used.
+        """
+        self._spec = dict(decoder)
+        self._short_px = short_side_px
+        self._limit_bytes = cache_bytes
+        self._limit_sec = limit_sec
         self._not_kept: set[Path] = set()
         self._said_full = False
-        self._place = join(config.cache)
+        self._place = join(cache)
 
-    def open(self, path: Path) -> Frames:
+    def open(self, path: str | Path) -> Frames:
         """Frames of a video. Raises DecodeError naming the file."""
+        path = Path(path)
         entry = self._entry(path)
         decode = partial(self._decode, path)
         if entry is None:

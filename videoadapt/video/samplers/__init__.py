@@ -1,5 +1,5 @@
 """Samplers: which frames of a video make a clip, one file each."""
 
-from videoadapt.video.samplers._base import Indices, Sampler
+from videoadapt.video.samplers._base import Draws, Indices, Sampler
 
-__all__ = ["Indices", "Sampler"]
+__all__ = ["Draws", "Indices", "Sampler"]

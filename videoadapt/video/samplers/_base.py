@@ -1,6 +1,7 @@
 """What a sampler is: which frames of a video make a training clip, and which its test clips."""
 
 from abc import ABC, abstractmethod
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,13 @@ from numpy.typing import NDArray
 from videoadapt.errors import ConfigError, DecodeError
 
 Indices = NDArray[np.int64]
+
+
+class Draws(Protocol):
+    """Where a sampler's random choices come from: numpy's Generator, or what draws whole numbers as that does."""
+
+    def integers(self, low: int, high: int | None = None, size: int | None = None) -> Any:
+        """Whole numbers from `low` to `high` - 1, from 0 to `low` - 1 without `high`: one, or an array of `size`."""
 
 
 class Sampler(ABC):
@@ -18,7 +26,7 @@ class Sampler(ABC):
     """
 
     @abstractmethod
-    def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+    def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices of one training clip of `num_frames` frames. Raises DecodeError for an empty video."""
 
     @abstractmethod

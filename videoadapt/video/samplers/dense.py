@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from videoadapt.registry import SAMPLERS
-from videoadapt.video.samplers._base import Indices, Sampler, check_counts
+from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_counts
 
 
 @SAMPLERS.register
@@ -26,7 +26,7 @@ class Dense(Sampler):
         self.stride_frames = stride_frames
         self.window = window
 
-    def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+    def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices of one training clip of `num_frames` frames.
 
         A video too short for "random_start" is read from frame 0, and its last frame at the stride is repeated.
@@ -42,7 +42,7 @@ class Dense(Sampler):
         last_step = (num_video_frames - 1 - start) // self.stride_frames
         return start + np.minimum(np.arange(num_frames), last_step) * self.stride_frames
 
-    def _videomae_window(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+    def _videomae_window(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         length = num_frames * self.stride_frames
         if num_video_frames > length:
             end = int(rng.integers(length, num_video_frames))

@@ -4,14 +4,14 @@ import numpy as np
 
 from videoadapt.errors import ConfigError
 from videoadapt.registry import SAMPLERS
-from videoadapt.video.samplers._base import Indices, Sampler, check_counts
+from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_counts
 
 
 @SAMPLERS.register
 class Segment(Sampler):
     """One frame from each of T equal segments of the whole video (VideoMAE on Something-Something v2)."""
 
-    def train_indices(self, num_video_frames: int, num_frames: int, rng: np.random.Generator) -> Indices:
+    def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices: a random frame of each segment of n // T frames (the n % T last frames are never used).
 
         A video of fewer than T frames repeats its frames evenly, int(i * n / T), as its test clip does; VideoMAE's
