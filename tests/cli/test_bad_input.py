@@ -260,7 +260,7 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(encode: Callable[[
     ]
 
 
-def test_a_file_cut_where_frames_end_gives_the_frames_that_are_there(tmp_path: Path) -> None:
+def test_a_file_cut_between_frames_gives_those_that_are_there(tmp_path: Path) -> None:
     """Transport streams announce no size: a shorter film is all that there is, and it is right."""
     whole = write_video(tmp_path / "whole.ts")
     cut = tmp_path / "cut.ts"

@@ -38,7 +38,7 @@ def test_samples_arrive_in_order_and_whole_whoever_is_slow() -> None:
 
 
 @pytest.mark.parametrize("what", ["lock held", "lock released"])
-def test_a_file_that_blocks_its_process_in_native_code_is_lost_alone(what: str) -> None:
+def test_a_file_that_blocks_in_native_code_is_lost_alone(what: str) -> None:
     batches = [["1", "2", f"3:{what}", "4"], ["5", "6", "7", f"8:{what}"], ["9", "10", "11", "12"]]
     seen = load(batches, 2, limit_sec=1.0)
     lost = {item: reason for batch in seen for item, pixels, reason in batch if pixels is None}
@@ -48,7 +48,7 @@ def test_a_file_that_blocks_its_process_in_native_code_is_lost_alone(what: str) 
     ]
 
 
-def test_a_process_that_is_killed_costs_nothing_and_a_file_that_kills_it_only_itself(tmp_path: Path) -> None:
+def test_a_kill_costs_nothing_and_a_killing_file_only_itself(tmp_path: Path) -> None:
     batches = [["1", f"2:once killed {tmp_path}/a", "3"], ["4:crash", "5", "6:unreadable"], ["7", "8", "9"]]
     seen = load(batches, 2)
     assert seen[0] == [of(item) for item in batches[0]] and seen[2] == [of(item) for item in batches[2]]
@@ -105,7 +105,7 @@ def test_a_mistake_in_the_reader_is_raised(workers: int) -> None:
         assert "tests/items.py" in raised.value.__notes__[0]
 
 
-def test_processes_leave_signals_to_the_parent_and_end_with_the_iteration() -> None:
+def test_workers_ignore_signals_and_end_with_the_iteration() -> None:
     loader = Loader(read, [["1:pid", "1:pid"]] * 50, listed, workers=2, sample_bytes=40, limit_sec=60.0)
     with closing(iter(loader)) as batches:
         pids = {int(rest) for _ in range(5) for _, _, rest in next(batches)}

@@ -54,7 +54,7 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
     assert "where to get it: the shop round the corner" in text
 
 
-def test_a_few_missing_training_files_are_left_to_max_unreadable(tmp_path: Path) -> None:
+def test_a_few_missing_train_files_are_left_to_max_unreadable(tmp_path: Path) -> None:
     write_list(tmp_path, "train.csv", [f"{i}.mp4 {i % 2}" for i in range(10)])
     write_list(tmp_path, "test.csv", ["t.mp4 0"])
     (tmp_path / "3.mp4").unlink()
@@ -118,7 +118,7 @@ def divide(videos: VideoRows, share: float, group: str | None, seed: int) -> tup
     return list(videos.select(~held_N)), list(videos.select(held_N))
 
 
-def test_hold_out_keeps_groups_together_and_is_a_share_of_every_class() -> None:
+def test_hold_out_keeps_groups_and_takes_a_share_of_each_class() -> None:
     videos = listing(groups=20, clips=5, classes=6)
     train, val = divide(videos, 0.1, r"(class\d+/v_g\d+)", seed=0)
     assert sorted(train + val) == sorted(videos) and not {v.id for v in train} & {v.id for v in val}
@@ -158,7 +158,7 @@ def test_the_files_have_a_fingerprint(tmp_path: Path) -> None:
     assert len(found) == 5 and Splits.files_fingerprint(videos) == whole
 
 
-def test_the_first_videos_of_each_class_and_never_one_that_is_held_out(tmp_path: Path) -> None:
+def test_the_first_of_each_class_and_none_that_is_held_out(tmp_path: Path) -> None:
     rows = [f"{i}.mp4 {int(i % 3 == 0)}" for i in range(30)]
     write_list(tmp_path, "train.csv", rows)
     write_list(tmp_path, "test.csv", ["t.mp4 0"])

@@ -36,7 +36,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_files_are_short_h264_clips_with_a_keyframe_every_12_frames(rendered: Path) -> None:
+def test_files_are_short_h264_with_a_keyframe_every_12_frames(rendered: Path) -> None:
     videos = dataset().load("train", rendered)
     assert [v.label for v in videos] == [label for label in range(8) for _ in range(2)]
     for video in videos:

@@ -64,7 +64,7 @@ def test_videomae_fine_tuned_there_and_back(tmp_path, dtype):
         assert file.metadata() == {"format": "videoadapt"}
 
 
-def test_videomae_pre_training_there_and_back_without_what_is_said_to_be_left_out(tmp_path):
+def test_videomae_pre_training_there_and_back_but_its_decoder(tmp_path):
     source = state("videomae_pretrain.pth")
     there = convert(DATA / "videomae_pretrain.pth", tmp_path / "ours.safetensors")
     assert there[1] == "left out: mask_token, encoder.norm, decoder, encoder_to_decoder"
@@ -116,7 +116,7 @@ def test_the_checksum_is_of_the_weights_and_not_of_the_format(tmp_path):
 # ---- others read what we write ---------------------------------------------------------------------------------------
 
 
-def test_transformers_reads_the_folder_we_write_and_computes_our_logits(tmp_path):
+def test_transformers_reads_our_folder_to_the_same_logits(tmp_path):
     model = toy(**AS_THERE)
     load_trunk(model, read_weights(str(DATA / "videomae_finetune.pth")))
     convert(DATA / "videomae_finetune.pth", tmp_path / "out", "huggingface", 3)
@@ -152,7 +152,7 @@ def test_heads_of_published_widths_are_known(tmp_path):
     assert "--num-heads 5" in message and not (tmp_path / "out").exists()
 
 
-def test_an_image_vit_keeps_its_kernel_and_positions_and_is_inflated_when_loaded(tmp_path):
+def test_an_image_vit_is_converted_as_it_is_and_inflated_later(tmp_path):
     location = in_timm_folder(tmp_path / "timm", timm_vit())
     lines = convert(Path(location), tmp_path / "ours.safetensors")
     assert (
@@ -169,7 +169,7 @@ def test_an_image_vit_keeps_its_kernel_and_positions_and_is_inflated_when_loaded
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path):
+def test_what_a_format_cannot_hold_is_refused_and_not_written(tmp_path):
     positions = toy()
     load_trunk(positions, read_weights(in_timm_folder(tmp_path / "timm", timm_vit())))
     save_trunk(positions.backbone, tmp_path / "positions.safetensors", {})
@@ -199,7 +199,7 @@ def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path):
     assert not out.exists()
 
 
-def test_the_command_line_prints_what_it_found_and_returns_2_on_an_error(tmp_path, capsys):
+def test_the_command_prints_what_it_found_or_returns_2(tmp_path, capsys):
     out = tmp_path / "ours.safetensors"
     assert main([str(DATA / "videomae_pretrain.pth"), str(out)]) == 0
     printed = capsys.readouterr().out.splitlines()

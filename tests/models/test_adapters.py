@@ -28,7 +28,7 @@ from videoadapt.runs.build import build_model
     [RESNET, {"name": "pytorchvideo", "model": "x3d_xs", "num_frames": 4, "crop_px": 32}],
     ids=lambda b: b["name"],
 )
-def test_batch_norm_of_comparison_backbones_moves_only_when_it_trains(name, backbone):
+def test_batch_norm_of_backbones_moves_only_when_it_trains(name, backbone):
     size = 32 if backbone["name"] == "pytorchvideo" else 64
     torch.manual_seed(0)
     spec = ModelConfig(backbone=backbone, adapter={"name": name}, head=PLAIN)
@@ -87,7 +87,7 @@ def test_dropout_acts_on_the_bottleneck_after_relu():
     assert bottleneck.eval()(torch.ones(1, 6)).equal(torch.ones(1, 6))
 
 
-def test_parallel_reads_before_the_norm_and_serial_after_the_branch():
+def test_parallel_reads_the_input_and_serial_the_branch():
     branch = nn.LayerNorm(4)
     adapter = Bottleneck(4, 2, 0.5, 0.0)
     shake(adapter)

@@ -105,7 +105,7 @@ def test_positions_equal_the_formula_in_float64():
     np.testing.assert_allclose(positions.numpy(), table.astype(np.float32), rtol=0, atol=1e-7)
 
 
-def test_positions_follow_the_grid_and_stay_out_of_the_state_dict():
+def test_positions_follow_the_grid_and_are_not_in_the_state():
     vit = ViT(size="tiny", depth=1, width=32, num_heads=2).eval()
     for shape in ((8, 64, 64), (2, 8, 8), (16, 24, 40)):
         clip = torch.zeros(1, 3, *shape)
@@ -186,7 +186,7 @@ def test_dimensions_that_cannot_be_built_are_listed_together():
         assert f"model.backbone.{key}" in str(error.value)
 
 
-def test_a_model_used_in_inference_mode_can_still_train_and_compile_whole():
+def test_after_inference_mode_it_still_trains_and_compiles():
     vit = ViT(size="tiny", depth=2)
     clip = torch.randn(2, 3, 4, 16, 16)
     with torch.inference_mode():
@@ -210,7 +210,7 @@ def test_a_model_used_in_inference_mode_can_still_train_and_compile_whole():
         ("mvit_base_16x4", 4, {"temporal_size": 4, "spatial_size": 64}),
     ],
 )
-def test_the_original_classifier_on_our_feature_gives_the_original_logits(model, num_frames, original, quick_init):
+def test_the_original_head_on_our_feature_gives_its_logits(model, num_frames, original, quick_init):
     torch.manual_seed(0)
     backbone = PyTorchVideo(model=model, num_frames=num_frames, crop_px=64).eval()
     entry = ptv.MODELS[model]
@@ -226,7 +226,7 @@ def test_the_original_classifier_on_our_feature_gives_the_original_logits(model,
         torch.testing.assert_close(classifier(backbone(clip)), logits, rtol=1e-4, atol=1e-5)
 
 
-def test_the_slow_pathway_takes_the_frames_of_the_published_model():
+def test_the_slow_pathway_takes_the_published_frames():
     ramp = torch.arange(32.0).view(1, 1, 32, 1, 1)
     slow, fast = ptv._pathways(ramp)
     assert slow.flatten().tolist() == [0, 4, 8, 13, 17, 22, 26, 31]

@@ -20,7 +20,7 @@ TINY = {"name": "vit", "size": "tiny", "width": 32, "depth": 2, "num_heads": 2}
 LINEAR = {"name": "linear"}
 
 
-def test_logits_in_every_mode_and_float32_after_the_backbone_under_autocast():
+def test_logits_in_every_mode_and_float32_under_autocast():
     model = build_model(ModelConfig(backbone=TINY), 7, 4, 16)
     clip = torch.randn(3, 3, 4, 16, 16)
     assert model.training and model(clip).shape == (3, 7)

@@ -48,7 +48,7 @@ def test_shares_labels_and_all_videos(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "1 files are no videos by their suffix and left out, first 'run/notes.txt'" in shown
 
 
-def test_the_order_of_the_file_system_does_not_matter_and_the_seed_does(tmp_path: Path) -> None:
+def test_the_seed_matters_and_the_file_systems_order_does_not(tmp_path: Path) -> None:
     contents = []
     for number, seed in enumerate(("0", "0", "1")):
         names = random.Random(number).sample(NAMES, len(NAMES))

@@ -161,7 +161,7 @@ def test_difference_names_the_frame() -> None:
     assert _difference({3: black[:1]}, {3: black}).startswith("frame 3 is (1, 2, 3)")
 
 
-def test_a_file_that_kills_or_blocks_its_process_loses_itself_only() -> None:
+def test_a_file_that_kills_or_blocks_its_process_is_lost_alone() -> None:
     items = ["a", "crash", "b", "block", "c", "raise", "crash", "d"]
     results = dict(map_in_processes(misbehave, items, 2, 3.0))
     lost = {index: result.reason for index, result in results.items() if isinstance(result, Lost)}

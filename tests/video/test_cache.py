@@ -94,7 +94,7 @@ def test_a_broken_entry_is_decoded_anew(broken: str, place: Path, tmp_path: Path
         assert int((place / ".bytes").read_text()) == FILM_BYTES
 
 
-def test_an_entry_that_is_cut_while_it_is_open_is_left_for_the_video(
+def test_an_entry_cut_while_open_is_left_for_the_video(
     place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_video(tmp_path / "a.mp4", height=96, width=128)
@@ -136,7 +136,7 @@ def test_larger_frames_are_made_smaller_with_and_without(cache: bool, place: Pat
     assert frames(source(place, short_side_px=120), path, 0).shape == (1, 120, 160, 3)
 
 
-def test_a_film_that_takes_long_is_not_kept_and_reads_as_without(place: Path, tmp_path: Path) -> None:
+def test_a_video_that_takes_long_is_not_kept_and_still_read(place: Path, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4")
     hasty = source(place, limit_sec=1e-9)
     for _ in range(2):
@@ -189,7 +189,7 @@ def test_a_full_disk_ends_the_cache_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_runs_at_the_same_time_and_later_ones_train_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
+def test_runs_at_once_and_later_train_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
     def train(name: str, *overrides: str) -> str:
         config = write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips))
         return run(config, *overrides)

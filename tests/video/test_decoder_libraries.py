@@ -46,7 +46,7 @@ def run_with(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", ["ImportError('no module')", "OSError('libdecord.so: wrong ELF class')"])
-def test_without_decord_pyav_reads_everything_and_one_line_says_so(tmp_path: Path, error: str) -> None:
+def test_without_decord_pyav_reads_all_and_one_line_says_so(tmp_path: Path, error: str) -> None:
     (tmp_path / "decord").mkdir()
     (tmp_path / "decord" / "__init__.py").write_text(f"raise {error}")
     films = [write_video(tmp_path / "seek.mp4", bframes=2), write_video(tmp_path / "in_order.avi", codec="mpeg4")]

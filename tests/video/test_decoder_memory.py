@@ -54,7 +54,7 @@ def test_another_file_of_that_name_is_looked_into_anew(
 
 
 @pytest.mark.parametrize("budget", [0, 2**26])
-def test_seeking_that_comes_out_at_an_earlier_key_frame_reads_on(
+def test_seeking_that_lands_at_an_earlier_key_frame_reads_on(
     budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At 26 frames a second in ticks of 1/90000, mp4's times of decoding are rounded, and FFmpeg seeks by those."""
@@ -75,7 +75,7 @@ def test_seeking_that_comes_out_at_an_earlier_key_frame_reads_on(
             assert np.array_equal(again.get([index])[0], truth[index])
 
 
-def test_a_file_that_changes_unseen_is_an_error_and_no_other_film(tmp_path: Path) -> None:
+def test_a_file_that_changes_unseen_is_an_error(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", codec="mpeg4", bframes=2, num_frames=30)
     with open_video(path, {"name": "pyav"}) as opened:
         assert opened.num_frames == 30

@@ -125,7 +125,7 @@ def two_kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize("bad", [[48], [0, -1], [3, 1000]])
-def test_an_index_out_of_range_is_an_error_that_names_file_and_range(two_kinds, reader, bad):
+def test_an_index_out_of_range_names_file_and_range(two_kinds, reader, bad):
     for path in two_kinds:
         with reader(path) as decoder, pytest.raises(DecodeError, match=rf"{path.name}.*allowed: 0 to 47"):
             decoder.get(bad)
@@ -160,7 +160,7 @@ def test_no_threads_is_refused(two_kinds, decoder_name):
 # ---- reading no more than needed ------------------------------------------------------------------------------------
 
 
-def test_a_request_decodes_no_packet_twice_and_none_of_what_lies_between(two_kinds, monkeypatch):
+def test_a_request_decodes_no_packet_twice_and_none_between(two_kinds, monkeypatch):
     decoded = []
     original = pyav._SeekingReader._packets
 
@@ -222,7 +222,7 @@ def test_frames_beyond_the_memory_budget_are_right_too(two_kinds, monkeypatch):
 
 
 @pytest.mark.parametrize("name", HANDED_OVER)
-def test_each_decoder_reads_what_it_reads_exactly_and_hands_over_the_rest(film, name):
+def test_each_decoder_hands_over_what_it_reads_inexactly(film, name):
     path, _ = film
     require_decoder(name)
     by_itself = SEEKABLE[path.name] and path.name not in HANDED_OVER[name]
@@ -319,7 +319,7 @@ def missing(folder: Path) -> Path:
         ("vp9.webm", "libvpx-vp9", VP9),
     ],
 )
-def test_pictures_that_change_size_are_an_error_and_those_before_are_right(tmp_path, reader, name, codec, options):
+def test_a_change_of_size_is_an_error_from_there_on(tmp_path, reader, name, codec, options):
     path = write_two_sizes(tmp_path / name, codec, options)
     with av.open(str(path)) as container:
         reference = np.stack([frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 24)])
@@ -364,7 +364,7 @@ def test_a_real_film_cut_in_half_is_an_error(clips_dir, tmp_path, reader, name):
         reader(tmp_path / name)
 
 
-def test_an_avi_without_its_index_and_a_matroska_of_unknown_size_are_read(tmp_path, reader):
+def test_avi_without_index_and_matroska_without_size_are_read(tmp_path, reader):
     path = write_video(tmp_path / "no_index.avi", codec="mpeg4")
     content = path.read_bytes()
     path.write_bytes(content[: content.rindex(b"idx1")])
@@ -378,7 +378,7 @@ def test_an_avi_without_its_index_and_a_matroska_of_unknown_size_are_read(tmp_pa
 
 
 @pytest.mark.parametrize("kept", [73, 72, 71, 40, 3])
-def test_packed_pictures_are_counted_as_they_decode_wherever_the_film_ends(clips_dir, kept):
+def test_packed_pictures_are_counted_wherever_the_video_ends(clips_dir, kept):
     """HMDB51's kind: two pictures in a packet, an empty one in the next, and the very last may wait in vain."""
     path = clips_dir / "RATRACE_wave_f_nm_np1_fr_goo_37.avi"
     with av.open(str(path)) as container:

@@ -216,7 +216,7 @@ def test_all_frames_get_the_same_draw_from_the_generator_alone() -> None:
     assert not torch.equal(results[0], results[2]) and not torch.equal(results[2], results[3])
 
 
-def test_channels_last_frames_from_a_decoder_give_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_last_frames_give_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = _frames()
     as_decoded = frames.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     augment = RandAugment(VIDEOMAE)

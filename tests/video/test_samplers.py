@@ -61,7 +61,7 @@ def test_one_dense_clip_is_the_centre(frames: int, first: int) -> None:
 
 @EVERY
 @pytest.mark.parametrize("num_frames", [8, 16])
-def test_indices_are_sorted_inside_the_video_and_of_the_right_shape(sampler: Sampler, num_frames: int) -> None:
+def test_indices_are_sorted_in_range_and_of_the_right_shape(sampler: Sampler, num_frames: int) -> None:
     rng = _rng()
     for frames in range(1, 401):
         clips = (1, 2) if isinstance(sampler, Segment) else (1, 2, 4, 5)
@@ -96,7 +96,7 @@ def test_random_start_is_uniform_over_every_start_that_fits() -> None:
         (3, [0] * 8),
     ],
 )
-def test_random_start_repeats_the_last_reachable_frame_of_a_short_video(frames: int, expected: list[int]) -> None:
+def test_random_start_repeats_the_last_frame_of_a_short_video(frames: int, expected: list[int]) -> None:
     assert Dense().train_indices(frames, 8, _rng()).tolist() == expected
 
 
@@ -116,14 +116,14 @@ def _ssv2_reference(frames: int, num_frames: int, view: int) -> list[int]:
 
 
 @pytest.mark.parametrize("num_frames", [8, 16, 7])
-def test_segment_test_clips_are_every_second_of_the_sorted_positions(num_frames: int) -> None:
+def test_segment_test_clips_are_every_second_sorted_position(num_frames: int) -> None:
     for frames in range(1, 401):
         clips = Segment().test_indices(frames, num_frames, 2)
         assert clips.tolist() == [_ssv2_reference(frames, num_frames, view) for view in (0, 1)], frames
         assert Segment().test_indices(frames, num_frames, 1).tolist() == clips[1:].tolist()
 
 
-def test_segment_training_draws_one_frame_uniformly_from_each_segment() -> None:
+def test_segment_training_draws_one_frame_from_each_segment() -> None:
     rng = _rng()
     draws = np.stack([Segment().train_indices(43, 8, rng) for _ in range(4000)])  # segments of 5; 40, 41, 42 unused
     offsets = draws - 5 * np.arange(8)

@@ -142,7 +142,7 @@ def test_random_resized_pixels_are_plain_bilinear(monkeypatch: pytest.MonkeyPatc
             assert (antialiased - exact).abs().mean() > 0.4
 
 
-def test_random_resized_boxes_are_distributed_as_torchvision_draws_them() -> None:
+def test_random_resized_boxes_are_drawn_as_by_torchvision() -> None:
     rng = random.Random(0)
     ours = np.array([draw_resized_box(256, 340, rng) for _ in range(4000)])
     torch.manual_seed(0)
@@ -173,7 +173,7 @@ def test_centre_crop_draws_nothing() -> None:
     assert all(torch.equal(clip.transpose(0, 1), resized[..., 8:56]) for clip in clips)
 
 
-def test_random_crop_is_what_testing_sees_moved_along_the_long_side() -> None:
+def test_random_crop_is_a_test_crop_moved_along_the_long_side() -> None:
     for height, width in ((120, 160), (160, 120)):
         frames = _frames(2, height, width)
         resized = resize_short_side(frames.permute(0, 3, 1, 2), 48)
@@ -191,7 +191,7 @@ def test_random_crop_is_what_testing_sees_moved_along_the_long_side() -> None:
 
 
 @pytest.mark.parametrize("crop", ["multi_scale", "random_resized", "random", "centre"])
-def test_a_clip_is_contiguous_uint8_and_every_frame_is_treated_alike(crop: transforms.Crop) -> None:
+def test_a_clip_is_uint8_and_every_frame_is_treated_alike(crop: transforms.Crop) -> None:
     frames = _frames(1, 100, 133).expand(5, -1, -1, -1)
     clip, _ = _plain(crop, flip=0.5)(frames, _generator(3))
     assert clip.shape == (3, 5, 48, 48) and clip.dtype == torch.uint8 and clip.is_contiguous()
@@ -366,7 +366,7 @@ def test_resize_short_side_leaves_fitting_frames_alone() -> None:
     assert resize_short_side(frames, 48) is frames
 
 
-def test_resize_short_side_on_a_real_video_is_not_the_antialiased_one(clips_dir: Path) -> None:
+def test_resize_short_side_of_a_real_video_is_not_antialiased(clips_dir: Path) -> None:
     with av.open(str(clips_dir / "v_SoccerJuggling_g23_c01.avi")) as container:
         decoded = [
             frame.to_ndarray(format="rgb24") for _, frame in zip(range(8), container.decode(video=0), strict=False)
@@ -411,7 +411,7 @@ def test_view_crops_refuses_what_does_not_fit() -> None:
 # --- normalise --------------------------------------------------------------------------------------------------------
 
 
-def test_normalise_equals_torchvision_and_changes_nothing_in_place() -> None:
+def test_normalise_equals_torchvision_and_is_not_in_place() -> None:
     clips = torch.stack([_frames(4, 20, 24, seed).permute(3, 0, 1, 2) for seed in range(2)])
     kept = clips.clone()
     expected = V.normalize(clips.transpose(1, 2).float() / 255, list(IMAGENET_MEAN), list(IMAGENET_STD)).transpose(1, 2)
@@ -424,7 +424,7 @@ def test_normalise_equals_torchvision_and_changes_nothing_in_place() -> None:
     torch.testing.assert_close(grey[0, :, 0, 0, 0], torch.tensor([0.1, 0.0, -0.025]))
 
 
-def test_normalise_fills_only_the_box_with_standard_normal_noise_of_its_seed() -> None:
+def test_normalise_fills_only_the_box_with_noise_of_its_seed() -> None:
     clips = torch.zeros(3, 3, 8, 64, 64, dtype=torch.uint8)
     box = EraseBox(top=10, left=4, height=40, width=30, seed=2**61 + 5)
     out = normalise(clips, (None, box, box._replace(seed=6)))

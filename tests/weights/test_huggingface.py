@@ -41,7 +41,7 @@ def test_classification_logits_equal_those_of_transformers(tmp_path, layout):
 @pytest.mark.parametrize(
     "pooled", [False, True]
 )  # the published pre-training files have a last norm, which is not used
-def test_pre_training_encoder_output_equals_that_of_transformers(tmp_path, key_bias, pooled):
+def test_pre_training_encoders_output_equals_transformers(tmp_path, key_bias, pooled):
     theirs = reference(VideoMAEForPreTraining, key_bias=key_bias, use_mean_pooling=pooled)
     model = toy(**AS_THERE)
     report = load_trunk(model, read_weights(in_hub_folder(tmp_path, theirs, "later" if key_bias else "hub")))

@@ -44,7 +44,7 @@ def mae(**changes: Any) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("class_token", [True, False])
 @pytest.mark.parametrize("inflate", ["average", "centre"])
-def test_every_time_step_of_a_still_clip_starts_as_the_image_s_patch_tokens(tmp_path, class_token, inflate):
+def test_each_step_of_a_still_clip_has_the_images_tokens(tmp_path, class_token, inflate):
     theirs = timm_vit(class_token=class_token, global_pool="avg")
     model = toy()
     load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)), inflate)
@@ -82,7 +82,7 @@ def test_kernels_are_averaged_or_put_in_the_centre(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(48, 64), (24, 24)])
-def test_positions_are_interpolated_in_space_and_repeated_in_time(tmp_path, size):
+def test_positions_interpolate_in_space_and_repeat_in_time(tmp_path, size):
     theirs = timm_vit()
     model = toy()
     load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)))

@@ -28,7 +28,7 @@ ADAPTFORMER = {"name": "adaptformer", "bottleneck": 6}
 # ---- published formats -----------------------------------------------------------------------------------------------
 
 
-def test_pre_training_file_fills_the_trunk_and_says_what_it_leaves_out(caplog):
+def test_a_pre_training_file_says_what_it_leaves_out(caplog):
     model, source = toy(), state("videomae_pretrain.pth")
     fc_norm, head = model.fc_norm.weight.clone(), model.head.linear.weight.clone()
     with caplog.at_level(logging.INFO, "videoadapt"):
@@ -129,7 +129,7 @@ def test_a_head_for_other_classes_is_replaced_and_said(caplog):
     assert model.fc_norm.weight.equal(state("videomae_finetune.pth")["fc_norm.weight"])
 
 
-def test_a_head_of_the_same_classes_but_another_build_is_refused():
+def test_a_head_of_the_same_classes_built_otherwise_is_refused():
     message = refusal(str(DATA / "videomae_finetune.pth"), toy(batch_norm=True))
     assert "missing in the file: head.norm.running_mean" in message and "model.head.batch_norm: false" in message
     message = refusal(str(DATA / "adaptformer_parallel.pth"))
@@ -170,7 +170,7 @@ def test_a_whole_trained_model_loads_back(tmp_path, suffix):
 # ---- strictness ------------------------------------------------------------------------------------------------------
 
 
-def test_no_tensor_may_be_missing_renamed_misshaped_or_not_finite(tmp_path):
+def test_no_tensor_may_be_missing_misshaped_or_not_finite(tmp_path):
     source = state("videomae_finetune.pth")
     for key in [key for key in source if not key.startswith(("blocks.0.", "blocks.2."))]:
         without = {name: tensor for name, tensor in source.items() if name != key}
