@@ -19,7 +19,6 @@ from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build import build_test_loader
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
 from videoadapt.runs.forward import forward
-from videoadapt.runs.pictures import plot_confusion, write_per_class
 from videoadapt.runs.run import Run
 
 
@@ -94,6 +93,8 @@ def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -
             )
 
     write_atomically(folder / "predictions.npz", save)
+    from videoadapt.runs.pictures import plot_confusion, write_per_class  # matplotlib is slow to import
+
     predicted_N = predictions.predicted_N()
     plot_confusion(predictions.labels_N, predicted_N, names, folder / "confusion.png")
     write_per_class(predictions.labels_N, predicted_N, predictions.ranks_N, names, folder / "per_class.csv")

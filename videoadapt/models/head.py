@@ -4,7 +4,6 @@ Shapes: B clips, C channels, T frames, H W pixels, D width, K classes.
 """
 
 import torch
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from videoadapt import distributed
@@ -71,7 +70,7 @@ class Head(nn.Module):
         self.norm = FeatureBatchNorm(width, sync) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, num_classes)
-        trunc_normal_(self.linear.weight, std=init_std)
+        nn.init.trunc_normal_(self.linear.weight, std=init_std)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, feature_BD: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -81,6 +80,8 @@ def load_trainable_state(model: nn.Module, state: dict[str, Tensor], path: Path)
 
 def count_gflops(model: nn.Module, num_frames: int, crop_px: int) -> float:
     """Return the GFLOPs of one clip through the model, one multiply-add counted as one, as fvcore and the papers do."""
+    from fvcore.nn import FlopCountAnalysis  # slow to import, and needed once a run
+
     clip_BCTHW = torch.zeros(1, 3, num_frames, crop_px, crop_px, device=next(model.parameters()).device)
     training = model.training
     analysis = FlopCountAnalysis(model.eval(), clip_BCTHW)

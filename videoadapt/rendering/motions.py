@@ -12,7 +12,7 @@ Shapes: B clips, T frames, S coordinates, N random numbers, K waves or strokes, 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -146,7 +146,20 @@ def travel(signs_BS: Tensor, seeds_B: Tensor, num_frames: int) -> Tensor:
 
 def render(states_BTS: Tensor, seeds_B: Tensor, height_px: int, width_px: int) -> Tensor:
     """Draw the states: uint8 (B, T, H, W, 3), RGB. Shapes, colours and texture, which stay, follow from the seed."""
-    look_BN = _uniform(seeds_B, sum(_LOOK.values()), stream=1)
+    return _paint(states_BTS, _draw_look(seeds_B), height_px, width_px)
+
+
+def compiled_render() -> Callable[[Tensor, Tensor, int, int], Tensor]:
+    """`render`, painting with torch.compile. The look is drawn outside: Triton 3.6 has no place for a constant of 64 bits."""
+    paint = torch.compile(_paint, dynamic=False)
+    return lambda states_BTS, seeds_B, height_px, width_px: paint(states_BTS, _draw_look(seeds_B), height_px, width_px)
+
+
+def _draw_look(seeds_B: Tensor) -> Tensor:
+    return _uniform(seeds_B, sum(_LOOK.values()), stream=1)
+
+
+def _paint(states_BTS: Tensor, look_BN: Tensor, height_px: int, width_px: int) -> Tensor:
     look = dict(zip(_LOOK, look_BN.split(list(_LOOK.values()), dim=1), strict=True))
     canvas = _Canvas(height_px, width_px, states_BTS.device)
     frames_BTCHW = _background(canvas, states_BTS, look["tone"], look["waves"].unflatten(1, (_WAVES, 7)))
@@ -264,7 +277,6 @@ def _rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     return value[..., None] * (1 - saturation[..., None] * dip)
 
 
-@torch.compiler.disable  # Triton 3.6 has no place for a constant of 64 bits
 def _uniform(seeds_B: Tensor, count: int, stream: int = 0) -> Tensor:
     """Return `count` float32 numbers in [0, 1) per int64 seed, (B, count): SplitMix64 of seed, stream and position.
 

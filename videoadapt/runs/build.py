@@ -26,7 +26,7 @@ from videoadapt.models.masking import num_masked_patches
 from videoadapt.models.parameters import freeze
 from videoadapt.registry import BACKBONES, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
-from videoadapt.rendering.motions import MOTIONS, render
+from videoadapt.rendering.motions import MOTIONS, compiled_render, render
 from videoadapt.runs.folder import find_checkpoint, load_result
 from videoadapt.seeds import hash_seed
 from videoadapt.video.cache.source import FrameSource
@@ -182,7 +182,7 @@ def rendered_batches(
     """This rank's micro-batches from `start_step` on, each drawn from (seed, step, micro-batch, rank)."""
     accumulate = config.train.accumulate
     size = config.train.batch_size // (distributed.world_size() * accumulate)
-    draw: Render = torch.compile(render, dynamic=False) if config.train.compile else render
+    draw: Render = compiled_render() if config.train.compile else render
     render_clips = build_renderer(config.data, device, draw)
     for step in range(start_step, total_steps):
         for number in range(accumulate):

@@ -20,10 +20,8 @@ from videoadapt.runs.checkpoint import save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
 from videoadapt.runs.forward import forward
 from videoadapt.runs.metrics import MetricsWriter
-from videoadapt.runs.pictures import plot_curves
 from videoadapt.runs.run import Run
 from videoadapt.training.classification import Classification
-from videoadapt.training.pictures import draw_reconstructions
 from videoadapt.training.reconstruction import Reconstruction
 from videoadapt.training.resume import check_may_resume, newest_readable
 from videoadapt.training.updater import Updater
@@ -71,6 +69,8 @@ def train(run: Run) -> None:
         writer.close()
         try:
             if distributed.is_main():
+                from videoadapt.runs.pictures import plot_curves  # matplotlib is slow to import
+
                 plot_curves(read_records(run.folder / "metrics.jsonl"), run.folder / "curves.png")
         except OSError as error:  # a full disk may be what ended the loop, and that error says more
             logger.warning("curves.png cannot be written: %s", error.strerror)
@@ -111,6 +111,8 @@ class Trainer:
         if config.task == "pretrain" and (
             finished or (rest == 0 and epoch % config.pretrain.picture_every_epochs == 0)
         ):
+            from videoadapt.training.pictures import draw_reconstructions  # matplotlib is slow to import
+
             draw_reconstructions(run)
         if stopping or finished or rest == 0 or self.step % config.train.checkpoint_every_steps == 0:
             writer.sync()

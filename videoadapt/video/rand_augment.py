@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as V
 
 from videoadapt.errors import ConfigError
 
@@ -117,6 +116,24 @@ def _auto_contrast(frames: Tensor, argument: float, fill: Fill) -> Tensor:
     scale = torch.full_like(low, 255) / (high - low)  # 255 / tensor would be 255 * reciprocal: a digit apart
     table = torch.where(high > low, levels * scale - low * scale, levels).clamp_(0, 255).to(torch.uint8)
     return table.gather(1, flat.long()).view_as(frames)
+
+
+def _equalize(frames: Tensor, argument: float, fill: Fill) -> Tensor:
+    """Spread every frame's channels evenly over 0-255, by PIL's table of whole numbers from their histogram."""
+    flat = frames.flatten(0, 1).flatten(1)
+    index = flat.long()
+    counts = torch.zeros(len(flat), 256, dtype=torch.int32)
+    counts.scatter_add_(1, index, torch.ones(1, dtype=torch.int32).expand_as(index))
+    darker = counts.cumsum(dim=1) - counts
+    brightest = counts.gather(1, flat.amax(dim=1, keepdim=True).long())
+    step = (flat.shape[1] - brightest) // 255
+    table = ((darker + step // 2) // step.clamp(min=1)).clamp_(0, 255)
+    table = torch.where(step > 0, table, torch.arange(256)).to(torch.uint8)  # too few pixels: left as they are
+    return table.gather(1, index).view_as(frames)
+
+
+def _invert(frames: Tensor, argument: float, fill: Fill) -> Tensor:
+    return ~frames
 
 
 def _solarize(frames: Tensor, threshold: int, fill: Fill) -> Tensor:
@@ -222,8 +239,8 @@ def _bicubic_taps(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
 
 OPERATIONS = {
     "AutoContrast": Operation(_none, _auto_contrast),
-    "Equalize": Operation(_none, lambda frames, argument, fill: V.equalize(frames)),
-    "Invert": Operation(_none, lambda frames, argument, fill: V.invert(frames)),
+    "Equalize": Operation(_none, _equalize),
+    "Invert": Operation(_none, _invert),
     "Rotate": Operation(_signed(30), _rotate),
     "PosterizeIncreasing": Operation(lambda level, sign: 4 - int(level * 4), _posterize),
     "SolarizeIncreasing": Operation(lambda level, sign: 256 - int(level * 256), _solarize),

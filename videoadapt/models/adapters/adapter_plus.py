@@ -4,12 +4,12 @@ Shapes: B clips, N tokens, D width.
 """
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from videoadapt.models.adapters._base import Adapter, Parallel, residual_blocks
 from videoadapt.models.adapters._bottleneck import NearZeroBottleneck, check_bottleneck
 from videoadapt.models.backbone import Backbone
+from videoadapt.models.backbones._layers import DropPath
 from videoadapt.registry import ADAPTERS
 
 

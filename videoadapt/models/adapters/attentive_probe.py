@@ -7,12 +7,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters._base import Adapter, AdapterModule, component_name
 from videoadapt.models.backbone import Backbone
+from videoadapt.models.backbones._layers import Mlp
 from videoadapt.registry import ADAPTERS
 
 _STD = 0.02
@@ -48,10 +48,10 @@ class AttentivePool(AdapterModule):
         self.attention = CrossAttention(width, num_heads)
         self.norm = nn.LayerNorm(width)
         self.mlp = Mlp(width, round(width * mlp_ratio))
-        trunc_normal_(self.query, std=_STD)
+        nn.init.trunc_normal_(self.query, std=_STD)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=_STD)
+                nn.init.trunc_normal_(module.weight, std=_STD)
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             for last in (self.attention.proj, self.mlp.fc2):

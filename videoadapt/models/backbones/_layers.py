@@ -5,7 +5,6 @@ Shapes: B clips, N tokens, D width.
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 
 
@@ -21,7 +20,7 @@ class QKVLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(3 * width, width))
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
-        trunc_normal_(self.weight, std=0.02)
+        nn.init.trunc_normal_(self.weight, std=0.02)
 
     @property
     def bias(self) -> Tensor:
@@ -56,6 +55,39 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear, with the parameter names of timm's."""
+
+    def __init__(self, width: int, hidden_width: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden_width)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden_width, width)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, D)."""
+        return self.fc2(self.act(self.fc1(x_BND)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): while training, zero what a branch adds to a clip with probability `rate`.
+
+    What is kept is divided by 1 - rate. One draw for each clip of the batch, as in timm.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return (B, N, D)."""
+        if not self.training or self.rate == 0:
+            return x_BND
+        kept = 1 - self.rate
+        mask = x_BND.new_empty((x_BND.shape[0],) + (1,) * (x_BND.ndim - 1)).bernoulli_(kept)
+        return x_BND * (mask.div_(kept) if kept > 0 else mask)
 
 
 class Branch(nn.Module):

@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from videoadapt.errors import ConfigError
@@ -80,7 +79,7 @@ class ViT(Backbone):
         self._sinusoid_ND = torch.empty(0, dims.width)  # fixed, so neither a parameter nor in the state dict
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
     def grid_THW(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:

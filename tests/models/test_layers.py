@@ -1,0 +1,34 @@
+"""Layers that were timm's: the same draws, parameters and numbers."""
+
+import pytest
+import timm.layers
+import torch
+
+from videoadapt.models.backbones._layers import DropPath, Mlp
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.4, 1.0])
+@pytest.mark.parametrize("shape", [(64, 5, 8), (64, 8)])
+def test_drop_path_draws_as_timm(rate: float, shape: tuple[int, ...]) -> None:
+    x, states = torch.randn(shape), []
+    results = []
+    for layer in (DropPath(rate), timm.layers.DropPath(rate)):
+        torch.manual_seed(1)
+        results.append(layer(x))
+        states.append(torch.get_rng_state())
+        assert torch.equal(layer.eval()(x), x)
+    assert torch.equal(*results) and torch.equal(*states)
+    zeroed = (results[0].flatten(1) == 0).all(dim=1).float().mean()
+    assert abs(zeroed - rate) < 0.2 and (rate == 0) == (zeroed == 0)
+
+
+def test_mlp_starts_and_computes_as_timm() -> None:
+    made, states = [], []
+    for kind in (Mlp, timm.layers.Mlp):
+        torch.manual_seed(1)
+        made.append(kind(8, 20))
+        states.append(torch.get_rng_state())
+    ours, theirs = (mlp.state_dict() for mlp in made)
+    assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    x = torch.randn(3, 5, 8)
+    assert torch.equal(made[0](x), made[1](x)) and torch.equal(*states)
