@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from videoadapt.config.schema import DataConfig
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.loader import Loader
-from videoadapt.data.reading import ReadClips
-from videoadapt.data.structures import Video
+from videoadapt.data.reading import EraseBoxes, ReadClips
+from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import DecodeError
+from videoadapt.processes.pool import Read
 from videoadapt.registry import SAMPLERS
 from videoadapt.runs.build import build_clip_reader, build_view_reader
 from videoadapt.video.decoders import open_video
@@ -72,10 +73,10 @@ class ByLimit:
         self._drawn = {item: drawn_indices(item.video.path, decoder, item.epoch, item.row) for item in items}
         self._limits = {item.video.path: limit_of(item.video.path, decoder)[0] for item in items}
 
-    def __call__(self, item: TrainItem) -> tuple[torch.Tensor, None]:
+    def __call__(self, item: TrainItem) -> Read[EraseBoxes]:
         """See Loader."""
         self._limits[item.video.path](self._drawn[item])
-        return torch.zeros(1, dtype=torch.uint8), None
+        return Read(torch.zeros(1, dtype=torch.uint8), ())
 
 
 def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: int, workers: int) -> dict[str, float]:
@@ -90,7 +91,7 @@ def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: 
     speeds: dict[str, list[float]] = {"limit": [], "loader": []}
     for _ in range(repeats):
         for name, read, size in (("limit", ByLimit(decoder, items), 1), ("loader", load, load.sample_bytes)):
-            loader: Loader[TrainItem, int] = Loader(
+            loader: Loader[TrainItem, EraseBoxes, Unreadable, int] = Loader(
                 read, batches, len, workers=workers, sample_bytes=size, limit_sec=config.limit_sec
             )
             start = 0.0
@@ -175,9 +176,9 @@ def _as_if_new(load: ReadClips, item: TrainItem) -> Any:
 
 def _for_each(function: Callable[[Any], object], arguments: Sequence[Any]) -> None:
     for argument in arguments:
-        match function(argument):
-            case None, reason:
-                raise DecodeError(str(reason))
+        result = function(argument)
+        if isinstance(result, Unreadable):
+            raise DecodeError(result.reason)
 
 
 def drawn_indices(path: Path, decoder: str, epoch: int, row: int) -> list[int]:

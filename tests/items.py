@@ -6,12 +6,13 @@ import re
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from videoadapt.data.loader import Sample
-from videoadapt.processes.worker import Lost
+from videoadapt.data.structures import Unreadable, Video
+from videoadapt.processes.pool import Read
 
 Seen = list[tuple[str, list[list[int]] | None, str]]
 
@@ -49,7 +50,7 @@ class Stubborn(Exception):
         super().__init__(f"{number} {what}")
 
 
-def read(item: str) -> tuple[Tensor | None, str]:
+def read(item: str) -> Read[str] | Unreadable:
     """What a loader's process does: "PIXELS:WHAT" is that many values of them, after doing what a decoder may do."""
     pixels, _, what = item.partition(":")
     if what.startswith("once "):  # a folder that remembers who was there
@@ -75,21 +76,19 @@ def read(item: str) -> tuple[Tensor | None, str]:
     if what == "stubborn":
         raise Stubborn(int(pixels), "things")
     if what == "pid":
-        return torch.zeros(1, dtype=torch.uint8), str(os.getpid())
+        return Read(torch.zeros(1, dtype=torch.uint8), str(os.getpid()))
     if what == "unreadable":
-        return None, "no such film"
+        return Unreadable(0, Video(item, Path(item), 0), "no such film")
     if what == "slow":
         time.sleep(0.3)
-    return torch.full((int(pixels), 2), int(pixels), dtype=torch.uint8), item
+    return Read(torch.full((int(pixels), 2), int(pixels), dtype=torch.uint8), item)
 
 
-def listed(samples: Sequence[Sample[str]]) -> Seen:
-    """Copies of what a batch holds."""
+def listed(samples: Sequence[Sample[str, str, Unreadable]]) -> Seen:
+    """Copies of what a batch holds: item, pixels, and the notes or why there are none."""
     return [
-        (
-            s.item,
-            s.pixels.tolist() if s.pixels is not None else None,
-            s.rest.reason if isinstance(s.rest, Lost) else s.rest,
-        )
+        (s.item, s.result.pixels.tolist(), s.result.notes)
+        if isinstance(s.result, Read)
+        else (s.item, None, s.result.reason)
         for s in samples
     ]

@@ -63,7 +63,7 @@ def test_doubled_foreign_and_broken_views_raise_with_the_name() -> None:
         accumulator.add(ViewId(3, 0, 3), one_hot(0))
     with pytest.raises(NotFinite, match=re.escape(f"{VIDEOS[3].id}, clip 0, crop 2: not all logits are finite")):
         accumulator.add(ViewId(3, 0, 2), np.array([np.inf] + [0.0] * (CLASSES - 1), dtype=np.float32))
-    with pytest.raises(ValueError, match=f"expected {CLASSES} logits"):
+    with pytest.raises(ValueError, match=f"expected {CLASSES} logits, got an array of shape .8,.$"):
         accumulator.add(ViewId(3, 0, 2), np.zeros(CLASSES + 1, dtype=np.float32))
     with pytest.raises(ValueError, match="second time"):
         accumulator.add_unreadable(3, "reason")
@@ -115,9 +115,22 @@ def test_evaluate_delivers_every_view_whatever_the_batch(batch_size: int) -> Non
 
     read: list[VideoViews | Unreadable] = []
     for index, video in enumerate(VIDEOS):
-        views = torch.full((CLIPS * CROPS, 3, 2, 4, 4), video.label, dtype=torch.uint8)
+        views = torch.full((CLIPS, CROPS, 3, 2, 4, 4), video.label, dtype=torch.uint8)
         read.append(VideoViews(index, video, views) if index != 4 else Unreadable(4, video, "broken"))
     accumulator = ViewAccumulator(VIDEOS, CLIPS, CROPS, CLASSES)
-    evaluate(forward, read, accumulator, CROPS, batch_size)
+    evaluate(forward, read, accumulator, batch_size)
     results = accumulator.predictions("probs").results()
     assert results["num_unreadable"] == 1 and results["readable_only"]["top1"] == 100.0
+
+
+def test_every_view_keeps_its_place() -> None:
+    """Views of several videos share a pass; their logits come out as clip 0 with its crops, then clip 1."""
+
+    def forward(clips_BCTHW: torch.Tensor) -> torch.Tensor:
+        return clips_BCTHW[:, :1, 0, 0, 0].float().expand(-1, CLASSES)
+
+    views_NJCTHW = torch.arange(CLIPS * CROPS, dtype=torch.uint8).reshape(CLIPS, CROPS, 1, 1, 1, 1)
+    accumulator = ViewAccumulator(VIDEOS[:3], CLIPS, CROPS, CLASSES)
+    evaluate(forward, [VideoViews(i, VIDEOS[i], views_NJCTHW + 10 * i) for i in (2, 0, 1)], accumulator, batch_size=4)
+    logits_NVK = accumulator.predictions("logits").logits_NVK
+    assert np.array_equal(logits_NVK[..., 0], [[10 * i + v for v in range(CLIPS * CROPS)] for i in range(3)])

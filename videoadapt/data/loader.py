@@ -10,41 +10,38 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from torch import Tensor
+from videoadapt.processes.pool import Failure, Item, Notes, Read, Task, WorkerPool
+from videoadapt.processes.worker import Lost
 
-from videoadapt.processes.pool import Crew, Read, Task
-
-Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
-class Sample(Generic[Item]):
-    """An item and what was read of it; `pixels` are None when its process was lost, and `rest` then says how."""
+class Sample(Generic[Item, Notes, Failure]):
+    """An item and what was read of it: a Failure where that cannot be, a Lost where its process ended or was ended."""
 
     item: Item
-    pixels: Tensor | None
-    rest: Any
+    result: Read[Notes] | Failure | Lost
 
 
-class Loader(Generic[Item, Batch]):
+class Loader(Generic[Item, Notes, Failure, Batch]):
     """Iterates over `collate(samples)` of each of `batches`, lists of items, in order.
 
-    `read` maps an item to uint8 pixels of at most `sample_bytes` bytes and the rest. It travels to `workers` processes
-    once, and the items one by one, so they had better be small. With no workers it is called here, and nothing limits
-    its time. `collate` must copy the pixels: their memory is used again. An exception in `read` is raised here, and
-    workers.CannotStart where processes end before they have begun.
+    `read` gives a Read of at most `sample_bytes` bytes of pixels, or a Failure of its own for an item that cannot be read.
+    It travels to `workers` processes once, and the items one by one, so they had better be small. With no workers it is
+    called here, and nothing limits its time. `collate` must copy the pixels: their memory is used again. An exception in
+    `read` is raised here, and worker.CannotStart where processes end before they have begun.
 
     A file that was lost twice is not tried a third time: items with the same `file(item)` are lost at once.
     """
 
     def __init__(
         self,
-        read: Callable[[Item], Read],
+        read: Callable[[Item], Read[Notes] | Failure],
         batches: Sequence[Sequence[Item]],
-        collate: Callable[[Sequence[Sample[Item]]], Batch],
+        collate: Callable[[Sequence[Sample[Item, Notes, Failure]]], Batch],
         *,
         workers: int,
         sample_bytes: int,
@@ -61,7 +58,7 @@ class Loader(Generic[Item, Batch]):
     def __iter__(self) -> Generator[Batch, None, None]:
         if not self._workers:
             for batch in self._batches:
-                yield self._collate([Sample(item, *self._read(item)) for item in batch])
+                yield self._collate([Sample(item, self._read(item)) for item in batch])
             return
         batches = iter(self._batches)
         first = next(batches, None)
@@ -69,10 +66,12 @@ class Loader(Generic[Item, Batch]):
             return
         # Room for two batches: one is read while the other waits for its last sample.
         room = 2 * max(len(first), self._workers)
-        crew = Crew(self._read, self._workers, room, self._sample_bytes, self._limit_sec, self._file)
+        pool: WorkerPool[Item, Notes, Failure] = WorkerPool(
+            self._read, self._workers, room, self._sample_bytes, self._limit_sec, self._file
+        )
         ready: queue.SimpleQueue[Batch | _End] = queue.SimpleQueue()
         room_ahead = threading.Semaphore(1)
-        made = self._batches_of(crew, chain([first], batches))
+        made = self._batches_of(pool, chain([first], batches))
         threading.Thread(target=_produce, args=(made, ready, room_ahead), name="loader", daemon=True).start()
         try:
             while not isinstance(got := ready.get(), _End):
@@ -81,25 +80,25 @@ class Loader(Generic[Item, Batch]):
             if got.error is not None:
                 raise got.error
         finally:
-            crew.stop()
-            room_ahead.release()  # the thread goes on, and sees that the crew has stopped
+            pool.stop()
+            room_ahead.release()  # the thread goes on, and sees that the pool has stopped
 
-    def _batches_of(self, crew: Crew, batches: Iterable[Sequence[Item]]) -> Iterator[Batch]:
-        begun: deque[list[Task]] = deque()
+    def _batches_of(self, pool: WorkerPool[Item, Notes, Failure], batches: Iterable[Sequence[Item]]) -> Iterator[Batch]:
+        begun: deque[list[Task[Item, Notes, Failure]]] = deque()
         for batch in batches:
-            if len(batch) > crew.room:
-                raise ValueError(f"a batch of {len(batch)} items after one of {crew.room // 2} at most")
+            if len(batch) > pool.room:
+                raise ValueError(f"a batch of {len(batch)} items after one of {pool.room // 2} at most")
             begun.append([])
             for item in batch:
-                while crew.is_full:  # by earlier batches
-                    yield self._finish(crew, begun.popleft())
-                begun[-1].append(crew.begin(item))
+                while pool.is_full:  # by earlier batches
+                    yield self._finish(pool, begun.popleft())
+                begun[-1].append(pool.begin(item))
         while begun:
-            yield self._finish(crew, begun.popleft())
+            yield self._finish(pool, begun.popleft())
 
-    def _finish(self, crew: Crew, tasks: Sequence[Task]) -> Batch:
-        batch = self._collate([Sample(task.item, *crew.wait_for(task)) for task in tasks])
-        crew.release(tasks)
+    def _finish(self, pool: WorkerPool[Item, Notes, Failure], tasks: Sequence[Task[Item, Notes, Failure]]) -> Batch:
+        batch = self._collate([Sample(task.item, pool.wait_for(task)) for task in tasks])
+        pool.release(tasks)
         return batch
 
 

@@ -5,18 +5,22 @@ Every random choice about a clip comes from (seed, epoch, row, repeat), so it de
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from videoadapt.data.batches import TestItem, TrainItem
-from videoadapt.data.loader import Sample
+from videoadapt.data.loader import Loader, Sample
 from videoadapt.data.structures import ClipBatch, Unreadable, VideoViews
 from videoadapt.errors import DecodeError
+from videoadapt.processes.pool import Read
 from videoadapt.processes.worker import Lost
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.transforms import EraseBox
+
+EraseBoxes: TypeAlias = tuple[EraseBox | None, ...]
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,13 @@ class ReadClips:
         """Bytes of what is read of a row."""
         return self.repeated * self.reader.clip_bytes
 
-    def __call__(self, item: TrainItem) -> tuple[Tensor | None, tuple[EraseBox | None, ...] | str]:
-        """Return uint8 (R, 3, T, H, W) and what to erase of each clip; or None and why the file cannot be read."""
+    def __call__(self, item: TrainItem) -> Read[EraseBoxes] | Unreadable:
+        """Return uint8 clips (R, 3, T, H, W) and what to erase of each."""
         rngs = [np.random.default_rng([self.seed, item.epoch, item.row, repeat]) for repeat in range(self.repeated)]
         try:
-            return self.reader(item.video.path, rngs)
+            return Read(*self.reader(item.video.path, rngs))
         except DecodeError as error:
-            return None, str(error)
+            return Unreadable(item.row, item.video, str(error))
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,16 @@ class ReadViews:
         """Bytes of what is read of a row."""
         return self.reader.views_bytes
 
-    def __call__(self, item: TestItem) -> tuple[Tensor | None, str]:
-        """Return uint8 (N * J, 3, T, H, W), clip-major; or None and why the file cannot be read."""
+    def __call__(self, item: TestItem) -> Read[None] | Unreadable:
+        """Return uint8 views (N, J, 3, T, H, W)."""
         try:
-            return self.reader(item.video.path).flatten(0, 1), ""
+            return Read(self.reader(item.video.path), None)
         except DecodeError as error:
-            return None, str(error)
+            return Unreadable(item.row, item.video, str(error))
+
+
+TrainLoader: TypeAlias = Loader[TrainItem, EraseBoxes, Unreadable, ClipBatch]
+TestLoader: TypeAlias = Loader[TestItem, None, Unreadable, VideoViews | Unreadable]
 
 
 def file_of(item: TrainItem | TestItem) -> str:
@@ -65,24 +73,25 @@ def file_of(item: TrainItem | TestItem) -> str:
     return item.video.id
 
 
-def collate_clips(samples: Sequence[Sample[TrainItem]]) -> ClipBatch:
-    """Copy the clips that could be read into one batch; the others travel by name."""
-    read = [sample for sample in samples if sample.pixels is not None]
+def collate_clips(samples: Sequence[Sample[TrainItem, EraseBoxes, Unreadable]]) -> ClipBatch:
+    """Copy the clips that could be read into one batch; the videos that could not travel by name."""
+    read = [(sample.item.video, sample.result) for sample in samples if isinstance(sample.result, Read)]
+    videos = [video for video, result in read for _ in range(len(result.pixels))]  # of each clip
     return ClipBatch(
-        _together([s.pixels for s in read if s.pixels is not None]),
-        torch.tensor([s.item.video.label for s in read for _ in s.rest], dtype=torch.int64),
-        tuple(s.item.video.id for s in read for _ in s.rest),
-        tuple(box for s in read for box in s.rest),
-        tuple(_unreadable(s) for s in samples if s.pixels is None),
+        _together([result.pixels for _, result in read]),
+        torch.tensor([video.label for video in videos], dtype=torch.int64),
+        tuple(video.id for video in videos),
+        tuple(box for _, result in read for box in result.notes),
+        tuple(_unreadable(s.item, s.result) for s in samples if not isinstance(s.result, Read)),
     )
 
 
-def collate_views(samples: Sequence[Sample[TestItem]]) -> VideoViews | Unreadable:
+def collate_views(samples: Sequence[Sample[TestItem, None, Unreadable]]) -> VideoViews | Unreadable:
     """Copy the views of one video."""
     (sample,) = samples
-    if sample.pixels is None:
-        return _unreadable(sample)
-    return VideoViews(sample.item.row, sample.item.video, _together([sample.pixels]))
+    if not isinstance(sample.result, Read):
+        return _unreadable(sample.item, sample.result)
+    return VideoViews(sample.item.row, sample.item.video, _together([sample.result.pixels]))
 
 
 def _together(parts: Sequence[Tensor]) -> Tensor:
@@ -96,9 +105,9 @@ def _together(parts: Sequence[Tensor]) -> Tensor:
     return out
 
 
-def _unreadable(sample: Sample[TrainItem] | Sample[TestItem]) -> Unreadable:
-    video, reason = sample.item.video, sample.rest
-    if isinstance(reason, Lost):
-        advice = "raise data.limit_sec, or " if reason.overtime else ""
-        reason = f"{video.path}: {reason.reason}; {advice}encode it anew, or take it out of the list"
-    return Unreadable(sample.item.row, video, reason)
+def _unreadable(item: TrainItem | TestItem, result: Unreadable | Lost) -> Unreadable:
+    if isinstance(result, Unreadable):
+        return result
+    advice = "raise data.limit_sec, or " if result.overtime else ""
+    reason = f"{item.video.path}: {result.reason}; {advice}encode it anew, or take it out of the list"
+    return Unreadable(item.row, item.video, reason)

@@ -1,6 +1,6 @@
 """The few values that travel between floors: videos, clips, views. Each checks itself when it is made.
 
-Shapes: B clips, V views, C channels, T frames, H W pixels, K classes.
+Shapes: B clips, N test clips, J crops, C channels, T frames, H W pixels, K classes.
 """
 
 from dataclasses import dataclass
@@ -35,11 +35,11 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class VideoViews:
-    """All test views of one video: uint8 (V, 3, T, H, W), clip-major (view = clip * num_crops + crop)."""
+    """All test views of one video: uint8 (N clips, J crops, 3, T, H, W)."""
 
     index: int
     video: Video
-    views_VCTHW: Tensor
+    views_NJCTHW: Tensor
 
 
 @dataclass(frozen=True)

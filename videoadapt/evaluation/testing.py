@@ -39,7 +39,6 @@ def test(run: Run) -> dict[str, Any]:
         lambda clips: forward(run.model, config, run.device, clips),
         _with_progress(loader, len(loader)),
         accumulator,
-        config.test.crops,
         config.test.batch_size,
     )
     predictions = accumulator.predictions(config.test.average)

@@ -1,9 +1,10 @@
 """The only place where an accuracy is computed. The accumulator owns the views: it knows which must arrive.
 
-Shapes: N videos, V views of a video (clip-major), K classes.
+Shapes: N videos, V views of a video (all crops of its first clip, then of its second), K classes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -33,29 +34,28 @@ class ViewAccumulator:
 
     def __init__(self, videos: Sequence[Video], num_clips: int, num_crops: int, num_classes: int):
         self._videos = videos
-        self._num_crops = num_crops
-        self._num_views = num_clips * num_crops
+        self._views = list(product(range(num_clips), range(num_crops)))
         self._num_classes = num_classes
-        self._logits: dict[int, dict[int, np.ndarray]] = {}
+        self._logits: dict[int, dict[tuple[int, int], np.ndarray]] = {}
         self._unreadable: dict[int, str] = {}
 
     def add(self, view: ViewId, logits_K: np.ndarray) -> None:
         """Take the float32 logits of one view. Raises NotFinite, and ValueError when it is doubled or out of place."""
         name = f"{self._videos[view.video].id}, clip {view.clip}, crop {view.crop}"
-        slot = view.clip * self._num_crops + view.crop
+        place = view.clip, view.crop
         views = self._logits.setdefault(view.video, {})
-        if not (0 <= view.crop < self._num_crops and 0 <= slot < self._num_views):
-            raise ValueError(f"{name}: not one of the {self._num_views} expected views")
-        if slot in views or view.video in self._unreadable:
+        if place not in self._views:
+            raise ValueError(f"{name}: not one of the {len(self._views)} expected views")
+        if place in views or view.video in self._unreadable:
             raise ValueError(f"{name}: this view arrived twice")
         if logits_K.shape != (self._num_classes,):
-            raise ValueError(f"{name}: expected {self._num_classes} logits, got {logits_K}")
+            raise ValueError(f"{name}: expected {self._num_classes} logits, got an array of shape {logits_K.shape}")
         if not np.isfinite(logits_K).all():
             raise NotFinite(
                 f"{name}: not all logits are finite. Lower optim.lr_per_256, set train.clip_grad_norm, or use train.precision "
                 "bf16 or fp32"
             )
-        views[slot] = logits_K.astype(np.float32)
+        views[place] = logits_K.astype(np.float32)
 
     def add_unreadable(self, video: int, reason: str) -> None:
         """Note that a video cannot be decoded: it counts as wrong."""
@@ -76,18 +76,18 @@ class ViewAccumulator:
 
     def predictions(self, average: Average) -> "Predictions":
         """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
-        logits_NVK = np.full((len(self._videos), self._num_views, self._num_classes), np.nan, dtype=np.float32)
+        logits_NVK = np.full((len(self._videos), len(self._views), self._num_classes), np.nan, dtype=np.float32)
         for index, video in enumerate(self._videos):
             if index in self._unreadable:
                 continue
             views = self._logits.get(index, {})
-            missing = [ViewId(index, *divmod(v, self._num_crops)) for v in range(self._num_views) if v not in views]
+            missing = [place for place in self._views if place not in views]
             if missing:
+                clip, crop = missing[0]
                 raise ValueError(
-                    f"{video.id}: {len(missing)} of {self._num_views} views never arrived, first clip {missing[0].clip}, "
-                    f"crop {missing[0].crop}"
+                    f"{video.id}: {len(missing)} of {len(self._views)} views never arrived, first clip {clip}, crop {crop}"
                 )
-            logits_NVK[index] = np.stack([views[v] for v in range(self._num_views)])
+            logits_NVK[index] = np.stack([views[place] for place in self._views])
         return Predictions(self._videos, logits_NVK, dict(sorted(self._unreadable.items())), average)
 
 
@@ -96,7 +96,6 @@ def evaluate(
     forward: Callable[[Tensor], Tensor],
     videos: Iterable[VideoViews | Unreadable],
     accumulator: ViewAccumulator,
-    num_crops: int,
     batch_size: int,
 ) -> None:
     """Run every view of every video once through `forward` (uint8 clips (B, 3, T, H, W) -> logits (B, K)) and gather.
@@ -114,9 +113,8 @@ def evaluate(
         if isinstance(item, Unreadable):
             accumulator.add_unreadable(item.index, item.reason)
             continue
-        waiting.extend(
-            (ViewId(item.index, *divmod(v, num_crops)), clip_CTHW) for v, clip_CTHW in enumerate(item.views_VCTHW)
-        )
+        for clip, crops_JCTHW in enumerate(item.views_NJCTHW):
+            waiting.extend((ViewId(item.index, clip, crop), view) for crop, view in enumerate(crops_JCTHW))
         while len(waiting) >= batch_size:
             flush(waiting[:batch_size])
             del waiting[:batch_size]

@@ -32,7 +32,7 @@ def write_features(
             if isinstance(item, Unreadable):
                 unreadable.append(item)
             else:
-                rows.append((item.video, predictor.feature(item.views_VCTHW).numpy()))
+                rows.append((item.video, predictor.feature(item.views_NJCTHW.flatten(0, 1)).numpy()))
             line.advance()
     if not rows:
         raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")

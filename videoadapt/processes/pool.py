@@ -15,43 +15,79 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection
 from multiprocessing.heap import Arena
 from threading import RLock
-from typing import Any
+from typing import Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from videoadapt.log import logger
-from videoadapt.processes.worker import CannotStart, Lost, Started, Worker
+from videoadapt.processes.worker import CannotStart, Lost, Pipe, Started, Worker, ready
 
-Read = tuple[Tensor | None, Any]  # uint8 pixels, or None when there are none, and whatever else is said of them
-_said: set[tuple[int, str]] = set()  # log lines of these processes: each is shown once
+Item = TypeVar("Item")
+Notes = TypeVar("Notes")
+Failure = TypeVar("Failure")
+LogLine: TypeAlias = tuple[int, str]  # level and message
+_said: set[LogLine] = set()  # of these processes: each is shown once
 _AT_HAND = 2  # items that a worker has: the one it works on, and the next
 
 
+@dataclass(frozen=True)
+class Read(Generic[Notes]):
+    """What was read of an item: uint8 pixels, which travel through shared memory, and what there is to say of them."""
+
+    pixels: Tensor
+    notes: Notes
+
+
+@dataclass(frozen=True)
+class _InSlot(Generic[Notes]):
+    """Stands for a Read whose pixels, of this shape, lie in the item's slot."""
+
+    shape: tuple[int, ...]
+    notes: Notes
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """An exception that reading raised."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class _Answer(Generic[Notes, Failure]):
+    """What a worker says to an item, and what it logged meanwhile."""
+
+    result: _InSlot[Notes] | Failure | _Raised
+    lines: list[LogLine]
+
+
 @dataclass(eq=False)
-class Task:
+class Task(Generic[Item, Notes, Failure]):
     """An item, where its pixels go, and what became of it."""
 
-    item: Any
+    item: Item
     slot: int
-    result: Any = None  # what `_into_slot` returns, or a Lost
+    result: _InSlot[Notes] | Failure | _Raised | Lost | None = None
     lost: bool = False  # with its process, perhaps for no fault of its own: it gets a second one
 
 
-class Crew:
-    """Worker processes, the shared memory with a slot for each item in flight, and who has what."""
+class WorkerPool(Generic[Item, Notes, Failure]):
+    """Worker processes, the shared memory with a slot for each item in flight, and who has what.
+
+    `read` gives a Read, or a Failure of its own for an item that cannot be read.
+    """
 
     def __init__(
         self,
-        read: Callable[[Any], Read],
+        read: Callable[[Item], Read[Notes] | Failure],
         workers: int,
         slots: int,
         slot_bytes: int,
         limit_sec: float,
-        file: Callable[[Any], Hashable],
+        file: Callable[[Item], Hashable],
     ):
         memory = _shared_memory(slots * slot_bytes)
         self.room, self._file = slots, file
@@ -59,48 +95,46 @@ class Crew:
             slots, slot_bytes
         )
         self._free = deque(range(slots))
-        self._start = partial(Worker, partial(_into_slot, read, memory, slot_bytes), limit_sec, sigterm=False)
-        self._workers: dict[Any, Worker[Any, Any]] = {}
-        self._has: dict[Any, deque[Task]] = {}  # by a worker's pipe, in the order in which it answers
-        self._waiting: deque[Task] = deque()
+        self._function = partial(_into_slot, read, memory, slot_bytes)  # type: ignore[arg-type]  # mypy: all is Failure
+        self._limit_sec = limit_sec
+        self._workers: dict[Pipe, Worker[tuple[Item, int], _Answer[Notes, Failure]]] = {}
+        self._has: dict[Pipe, deque[Task[Item, Notes, Failure]]] = {}  # in the order in which a worker answers
+        self._waiting: deque[Task[Item, Notes, Failure]] = deque()
         self._lost: dict[Hashable, Lost] = {}
         self._failed_starts = 0  # in a row
         self._changing = RLock()  # the garbage collector may come to `stop` from anywhere
         self._stopped = False
         atexit.register(self.stop)  # before multiprocessing waits for its processes, which wait for us
         for _ in range(workers):
-            self._hire()
+            self._start_worker()
 
     @property
     def is_full(self) -> bool:
         """True while every slot is taken."""
         return not self._free
 
-    def begin(self, item: Any) -> Task:
+    def begin(self, item: Item) -> Task[Item, Notes, Failure]:
         """Have an item read, after those before it."""
-        task = Task(item, self._free.popleft(), self._lost.get(self._file(item)))
-        if task.result is not None:
-            return task
-        self._waiting.append(task)
-        self._hand_out()
+        task: Task[Item, Notes, Failure] = Task(item, self._free.popleft(), self._lost.get(self._file(item)))
+        if task.result is None:
+            self._waiting.append(task)
+            self._hand_out()
         return task
 
-    def wait_for(self, task: Task) -> Read:
+    def wait_for(self, task: Task[Item, Notes, Failure]) -> Read[Notes] | Failure | Lost:
         """What was read of an item; the pixels are the slot's own. Raises what `read` raised."""
         while task.result is None:
-            for pipe in connection.wait(list(self._workers)):
+            for pipe in ready(self._workers):
                 self._take_answer(pipe)
             self._hand_out()
-        if isinstance(task.result, Lost):
-            return None, task.result
-        if isinstance(task.result, BaseException):
-            raise task.result
-        shape, rest = task.result
-        if shape is None:
-            return None, rest
-        return self._bytes_SN[task.slot, : math.prod(shape)].view(shape), rest
+        if isinstance(task.result, _Raised):
+            raise task.result.error
+        if isinstance(task.result, _InSlot):
+            shape = task.result.shape
+            return Read(self._bytes_SN[task.slot, : math.prod(shape)].view(shape), task.result.notes)
+        return task.result
 
-    def release(self, tasks: Sequence[Task]) -> None:
+    def release(self, tasks: Sequence[Task[Item, Notes, Failure]]) -> None:
         """Let the slots of finished items be used again."""
         self._free.extend(task.slot for task in tasks)
 
@@ -115,9 +149,9 @@ class Crew:
                     how(worker)
         atexit.unregister(self.stop)
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         with self._changing:
-            worker = self._start()
+            worker = Worker(self._function, self._limit_sec, sigterm=False)
             self._workers[worker.pipe], self._has[worker.pipe] = worker, deque()
             if self._stopped:
                 worker.kill()
@@ -131,18 +165,21 @@ class Crew:
                     tasks.append(task)
                     self._workers[pipe].send((task.item, task.slot))
 
-    def _take_answer(self, pipe: Any) -> None:
+    def _take_answer(self, pipe: Pipe) -> None:
         answer = self._workers[pipe].receive()
         if isinstance(answer, Started):
             self._failed_starts = 0
-            return
-        if not isinstance(answer, Lost):
-            self._has[pipe].popleft().result, said = answer
-            for line in said:
+        elif isinstance(answer, Lost):
+            self._replace(pipe, answer)
+        else:
+            self._has[pipe].popleft().result = answer.result
+            for line in answer.lines:
                 if line not in _said:  # each process says it once
                     _said.add(line)
                     logger.log(*line)
-            return
+
+    def _replace(self, pipe: Pipe, lost: Lost) -> None:
+        """Start another process in place of one that ended; what it worked on is tried once more."""
         with self._changing:
             worker = self._workers.pop(pipe)
             worker.kill()
@@ -151,14 +188,14 @@ class Crew:
         if not worker.started:
             self._failed_starts += 1
             if self._failed_starts > 1 and not self._stopped:
-                raise CannotStart(answer.reason)
+                raise CannotStart(lost.reason)
         elif tasks and tasks[0].lost:
             task = tasks.popleft()
-            task.result = self._lost[self._file(task.item)] = answer
+            task.result = self._lost[self._file(task.item)] = lost
         elif tasks:
             tasks[0].lost = True
         self._waiting.extendleft(reversed(tasks))
-        self._hire()
+        self._start_worker()
 
 
 def _shared_memory(size: int) -> Arena:
@@ -176,29 +213,25 @@ def _shared_memory(size: int) -> Arena:
 
 
 def _into_slot(
-    read: Callable[[Any], Read], memory: Arena, slot_bytes: int, item_and_slot: tuple[Any, int]
-) -> tuple[tuple[tuple[int, ...] | None, Any] | BaseException, list[tuple[int, str]]]:
-    """Read an item and put its pixels into its slot.
-
-    Returns their shape and the rest, or the exception of `read`; and what was logged, as level and message.
-    """
+    read: Callable[[Item], Read[Notes] | Failure], memory: Arena, slot_bytes: int, item_and_slot: tuple[Item, int]
+) -> _Answer[Notes, Failure]:
+    """Read an item and put its pixels into its slot."""
     torch.set_num_threads(1)
     item, slot = item_and_slot
-    with _collected() as said:
+    with _collected() as lines:
         try:
-            pixels, rest = read(item)
-            if pixels is None:
-                return (None, rest), said
-            count, start = pixels.numel(), slot * slot_bytes
+            result = read(item)
+            if not isinstance(result, Read):
+                return _Answer(result, lines)
+            pixels, count = result.pixels, result.pixels.numel()
             if pixels.dtype != torch.uint8 or count > slot_bytes:
                 raise ValueError(f"{pixels.dtype} {tuple(pixels.shape)} does not fit into {slot_bytes} bytes")
-            torch.frombuffer(memory.buffer, dtype=torch.uint8, offset=start, count=count).view(pixels.shape).copy_(
-                pixels
-            )
-            return (tuple(pixels.shape), rest), said
+            into = torch.frombuffer(memory.buffer, dtype=torch.uint8, offset=slot * slot_bytes, count=count)
+            into.view(pixels.shape).copy_(pixels)
+            return _Answer(_InSlot(tuple(pixels.shape), result.notes), lines)
         except Exception as error:  # noqa: BLE001 - it goes on in the parent
             error.add_note("in a loader's process:\n" + traceback.format_exc())
-            return _sendable(error), said
+            return _Answer(_Raised(_sendable(error)), lines)
 
 
 def _sendable(error: Exception) -> Exception:
@@ -213,9 +246,9 @@ def _sendable(error: Exception) -> Exception:
 
 
 @contextmanager
-def _collected() -> Iterator[list[tuple[int, str]]]:
+def _collected() -> Iterator[list[LogLine]]:
     """Collect what is logged during the block; only the main process has a terminal and a log file."""
-    lines: list[tuple[int, str]] = []
+    lines: list[LogLine] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
     logger.handlers, logger.propagate = [handler], False

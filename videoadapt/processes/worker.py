@@ -3,13 +3,14 @@
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection, get_context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+Pipe: TypeAlias = "connection.Connection[Any, Any]"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 STOP_SEC = 5.0  # what a process gets to remove what it had begun
@@ -100,6 +101,11 @@ class Worker(Generic[Item, Result]):
         self._process.join()
 
 
+def ready(pipes: Iterable[Pipe]) -> list[Pipe]:
+    """Wait until at least one worker's pipe has something to receive; return all of these."""
+    return cast(list[Pipe], connection.wait(list(pipes)))
+
+
 def map_in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int, limit_sec: float
 ) -> Iterator[tuple[int, Result | Lost]]:
@@ -109,7 +115,7 @@ def map_in_processes(
     works on one item longer than `limit_sec`, the result is a Lost, and a new process takes over the rest.
     """
     waiting = deque(range(len(items)))
-    busy: dict[Any, tuple[Worker[Item, Result], int]] = {}
+    busy: dict[Pipe, tuple[Worker[Item, Result], int]] = {}
     idle: list[Worker[Item, Result]] = []
     try:
         while waiting or busy:
@@ -117,7 +123,7 @@ def map_in_processes(
                 worker = idle.pop() if idle else Worker(function, limit_sec)
                 busy[worker.pipe] = worker, waiting.popleft()
                 worker.send(items[busy[worker.pipe][1]])
-            for pipe in connection.wait(list(busy)):
+            for pipe in ready(busy):
                 worker, index = busy[pipe]
                 result = worker.receive()
                 if isinstance(result, Started):
@@ -135,9 +141,7 @@ def map_in_processes(
             worker.stop()
 
 
-def _serve(
-    function: Callable[[Any], Any], pipe: "connection.Connection[Any, Any]", limit_sec: float, sigterm: bool
-) -> None:
+def _serve(function: Callable[[Any], Any], pipe: Pipe, limit_sec: float, sigterm: bool) -> None:
     """Answer items until the other end is gone. Ctrl-C and Slurm's SIGUSR2 are for the parent, which stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)

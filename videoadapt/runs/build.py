@@ -10,10 +10,10 @@ from torch import Tensor
 from videoadapt import distributed
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config, DataConfig, ModelConfig
-from videoadapt.data.batches import Schedule, TestBatches, TestItem, TrainBatches, TrainItem
+from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
 from videoadapt.data.loader import Loader
-from videoadapt.data.reading import ReadClips, ReadViews, collate_clips, collate_views, file_of
-from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
+from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
+from videoadapt.data.structures import ClipBatch, Video
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.autoencoder import DECODERS, MaskedAutoencoder
@@ -99,9 +99,7 @@ def build_view_reader(config: DataConfig, num_clips: int, num_crops: int) -> Vie
     )
 
 
-def build_train_loader(
-    videos: Sequence[Video], config: DataConfig, schedule: Schedule, start_step: int
-) -> Loader[TrainItem, ClipBatch]:
+def build_train_loader(videos: Sequence[Video], config: DataConfig, schedule: Schedule, start_step: int) -> TrainLoader:
     """Iterates over this rank's ClipBatches from `start_step` to the end of training, across epochs."""
     read = ReadClips(build_clip_reader(config), schedule.seed, config.augment.repeated)
     return Loader(
@@ -115,9 +113,7 @@ def build_train_loader(
     )
 
 
-def build_test_loader(
-    videos: Sequence[Video], config: DataConfig, num_clips: int, num_crops: int
-) -> Loader[TestItem, VideoViews | Unreadable]:
+def build_test_loader(videos: Sequence[Video], config: DataConfig, num_clips: int, num_crops: int) -> TestLoader:
     """Iterates over VideoViews or Unreadable; every video is read by one rank."""
     batches = TestBatches(videos)
     read = ReadViews(build_view_reader(config, num_clips, num_crops))

@@ -129,7 +129,6 @@ class Trainer:
                     lambda clips: forward(run.model, config, run.device, clips),
                     loader,
                     accumulator,
-                    1,
                     config.test.batch_size,
                 )
             except NotFinite as error:

@@ -10,6 +10,7 @@ from videoadapt.data.batches import TrainItem
 from videoadapt.data.reading import ReadClips
 from videoadapt.log import logger
 from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
+from videoadapt.processes.pool import Read
 from videoadapt.runs.build import build_clip_reader, build_renderer
 from videoadapt.runs.forward import autocast
 from videoadapt.runs.pictures import plot_reconstructions
@@ -63,6 +64,6 @@ def _shown_clips(run: Run, generator: torch.Generator) -> Tensor | None:
         return build_renderer(config.data, run.device)(_SHOWN_CLIPS, generator)[0]
     read = ReadClips(build_clip_reader(config.data), config.seed)
     rows = range(0, len(videos), max(1, len(videos) // _SHOWN_CLIPS))[:_SHOWN_CLIPS]
-    samples = [read(TrainItem(0, row, videos[row]))[0] for row in rows]
-    clips = [clips_RCTHW[0] for clips_RCTHW in samples if clips_RCTHW is not None]
+    results = [read(TrainItem(0, row, videos[row])) for row in rows]
+    clips = [result.pixels[0] for result in results if isinstance(result, Read)]
     return torch.stack(clips) if clips else None

@@ -1,0 +1,54 @@
+"""One file to the pixels of its clips and views, as a notebook would ask for them: no list, no config."""
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.media import write_video
+from videoadapt.errors import DecodeError
+from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.readers import ClipReader, ViewReader
+from videoadapt.video.samplers.dense import Dense
+from videoadapt.video.transforms import TrainTransform, resize_short_side, view_crops
+
+SOURCE = FrameSource({"name": "pyav"})
+
+
+def frames_TCHW(path: Path, indices: np.ndarray) -> torch.Tensor:
+    with closing(SOURCE.open(path)) as video:
+        return torch.from_numpy(video.get(indices)).permute(0, 3, 1, 2)
+
+
+def test_views_are_the_crops_of_the_sampled_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", height=48, width=80)
+    read = ViewReader(SOURCE, Dense(stride_frames=3), num_frames=4, crop_px=32, num_clips=2, num_crops=3)
+    views_NJCTHW = read(str(path))
+    assert views_NJCTHW.shape == (2, 3, 3, 4, 32, 32) and views_NJCTHW.numel() == read.views_bytes
+    for clip, indices in enumerate(Dense(stride_frames=3).test_indices(48, 4, 2)):
+        crops = view_crops(resize_short_side(frames_TCHW(path, indices), 32), 32, 3)
+        for crop, view_TCHW in enumerate(crops):
+            assert views_NJCTHW[clip, crop].equal(view_TCHW.transpose(0, 1))
+    with closing(SOURCE.open(path)) as video:
+        assert read.views(video).equal(views_NJCTHW)
+
+
+def test_a_clip_is_decided_by_its_generator(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    transform = TrainTransform(crop_px=32, crop="centre", flip=0.0, erasing=0.0)
+    read = ClipReader(SOURCE, Dense(stride_frames=3), transform, num_frames=4)
+    clips_RCTHW, erase = read(path, [np.random.default_rng(seed) for seed in (1, 2, 1)])
+    assert clips_RCTHW.shape == (3, 3, 4, 32, 32) and erase == (None, None, None)
+    assert clips_RCTHW[0].equal(clips_RCTHW[2]) and not clips_RCTHW[0].equal(clips_RCTHW[1])
+    indices = Dense(stride_frames=3).train_indices(48, 4, np.random.default_rng(1))
+    expected = view_crops(resize_short_side(frames_TCHW(path, indices), 32), 32, 1)[0]
+    assert clips_RCTHW[0].equal(expected.transpose(0, 1)) and clips_RCTHW[0].numel() == read.clip_bytes
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    read = ViewReader(SOURCE, Dense(), num_frames=4, crop_px=32, num_clips=1, num_crops=1)
+    with pytest.raises(DecodeError, match=r"empty\.mp4: is empty"):
+        read(tmp_path / "empty.mp4")
