@@ -30,6 +30,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["videoadapt", "videoadapt.*"]),
     package_data={"videoadapt": ["assets/*"]},  # the quickstart's trunk
+    entry_points={"console_scripts": ["videoadapt = videoadapt.cli.main:main"]},
     install_requires=[
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed
         "torchvision>=0.19",  # resize and crop of whole clips on tensors

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests: the real clips, where this machine has them."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,10 @@ def clips_dir() -> Path:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that the first run renders its clips into."""
     return tmp_path_factory.mktemp("motions")
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> Iterator[None]:
+    """The log of a command writes to the terminal of its test, which is closed for the next one."""
+    yield
+    logging.getLogger("videoadapt").handlers.clear()

@@ -47,7 +47,7 @@ def test_the_newest_run_is_the_default(
     assert "outputs/run" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
     assert demo.main([str(video)]) == 2
-    assert "make quickstart" in capsys.readouterr().err
+    assert "train --cfg quickstart" in capsys.readouterr().err
 
 
 def test_files_that_are_no_videos(

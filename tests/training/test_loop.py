@@ -17,7 +17,7 @@ def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pyte
     )
     assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3"]) == 0
     shown = capsys.readouterr().out
-    assert "top-1" in shown and str(output) in shown and "tools/demo.py" in shown
+    assert "top-1" in shown and str(output) in shown and "videoadapt demo" in shown
     expected = (
         "config.yaml classes.txt run.log metrics.jsonl timing.jsonl tensorboard curves.png confusion.png per_class.csv "
     )

@@ -1,14 +1,18 @@
-"""Predict a video's action: `python tools/demo.py video.mp4` prints the five most probable classes."""
+"""Name the action in video files: the most probable classes of each, with their probabilities."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from videoadapt.cli._command import EXIT_ERROR, command, program
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("demo"), description=__doc__)
     parser.add_argument("video", nargs="+", type=Path, help="video files")
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="run folder; default: the newest one below outputs/")
     parser.add_argument(
@@ -30,51 +34,53 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@command(stopped="stopped")
 def main(arguments: list[str] | None = None) -> int:
     """Predict every video and return the exit code: 2 when the run or a video cannot be used."""
     args = parse_arguments(arguments)
+    from videoadapt.errors import DecodeError
+
+    sources, predict = _open(args)
+    code = 0
+    for video in args.video:
+        try:
+            answers = predict(video)
+        except DecodeError as error:
+            sys.stderr.write(f"error: {error}\n")
+            code = EXIT_ERROR
+            continue
+        for source, predictions in zip(sources, answers, strict=True):
+            (_print_json if args.json else _print_bars)(video, source, predictions)
+    return code
+
+
+def _open(args: argparse.Namespace) -> tuple[list[dict[str, str]], Callable[[Path], list[Any]]]:
+    """What is asked, {"run": folder} or {"adapter": file} each, and a function from a video to the answer of each."""
     from videoadapt.distributed import choose_device
-    from videoadapt.errors import DecodeError, VideoAdaptError
     from videoadapt.inference.adapter_bank import AdapterBank
     from videoadapt.inference.predictor import Predictor, predict_tasks
     from videoadapt.runs.folder import newest_run
 
-    try:
-        device = choose_device(args.device)
-        if args.adapter and len(args.adapter) > 1:
-            bank = AdapterBank.from_files(args.adapter, args.weights).to(device)
-            sources = [{"adapter": str(path)} for path in args.adapter]
-        elif args.adapter:
-            predictor = Predictor.from_adapter(args.adapter[0], args.weights, device)
-            sources = [{"adapter": str(args.adapter[0])}]
-        else:
-            folder = args.run or newest_run(Path("outputs"))
-            predictor = Predictor.from_run(folder, device)
-            sources = [{"run": str(folder)}]
-    except VideoAdaptError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    code = 0
-    for video in args.video:
-        try:
-            answers = (
-                predict_tasks(bank, device, video, args.top)
-                if len(sources) > 1
-                else [predictor.predict(video, args.top)]
-            )
-        except DecodeError as error:
-            sys.stderr.write(f"error: {error}\n")
-            code = 2
-            continue
-        for source, predictions in zip(sources, answers, strict=True):
-            if args.json:
-                best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
-                line = {"video": str(video), **source, "predictions": best}
-                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-                continue
-            sys.stdout.write(f"{video}  ({' '.join(*source.items())})\n")
-            width = max(len(p.name) for p in predictions)
-            for p in predictions:
-                bar = "#" * round(30 * p.probability)
-                sys.stdout.write(f"  {100 * p.probability:6.2f} %  {p.name:<{width}}  {bar}\n")
-    return code
+    device = choose_device(args.device)
+    if not args.adapter:
+        folder = args.run or newest_run(Path("outputs"))
+        predictor = Predictor.from_run(folder, device)
+        return [{"run": str(folder)}], lambda video: [predictor.predict(video, args.top)]
+    sources = [{"adapter": str(path)} for path in args.adapter]
+    if len(sources) == 1:
+        predictor = Predictor.from_adapter(args.adapter[0], args.weights, device)
+        return sources, lambda video: [predictor.predict(video, args.top)]
+    bank = AdapterBank.from_files(args.adapter, args.weights).to(device)
+    return sources, lambda video: predict_tasks(bank, device, video, args.top)
+
+
+def _print_json(video: Path, source: dict[str, str], predictions: list[Any]) -> None:
+    best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
+    print(json.dumps({"video": str(video), **source, "predictions": best}, ensure_ascii=False))
+
+
+def _print_bars(video: Path, source: dict[str, str], predictions: list[Any]) -> None:
+    print(f"{video}  ({' '.join(*source.items())})")
+    width = max(len(p.name) for p in predictions)
+    for p in predictions:
+        print(f"  {100 * p.probability:6.2f} %  {p.name:<{width}}  {'#' * round(30 * p.probability)}")

@@ -1,13 +1,15 @@
-"""Write a run's model for other programs: `python tools/export.py --run outputs/x model.onnx`, and check that it agrees."""
+"""Write a run's model for other programs, and check that what was written agrees with it."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from videoadapt.cli._command import command, program
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
+        prog=program("export"),
         description=__doc__,
         epilog=".onnx: ONNX; .pt2: torch.export (both take uint8 RGB clips (B, 3, T, H, W), normalise them and return logits); "
         ".safetensors or .pth: one merged state dict in VideoMAE's fine-tuned layout, where the method can be merged exactly.",
@@ -17,6 +19,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@command(stopped="stopped")
 def main(arguments: list[str] | None = None) -> int:
     """Export and return the exit code: 2 when it cannot be done or the logits differ."""
     args = parse_arguments(arguments)
@@ -24,25 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     import torch
 
-    from videoadapt.errors import ConfigError, VideoAdaptError
+    from videoadapt.errors import ConfigError
     from videoadapt.export.programs import export_merged, export_onnx, export_torch
     from videoadapt.runs.build import open_run
 
     warnings.filterwarnings("ignore", module="torch|copyreg")  # torch's exporters warn of their own inner workings
-    try:
-        if args.out.suffix not in (".onnx", ".pt2", ".safetensors", ".pth"):
-            raise ConfigError(f"{args.out}: the suffix says the format; allowed: .onnx, .pt2, .safetensors, .pth")
-        config, class_names, model = open_run(args.run, torch.device("cpu"))
-        if args.out.suffix == ".onnx":
-            error = export_onnx(model, config, class_names, args.out)
-        elif args.out.suffix == ".pt2":
-            error = export_torch(model, config, class_names, args.out)
-        else:
-            error = export_merged(model, config, args.out)
-    except VideoAdaptError as problem:
-        sys.stderr.write(f"error: {problem}\n")
-        return 2
-    sys.stdout.write(
-        f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size\n"
-    )
+    if args.out.suffix not in (".onnx", ".pt2", ".safetensors", ".pth"):
+        raise ConfigError(f"{args.out}: the suffix says the format; allowed: .onnx, .pt2, .safetensors, .pth")
+    config, class_names, model = open_run(args.run, torch.device("cpu"))
+    if args.out.suffix == ".onnx":
+        error = export_onnx(model, config, class_names, args.out)
+    elif args.out.suffix == ".pt2":
+        error = export_torch(model, config, class_names, args.out)
+    else:
+        error = export_merged(model, config, args.out)
+    print(f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size")
     return 0

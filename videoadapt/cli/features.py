@@ -4,10 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from videoadapt.cli._command import EXIT_UNREADABLE, command, program
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
+        prog=program("features"),
         description=__doc__,
         epilog="The file holds features (N, D), label (N), video_id (N): arrays of an .npz, or tensors and metadata of a "
         ".safetensors. A feature is the mean over the test views of what the head sees.",
@@ -24,24 +27,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@command(stopped="stopped")
 def main(arguments: list[str] | None = None) -> int:
     """Extract and return the exit code: 2 for an error, 3 when some videos cannot be read (they are left out)."""
     args = parse_arguments(arguments)
     from videoadapt.distributed import choose_device
-    from videoadapt.errors import VideoAdaptError
     from videoadapt.inference.features import write_features
     from videoadapt.inference.predictor import Predictor
     from videoadapt.log import setup_logging
 
     setup_logging()
-    try:
-        device = choose_device(args.device)
-        opened = Predictor.from_run(args.run, device) if args.run else Predictor.from_config(Path(args.cfg), device)
-        num_written, unreadable = write_features(opened, args.list, args.root, args.clips, args.crops, args.out)
-    except VideoAdaptError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    device = choose_device(args.device)
+    opened = Predictor.from_run(args.run, device) if args.run else Predictor.from_config(Path(args.cfg), device)
+    num_written, unreadable = write_features(opened, args.list, args.root, args.clips, args.crops, args.out)
     for item in unreadable:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
-    sys.stdout.write(f"{args.out}: features of {num_written} videos\n")
-    return 3 if unreadable else 0
+    print(f"{args.out}: features of {num_written} videos")
+    return EXIT_UNREADABLE if unreadable else 0

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from videoadapt.cli._command import EXIT_UNREADABLE, command, program
+
 PUBLISHED = {
     "hmdb51": "hmdb51_org.rar and test_train_splits.rar",
     "ucf101": "UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip",
@@ -16,7 +18,9 @@ PUBLISHED = {
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; `run` of the result is the command's function."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="Exit code: 0 all well, 2 an error, 3 some files or rows are not usable, and named."
+        prog=program("prepare"),
+        description=__doc__,
+        epilog="Exit code: 0 all well, 2 an error, 3 some files or rows are not usable, and named.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     scan = commands.add_parser("scan", help="decode every file of a list and write a report and a cleaned list")
@@ -51,31 +55,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         published.add_argument("source", type=Path, help="folder of the download, as archives or unpacked")
         published.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the videos and lists")
         published.set_defaults(run=run_published, name=name)
-    for command in (scan, reencode):
-        command.add_argument("--list", required=True, help="list of `path label` rows")
-        command.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
-        command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
-        command.add_argument("--limit-sec", type=float, default=600, help="longer at one file, and it is given up")
+    for reader in (scan, reencode):
+        reader.add_argument("--list", required=True, help="list of `path label` rows")
+        reader.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
+        reader.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
+        reader.add_argument("--limit-sec", type=float, default=600, help="longer at one file, and it is given up")
     return parser.parse_args(arguments)
 
 
+@command(stopped="stopped")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     args = parse_arguments(arguments)
-    from videoadapt.errors import ConfigError, VideoAdaptError
+    from videoadapt.errors import ConfigError
     from videoadapt.log import setup_logging
 
     setup_logging()
-    try:
-        if getattr(args, "jobs", 1) < 1:
-            raise ConfigError(f"--jobs {args.jobs}: allowed: 1 or more")
-        code: int = args.run(args)
-    except VideoAdaptError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return 130
+    if getattr(args, "jobs", 1) < 1:
+        raise ConfigError(f"--jobs {args.jobs}: allowed: 1 or more")
+    code: int = args.run(args)
     return code
 
 
@@ -111,7 +109,7 @@ def run_scan(args: argparse.Namespace) -> int:
         print("labels are not checked: no --classes")
     kept = sum(not row.faults for row in rows)
     print(f"{kept} of {len(rows)} rows are kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
-    return 0 if kept == len(rows) else 3
+    return 0 if kept == len(rows) else EXIT_UNREADABLE
 
 
 def run_reencode(args: argparse.Namespace) -> int:
@@ -136,7 +134,7 @@ def run_reencode(args: argparse.Namespace) -> int:
     before = f" ({done.num_done_before} files were there before)" if done.num_done_before else ""
     written = args.out / Path(args.list).name if done.videos else "no list"
     print(f"{written}: {len(done.videos)} rows{before}; {len(done.failed)} files left out")
-    return 3 if done.failed else 0
+    return EXIT_UNREADABLE if done.failed else 0
 
 
 def run_folder(args: argparse.Namespace) -> int:
@@ -164,4 +162,4 @@ def run_published(args: argparse.Namespace) -> int:
         sys.stderr.write(f"not as published: {line}\n")
     print(f"{args.out / 'lists'}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
     print(f"the configs take: data.root {root}")
-    return 3 if different else 0
+    return EXIT_UNREADABLE if different else 0

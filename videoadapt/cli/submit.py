@@ -1,11 +1,10 @@
-"""Put a run on Slurm: `python tools/submit.py --cfg configs/ssv2_adapt.yaml --nodes 8 --gpus-per-node 8 [key value ...]`.
-
-`python tools/submit.py status|tail|cancel RUN` looks after it, where RUN is the run's folder.
-"""
+"""Put a run on Slurm, or look after it: `status`, `tail` or `cancel`, and the folder of the run, in place of options."""
 
 import argparse
 import sys
 from pathlib import Path
+
+from videoadapt.cli._command import command, program
 
 COMMANDS = ("status", "tail", "cancel")
 
@@ -18,38 +17,33 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     from videoadapt.slurm.resources import resource_options
 
     parser = argparse.ArgumentParser(
+        prog=program("submit"),
         allow_abbrev=False,
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Everything is checked before anything is queued; exit code 2 for what you can mend. See docs/cluster.md.",
         parents=[resource_options()],
     )
     parser.add_argument(
-        "--cfg", required=True, action="append", metavar="YAML", help="config; several make a job array"
+        "--cfg", required=True, action="append", metavar="CONFIG", help="as for train; several make a job array"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key value", help="values to change, as for tools/run_net.py")
+    parser.add_argument("overrides", nargs="*", metavar="key value", help="values to change, as for train")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the script; submit nothing")
     return parser.parse_args(arguments)
 
 
 def _parse_command(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Look after the jobs of a run.")
+    parser = argparse.ArgumentParser(prog=program("submit"), description="Look after the jobs of a run.")
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, e.g. outputs/ssv2_adapt")
     parser.add_argument("--lines", type=int, default=10, help="tail: lines of each rank's log")
     return parser.parse_args(arguments)
 
 
+@command(stopped="stopped")
 def main(arguments: list[str] | None = None) -> int:
     """Submit or look after a run; return the exit code."""
     args = parse_arguments(arguments)
-    from videoadapt.errors import VideoAdaptError
-
-    try:
-        return _look_after(args) if hasattr(args, "command") else _submit(args)
-    except VideoAdaptError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return _look_after(args) if hasattr(args, "command") else _submit(args)
 
 
 def _look_after(args: argparse.Namespace) -> int:
@@ -79,6 +73,6 @@ def _submit(args: argparse.Namespace) -> int:
     for config, job in zip(configs, jobs, strict=True):
         print(f"job {job.job_id}: {config.output}, logs in {job.paths.folder}", flush=True)
     if args.executor == "slurm":
-        print(f"look after it: python tools/submit.py status|tail|cancel {configs[0].output}")
+        print(f"look after it: {program('submit')} status|tail|cancel {configs[0].output}")
         return 0
     return submission.wait(jobs)

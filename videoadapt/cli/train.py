@@ -1,60 +1,59 @@
-"""Run a config: train and test, or pre-train: `python tools/run_net.py --cfg configs/hmdb51_adapt.yaml [key value ...]`."""
+"""Train a config and test it, or pre-train: from the start, or from where the same command was stopped."""
 
 import argparse
-import os
 import shlex
 import sys
+from collections.abc import Sequence
 
-EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED = 2, 3, 130
+from videoadapt.cli._command import EXIT_UNREADABLE, command, program, words_for
+
+STOPPED = "stopped at once; run the same command again to resume from the last checkpoint"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="Rerun with the same `output` to go on where a run stopped. `train.enable false` only tests. "
-        "Exit codes: 0 done, 2 an error you can mend, 3 unreadable test videos, 130 stopped by a signal.",
-    )
-    parser.add_argument("--cfg", required=True, metavar="YAML", help="configuration file, see configs/")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key value", help="values to change, e.g. optim.lr_per_256 0.05"
-    )
-    return parser.parse_args(arguments)
+    return parser("train", __doc__, "`train.enable false` only tests.").parse_args(arguments)
 
 
+def parser(name: str, description: str | None, hint: str) -> argparse.ArgumentParser:
+    """What `train` and `test` take."""
+    made = argparse.ArgumentParser(
+        prog=program(name),
+        description=description,
+        epilog=f"{hint} Exit codes: 0 done, 2 an error that you can fix, 3 unreadable test videos, 130 stopped by a signal.",
+    )
+    made.add_argument(
+        "--cfg", required=True, metavar="CONFIG", help="a yaml file, or the name of a shipped one: quickstart"
+    )
+    made.add_argument("overrides", nargs="*", metavar="key value", help="values to change, e.g. optim.lr_per_256 0.05")
+    return made
+
+
+@command(STOPPED)
 def main(arguments: list[str] | None = None) -> int:
     """Run and return the exit code."""
     args = parse_arguments(arguments)
-    from videoadapt.errors import Interrupted, VideoAdaptError
+    return run(args.cfg, args.overrides)
 
-    try:
-        from videoadapt.config.loading import load_config
 
-        config = load_config(args.cfg, args.overrides)
-        from videoadapt import distributed
-        from videoadapt.execution import execute, too_many_unreadable
+def run(cfg: str, overrides: Sequence[str]) -> int:
+    """Run a config and say how it went; return the exit code."""
+    from videoadapt.config.loading import load_config
 
-        with distributed.process_group():
-            run, results = execute(config)
-            if results is None or not distributed.is_main():
-                return 0
-    except Interrupted as stop:
-        sys.stderr.write(f"{stop}\n")
-        return EXIT_INTERRUPTED
-    except VideoAdaptError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped at once; run the same command again to go on from the last checkpoint\n")
-        return EXIT_INTERRUPTED
-    python = os.path.relpath(sys.executable) if sys.prefix.startswith(os.getcwd()) else "python"
-    demo = shlex.join([python, "tools/demo.py", str(run.splits.test[0].path), "--run", str(run.folder)])
-    sys.stdout.write(
+    config = load_config(cfg, overrides)
+    from videoadapt import distributed
+    from videoadapt.execution import execute, too_many_unreadable
+
+    with distributed.process_group():
+        run, results = execute(config)
+        if results is None or not distributed.is_main():
+            return 0
+    print(
         f"top-1 {results['top1']:.2f} %  top-5 {results['top5']:.2f} %  mean class {results['mean_class']:.2f} %  "
-        f"({results['num_videos']} videos x {results['num_views']} views)\n"
-        f"files: {run.folder}\n"
-        f"next:  {demo}\n"
+        f"({results['num_videos']} videos x {results['num_views']} views)"
     )
+    print(f"files: {run.folder}")
+    print("next: ", shlex.join([*words_for("demo"), str(run.splits.test[0].path), "--run", str(run.folder)]))
     problem = too_many_unreadable(run, results)
     if not problem:
         return 0

@@ -22,7 +22,8 @@ def newest_run(outputs: Path) -> Path:
     found = sorted(outputs.glob("**/checkpoints/step_*.pt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(
-            f"{outputs}: holds no trained run; train one (`make quickstart` takes minutes) or name one with --run FOLDER"
+            f"{outputs}: holds no trained run; train one (`videoadapt train --cfg quickstart` takes minutes), or name one "
+            "with --run FOLDER"
         )
     return found[-1].parent.parent
 

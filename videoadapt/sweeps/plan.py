@@ -121,7 +121,7 @@ class Sweep:
         """Axes, labels and seeds."""
         problems = [f"axes.{axis}: holds no setting" for axis, settings in self.axes.items() if not settings]
         if not self.axes:
-            problems.append("axes = {}: names no axis; a single run is tools/run_net.py's")
+            problems.append("axes = {}: names no axis; a single run is `videoadapt train`")
         rules: list[tuple[str, dict[str, Any]]] = [(f"exclude.{n}", rule) for n, rule in enumerate(self.config.exclude)]
         select = self.config.select
         if select is not None:

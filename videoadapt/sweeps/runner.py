@@ -1,12 +1,11 @@
 """Cells of a sweep, several at a time: each is a run of its own in a process of its own, which can fail or be stopped alone."""
 
 import os
-import runpy
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.context import ForkServerProcess
@@ -25,11 +24,16 @@ from videoadapt.video.cache.folder import join
 _POLL_SEC = 0.5
 _STOP_SEC = 10.0  # what a process gets after the second signal
 _FOR_ALL = {signal.SIGTERM, signal.SIGUSR2}  # what a service manager or Slurm sends to every process
+# The command of a single run: takes its arguments, returns its exit code. It is handed in: sweeps know no commands.
+Command = Callable[[list[str]], int]
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
 _PRELOAD = [
     "videoadapt.training.loop",
     "videoadapt.evaluation.testing",
     "videoadapt.runs.run",
+    "videoadapt.runs.pictures",
+    "fvcore.nn",
+    "torch._dynamo",
     "torch.utils.tensorboard",
     __name__,
 ]
@@ -53,7 +57,7 @@ def places(workers: int) -> list[Place]:
     return [Place(devices[number % len(devices)] if devices else None, threads) for number in range(workers)]
 
 
-def run_sweep(sweep: Sweep, run_net: Path, workers: int) -> dict[str, str]:
+def run_sweep(sweep: Sweep, command: Command, workers: int) -> dict[str, str]:
     """Run all that is missing, choices first, `workers` at a time; return the reason for each cell that failed.
 
     Raises ConfigError before anything runs when files are missing, and Interrupted when SIGINT or SIGTERM arrived and all
@@ -65,7 +69,7 @@ def run_sweep(sweep: Sweep, run_net: Path, workers: int) -> dict[str, str]:
     failed: dict[str, str] = {}
     with stop_on_signal() as stop:
         while cells := [cell for cell in sweep.missing() if cell.name not in failed]:
-            failed |= run_cells(cells, run_net, places(workers), stop)
+            failed |= run_cells(cells, command, places(workers), stop)
             if stop:
                 raise Interrupted(
                     f"stopped with {len(sweep.missing())} cells to go; run the same command again to go on", stop[0]
@@ -73,7 +77,7 @@ def run_sweep(sweep: Sweep, run_net: Path, workers: int) -> dict[str, str]:
     return failed
 
 
-def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop: Sequence[int]) -> dict[str, str]:
+def run_cells(cells: Sequence[Cell], command: Command, where: Sequence[Place], stop: Sequence[int]) -> dict[str, str]:
     """Run the cells, one in each place at a time, until all have ended or `stop` is not empty; return why some failed."""
     waiting, idle, failed = deque(cells), list(where), {}
     context = get_context("forkserver")
@@ -86,7 +90,7 @@ def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop
             while busy or (waiting and not stop):
                 while waiting and idle and not stop:
                     cell, place = waiting.popleft(), idle.pop()
-                    process = context.Process(target=run_cell, args=(cell.arguments, cell.folder / LOG, run_net, place))
+                    process = context.Process(target=run_cell, args=(cell.arguments, cell.folder / LOG, command, place))
                     process.start()
                     busy[process] = cell, place
                 connection.wait([process.sentinel for process in busy], _POLL_SEC)
@@ -111,8 +115,8 @@ def run_cells(cells: Sequence[Cell], run_net: Path, where: Sequence[Place], stop
     return failed
 
 
-def run_cell(arguments: Sequence[str], log: Path, run_net: Path, place: Place) -> None:
-    """Be `run_net.py` with these arguments, saying everything into `log`; the exit code of this process is its own.
+def run_cell(arguments: list[str], log: Path, command: Command, place: Place) -> None:
+    """In a process of its own: run `command`, with all its output in `log`, and exit with its code.
 
     The process leaves the group of the sweep's, so that one Ctrl-C is one signal, and stops when the sweep's is gone.
     """
@@ -126,8 +130,8 @@ def run_cell(arguments: Sequence[str], log: Path, run_net: Path, place: Place) -
         os.environ["CUDA_VISIBLE_DEVICES"] = place.device
     torch.set_num_threads(place.threads)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    sys.argv = [str(run_net), *arguments]
-    runpy.run_path(str(run_net), run_name="__main__")
+    sys.argv = [command.__module__, *arguments]
+    sys.exit(command(arguments))
 
 
 def _start_server() -> None:

@@ -1,0 +1,116 @@
+"""How every command begins and ends: called by which words, and which exit code and line say how it went."""
+
+import functools
+import os
+import select
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 3, 130, 141
+
+Arguments = ParamSpec("Arguments")
+
+SCRIPTS = {  # of a clone, in tools/
+    "train": "run_net.py",
+    "test": "run_net.py",
+    "demo": "demo.py",
+    "sweep": "sweep.py",
+    "submit": "submit.py",
+    "prepare": "prepare_data.py",
+    "export": "export.py",
+    "features": "extract_features.py",
+    "convert": "convert_checkpoint.py",
+}
+
+
+def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Arguments, int]]:
+    """Decorate a command's `main`: what a user can change is one line of error and exit code 2, never a traceback.
+
+    Ctrl-C gives `stopped` and 130, a reader of its output that went away (`| head`) 141. SystemExit of argparse passes.
+    """
+
+    def decorate(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
+        @functools.wraps(main)
+        def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+            try:
+                return _run(lambda: main(*args, **kwargs), stopped)
+            except BrokenPipeError:
+                if not _reader_is_gone():
+                    raise
+                return EXIT_NO_READER
+
+        return guarded
+
+    return decorate
+
+
+def _run(main: Callable[[], int], stopped: str) -> int:
+    from videoadapt.errors import Interrupted, VideoAdaptError
+
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()  # here, and not when Python ends: nobody could answer for it there
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{stopped}\n")
+        return EXIT_INTERRUPTED
+    except VideoAdaptError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "videoadapt"):
+            raise
+        sys.stderr.write(f"error: this needs the package {package}, which is not installed: pip install {package}\n")
+        return EXIT_ERROR
+
+
+def _reader_is_gone() -> bool:
+    """Whether the pipe that broke is our output, and no worker's; then what is still to be written goes nowhere."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # a notebook's, or a test's: no pipe
+        return False
+    state = select.poll()
+    state.register(output, 0)  # errors are reported unasked
+    if not state.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
+
+
+def words_for(name: str) -> list[str]:
+    """The words that call the command `name` in the way in which this one was called.
+
+    A script of a clone gives its neighbour, `python -m videoadapt` the same, everything else the installed command.
+    """
+    started = Path(sys.argv[0])
+    if started.parent.name == "tools" and started.name in SCRIPTS.values():
+        return [_python(), str(started.with_name(SCRIPTS[name]))]
+    if started.parts[-2:] == ("videoadapt", "__main__.py"):
+        return [_python(), "-m", "videoadapt", name]
+    found = shutil.which("videoadapt")
+    if started.stem == "videoadapt" and started.is_file() and (found is None or not os.path.samefile(found, started)):
+        return [_short(started), name]
+    return ["videoadapt", name]
+
+
+def program(name: str) -> str:
+    """The same words as one text, for usage lines and messages."""
+    return " ".join(words_for(name))
+
+
+def _python() -> str:
+    return _short(Path(sys.executable)) if Path(sys.prefix).is_relative_to(os.getcwd()) else "python"
+
+
+def _short(path: Path) -> str:
+    """Relative to the folder where we are, when it is below."""
+    return os.path.relpath(path) if path.is_relative_to(os.getcwd()) else str(path)
