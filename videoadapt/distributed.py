@@ -1,6 +1,7 @@
 """Ranks, devices and the collectives we use. Everything is a no-op in a process that runs alone."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -128,9 +129,21 @@ def main_process_first() -> Iterator[None]:
         barrier()
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of this process for `device: auto | cpu | cuda`. Raises ConfigError when there is no such device."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device = 'cuda': this machine offers no CUDA device; use `device auto` or `device cpu`")
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device that a user names: auto, cpu, cuda (this process's own GPU), cuda:1 (a certain one), or a torch.device.
+
+    Raises ConfigError when there is no such device.
+    """
     torch.backends.cudnn.allow_tf32 = False  # fp32 means float32: by default convolutions would round to 10 bits
-    return torch.device("cpu") if name == "cpu" else device()
+    asked = str(name)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", asked):
+        raise ConfigError(f"device = {asked!r}: allowed: auto, cpu, cuda, or one GPU by its number, such as cuda:0")
+    if asked == "cpu":
+        return torch.device("cpu")
+    if asked != "auto" and not torch.cuda.is_available():
+        raise ConfigError(f"device = {asked!r}: this machine offers no CUDA device; use auto or cpu")
+    if ":" not in asked:
+        return device()
+    if (chosen := torch.device(asked)).index >= torch.cuda.device_count():
+        raise ConfigError(f"device = {asked!r}: this machine has {torch.cuda.device_count()} GPUs, numbered from 0")
+    return chosen

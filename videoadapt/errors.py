@@ -1,10 +1,12 @@
 """Every error that a user can cause. Each message names the key or file, the value, what is allowed, and what to do."""
 
 import difflib
+import operator
 import os
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 
 class VideoAdaptError(Exception):
@@ -41,6 +43,20 @@ class Interrupted(VideoAdaptError):
     def __init__(self, text: str, number: int):
         self.number = number
         super().__init__(text)
+
+
+def check_path(argument: str, value: object) -> None:
+    """Raise TypeError unless what was given for `argument` can be a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{argument}: expected a path (str or Path), got {type(value).__name__}")
+
+
+def check_count(argument: str, value: object, least: int = 1) -> None:
+    """Raise TypeError unless what was given for `argument` is a whole number, ConfigError unless it is `least` or more."""
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+        raise TypeError(f"{argument} = {value!r}: expected a whole number")
+    if operator.index(value) < least:
+        raise ConfigError(f"{argument} = {value}: allowed: {least} or more")
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

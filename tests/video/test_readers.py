@@ -32,7 +32,7 @@ def test_views_are_the_crops_of_the_sampled_frames(tmp_path: Path) -> None:
         for crop, view_TCHW in enumerate(crops):
             assert views_NJCTHW[clip, crop].equal(view_TCHW.transpose(0, 1))
     with closing(SOURCE.open(path)) as video:
-        assert read.views(video).equal(views_NJCTHW)
+        assert read(video).equal(views_NJCTHW)
 
 
 def test_a_clip_is_decided_by_its_generator(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ A component (`{name: adaptformer, bottleneck: 64}`) is checked against the keywo
 the signature is the schema, so this file knows no component."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,9 +25,10 @@ COMPONENTS: dict[tuple[str, str], Registry] = {
 }
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
     """Read `path` and its `_BASE_` files, apply `key value` and `key=value` overrides, check everything.
 
+    From Python, overrides may also be a mapping: {"train.epochs": 3, "model.adapter": {"name": "lora"}}.
     Raises ConfigError with all problems at once: unknown keys and names, wrong types, values out of range.
     """
     raw = merge(read_yaml(Path(path)), parse_overrides(overrides))

@@ -1,7 +1,7 @@
 """Yaml files with `_BASE_` and `key value` overrides -> one nested mapping. Scalars are read as YAML 1.2 has them."""
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,10 +94,24 @@ def merge(base: Any, child: Any) -> Any:
     return base | {key: merge(base[key], value) if key in base else value for key, value in child.items()}
 
 
-def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Nest `key value` and `key=value` tokens; values are yaml. Raises ConfigError for a key without a value."""
-    tokens = iter(overrides)
+def parse_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Nest `key value` and `key=value` tokens, whose values are yaml, or a mapping of dotted keys to values.
+
+    Raises ConfigError for a key without a value, and TypeError for a single string.
+    """
+    if isinstance(overrides, str):
+        raise TypeError(f"overrides = {overrides!r}: expected a list of strings, or a mapping of keys to values")
     merged: dict[str, Any] = {}
+    for key, value in overrides.items() if isinstance(overrides, Mapping) else _parse_tokens(overrides):
+        nested = str(value) if isinstance(value, Path) else value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        merged = merge(merged, nested)
+    return merged
+
+
+def _parse_tokens(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    tokens = iter(overrides)
     for token in tokens:
         key, equals, text = token.partition("=")
         if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
@@ -107,8 +121,4 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             if following is None:
                 raise ConfigError(f"override '{key}': the value is missing; write `{key} VALUE`")
             text = following
-        nested: Any = _parse_yaml(text, f"override '{key}'")
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        merged = merge(merged, nested)
-    return merged
+        yield key, _parse_yaml(text, f"override '{key}'")

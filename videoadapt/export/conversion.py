@@ -18,7 +18,7 @@ Target = Literal["videoadapt", "videomae", "huggingface"]
 PUBLISHED_EPS = 1e-6  # of the LayerNorms that the published trunks were trained with, and our default
 
 
-def convert(source: Path, out: Path, to: Target = "videoadapt", num_heads: int | None = None) -> list[str]:
+def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_heads: int | None = None) -> list[str]:
     """Write the weights of `source` to `out`; return what was found, what was left out and what was written, a line each.
 
     `out` ends in .safetensors or .pth; without an ending it is a Hugging Face folder, whose config.json also needs
@@ -26,6 +26,7 @@ def convert(source: Path, out: Path, to: Target = "videoadapt", num_heads: int |
     is the same in every format. Raises CheckpointError when `source` cannot be read, is not complete, or holds what the
     format has no place for.
     """
+    source, out = Path(source), Path(out)
     if not source.exists():
         raise CheckpointError(f"{source}: no such file or folder")
     in_folder = to == "huggingface" and not out.suffix

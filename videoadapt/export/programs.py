@@ -44,11 +44,12 @@ class PixelsToLogits(nn.Module):
         return logits_BK
 
 
-def export_onnx(model: Classifier, config: Config, class_names: Sequence[str], out: Path) -> float:
+def export_onnx(model: Classifier, config: Config, class_names: Sequence[str], out: str | Path) -> float:
     """Write one ONNX file (any batch size) and return the relative error of onnxruntime's logits.
 
     Raises ConfigError without the packages of `pip install videoadapt[export]`, CheckpointError when the logits differ.
     """
+    out = Path(out)
     try:
         import onnx
         import onnxruntime
@@ -80,8 +81,9 @@ def export_onnx(model: Classifier, config: Config, class_names: Sequence[str], o
     return _compare(pixels, lambda x: torch.from_numpy(session.run(["logits"], {"clips": x.numpy()})[0]), config, out)
 
 
-def export_torch(model: Classifier, config: Config, class_names: Sequence[str], out: Path) -> float:
+def export_torch(model: Classifier, config: Config, class_names: Sequence[str], out: str | Path) -> float:
     """Write a `torch.export` program (any batch size) and return the relative error of its logits when loaded again."""
+    out = Path(out)
     clips = _example(config)
     pixels = PixelsToLogits(model).eval()
     with torch.inference_mode():
@@ -99,12 +101,13 @@ def export_torch(model: Classifier, config: Config, class_names: Sequence[str], 
     return _compare(pixels, loaded, config, out)
 
 
-def export_merged(model: Classifier, config: Config, out: Path) -> float:
+def export_merged(model: Classifier, config: Config, out: str | Path) -> float:
     """Write the model as a plain fine-tuned VideoMAE state dict and return the relative error when it is loaded again.
 
     The adapter is merged into the trunk, and the head's BatchNorm, which has no affine part, into its Linear. Changes
     `model`. Raises ConfigError when the adapter cannot be merged exactly.
     """
+    out = Path(out)
     pixels = PixelsToLogits(model).eval()
     clips = _example(config)
     with torch.inference_mode():

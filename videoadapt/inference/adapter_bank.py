@@ -43,7 +43,7 @@ class AdapterBank(nn.Module):
         return cast(list[ViT], found)
 
     @classmethod
-    def from_files(cls, paths: Sequence[Path], weights: str | None = None) -> "AdapterBank":
+    def from_files(cls, paths: Sequence[str | Path], weights: str | Path | None = None) -> "AdapterBank":
         """Read the files and load each around the trunk in `weights` (None: the one they name, inside the package).
 
         Raises CheckpointError for a file that cannot be read or belongs to another trunk, and ConfigError when the
@@ -54,6 +54,7 @@ class AdapterBank(nn.Module):
         for file in files[1:]:
             for key in (
                 "model.backbone",
+                "data.short_side_px",
                 "data.num_frames",
                 "data.sampling",
                 "data.crop_px",
@@ -72,7 +73,7 @@ class AdapterBank(nn.Module):
         models = []
         for file in files:
             config = file.config
-            spec = config.model.model_copy(update={"weights": weights or config.model.weights})
+            spec = config.model.model_copy(update={"weights": str(weights) if weights else config.model.weights})
             torch.manual_seed(config.seed)  # what a trunk without weights is made from
             model = build_model(spec, len(file.class_names), config.data.num_frames, config.data.crop_px)
             file.load_into(model)

@@ -16,23 +16,24 @@ from videoadapt.runs.build import build_test_loader
 
 
 def write_features(
-    predictor: Predictor, source: str, root: Path, num_clips: int, num_crops: int, out: Path
+    predictor: Predictor, source: str, root: str | Path, num_clips: int, num_crops: int, out: str | Path
 ) -> tuple[int, list[Unreadable]]:
     """Write features (N, D), label (N) and video_id (N) of the videos of a list to `out` (.npz or .safetensors).
 
     Returns how many were written and the videos that cannot be read: those are left out. Raises DataListError for the
     list and ConfigError for another suffix.
     """
+    out = Path(out)
     if out.suffix not in (".npz", ".safetensors"):
         raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
-    videos = DATASETS.build(predictor.config.data.dataset).load(source, root)
+    videos = DATASETS.build(predictor.config.data.dataset).load(source, Path(root))
     rows, unreadable = [], []
     with progress("features", len(videos), "videos") as line:
         for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops):
             if isinstance(item, Unreadable):
                 unreadable.append(item)
             else:
-                rows.append((item.video, predictor.feature(item.views_NJCTHW.flatten(0, 1)).numpy()))
+                rows.append((item.video, predictor.mean_feature(item.views_NJCTHW).numpy()))
             line.advance()
     if not rows:
         raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")

@@ -1,20 +1,34 @@
-"""Predictions and features for single video files, from a run folder."""
+"""A trained model asked about videos: what it sees in them, and the numbers behind that.
 
-from collections.abc import Callable, Sequence
+Shapes: N clips and J crops of each, together V views of a video, T frames, H W pixels, D width, K classes.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
+from videoadapt.distributed import choose_device
+from videoadapt.errors import CheckpointError, ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
+from videoadapt.inference.videos import VideoInput, as_video, as_videos
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, build_view_reader, open_run
 from videoadapt.runs.forward import forward
+from videoadapt.video.readers import ViewReader
+from videoadapt.weights.files import weights_path
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -27,67 +41,146 @@ class Prediction:
 
 
 class Predictor:
-    """The model of a run, ready for any video file."""
+    """A trained model, ready for any video: a file, or frames in memory, uint8 (N, H, W, 3), RGB.
+
+    Frames are taken for a whole video: clips and crops are chosen from them as testing chooses them from a file. Several
+    videos, in a list or whatever can be looped over, give a list of answers in the same order.
+
+    Raises DecodeError naming a file that cannot be read; of several, every one that is missing is named before the first
+    is decoded. Raises TypeError or ConfigError for what is no video.
+    """
 
     def __init__(self, config: Config, class_names: Sequence[str], model: Classifier, device: torch.device):
         self.config = config
         self.class_names = list(class_names)
         self.model = model
         self.device = device
+        self._read = _view_reader(config)
 
     @classmethod
-    def from_run(cls, folder: Path, device: torch.device) -> "Predictor":
+    def from_run(cls, folder: str | Path, device: str | torch.device = "auto") -> "Predictor":
         """Open a run folder. Raises CheckpointError when it holds no config or no checkpoint."""
-        return cls(*open_run(folder, device), device)
+        device = choose_device(device)
+        with _seeds_of_its_own(device):
+            return cls(*open_run(Path(folder), device), device)
 
     @classmethod
-    def from_adapter(cls, path: Path, weights: str | None, device: torch.device) -> "Predictor":
-        """An adapter file around the trunk in `weights` (None: the one that the file names, if it comes with videoadapt).
+    def from_adapter(
+        cls, path: str | Path, weights: str | Path | None = None, device: str | torch.device = "auto"
+    ) -> "Predictor":
+        """An adapter file around the backbone in `weights` (None: the one that it names, if that comes with videoadapt).
 
-        Raises CheckpointError when either cannot be read, or the trunk is not the adapter's.
+        Raises CheckpointError when either cannot be read, or the backbone is not the adapter's.
         """
-        adapter = read_adapter(path)
-        chosen = {"weights": weights or adapter.config.model.weights}
+        device, adapter = choose_device(device), read_adapter(path)
+        if weights is not None and not weights_path(str(weights)).exists():
+            raise CheckpointError(
+                f"weights = {str(weights)!r}: no such file or folder; {path} needs the backbone it was trained with"
+            )
+        chosen = {"weights": str(weights) if weights else adapter.config.model.weights}
         config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
-        model = build_seeded_model(config, len(adapter.class_names))
+        with _seeds_of_its_own(device):
+            model = build_seeded_model(config, len(adapter.class_names))
         adapter.load_into(model)
         return cls(config, adapter.class_names, model.to(device).eval(), device)
 
     @classmethod
-    def from_config(cls, path: Path, device: torch.device) -> "Predictor":
-        """The model of a config as it is before training: the trunk with `model.weights`, for features only."""
-        config = load_config(path)
-        model = build_seeded_model(config, num_classes=2)  # the head is not used
+    def from_config(cls, path: str | Path, device: str | torch.device = "auto") -> "Predictor":
+        """The model of a config as it is before training: the backbone with `model.weights`, for features only."""
+        device, config = choose_device(device), load_config(path)
+        with _seeds_of_its_own(device):
+            model = build_seeded_model(config, num_classes=2)  # the head is not used
         return cls(config, [], model.to(device).eval(), device)
 
-    @torch.inference_mode()
-    def predict(self, path: Path, top: int = 5) -> list[Prediction]:
-        """The `top` most probable classes of a video, by the run's own test views. Raises DecodeError."""
-        return _best(_over_views(self.model, self.config, self.device, path), self.class_names, self.config, top)
+    def __repr__(self) -> str:
+        model = self.config.model
+        methods = model.adapter if isinstance(model.adapter, list) else [model.adapter]
+        names = " + ".join(method["name"] for method in methods)
+        return f"<Predictor: {model.backbone['name']}, {names}, {len(self.class_names)} classes, on {self.device}>"
 
-    @torch.inference_mode()
-    def feature(self, views_VCTHW: Tensor) -> Tensor:
-        """Mean over the views of the pooled feature that the head sees: uint8 (V, 3, T, H, W) -> (D,)."""
-        return _in_batches(self.model.features, self.config, self.device, views_VCTHW).mean(dim=0)
+    @overload
+    def predict(self, video: VideoInput, top: int = 5) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, video: Iterable[VideoInput], top: int = 5) -> list[list[Prediction]]: ...
+    @torch.no_grad()
+    def predict(
+        self, video: VideoInput | Iterable[VideoInput], top: int = 5
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """The `top` most probable classes of a video, best first, by the test views of the run."""
+        check_count("top", top)
+
+        def best(views_NJCTHW: Tensor) -> list[Prediction]:
+            return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top)
+
+        answers = self._answer(video, best)
+        return answers
+
+    @overload
+    def logits(self, video: VideoInput) -> Tensor: ...  # type: ignore[overload-overlap]
+    @overload
+    def logits(self, video: Iterable[VideoInput]) -> list[Tensor]: ...
+    @torch.no_grad()
+    def logits(self, video: VideoInput | Iterable[VideoInput]) -> Tensor | list[Tensor]:
+        """The mean over the test views of the logits of a video: float32 (K,), on the CPU.
+
+        Their softmax are the probabilities of `predict`, unless the run averages those (`test.average probs`).
+        """
+        return self._answer(video, lambda views: average_views(self._view_logits(views), "logits"))
+
+    @overload
+    def features(self, video: VideoInput) -> Tensor: ...  # type: ignore[overload-overlap]
+    @overload
+    def features(self, video: Iterable[VideoInput]) -> list[Tensor]: ...
+    @torch.no_grad()
+    def features(self, video: VideoInput | Iterable[VideoInput]) -> Tensor | list[Tensor]:
+        """The mean over the test views of what the head sees of a video: float32 (D,), on the CPU."""
+        return self._answer(video, self.mean_feature)
+
+    @torch.no_grad()
+    def mean_feature(self, views_NJCTHW: Tensor) -> Tensor:
+        """Mean over the views of the pooled feature that the head sees: uint8 (N, J, 3, T, H, W) -> (D,)."""
+        return _in_batches(self.model.features, self.config, self.device, views_NJCTHW).mean(dim=0)
+
+    def _view_logits(self, views_NJCTHW: Tensor) -> Tensor:
+        if not self.class_names:
+            raise ConfigError("this model has no trained head: it was made from a config, and gives features only")
+        return _in_batches(self.model, self.config, self.device, views_NJCTHW)
+
+    def _answer(
+        self, video: VideoInput | Iterable[VideoInput], answer: Callable[[Tensor], Answer]
+    ) -> Answer | list[Answer]:
+        """What `answer` makes of the views of a video, or of each of several."""
+        if isinstance(video, str | os.PathLike | np.ndarray | Tensor) or not isinstance(video, Iterable):
+            return answer(self._read(as_video(video)))
+        return [answer(self._read(one)) for one in as_videos(video)]
 
 
-@torch.inference_mode()
-def predict_tasks(bank: AdapterBank, device: torch.device, path: Path, top: int = 5) -> list[list[Prediction]]:
+@torch.no_grad()
+def predict_tasks(bank: AdapterBank, device: torch.device, video: VideoInput, top: int = 5) -> list[list[Prediction]]:
     """What each task of a bank says about a video, decoded once for all. Raises DecodeError."""
-    logits = bank.split(_over_views(bank, bank.config, device, path))
+    views_NJCTHW = _view_reader(bank.config)(as_video(video))
+    logits = bank.split(_in_batches(bank, bank.config, device, views_NJCTHW))
     return [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
 
 
-def _over_views(function: Callable[[Tensor], Tensor], config: Config, device: torch.device, path: Path) -> Tensor:
-    """Logits of all test views of a video, (V, K)."""
-    views_NJCTHW = build_view_reader(config.data, config.test.clips, config.test.crops)(path)
-    return _in_batches(function, config, device, views_NJCTHW.flatten(0, 1))
+def _view_reader(config: Config) -> ViewReader:
+    """Reads the test views of the run; a cache is for those who come to a video in every epoch."""
+    data = config.data.model_copy(update={"cache": "off"})
+    return build_view_reader(data, config.test.clips, config.test.crops)
+
+
+@contextmanager
+def _seeds_of_its_own(device: torch.device) -> Iterator[None]:
+    """Building a model sets seeds; the generators of the program around it stay as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
 
 
 def _in_batches(
-    function: Callable[[Tensor], Tensor], config: Config, device: torch.device, views_VCTHW: Tensor
+    function: Callable[[Tensor], Tensor], config: Config, device: torch.device, views_NJCTHW: Tensor
 ) -> Tensor:
-    parts = views_VCTHW.split(config.test.batch_size)
+    """What `function` makes of each view, (V, ...), on the CPU."""
+    parts = views_NJCTHW.flatten(0, 1).split(config.test.batch_size)
     return torch.cat([forward(function, config, device, part).cpu() for part in parts])
 
 

@@ -32,7 +32,7 @@ FORMAT = "videoadapt adapter"
 # The keys of a config that a prediction depends on; the others (lists, paths, optimizer) stay with the run.
 _KEPT: dict[str, tuple[str, ...]] = {
     "model": ("backbone", "inflate", "adapter", "head"),
-    "data": ("decoder", "num_frames", "sampling", "crop_px"),
+    "data": ("decoder", "short_side_px", "num_frames", "sampling", "crop_px"),
     "train": ("precision",),
     "test": ("clips", "crops", "average"),
 }
@@ -74,7 +74,7 @@ def trunk_fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], path: Path) -> None:
+def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], path: str | Path) -> None:
     """Write the trained part of an adapted model and all that a prediction needs besides the trunk, atomically."""
     dump = config.model_dump(mode="json")
     kept: dict[str, Any] = {part: {key: dump[part][key] for key in keys} for part, keys in _KEPT.items()}
@@ -91,11 +91,12 @@ def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], p
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
     # bytes through a file of our own: where the disk is full, safetensors hides the operating system's error
-    write_atomically(path, lambda partial: partial.write_bytes(save(tensors, metadata)))
+    write_atomically(Path(path), lambda partial: partial.write_bytes(save(tensors, metadata)))
 
 
-def read_adapter(path: Path) -> AdapterFile:
+def read_adapter(path: str | Path) -> AdapterFile:
     """Read an adapter file. Raises CheckpointError when it is missing, damaged or something else."""
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such adapter file; a finished run leaves adapter.safetensors")
     try:

@@ -60,12 +60,15 @@ class ViewReader:
         self._num_clips, self._num_crops = num_clips, num_crops
         self.views_bytes = num_clips * num_crops * 3 * num_frames * crop_px**2
 
-    def __call__(self, path: str | Path) -> Tensor:
-        """Return uint8 (N, J, 3, T, crop_px, crop_px). Raises DecodeError naming a file that cannot be read."""
-        with closing(self._source.open(path)) as video:
-            return self.views(video)
+    def __call__(self, video: str | Path | Frames) -> Tensor:
+        """Return uint8 (N, J, 3, T, crop_px, crop_px) of a file, or of a video that is decoded already.
 
-    def views(self, video: Frames) -> Tensor:
+        Raises DecodeError naming a file that cannot be read.
+        """
+        with closing(self._source.open(video)) as frames:
+            return self._views(frames)
+
+    def _views(self, video: Frames) -> Tensor:
         """The views (N, J, 3, T, crop_px, crop_px) of an opened video; only the crops of its frames are kept."""
         crop_px = self._crop_px
         indices_NT = self._sampler.test_indices(video.num_frames, self._num_frames, self._num_clips)

@@ -25,7 +25,7 @@ from videoadapt.files import remove_partial, write_atomically
 from videoadapt.log import logger
 from videoadapt.video.cache.entry import Frames, TooLong, film_bytes, is_whole, read_film, write_film
 from videoadapt.video.cache.folder import join, only_one_at, reserve
-from videoadapt.video.decoders import Decoder, open_video
+from videoadapt.video.decoders import open_video
 
 _LAYOUT = 1  # part of what a video is found by
 
@@ -58,9 +58,11 @@ class FrameSource:
         self._said_full = False
         self._place = join(cache)
 
-    def open(self, path: str | Path) -> Frames:
-        """Frames of a video. Raises DecodeError naming the file."""
-        path = Path(path)
+    def open(self, video: str | Path | Frames) -> Frames:
+        """Frames of a file, or of a video that is decoded already. Raises DecodeError naming the file."""
+        if not isinstance(video, str | Path):
+            return self._smaller(video)
+        path = Path(video)
         entry = self._entry(path)
         decode = partial(self._decode, path)
         if entry is None:
@@ -74,8 +76,11 @@ class FrameSource:
         return kept
 
     def _decode(self, path: Path) -> Frames:
-        decoder, short_px = open_video(path, self._spec), self._short_px
-        return _Resized(decoder, short_px) if short_px and min(decoder.height, decoder.width) > short_px else decoder
+        return self._smaller(open_video(path, self._spec))
+
+    def _smaller(self, frames: Frames) -> Frames:
+        short_px = self._short_px
+        return _Resized(frames, short_px) if short_px and min(frames.height, frames.width) > short_px else frames
 
     def _entry(self, path: Path) -> Path | None:
         """The file for this video's frames; None without a cache, or for a file that cannot be looked at."""
@@ -136,7 +141,7 @@ class FrameSource:
 class _Resized:
     """Frames made smaller: bilinear with antialias, the long side rounded down."""
 
-    def __init__(self, frames: Decoder, short_px: int):
+    def __init__(self, frames: Frames, short_px: int):
         self._frames = frames
         short, long = sorted((frames.height, frames.width))
         sides = {short: short_px, long: int(short_px * long / short)} if long > short else {short: short_px}

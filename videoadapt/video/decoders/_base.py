@@ -12,7 +12,7 @@ from typing import Any, Self, SupportsIndex
 
 import numpy as np
 
-from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.errors import ConfigError, DecodeError, check_path
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._probe import StreamInfo
 
@@ -113,13 +113,15 @@ def check_threads(threads: int) -> None:
         raise ConfigError(f"decoder: threads = {threads}; allowed: 1 or more")
 
 
-def open_video(path: str | Path, spec: Mapping[str, Any]) -> Decoder:
-    """Open `path` with the decoder of `spec` ({"name": ..., options}), or with PyAV where that one declares it cannot.
+def open_video(file: str | Path, decoder: str | Mapping[str, Any] = "decord") -> Decoder:
+    """Open a video file as a sequence of frames, uint8 (H, W, 3), RGB; close it, or use it in a `with` block.
 
-    Each reason for handing over is logged once per process. Raises DecodeError naming the file, and ConfigError for
-    an unknown decoder.
+    `len(video)`, `video[i]`, `video[10:20]` (N, H, W, 3), `video.get(indices)`, `video.fps_hz`. `decoder`: a name, or
+    {"name": "pyav", "threads": 2}. PyAV takes over what a decoder declares that it cannot read exactly; each reason is
+    logged once per process. Raises DecodeError naming the file, and ConfigError for an unknown decoder.
     """
-    path = Path(path)
+    check_path("file", file)
+    path, spec = Path(file), {"name": decoder} if isinstance(decoder, str) else decoder
     try:
         return DECODERS.build(dict(spec), path)
     except CannotRead as refusal:

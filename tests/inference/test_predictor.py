@@ -1,0 +1,178 @@
+"""A trained run asked about files and about frames, one or many: the same numbers by every door."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.media import write_video
+from tests.toy_runs import toy_config, write_config
+from videoadapt.cli import demo
+from videoadapt.config.loading import load_config
+from videoadapt.errors import CheckpointError, ConfigError, DecodeError
+from videoadapt.execution import execute
+from videoadapt.inference.predictor import Prediction, Predictor
+from videoadapt.video.decoders import open_video
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a short run whose frames are made smaller first, and kept; its clips lie beside it."""
+    folder = tmp_path_factory.mktemp("predictor")
+    small = {"short_side_px": 40, "cache": str(folder / "cache/")}
+    config = toy_config(folder / "run", folder / "clips", data=small, train={"epochs": 1})
+    execute(load_config(write_config(folder / "c.yaml", config)))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def predictor(run: Path) -> Predictor:
+    return Predictor.from_run(str(run), "cpu")
+
+
+@pytest.fixture(scope="module")
+def files(run: Path) -> list[Path]:
+    return sorted((run.parent / "clips/test").glob("*/*.mp4"))[::3]
+
+
+def all_frames(file: Path) -> np.ndarray:
+    with open_video(file) as video:
+        return video[:]
+
+
+def by_the_demo(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[Prediction]:
+    capsys.readouterr()
+    assert demo.main([*map(str, arguments), "--json", "--device", "cpu"]) == 0
+    return [Prediction(**one) for one in json.loads(capsys.readouterr().out)["predictions"]]
+
+
+def test_run_adapter_and_demo_agree(
+    run: Path, predictor: Predictor, files: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = run / "adapter.safetensors"
+    by_adapter = Predictor.from_adapter(str(adapter), device=torch.device("cpu"))
+    assert by_adapter.class_names == predictor.class_names == (run / "classes.txt").read_text().split()
+    for file in files[:2]:
+        predictions = predictor.predict(str(file))
+        assert predictions == by_adapter.predict(file)
+        assert predictions == by_the_demo(capsys, file, "--run", run) == by_the_demo(capsys, file, "--adapter", adapter)
+        assert len(predictions) == 5 and predictions == sorted(predictions, key=lambda p: -p.probability)
+    assert predictor.predict(files[0]) != predictor.predict(files[1])
+
+
+def test_scores_are_those_of_the_test(run: Path, predictor: Predictor, files: list[Path]) -> None:
+    saved = np.load(run / "predictions.npz")
+    rows = {str(name): row for row, name in enumerate(saved["video_id"])}
+    for file in files:
+        logits_K = predictor.logits(file)
+        row = rows[str(file.relative_to(run.parent / "clips"))]
+        np.testing.assert_allclose(logits_K, saved["scores"][row], rtol=0, atol=1e-5)
+        every = {p.label: p.probability for p in predictor.predict(file, top=100)}
+        expected_K = logits_K.double().softmax(0)
+        assert [every[label] for label in range(8)] == pytest.approx(expected_K.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make", [np.asarray, torch.from_numpy, lambda x: np.ascontiguousarray(x[..., ::-1])[..., ::-1]]
+)
+def test_frames_are_as_good_as_their_file(make, predictor: Predictor, files: list[Path]) -> None:
+    frames_NHWC = make(all_frames(files[0]))
+    assert predictor.predict(frames_NHWC) == predictor.predict(files[0])
+    assert torch.equal(predictor.features(frames_NHWC), predictor.features(files[0]))
+
+
+def test_several_videos_in_their_order(predictor: Predictor, files: list[Path]) -> None:
+    alone = [predictor.predict(file) for file in files]
+    assert predictor.predict(files) == predictor.predict(tuple(map(str, files))) == alone
+    assert predictor.predict(file for file in files) == alone
+    assert predictor.predict([all_frames(files[1]), files[0]]) == [alone[1], alone[0]]
+    assert predictor.predict([]) == []
+    for ask in (predictor.features, predictor.logits):
+        assert all(torch.equal(answer, ask(file)) for answer, file in zip(ask(files), files, strict=True))
+
+
+def test_features_can_be_trained_on(predictor: Predictor, files: list[Path]) -> None:
+    feature_D = predictor.features(files[0])
+    assert feature_D.shape == (32,) and feature_D.dtype == torch.float32
+    probe = torch.nn.Linear(32, 2)
+    probe(feature_D).sum().backward()  # a tensor of torch.inference_mode could not be saved for this
+    assert torch.equal(probe.weight.grad[0], feature_D)
+
+
+def test_nothing_is_kept_of_a_video_asked_about(run: Path, predictor: Predictor, tmp_path: Path) -> None:
+    kept = sorted((run.parent / "cache").rglob("*.npy"))
+    predictor.predict(write_video(tmp_path / "new.mp4"))
+    assert kept and sorted((run.parent / "cache").rglob("*.npy")) == kept
+
+
+def test_opening_leaves_the_generators_alone(run: Path) -> None:
+    state = torch.get_rng_state()
+    for open_one in (Predictor.from_run, Predictor.from_config, Predictor.from_adapter):
+        path = {"from_run": run, "from_config": run / "config.yaml"}.get(open_one.__name__, run / "adapter.safetensors")
+        open_one(path, device="cpu")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+FRAMES = np.zeros((8, 48, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("video", "error", "said"),
+    [
+        (FRAMES / 255, ConfigError, "^video: frames of type float64; expected .* uint8"),
+        (torch.zeros(8, 48, 64, 3), ConfigError, "^video: frames of type float32"),
+        (FRAMES.transpose(0, 3, 1, 2), ConfigError, r"^video: frames of shape \(8, 3, 48, 64\); .*\(N, H, W, 3\)"),
+        (FRAMES[0], ConfigError, r"^video: frames of shape \(48, 64, 3\)"),
+        (FRAMES[:0], ConfigError, r"^video: frames of shape \(0, 48, 64, 3\)"),
+        (FRAMES[..., :1].astype(int), ConfigError, r"(?s)frames of type int64.*frames of shape \(8, 48, 64, 1\)"),
+        (3, TypeError, "^video: int is neither a file"),
+        (None, TypeError, "^video: NoneType is neither"),
+        ([FRAMES, FRAMES[0]], ConfigError, r"^video\[1\]: frames of shape \(48, 64, 3\)"),
+        ([FRAMES, [FRAMES]], TypeError, r"^video\[1\]: list is neither"),
+    ],
+)
+def test_what_is_no_video(video: object, error: type[Exception], said: str, predictor: Predictor) -> None:
+    for ask in (predictor.predict, predictor.features, predictor.logits):
+        with pytest.raises(error, match=said):
+            ask(video)
+
+
+def test_files_that_cannot_be_read(predictor: Predictor, files: list[Path], tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"no video")
+    with pytest.raises(DecodeError, match=f"^{damaged}: "):
+        predictor.predict(damaged)
+    with pytest.raises(DecodeError, match=f"^{damaged}: "):
+        predictor.predict([files[0], damaged])
+    gone = [tmp_path / "gone.mp4", tmp_path / "lost.mp4"]
+    with pytest.raises(DecodeError) as raised:  # all of them, and before the damaged one is decoded
+        predictor.predict([damaged, gone[0], files[0], gone[1]])
+    lines = str(raised.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(map(str, gone))
+
+
+@pytest.mark.parametrize(("top", "error"), [(0, ConfigError), (-1, ConfigError), ("5", TypeError), (2.0, TypeError)])
+def test_how_many_classes(top: object, error: type[Exception], predictor: Predictor, files: list[Path]) -> None:
+    assert len(predictor.predict(files[0], top=3)) == 3 and len(predictor.predict(files[0], top=99)) == 8
+    with pytest.raises(error, match=f"^top = {top!r}: "):
+        predictor.predict(files[0], top=top)
+
+
+def test_a_config_gives_features_only(run: Path, files: list[Path]) -> None:
+    untrained = Predictor.from_config(str(run / "config.yaml"), "cpu")
+    assert untrained.features(files[0]).shape == (32,)
+    for ask in (untrained.predict, untrained.logits):
+        with pytest.raises(ConfigError, match="no trained head"):
+            ask(files[0])
+
+
+def test_weights_that_are_not_there(run: Path, tmp_path: Path) -> None:
+    adapter = run / "adapter.safetensors"
+    with pytest.raises(CheckpointError, match=f"^weights = '{tmp_path}/none.pth': no such file or folder; {adapter}"):
+        Predictor.from_adapter(adapter, tmp_path / "none.pth", "cpu")
+
+
+def test_what_a_predictor_says_of_itself(predictor: Predictor) -> None:
+    assert repr(predictor) == "<Predictor: vit, adaptformer, 8 classes, on cpu>"

@@ -1,0 +1,67 @@
+"""What a prediction is made of: a video file, or frames that are in memory already.
+
+Shapes: N frames, H W pixels.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from videoadapt.errors import ConfigError, DecodeError, why_unreadable
+
+VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
+"""The path of a video file, or all its frames: uint8 (N, H, W, 3), RGB."""
+
+_EXPECTED = "expected the frames of one video: uint8, from 0 to 255, (N, H, W, 3): frame, row, column, RGB"
+
+
+class FramesInMemory:
+    """Decoded frames where a decoder would stand."""
+
+    def __init__(self, frames_NHWC: np.ndarray):
+        self._frames_NHWC = frames_NHWC
+        self.num_frames, self.height, self.width, _ = frames_NHWC.shape
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the frames at `indices`: uint8 (N, H, W, 3), contiguous."""
+        return np.ascontiguousarray(self._frames_NHWC[np.asarray(indices)])
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def as_video(video: object, argument: str = "video") -> Path | FramesInMemory:
+    """Sort out what a user gave for one video.
+
+    Raises TypeError for another type, and ConfigError for frames of another shape or data type.
+    """
+    if isinstance(video, str | os.PathLike):
+        return Path(video)
+    if isinstance(video, Tensor):
+        video = video.numpy(force=True)
+    if not isinstance(video, np.ndarray):
+        raise TypeError(
+            f"{argument}: {type(video).__name__} is neither a file (str or Path) nor frames (an array or a tensor); several "
+            "videos are a list of these, and several frames one array: numpy.stack(frames)"
+        )
+    problems = []
+    if video.dtype != np.uint8:
+        problems.append(f"{argument}: frames of type {video.dtype}; {_EXPECTED}")
+    if video.ndim != 4 or video.shape[3] != 3 or not video.size:
+        problems.append(f"{argument}: frames of shape {video.shape}; {_EXPECTED}")
+    if problems:
+        raise ConfigError(problems)
+    return FramesInMemory(video)
+
+
+def as_videos(videos: Iterable[object]) -> list[Path | FramesInMemory]:
+    """Sort out several videos. Raises DecodeError naming every file that cannot be opened, before any is decoded."""
+    found = [as_video(video, f"video[{number}]") for number, video in enumerate(videos)]
+    reasons = {path: why_unreadable(path) for path in found if isinstance(path, Path)}
+    if problems := [f"{path}: {reason}" for path, reason in reasons.items() if reason]:
+        raise DecodeError("\n".join(problems))
+    return found

@@ -1,0 +1,63 @@
+"""One clip of a video file, for a notebook or a data set of one's own.
+
+Shapes: T frames, H W pixels.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videoadapt.errors import ConfigError, DecodeError, check_count
+from videoadapt.video.decoders import open_video
+from videoadapt.video.samplers.dense import Dense
+from videoadapt.video.transforms import resize_short_side, view_crops
+
+
+def read_clip(
+    file: str | Path,
+    num_frames: int = 16,
+    stride: int = 4,
+    *,
+    start: int | None = None,
+    rng: np.random.Generator | None = None,
+    crop_px: int | None = None,
+    decoder: str | Mapping[str, Any] = "decord",
+) -> Tensor:
+    """Every `stride`-th frame of a video, `num_frames` of them: uint8 (3, T, H, W), RGB.
+
+    The clip lies in the middle, as a single test clip does, or begins at the frame `start`, or with `rng` at random,
+    as a training clip does. A video that is too short repeats the last of its frames at the stride. `crop_px`: the short
+    side is resized to it and the middle square cut out, as for testing; otherwise frames keep their size.
+    Raises DecodeError naming a file that cannot be read or has no frame `start`.
+    """
+    check_count("num_frames", num_frames)
+    check_count("stride", stride)
+    check_count("crop_px", 1 if crop_px is None else crop_px)
+    check_count("start", 0 if start is None else start, least=0)
+    if not isinstance(rng, np.random.Generator | None):
+        raise TypeError(f"rng = {rng!r}: expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
+    if start is not None and rng is not None:
+        raise ConfigError("start and rng: both say where the clip begins; give one of them")
+    dense = Dense(stride_frames=stride)
+    with open_video(file, decoder) as video:
+        if rng is not None:
+            indices_T = dense.train_indices(len(video), num_frames, rng)
+        elif start is None:
+            (indices_T,) = dense.test_indices(len(video), num_frames, 1)
+        else:
+            indices_T = _indices_from(start, len(video), num_frames, stride, video.path)
+        clip_TCHW = torch.from_numpy(video.get(indices_T)).permute(0, 3, 1, 2)
+    if crop_px is not None:
+        (clip_TCHW,) = view_crops(resize_short_side(clip_TCHW, crop_px), crop_px, 1)
+    return clip_TCHW.transpose(0, 1).contiguous()
+
+
+def _indices_from(start: int, num_video_frames: int, num_frames: int, stride: int, path: Path) -> np.ndarray:
+    if start >= num_video_frames:
+        raise DecodeError(f"{path}: no frame start = {start}; allowed: 0 to {num_video_frames - 1}")
+    last_step = (num_video_frames - 1 - start) // stride
+    return start + np.minimum(np.arange(num_frames), last_step) * stride
