@@ -90,28 +90,26 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
 GOOD = 8
 
 
-def odd_but_whole(folder: Path) -> list[Path]:
+ODD_BUT_WHOLE = ("announces_more.avi", "late.mp4", "zero_duration.mp4", "wide.mp4")
+
+
+def write_odd_but_whole(folder: Path) -> None:
     """Files whose headers are wrong or whose size is uncommon, and which can be read."""
-    film = {"height": 48, "width": 64}
+    announces_more, late, zero_duration, wide = (folder / name for name in ODD_BUT_WHOLE)
     frames = struct.pack("<I", 100_000)
-    return [
-        patched(write_video(folder / "announces_more.avi", codec="mpeg4"), (b"avih", 20, frames), (b"strh", 36, frames)),
-        patched(write_video(folder / "late.mp4"), (b"stts", 8, struct.pack(">I", 100_000))),
-        patched(
-            write_video(folder / "zero_duration.mp4", **film),
-            (b"mvhd", 16, bytes(4)), (b"tkhd", 20, bytes(4)), (b"mdhd", 16, bytes(4)),
-        ),
-        write_video(folder / "wide.mp4", height=16, width=16_000),
-    ]  # fmt: skip
+    patched(write_video(announces_more, codec="mpeg4"), (b"avih", 20, frames), (b"strh", 36, frames))
+    patched(write_video(late), (b"stts", 8, struct.pack(">I", 100_000)))
+    places = (b"mvhd", 16, bytes(4)), (b"tkhd", 20, bytes(4)), (b"mdhd", 16, bytes(4))
+    patched(write_video(zero_duration), *places)
+    write_video(wide, height=16, width=16_000)
 
 
 @pytest.fixture(scope="module")
 def tested(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path, Path]:
     """(exit code, run folder, folder of files) of a run with one broken training file in 200, and many to test."""
     folder = tmp_path_factory.mktemp("bad")
-    synthetic = toy_config(folder / "none", clips, train={"epochs": 1})
-    assert train.main(["--cfg", str(write_config(folder / "s.yaml", synthetic)), "test.enable", "false"]) == 0
-    rendered = VideoList().load(str(clips / "train.csv"), clips)
+    toy_data = toy_config(folder, clips)["data"]
+    rendered = DATASETS.build(toy_data["dataset"]).load("train", clips)
     rows = []
     for number in range(200):
         video = rendered[number % len(rendered)]
@@ -125,10 +123,11 @@ def tested(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, 
         os.link(video.path, folder / name)
     for name, (break_it, _) in BROKEN.items():
         break_it(folder / name)
-    names += [*BROKEN, *(path.name for path in odd_but_whole(folder))]
+    write_odd_but_whole(folder)
+    names += [*BROKEN, *ODD_BUT_WHOLE]
     (folder / "test.csv").write_text("".join(f"{name} {number % 8}\n" for number, name in enumerate(names)))
     data = {
-        **synthetic["data"], "dataset": {"name": "video_list"}, "root": str(folder), "classes": 8,
+        **toy_data, "dataset": {"name": "video_list"}, "root": str(folder), "classes": 8,
         "train": str(folder / "train.csv"), "test": str(folder / "test.csv"),
     }  # fmt: skip
     config = toy_config(folder / "run", folder, data=data, train={"epochs": 1})
@@ -168,10 +167,10 @@ def test_demo_says_what_is_wrong_in_one_line(
 
 
 @pytest.mark.parametrize("decoder", ["decord", "pyav"])
-def test_wrong_headers_and_wide_pictures_are_read_in_full(tmp_path: Path, decoder: str) -> None:
-    for path in odd_but_whole(tmp_path):
-        with open_video(path, {"name": decoder}) as film:
-            assert film.num_frames == 48, path.name
+def test_wrong_headers_and_wide_pictures_are_read_in_full(tested: tuple[int, Path, Path], decoder: str) -> None:
+    for name in ODD_BUT_WHOLE:
+        with open_video(tested[2] / name, {"name": decoder}) as film:
+            assert film.num_frames == 48, name
             assert film.get([47]).shape == (1, film.height, film.width, 3)
     assert film.width == 16_000
 
@@ -299,15 +298,15 @@ def test_a_decoder_that_never_comes_back_costs_one_file(clips: Path, tmp_path: P
     for part in ("videoadapt", "tools"):
         shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "videoadapt" / "video" / "decoders" / "blocking.py").write_text(BLOCKING)
-    vocabulary = {"vocabulary": "quickstart", "train_per_class": 6, "val_per_class": 0, "test_per_class": 2}
-    rendered = DATASETS.build({"name": "synthetic", **vocabulary}).load("train", clips)
+    toy_data = toy_config(tmp_path, clips)["data"]
+    rendered = DATASETS.build(toy_data["dataset"]).load("train", clips)
     for number in range(24):
         os.link(rendered[number].path, tmp_path / f"train_{number}.mp4")
     rows = [f"train_{number}.mp4 {rendered[number].label}\n" for number in range(24)]
     (tmp_path / "train.csv").write_text("".join(rows))
     (tmp_path / "test.csv").write_text("".join(rows[5:9]))
     data = {
-        **toy_config(tmp_path, tmp_path)["data"], "dataset": {"name": "video_list"}, "classes": 8, "workers": 2,
+        **toy_data, "dataset": {"name": "video_list"}, "classes": 8, "workers": 2,
         "train": "train.csv", "test": "test.csv", "limit_sec": 3, "max_unreadable": 0.1, "root": str(tmp_path),
     }  # fmt: skip
     for name, block in (("blocks", True), ("raises", False)):

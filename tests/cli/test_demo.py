@@ -12,14 +12,12 @@ from videoadapt.cli import demo, features, train
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(run folder, folder of clips) of a short run."""
     folder = tmp_path_factory.mktemp("demo")
-    config = write_config(
-        folder / "c.yaml", toy_config(folder / "outputs" / "run", folder / "clips", train={"epochs": 1})
-    )
+    config = write_config(folder / "c.yaml", toy_config(folder / "outputs" / "run", clips, train={"epochs": 1}))
     assert train.main(["--cfg", str(config)]) == 0
-    return folder / "outputs" / "run", folder / "clips"
+    return folder / "outputs" / "run", clips
 
 
 def test_top_five_with_probabilities(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

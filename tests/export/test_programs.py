@@ -47,11 +47,11 @@ ONE_FAST = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     config = toy_config(
         folder / "run",
-        folder / "clips",
+        clips,
         model={"adapter": ADAPTERS[request.param]},
         train={"epochs": 1},
         test={"enable": False},

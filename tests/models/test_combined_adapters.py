@@ -133,13 +133,15 @@ def test_another_list_is_another_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_of_two_methods_resumes_and_leaves_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_two_methods_resumes_and_leaves_its_file(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = [{"name": "adaptformer", "bottleneck": 4}, {"name": "lora", "rank": 2}, {"name": "attentive_probe"}]
     for folder, epochs in (("whole", [2]), ("parts", [1, 2])):
         for last in epochs:
             config = toy_config(
                 tmp_path / folder,
-                tmp_path / "clips",
+                clips,
                 model={"adapter": spec},
                 optim={"warmup_epochs": 0, "min_lr_per_256": 0.05},
                 train={"epochs": last, "resume": "force"},
@@ -147,7 +149,7 @@ def test_a_run_of_two_methods_resumes_and_leaves_its_file(tmp_path: Path, capsys
             assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     answers = []
-    video = str(next((tmp_path / "clips").glob("test/*/*.mp4")))
+    video = str(next(clips.glob("test/*/*.mp4")))
     for source in (["--run", str(tmp_path / "whole")], ["--adapter", str(tmp_path / "parts" / "adapter.safetensors")]):
         capsys.readouterr()
         assert demo.main([video, *source, "--json"]) == 0

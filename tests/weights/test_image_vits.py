@@ -195,9 +195,9 @@ def test_model_weights_and_inflate_are_all_that_a_user_sets(tmp_path):
 @pytest.mark.parametrize(
     "adapter", [{"name": "adaptformer", "bottleneck": 4}, {"name": "full"}], ids=lambda a: a["name"]
 )
-def test_a_run_trains_tests_and_opens_again(tmp_path, adapter):
+def test_a_run_trains_tests_and_opens_again(tmp_path, clips, adapter):
     location = in_timm_folder(tmp_path / "image", timm_vit(embed_dim=32, depth=2, num_heads=2, patch_size=16))
-    raw = toy_config(tmp_path / "run", tmp_path / "data", model={"weights": location, "adapter": adapter})
+    raw = toy_config(tmp_path / "run", clips, model={"weights": location, "adapter": adapter})
     raw["train"]["epochs"] = 1
     with prepare(load_config(write_config(tmp_path / "config.yaml", raw))) as run:
         train(run)
