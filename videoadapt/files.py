@@ -1,4 +1,4 @@
-"""Writing a file so that a crash, a kill or a full disk leaves either the old file or the new one."""
+"""Files written so that a crash, a kill or a full disk leaves either the old one or the new one, and records read back."""
 
 import errno
 import glob
@@ -30,6 +30,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     _sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain Python values as indented JSON in UTF-8, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read a file of one JSON object a line, empty where there is none; a half-written last line is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 def remove_partial(path: Path) -> int:
     """Delete what killed processes left half-written of `path`; only for the one who decides that nobody writes it.
 
@@ -51,13 +69,3 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read a jsonl file; a last line that a killed process left half-written is dropped."""
-    records: list[dict[str, Any]] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                records.append(json.loads(line))
-    return records

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from videoadapt.config.loading import load_config, save_config
+from videoadapt.config.loading import dump_config, load_config
 from videoadapt.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ def write(folder: Path, text: str, name: str = "x.yaml") -> Path:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_shipped_config_loads_and_survives_saving(name: str, tmp_path: Path) -> None:
     config = load_config(REPOSITORY / "configs" / name)
-    save_config(config, tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     assert load_config(tmp_path / "config.yaml") == config
 
 

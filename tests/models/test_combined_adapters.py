@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tests.toy_models import CLIP, build, shake
 from tests.toy_runs import assert_same_run, toy_config, write_config
 from videoadapt.cli import demo, train
-from videoadapt.config.loading import load_config, save_config
+from videoadapt.config.loading import dump_config, load_config
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.classifier import Classifier
@@ -106,7 +106,7 @@ def test_a_list_in_the_config_and_on_the_command_line(tmp_path: Path) -> None:
     config = load_config(QUICKSTART, [both, "model.adapter.1.rank", "3"])
     assert [part["name"] for part in config.model.adapter] == ["adaptformer", "lora"]
     assert (config.model.adapter[0]["bottleneck"], config.model.adapter[1]["rank"]) == (4, 3)
-    save_config(config, tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(dump_config(config), encoding="utf-8")
     assert load_config(tmp_path / "c.yaml") == config
     assert load_config(QUICKSTART, ["model.adapter=[{name: lora}]"]) == load_config(
         QUICKSTART, ["model.adapter={name: lora}"]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.toy_runs import REPOSITORY, toy_config, write_config
-from videoadapt.config.loading import save_config
+from videoadapt.config.loading import dump_config
 from videoadapt.errors import ConfigError
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.plan import Sweep
@@ -35,7 +35,7 @@ def names(cells: list[Cell]) -> list[str]:
 def finish(cell: Cell, val_top1: float, top1: float, unreadable: int = 0) -> None:
     """Leave what a run leaves: its config, its validation, what it trained and, when it was tested, its results."""
     cell.folder.mkdir(parents=True, exist_ok=True)
-    save_config(cell.config, cell.folder / "config.yaml")
+    (cell.folder / "config.yaml").write_text(dump_config(cell.config), encoding="utf-8")
     records = [{"kind": "val", "step": 1, "top1": val_top1}, {"kind": "val", "step": 2, "top1": val_top1 - 5}]
     (cell.folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (cell.folder / "adapter.safetensors").touch()

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     args = parse_arguments(arguments)
     from videoadapt.errors import ConfigError
-    from videoadapt.log import setup_logging
+    from videoadapt.terminal import setup_logging
 
     setup_logging()
     if getattr(args, "jobs", 1) < 1:

@@ -50,13 +50,8 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     return config
 
 
-def save_config(config: Config, path: Path) -> None:
-    """Write the resolved config, every default included, so that `load_config(path)` gives it back."""
-    path.write_text(dump_config(config), encoding="utf-8")
-
-
 def dump_config(config: Config) -> str:
-    """Return the resolved config as yaml text."""
+    """Return the resolved config as yaml text, every default included, so that `load_config` gives it back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 

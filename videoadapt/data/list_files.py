@@ -5,15 +5,14 @@ from pathlib import Path
 
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
-from videoadapt.files import write_atomically
+from videoadapt.files import write_text
 
 
 def write_list(path: Path, videos: Sequence[Video]) -> None:
     """Write rows that `VideoList.load` reads back as they are. Raises DataListError for a name that no row can hold."""
     for video in videos:
         check_name(video.id)
-    text = "".join(f"{video.id} {video.label}\n" for video in videos)
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(path, "".join(f"{video.id} {video.label}\n" for video in videos))
 
 
 def check_name(name: str) -> None:

@@ -1,6 +1,5 @@
 """Multi-view testing: every view of every video once, then results.json, predictions.npz and the pictures."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,14 +11,15 @@ from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.errors import ConfigError
 from videoadapt.evaluation.predictions import Predictions
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
-from videoadapt.files import write_atomically
-from videoadapt.log import logger, progress
+from videoadapt.files import write_atomically, write_json
+from videoadapt.log import logger
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build import build_test_loader
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
 from videoadapt.runs.forward import forward
 from videoadapt.runs.run import Run
+from videoadapt.terminal import progress
 
 
 def test(run: Run) -> dict[str, Any]:
@@ -78,8 +78,7 @@ def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -
         logger.warning(
             "cannot be read, counts as wrong: %s of data.test, line %d: %s", item["video"], item["line"], item["reason"]
         )
-    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / "results.json", results)
 
     def save(path: Any) -> None:
         with path.open("wb") as file:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from videoadapt.errors import CheckpointError
-from videoadapt.files import write_atomically
+from videoadapt.files import write_atomically, write_text
 from videoadapt.models.backbones.vit import SIZES, ViT
 from videoadapt.weights.files import Tensors, checksum, write_tensors
 from videoadapt.weights.formats import Weights, huggingface_config, read_any, to_huggingface, to_videomae
@@ -49,7 +49,7 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
     if weights.eps not in (None, PUBLISHED_EPS) and not in_folder:
         lines += [f"config.json: layer_norm_eps = {weights.eps:g}, which {path.name} cannot hold (model.backbone.eps)"]
     if in_folder:
-        write_atomically(out / "config.json", lambda part: part.write_text(config, encoding="utf-8"))
+        write_text(out / "config.json", config)
         lines += ["config.json: says 16 frames of 224 px; for others change num_frames and image_size in it"]
     return lines
 

@@ -1,6 +1,5 @@
 """Weight files into our model, strictly: every tensor is loaded, or reported as not used, or an error."""
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from torch import nn
 
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
+from videoadapt.log import logger
 from videoadapt.models.backbone import Backbone
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats import Inflation, Weights, inflate_kernel
-
-log = logging.getLogger("videoadapt")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def load_trunk(model: nn.Module, weights: Weights, inflate: Inflation = "average
     report = LoadReport(
         weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new), tuple(notes)
     )
-    log.info("%s", report)
+    logger.info("%s", report)
     return report
 
 
@@ -108,7 +106,7 @@ def load_adapter(model: nn.Module, weights: Weights) -> int:
     if found:
         _check({name: t for name, t in model.state_dict().items() if ".adapter." in name}, found, weights)
         model.load_state_dict(found, strict=False)
-        log.info("%s: %d adapter tensors loaded", weights.path, len(found))
+        logger.info("%s: %d adapter tensors loaded", weights.path, len(found))
     return len(found)
 
 

@@ -12,7 +12,7 @@ from videoadapt.data.splits import held_out
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
-from videoadapt.files import write_atomically
+from videoadapt.files import write_text
 
 VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
@@ -95,8 +95,7 @@ def write_lists(folder: Path, lists: Mapping[str, Sequence[Video]], class_names:
             write_list(folder / f"{split}.csv", videos)
         else:
             (folder / f"{split}.csv").unlink(missing_ok=True)  # of an earlier division, which this one replaces
-    text = "".join(f"{name}\n" for name in class_names)
-    write_atomically(folder / "classes.txt", lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in class_names))
 
 
 def classes_without(lists: Mapping[str, Sequence[Video]], class_names: Sequence[str]) -> dict[str, list[str]]:

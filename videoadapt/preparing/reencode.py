@@ -12,11 +12,11 @@ from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError, DecodeError
-from videoadapt.files import read_records, remove_partial
-from videoadapt.log import progress
+from videoadapt.files import read_jsonl, remove_partial
 from videoadapt.preparing.encoding import Settings, write_h264
 from videoadapt.processes.lock import only_process_in
 from videoadapt.processes.worker import Lost, map_in_processes
+from videoadapt.terminal import progress
 
 JOURNAL = "reencoded.jsonl"  # one record a finished file: of which source, with which settings
 
@@ -42,7 +42,7 @@ def reencode(source: str, root: Path, out: Path, settings: Settings, jobs: int, 
     targets = _targets(videos, out)
     out.mkdir(parents=True, exist_ok=True)
     with only_process_in(out):
-        finished = {record["target"]: record for record in read_records(out / JOURNAL)}
+        finished = {record["target"]: record for record in read_jsonl(out / JOURNAL)}
         names = list(dict.fromkeys(video.id for video in videos))
         sources = {video.id: video.path for video in videos}
         failed: dict[str, str] = {}

@@ -1,7 +1,6 @@
 """Checking a whole list before training: what is wrong with which row, and the list without those rows."""
 
 import csv
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,10 @@ from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.errors import DecodeError
-from videoadapt.files import write_atomically
-from videoadapt.log import progress
+from videoadapt.files import write_atomically, write_json
 from videoadapt.preparing.inspection import Inspection, inspect_file
 from videoadapt.processes.worker import Lost, map_in_processes
+from videoadapt.terminal import progress
 
 # A row with a fault is not in the cleaned list; a row with a note is.
 FAULTS = {
@@ -142,8 +141,7 @@ def write_report(rows: Sequence[Row], folder: Path, settings: Mapping[str, Any])
         for row in rows
     ]
     report = {"settings": settings, "num_rows": len(rows), "summary": summary(rows), "rows": records}
-    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(folder / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / "report.json", report)
 
     def write_csv(path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:

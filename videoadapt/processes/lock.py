@@ -1,7 +1,6 @@
 """One process works on a run's folder: the kernel holds the lock and drops it however the process ends."""
 
 import fcntl
-import logging
 import os
 import socket
 import time
@@ -11,8 +10,7 @@ from pathlib import Path
 
 from videoadapt import distributed
 from videoadapt.errors import ConfigError
-
-logger = logging.getLogger("videoadapt")
+from videoadapt.log import logger
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Stopping politely: SIGINT, SIGTERM and SIGUSR2 ask the training loop to stop; a second Ctrl-C ends the process."""
 
-import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-logger = logging.getLogger("videoadapt")
+from videoadapt.log import logger
+
 # SIGUSR2 is Slurm's, through submitit, ahead of the end; where SIGTERM comes with it, it says more: it counts most.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 

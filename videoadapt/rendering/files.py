@@ -12,8 +12,9 @@ import av
 import numpy as np
 import torch
 
-from videoadapt.log import logger, progress
+from videoadapt.log import logger
 from videoadapt.rendering.motions import FPS_HZ, draw_states, render
+from videoadapt.terminal import progress
 
 NUM_FRAMES = 24
 

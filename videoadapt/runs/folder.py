@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from videoadapt import distributed
-from videoadapt.config.loading import save_config
+from videoadapt.config.loading import dump_config
 from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError, VideoAdaptError
-from videoadapt.files import write_atomically
+from videoadapt.files import write_text
 from videoadapt.models.parameters import load_trainable_state
 from videoadapt.runs.checkpoint import BEST, DISK_FULL, list_checkpoints, load_checkpoint
 
@@ -49,9 +49,9 @@ def save_description(config: Config, class_names: Sequence[str]) -> None:
 
     def write() -> None:
         names = "".join(f"{name}\n" for name in class_names)
-        write_atomically(config.output / "config.yaml", lambda path: save_config(config, path))
+        write_text(config.output / "config.yaml", dump_config(config))
         if names:
-            write_atomically(config.output / "classes.txt", lambda path: path.write_text(names, encoding="utf-8"))
+            write_text(config.output / "classes.txt", names)
 
     distributed.on_main(write)
 

@@ -11,7 +11,7 @@ from videoadapt import distributed
 from videoadapt.config.schema import Config
 from videoadapt.data.splits import Splits
 from videoadapt.distributed import choose_device
-from videoadapt.log import logger, setup_logging, show_table
+from videoadapt.log import logger
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import count_gflops, parameter_table
@@ -20,6 +20,7 @@ from videoadapt.runs.build import build_autoencoder, build_seeded_model
 from videoadapt.runs.checkpoint import BEST, remove_partial
 from videoadapt.runs.folder import full_disk_explained
 from videoadapt.runs.inputs import load_inputs
+from videoadapt.terminal import setup_logging, show_table
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videoadapt.files import write_atomically
+from videoadapt.files import write_json
 
 FINISHED = "finished"
 TIMED_OUT = "reached its time limit"
@@ -44,8 +44,7 @@ class Attempt:
         self._write({**self.read(), "ended": time.time(), "how": how})
 
     def _write(self, values: dict[str, Any]) -> None:
-        text = json.dumps(values, indent=2) + "\n"
-        write_atomically(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+        write_json(self.path, values)
 
     def read(self) -> dict[str, Any]:
         """Its account, empty before it has begun."""
@@ -59,7 +58,7 @@ class Attempt:
         """Say why this rank fails, and return True, unless another one was first."""
         own = self.failure_path.with_name(f".{self.failure_path.name}.{rank}")
         values = {"rank": rank, "host": socket.gethostname(), "time": time.time(), "why": why}
-        own.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_json(own, values)
         try:
             os.link(own, self.failure_path)  # fails where it is there: one rank is the first, whole and at once
             return True
@@ -92,8 +91,7 @@ def read_submission(folder: Path) -> dict[str, Any]:
 
 def write_submission(folder: Path, **values: Any) -> None:
     """Write down what was submitted."""
-    text = json.dumps({"submitted": time.time(), **values}, indent=2) + "\n"
-    write_atomically(folder / "submission.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / "submission.json", {"submitted": time.time(), **values})
 
 
 def _is_account(path: Path) -> bool:

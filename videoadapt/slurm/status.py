@@ -9,7 +9,7 @@ from typing import Any
 
 from videoadapt.config.yaml_files import read_yaml
 from videoadapt.errors import ConfigError, VideoAdaptError
-from videoadapt.files import read_records
+from videoadapt.files import read_jsonl
 from videoadapt.slurm import commands
 from videoadapt.slurm.attempts import attempts, job_folders, read_submission
 
@@ -118,7 +118,7 @@ def _is_controller(job_id: str, folder: Path) -> bool:
 
 def _progress(run: Path) -> str:
     """Step, last numbers, and how long training still takes at the speed of the last updates."""
-    trained = [record for record in read_records(run / "metrics.jsonl") if record["kind"] == "train"]
+    trained = [record for record in read_jsonl(run / "metrics.jsonl") if record["kind"] == "train"]
     if not trained:
         return "no step yet"
     last = trained[-1]
@@ -127,7 +127,7 @@ def _progress(run: Path) -> str:
     )
     if (run / "results.json").exists():
         return f"{shown}; tested, see results.json"
-    recent: list[dict[str, Any]] = read_records(run / "timing.jsonl")[-RECENT:]
+    recent: list[dict[str, Any]] = read_jsonl(run / "timing.jsonl")[-RECENT:]
     if last["epoch"] and recent:
         steps_per_epoch = (last["step"] - 1) / last["epoch"]
         total = round(steps_per_epoch * read_yaml(run / "config.yaml")["train"]["epochs"])

@@ -87,8 +87,8 @@ class _Task:
             _join(self.env, self.attempt.number)
             from videoadapt import distributed
             from videoadapt.execution import execute, too_many_unreadable
-            from videoadapt.log import setup_logging
             from videoadapt.processes.lock import wait_until_left
+            from videoadapt.terminal import setup_logging
 
             with distributed.process_group(), self._failure_noted():
                 setup_logging()

@@ -10,7 +10,7 @@ from typing import Any
 
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
-from videoadapt.files import read_records
+from videoadapt.files import read_jsonl
 from videoadapt.slurm.attempts import attempts, job_folders
 
 LOG = "sweep.log"  # what a cell's process said, in the cell's folder
@@ -78,7 +78,7 @@ class Cell:
     @property
     def cost(self) -> tuple[int, float]:
         """Clips that its updates took, and their seconds, with the waiting for clips; (0, 0.0) without records of them."""
-        updates = read_records(self.folder / "timing.jsonl")
+        updates = read_jsonl(self.folder / "timing.jsonl")
         clips = self.config.train.batch_size * self.config.data.augment.repeated
         return clips * len(updates), sum(update["step_sec"] for update in updates)
 
@@ -93,7 +93,7 @@ class Cell:
     @property
     def val_top1(self) -> float:
         """Its best validation top-1 (%), that of the checkpoint which is tested; less than any when it diverged."""
-        found = [r["top1"] for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"]
+        found = [r["top1"] for r in read_jsonl(self.folder / "metrics.jsonl") if r["kind"] == "val"]
         return max(found, default=-math.inf) if not self.diverged else -math.inf
 
     def other_values(self) -> list[str]:

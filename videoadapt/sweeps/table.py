@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from videoadapt.files import write_atomically
+from videoadapt.files import write_text
 from videoadapt.sweeps.cell import short
 from videoadapt.sweeps.plan import Sweep
 from videoadapt.sweeps.plot import Point, plot
@@ -52,7 +52,7 @@ def write_tables(sweep: Sweep) -> list[Path]:
     paths = [sweep.folder / name for name in ("table.md", "table.csv", "pareto.png")]
     texts = (_markdown(rows, chosen) + _at_the_end(sweep, rows), _csv(rows))
     for path, text in zip(paths, texts, strict=False):
-        write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_text(path, text)
     shown = [axis for axis in rows[0].settings if axis != chosen] or list(rows[0].settings)
     points = [Point({axis: row.settings[axis] for axis in shown}, row.trained, row.top1) for row in rows]
     plot(points, {axis: list(sweep.axes[axis]) for axis in shown}, paths[2])

@@ -11,8 +11,8 @@ from videoadapt import distributed
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import ConfigError, Interrupted, NotFinite
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
-from videoadapt.files import read_records
-from videoadapt.log import logger, progress
+from videoadapt.files import read_jsonl
+from videoadapt.log import logger
 from videoadapt.models.parameters import trainable_state
 from videoadapt.processes.signals import ASKING, stop_on_signal, weight
 from videoadapt.runs.build import build_test_loader, build_train_loader, rendered_batches
@@ -21,6 +21,7 @@ from videoadapt.runs.folder import save_description
 from videoadapt.runs.forward import forward
 from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.run import Run
+from videoadapt.terminal import progress
 from videoadapt.training.classification import Classification
 from videoadapt.training.reconstruction import Reconstruction
 from videoadapt.training.resume import check_may_resume, newest_readable
@@ -71,7 +72,7 @@ def train(run: Run) -> None:
             if distributed.is_main():
                 from videoadapt.runs.pictures import plot_curves  # matplotlib is slow to import
 
-                plot_curves(read_records(run.folder / "metrics.jsonl"), run.folder / "curves.png")
+                plot_curves(read_jsonl(run.folder / "metrics.jsonl"), run.folder / "curves.png")
         except OSError as error:  # a full disk may be what ended the loop, and that error says more
             logger.warning("curves.png cannot be written: %s", error.strerror)
 

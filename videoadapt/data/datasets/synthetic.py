@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, did_you_mean
+from videoadapt.files import write_json, write_text
 from videoadapt.registry import DATASETS
-from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing, replace_file
+from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS, RENDERER_VERSION
 
 
@@ -60,8 +61,8 @@ class Synthetic:
                 rows.append((name, label, len(rows) + 1))
                 files.append(ClipFile(root / name, motion, self._clip_seed(source, motion, index)))
         render_missing(files, f"rendering {source} videos")
-        _write_text(root / "classes.txt", "".join(f"{motion}\n" for motion in MOTIONS[self._vocabulary]))
-        _write_text(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _ in rows))
+        write_text(root / "classes.txt", "".join(f"{motion}\n" for motion in MOTIONS[self._vocabulary]))
+        write_text(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _ in rows))
         return VideoRows(root, rows)
 
     def _recipe(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _claim(root: Path, recipe: dict[str, Any]) -> None:
                 f"data.root = {root}: holds other files; choose a folder that is empty or not there yet"
             )
         root.mkdir(parents=True, exist_ok=True)
-        _write_text(path, json.dumps(recipe, indent=2) + "\n")
+        write_json(path, recipe)
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +102,3 @@ def _claim(root: Path, recipe: dict[str, Any]) -> None:
         raise DataListError(
             f"data.root = {root}: was rendered by another recipe ({changes}); delete it or choose another data.root"
         )
-
-
-def _write_text(path: Path, text: str) -> None:
-    replace_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))

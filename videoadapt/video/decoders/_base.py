@@ -3,7 +3,6 @@
 Shapes: N frames, H W pixels.
 """
 
-import logging
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 
 from videoadapt.errors import ConfigError, DecodeError, check_path
+from videoadapt.log import logger
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._probe import StreamInfo
 
@@ -127,6 +127,6 @@ def open_video(file: str | Path, decoder: str | Mapping[str, Any] = "decord") ->
     except CannotRead as refusal:
         if refusal.reason not in _announced:
             _announced.add(refusal.reason)
-            logging.getLogger("videoadapt").info("%s hands over to %s: %s", spec["name"], FALLBACK, refusal.reason)
+            logger.info("%s hands over to %s: %s", spec["name"], FALLBACK, refusal.reason)
     understood = {key: value for key, value in spec.items() if key in DECODERS.schema(FALLBACK)}
     return DECODERS.build({"name": FALLBACK, **understood}, path)
