@@ -140,7 +140,7 @@ def test_training_ends_and_names_and_counts_the_broken_file(tested: tuple[int, P
     skipped = re.findall(r"training skips (\S+) of data.train, line (\d+): (.*)", log)
     assert [row[:2] for row in skipped] == [("train_150.mp4", "151")]
     assert re.fullmatch(re.escape(f"{folder}/train_150.mp4: ") + DAMAGED, skipped[0][2])
-    assert "training went without 1 of 200 videos (0.5 %)" in log
+    assert "skipped 1 of 200 training videos that could not be read (0.5 %; reasons above)" in log
 
 
 def test_testing_counts_broken_files_as_wrong_and_lists_them(tested: tuple[int, Path, Path]) -> None:

@@ -146,7 +146,7 @@ def test_unreadable_files(broken: dict[str, object], tmp_path: Path, capsys: pyt
     assert f"1 of the 8 videos of data.test cannot be read and count as wrong; {output}" in capsys.readouterr().err
     log = (output / "run.log").read_text(encoding="utf-8")
     assert log.count("training skips train [3] (Grüße, 日本).mp4 of data.train, line 4: ") == 1
-    assert "training went without 1 of 24 videos (4.2 %)" in log
+    assert "skipped 1 of 24 training videos that could not be read (4.2 %; reasons above)" in log
     assert "cannot be read, counts as wrong: test [3] (Grüße, 日本).mp4" in log
     result = results(output)
     assert result["num_unreadable"] == 1 and result["unreadable"][0]["video"] == "test [3] (Grüße, 日本).mp4"

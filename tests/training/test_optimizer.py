@@ -8,24 +8,31 @@ import torch
 from torch import nn
 
 from videoadapt.config.schema import OptimConfig
-from videoadapt.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from videoadapt.training.optimizer import WarmupCosine, build_optimizer, set_learning_rate
 
 FACTS = json.loads((Path(__file__).parents[1] / "golden" / "facts.json").read_text())["lr_schedule"]
 
 
 @pytest.mark.parametrize("epoch", FACTS["at_epoch"])
 def test_schedule_of_the_reference(epoch: str) -> None:
-    config = OptimConfig(lr_per_256=0.1, warmup_epochs=FACTS["warmup_epochs"], min_lr_per_256=FACTS["min_lr"])
-    steps_per_epoch = 40
-    lr = learning_rate(round(float(epoch) * steps_per_epoch), steps_per_epoch, FACTS["epochs"], 1024, config)
+    learning_rate = WarmupCosine(FACTS["lr"], FACTS["epochs"], 40, FACTS["warmup_epochs"], minimum=FACTS["min_lr"])
+    lr = learning_rate(round(float(epoch) * 40))
     assert lr == pytest.approx(FACTS["at_epoch"][epoch], rel=1e-12, abs=1e-15)  # the same float64 formula
 
 
-def test_warm_up_and_minimum_scale_with_the_batch() -> None:
-    config = OptimConfig(lr_per_256=1e-3, warmup_lr_per_256=1e-6, min_lr_per_256=1e-5, warmup_epochs=2)
-    assert learning_rate(0, 10, 8, 512, config) == pytest.approx(2e-6)
-    assert learning_rate(20, 10, 8, 512, config) == pytest.approx(2e-3)
-    assert learning_rate(80, 10, 8, 512, config) == pytest.approx(2e-5)
+def test_warm_up_peak_and_minimum() -> None:
+    learning_rate = WarmupCosine(2e-3, epochs=8, steps_per_epoch=10, warmup_epochs=2, start=2e-6, minimum=2e-5)
+    assert learning_rate(0) == pytest.approx(2e-6)
+    assert learning_rate(10) == pytest.approx((2e-6 + 2e-3) / 2)
+    assert learning_rate(20) == pytest.approx(2e-3)
+    assert learning_rate(50) == pytest.approx((2e-3 + 2e-5) / 2)
+    assert learning_rate(80) == learning_rate(100) == pytest.approx(2e-5)
+
+
+def test_a_group_without_a_scale_gets_the_rate_itself() -> None:
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)], "lr_scale": 0.5}], lr=0.0)
+    set_learning_rate(optimizer, 0.3)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.3, 0.15]
 
 
 class Tiny(nn.Module):

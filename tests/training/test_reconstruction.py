@@ -221,7 +221,7 @@ def test_a_list_of_videos_with_two_clips_each_and_one_that_cannot_be_read(tmp_pa
     assert main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
     losses = [record["loss"] for record in records(tmp_path / "out")]
     assert len(losses) == 2 and all(0.5 < loss < 5 for loss in losses)
-    assert "training went without 1 of 8 videos" in (tmp_path / "out" / "run.log").read_text()
+    assert "skipped 1 of 8 training videos" in (tmp_path / "out" / "run.log").read_text()
     assert (tmp_path / "out" / "reconstruction.png").is_file()
 
 

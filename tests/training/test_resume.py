@@ -102,7 +102,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert main(["--cfg", str(config), "train.enable", "false"]) == 0  # best.pt is another file
     assert main(["--cfg", str(config)]) == 0
     log = (output / "run.log").read_text()
-    warning = next(line for line in log.splitlines() if "going on from the one before" in line)
+    warning = next(line for line in log.splitlines() if "resuming from the one before" in line)
     assert "WARNING" in warning and "step_00000010.pt" in warning and "step 9" in warning
     assert (output / "metrics.jsonl").read_bytes() == before
     assert [record["step"] for record in records(output)] == list(range(1, 11))
@@ -311,7 +311,7 @@ def test_killed_twice_with_other_workers_each_time_gives_the_same_bits(
         assert len(records(output)) < 40
     run(config, "data.workers=1", ranks=ranks)
     assert_same_run(whole(ranks), output)
-    assert (output / "run.log").read_text().count("going on from") == 2
+    assert (output / "run.log").read_text().count("resuming from") == 2
 
 
 @pytest.mark.slow

@@ -17,7 +17,6 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build import build_test_loader
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
-from videoadapt.runs.forward import forward
 from videoadapt.runs.run import Run
 from videoadapt.terminal import progress
 
@@ -35,12 +34,7 @@ def test(run: Run) -> dict[str, Any]:
     accumulator = ViewAccumulator(splits.test, config.test.clips, config.test.crops, len(splits.class_names))
     loader = build_test_loader(splits.test, config.data, config.test.clips, config.test.crops)
     run.model.eval()
-    evaluate(
-        lambda clips: forward(run.model, config, run.device, clips),
-        _with_progress(loader, len(loader)),
-        accumulator,
-        config.test.batch_size,
-    )
+    evaluate(run.forward, _with_progress(loader, len(loader)), accumulator, config.test.batch_size)
     predictions = accumulator.predictions(config.test.average)
     results = {
         **predictions.results(),

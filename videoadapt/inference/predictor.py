@@ -181,7 +181,7 @@ def _in_batches(
 ) -> Tensor:
     """What `function` makes of each view, (V, ...), on the CPU."""
     parts = views_NJCTHW.flatten(0, 1).split(config.test.batch_size)
-    return torch.cat([forward(function, config, device, part).cpu() for part in parts])
+    return torch.cat([forward(function, part, config.train.precision, device).cpu() for part in parts])
 
 
 def _best(logits_VK: Tensor, class_names: Sequence[str], config: Config, top: int) -> list[Prediction]:

@@ -1,38 +1,40 @@
-"""uint8 clips to logits, in the precision of the run."""
+"""Clips to logits in a given precision: what training, testing, inference and the checks of an export share.
 
-from collections.abc import Callable, Sequence
+Shapes: B clips, T frames, H W pixels, K classes.
+"""
+
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from videoadapt.config.schema import Config
-from videoadapt.video.transforms import EraseBox, normalise
+from videoadapt.video.transforms import normalise
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+Precision = Literal["fp32", "bf16", "fp16"]
+HALF_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def forward(
-    model: Callable[[Tensor], Tensor],
-    config: Config,
-    device: torch.device,
-    clips_BCTHW: Tensor,
-    erase: Sequence[EraseBox | None] = (),
+    model: Callable[[Tensor], Tensor], clips_BCTHW: Tensor, precision: Precision, device: torch.device
 ) -> Tensor:
-    """uint8 clips (B, 3, T, H, W) -> float32 logits (B, K): moved, normalised and run in the run's precision."""
-    clips_BCTHW = normalise(clips_BCTHW.to(device, non_blocking=True), erase or [None] * len(clips_BCTHW))
-    return logits_of(model, config, device, clips_BCTHW)
+    """uint8 clips (B, 3, T, H, W) -> float32 logits (B, K) on `device`: moved, normalised and run through the model.
+
+    `model` is on `device`, and maps normalised clips to (B, K); with `model.features` in its place (B, D) comes out.
+    """
+    clips_BCTHW = clips_BCTHW.to(device, non_blocking=True)
+    return logits_of(model, normalise(clips_BCTHW, [None] * len(clips_BCTHW)), precision)
 
 
-def logits_of(model: Callable[[Tensor], Tensor], config: Config, device: torch.device, clips_BCTHW: Tensor) -> Tensor:
-    """Normalised float clips -> float32 logits, under autocast where the config asks for half precision."""
-    with autocast(config, device):
+def logits_of(model: Callable[[Tensor], Tensor], clips_BCTHW: Tensor, precision: Precision) -> Tensor:
+    """Normalised float clips (B, 3, T, H, W) -> float32 logits (B, K), under autocast in half precision."""
+    with autocast(precision, clips_BCTHW.device):
         logits_BK: Tensor = model(clips_BCTHW)
     return logits_BK.float()
 
 
-def autocast(config: Config, device: torch.device) -> AbstractContextManager[Any]:
-    """The precision that `train.precision` asks for."""
-    dtype = PRECISIONS.get(config.train.precision)
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which torch computes in bf16 or fp16 where that is safe; none for fp32."""
+    dtype = HALF_PRECISION.get(precision)
     return torch.autocast(device.type, dtype) if dtype else nullcontext()

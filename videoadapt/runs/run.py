@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from videoadapt import distributed
 from videoadapt.config.schema import Config
@@ -19,6 +20,7 @@ from videoadapt.processes.lock import only_process_in
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
 from videoadapt.runs.checkpoint import BEST, remove_partial
 from videoadapt.runs.folder import full_disk_explained
+from videoadapt.runs.forward import forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.terminal import setup_logging, show_table
 
@@ -41,6 +43,10 @@ class Run:
     def best_checkpoint(self) -> Path:
         """Where training saves the weights of the best validation top-1; exists only with a validation list."""
         return self.folder / "checkpoints" / BEST
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """uint8 clips (B, 3, T, H, W) -> float32 logits (B, K) of the classifier, in the run's precision and on its device."""
+        return forward(self.model, clips_BCTHW, self.config.train.precision, self.device)
 
 
 @contextmanager

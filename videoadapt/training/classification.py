@@ -1,34 +1,34 @@
-"""The objective of `task: train`: the label of each clip."""
+"""The objective of `task: train`: the label of each clip.
+
+Shapes: B clips, C channels, T frames, H W pixels, K classes.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from videoadapt.data.structures import ClipBatch
-from videoadapt.runs.forward import logits_of
-from videoadapt.runs.run import Run
+from videoadapt.runs.forward import Precision, logits_of
 from videoadapt.training.mixup import Mixup
 from videoadapt.video.transforms import normalise
 
 
 class Classification:
-    """Cross-entropy against labels that mixup, CutMix and smoothing may soften; and how many clips are right."""
+    """Cross-entropy against labels that mixup, CutMix and label smoothing may soften, and the share of correct clips."""
 
-    def __init__(self, run: Run):
-        self._run = run
-        augment = run.config.data.augment
-        self._mixup = Mixup(
-            mixup_alpha=augment.mixup,
-            cutmix_alpha=augment.cutmix,
-            label_smoothing=augment.label_smoothing,
-            num_classes=len(run.splits.class_names),
-        )
+    def __init__(self, mixup: Mixup, *, precision: Precision = "fp32", device: torch.device | None = None):
+        """`device` is the model's; None: the CPU."""
+        self._mixup, self._precision = mixup, precision
+        self._device = device or torch.device("cpu")
 
     def __call__(self, model: nn.Module, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the sums of `loss` and of `top1` (100 for a clip that is right) over the clips."""
-        run = self._run
-        clips_BCTHW = normalise(batch.clips_BCTHW.to(run.device, non_blocking=True), batch.erase)
-        labels_B = batch.labels_B.to(run.device)
+        """Return the sums over the B clips of `loss` and of `top1` (100 for a clip whose label has the largest logit).
+
+        `model` maps normalised clips (B, 3, T, H, W) to logits (B, K). Cross-entropy is computed in float32. With mixup, `top1`
+        compares with the label of the clip itself, not of the one mixed into it.
+        """
+        clips_BCTHW = normalise(batch.clips_BCTHW.to(self._device, non_blocking=True), batch.erase)
+        labels_B = batch.labels_B.to(self._device)
         clips_BCTHW, targets_BK = self._mixup(clips_BCTHW, labels_B, generator)
-        logits_BK = logits_of(model, run.config, run.device, clips_BCTHW)
+        logits_BK = logits_of(model, clips_BCTHW, self._precision)
         loss = nn.functional.cross_entropy(logits_BK, targets_BK, reduction="sum")
         return {"loss": loss, "top1": 100.0 * (logits_BK.argmax(dim=1) == labels_B).sum()}

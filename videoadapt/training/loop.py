@@ -1,37 +1,36 @@
-"""The training loop: what happens around an update, from the checkpoint to go on from to the last one."""
+"""The training loop: what happens around an update, from the checkpoint to resume from to the last one."""
 
 import time
-from collections.abc import Generator
-from contextlib import closing, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import torch
 
 from videoadapt import distributed
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import ConfigError, Interrupted, NotFinite
-from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.errors import Interrupted
 from videoadapt.files import read_jsonl
 from videoadapt.log import logger
 from videoadapt.models.parameters import trainable_state
 from videoadapt.processes.signals import ASKING, stop_on_signal, weight
-from videoadapt.runs.build import build_test_loader, build_train_loader, rendered_batches
+from videoadapt.runs.build import build_train_loader, rendered_batches, schedule_of
 from videoadapt.runs.checkpoint import save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
-from videoadapt.runs.forward import forward
 from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.run import Run
 from videoadapt.terminal import progress
-from videoadapt.training.classification import Classification
-from videoadapt.training.reconstruction import Reconstruction
-from videoadapt.training.resume import check_may_resume, newest_readable
-from videoadapt.training.updater import Updater
+from videoadapt.training.build import build_updater
+from videoadapt.training.resume import find_resumable
+from videoadapt.training.unreadable import UnreadableVideos
+from videoadapt.training.validation import validate
 
 
 def train(run: Run) -> None:
-    """Train until `train.epochs`, going on from the newest checkpoint where there is one.
+    """Train until `train.epochs`, resuming from the newest checkpoint where there is one.
 
-    Raises Interrupted after saving, when SIGINT, SIGTERM or SIGUSR2 arrives.
+    Raises Interrupted after saving, when SIGINT, SIGTERM or SIGUSR2 arrives; NotFinite when a loss or a validation is not
+    finite; DecodeError when too many videos cannot be read.
     """
     trainer = Trainer(run)
     save_description(run.config, run.splits.class_names)
@@ -47,25 +46,15 @@ def train(run: Run) -> None:
         ):
             line.start_at(trainer.step)
             while trainer.step < trainer.total_steps:
-                start = time.perf_counter()
-                micro_batches = [next(batches) for _ in range(run.config.train.accumulate)]
-                waited = time.perf_counter() - start
-                values = trainer.updater.update(micro_batches)
-                took = time.perf_counter() - start
-                writer.metrics("train", trainer.step, **values)
-                speed = run.config.train.batch_size * run.config.data.augment.repeated / took
-                writer.timing(trainer.step, clips_per_sec=speed, data_sec=waited, step_sec=took)
-                shown = f"loss {values['loss']:.3f}" if "loss" in values else "skipped"
-                shown += f"  top-1 {values['top1']:.1f} %" if "top1" in values else ""
-                line.advance(f"{shown}  lr {values['lr']:.2g}  {speed:.0f} clips/s")
+                line.advance(trainer.advance(batches, writer))
                 asked = int(distributed.all_reduce(torch.tensor(float(weight(stop))), "max"))  # all ranks, or none
                 trainer.after_update(writer, bool(asked))
                 if asked and trainer.step < trainer.total_steps:
                     raise Interrupted(
-                        f"stopped at step {trainer.step}; run the same command again to go on from there",
+                        f"stopped at step {trainer.step}; run the same command again to resume from there",
                         ASKING[asked - 1],
                     )
-        trainer.updater.say_unreadable()
+        trainer.unreadable.log_total()
     finally:
         writer.close()
         try:
@@ -78,11 +67,14 @@ def train(run: Run) -> None:
 
 
 class Trainer:
-    """An updater, the checkpoints it goes on from and leaves behind, and the validation in between."""
+    """An updater, the checkpoints it resumes from and leaves behind, and the validation in between."""
 
     def __init__(self, run: Run):
+        """Raises ConfigError or CheckpointError when the run cannot resume from what is in its folder."""
         self.run = run
-        self.updater = Updater(run, Reconstruction(run) if run.config.task == "pretrain" else Classification(run))
+        self.schedule = schedule_of(run.config, run.splits.train)
+        self.updater = build_updater(run, self.schedule)
+        self.unreadable = UnreadableVideos(len(run.splits.train), run.config.data.max_unreadable)
         self.best_top1: float | None = None
         self._resume()
 
@@ -94,19 +86,35 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         """Updates of the whole run."""
-        return self.updater.schedule.total_steps
+        return self.schedule.total_steps
 
     def batches(self) -> Generator[ClipBatch, None, None]:
         """This rank's micro-batches from the present step to the end of training."""
         config, splits = self.run.config, self.run.splits
         if config.data.rendered is not None:
             return rendered_batches(config, self.step, self.total_steps, self.run.device)
-        return iter(build_train_loader(splits.train, config.data, self.updater.schedule, self.step))
+        return iter(build_train_loader(splits.train, config.data, self.schedule, self.step))
+
+    def advance(self, batches: Iterator[ClipBatch], writer: MetricsWriter) -> str:
+        """Make one update and write its record; return a few words on it for the progress bar."""
+        config, start = self.run.config, time.perf_counter()
+        micro_batches = [next(batches) for _ in range(config.train.accumulate)]
+        waited = time.perf_counter() - start
+        self.unreadable.note(micro_batches)
+        lr, epoch = self.updater.learning_rate(self.step), self.step / self.schedule.steps_per_epoch
+        values = self.updater.update(micro_batches)
+        took = time.perf_counter() - start
+        writer.metrics("train", self.step, lr=lr, epoch=epoch, **values)
+        speed = config.train.batch_size * config.data.augment.repeated / took
+        writer.timing(self.step, clips_per_sec=speed, data_sec=waited, step_sec=took)
+        loss = f"loss {values['loss']:.3f}" if "loss" in values else "skipped"
+        top1 = f"  top-1 {values['top1']:.1f} %" if "top1" in values else ""
+        return f"{loss}{top1}  lr {lr:.2g}  {speed:.0f} clips/s"
 
     def after_update(self, writer: MetricsWriter, stopping: bool) -> None:
         """Validate, draw and save where this step asks for it."""
         config, run, finished = self.run.config, self.run, self.step == self.total_steps
-        epoch, rest = divmod(self.step, self.updater.schedule.steps_per_epoch)
+        epoch, rest = divmod(self.step, self.schedule.steps_per_epoch)
         if run.splits.val and (finished or (rest == 0 and epoch % config.train.validate_every_epochs == 0)):
             self._validate(writer)
         if config.task == "pretrain" and (
@@ -120,25 +128,9 @@ class Trainer:
             self._save()
 
     def _validate(self, writer: MetricsWriter) -> None:
-        config, run, average = self.run.config, self.run, self.updater.average
-        accumulator = ViewAccumulator(run.splits.val, 1, 1, len(run.splits.class_names))
-        loader = build_test_loader(run.splits.val, config.data, num_clips=1, num_crops=1)
-        run.model.eval()
-        with average.swapped_in() if average is not None else nullcontext():
-            try:
-                evaluate(
-                    lambda clips: forward(run.model, config, run.device, clips),
-                    loader,
-                    accumulator,
-                    config.test.batch_size,
-                )
-            except NotFinite as error:
-                raise NotFinite(f"step {self.step}: validation: {error}") from error
-        results = accumulator.predictions(config.test.average).results()
+        run, average = self.run, self.updater.average
+        results = validate(run, average, self.step)
         writer.metrics("val", self.step, top1=results["top1"], top5=results["top5"])
-        logger.info("step %d: validation top-1 %.2f %% (one view each)", self.step, results["top1"])
-        if results["num_unreadable"]:
-            logger.warning("validation: %d videos cannot be read and count as wrong", results["num_unreadable"])
         if self.best_top1 is None or results["top1"] > self.best_top1:
             self.best_top1 = results["top1"]
             weights = average.state if average is not None else trainable_state(run.model)
@@ -148,6 +140,7 @@ class Trainer:
     def _save(self) -> None:
         state = {
             **self.updater.state(),
+            "unreadable": self.unreadable.reasons,
             "best_top1": self.best_top1,
             "ranks": distributed.world_size(),
             "config": self._described(),
@@ -161,19 +154,11 @@ class Trainer:
         return {**self.run.config.model_dump(mode="json"), "lists": lists}
 
     def _resume(self) -> None:
-        found = newest_readable(self.run.folder)
+        found = find_resumable(self.run.folder, self.run.config.train.resume, self._described(), self.total_steps)
         if found is None:
             return
-        path, state = found
-        changed = check_may_resume(self.run.config.train.resume, state["config"], self._described(), path)
-        if state["step"] > self.total_steps:
-            raise ConfigError(f"{path}: is past the {self.total_steps} steps of this config; raise train.epochs")
-        if state["ranks"] != distributed.world_size():
-            ranks = state["ranks"], distributed.world_size()
-            logger.warning(
-                "saved by %d processes, going on with %d: other dropout and BatchNorm than in one go", *ranks
-            )
-        self.updater.restore(state, path)
-        if all(key != "lists.val" for key, _, _ in changed):  # another list has another best
-            self.best_top1 = state["best_top1"]
-        logger.info("going on from %s at step %d of %d", path, self.step, self.total_steps)
+        self.updater.restore(found.state, found.path)
+        self.unreadable.reasons = found.state["unreadable"]
+        if "lists.val" not in found.changed:  # another list has another best
+            self.best_top1 = found.state["best_top1"]
+        logger.info("resuming from %s at step %d of %d", found.path, self.step, self.total_steps)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,29 @@ from videoadapt.config.schema import OptimConfig
 from videoadapt.errors import CheckpointError, ConfigError
 
 
-def learning_rate(step: int, steps_per_epoch: int, epochs: int, batch_size: int, config: OptimConfig) -> float:
-    """Learning rate of update `step` (from 0): linear warm-up, then half a cosine down to the minimum.
+@dataclass(frozen=True)
+class WarmupCosine:
+    """The learning rate of each update: a linear warm-up from `start` to `peak`, then half a cosine down to `minimum`.
 
-    All rates are `*_per_256` times `batch_size / 256`, where `batch_size` counts videos of the global batch. This is the
-    per-step schedule of the MAE and AdaptFormer code, a function of the fractional epoch alone.
+    With the fractional epoch e = step / steps_per_epoch and w = warmup_epochs, it is start + (peak - start) e / w while e < w,
+    and minimum + (peak - minimum) (1 + cos(pi (e - w) / (epochs - w))) / 2 from then on: the per-step schedule of the code
+    of MAE and AdaptFormer (`util/lr_sched.py`).
     """
-    scale = batch_size / 256
-    peak, start, low = (rate * scale for rate in (config.lr_per_256, config.warmup_lr_per_256, config.min_lr_per_256))
-    epoch = step / steps_per_epoch
-    if epoch < config.warmup_epochs:
-        return start + (peak - start) * epoch / config.warmup_epochs
-    progress = (epoch - config.warmup_epochs) / max(epochs - config.warmup_epochs, 1e-9)
-    return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    peak: float
+    epochs: int
+    steps_per_epoch: int
+    warmup_epochs: float = 0.0
+    start: float = 0.0
+    minimum: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of update `step`, counted from 0."""
+        epoch = step / self.steps_per_epoch
+        if epoch < self.warmup_epochs:
+            return self.start + (self.peak - self.start) * epoch / self.warmup_epochs
+        progress = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
+        return self.minimum + (self.peak - self.minimum) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.Optimizer:
@@ -76,9 +87,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], p
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group `lr` times its layer's scale."""
+    """Give every parameter group `lr` times its `lr_scale`, which is 1 in a group without one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+        group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 def _layer_of(name: str, depth: int) -> int:

@@ -34,7 +34,7 @@ def reconstruct(run: Run, clips_BCTHW: Tensor, generator: torch.Generator) -> tu
     model.eval()
     # compiling for this number of clips would take longer than the picture
     eager = torch.compiler.set_stance("force_eager") if run.config.train.compile else nullcontext()
-    with torch.no_grad(), autocast(run.config, run.device), eager:
+    with torch.no_grad(), autocast(run.config.train.precision, run.device), eager:
         prediction_BMP = model(normalise(clips_BCTHW, [None] * len(clips_BCTHW)), mask).float()
     patches_BNP = tubelets(clips_BCTHW, model.tubelet).float() / 255
     mean, scale = statistics(pick(patches_BNP, mask.masked_BM))

@@ -1,6 +1,6 @@
-"""`task: pretrain`: the objective, the picture, and the files that a finished run leaves.
+"""`task: pretrain`: the objective of masked pre-training, and the files that a finished run leaves.
 
-Shapes: B clips, C channels, T frames, H W pixels; N tokens, M of them masked, P values of a tubelet.
+Shapes: B clips, C channels, T frames, H W pixels; M masked tokens, P values of a tubelet.
 """
 
 import torch
@@ -14,7 +14,7 @@ from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.loading import save_trunk
 from videoadapt.models.masking import draw_tubes, normalised_target, pick, tubelets
 from videoadapt.runs.folder import find_checkpoint, load_result
-from videoadapt.runs.forward import autocast
+from videoadapt.runs.forward import Precision, autocast
 from videoadapt.runs.run import Run
 from videoadapt.video.transforms import normalise
 from videoadapt.weights.files import write_tensors
@@ -22,20 +22,36 @@ from videoadapt.weights.formats import to_pretraining
 
 
 class Reconstruction:
-    """Mean squared error on the masked tubelets, whose pixels are normalised one by one (VideoMAE, section 3.1)."""
+    """Mean squared error on the masked tubelets, the pixels of each normalised by its own mean and standard deviation.
 
-    def __init__(self, run: Run):
-        self._run = run
+    Equation 1 of VideoMAE (arXiv 2203.12602) with tube masking (section 3.3).
+    """
+
+    def __init__(
+        self,
+        autoencoder: MaskedAutoencoder,
+        mask_ratio: float,
+        *,
+        precision: Precision = "fp32",
+        device: torch.device | None = None,
+    ):
+        """`autoencoder` says how a clip is cut into tokens; `device` is the model's, None: the CPU."""
+        self._autoencoder, self._mask_ratio, self._precision = autoencoder, mask_ratio, precision
+        self._device = device or torch.device("cpu")
 
     def __call__(self, model: nn.Module, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the sum of `loss` over the clips."""
-        run, autoencoder = self._run, autoencoder_of(self._run)
-        clips_BCTHW = batch.clips_BCTHW.to(run.device, non_blocking=True)
-        grid_THW = autoencoder.backbone.grid_THW(*clips_BCTHW.shape[2:])
-        mask = draw_tubes(len(clips_BCTHW), grid_THW, run.config.pretrain.mask_ratio, generator).to(run.device)
-        with autocast(run.config, run.device):
+        """Return the sum of `loss` over the B clips; labels are not used.
+
+        `model` is the autoencoder, as it is or wrapped: normalised clips and a mask -> (B, M, P). The masks are drawn from
+        `generator`.
+        """
+        clips_BCTHW = batch.clips_BCTHW.to(self._device, non_blocking=True)
+        grid_THW = self._autoencoder.backbone.grid_THW(*clips_BCTHW.shape[2:])
+        mask = draw_tubes(len(clips_BCTHW), grid_THW, self._mask_ratio, generator).to(self._device)
+        with autocast(self._precision, self._device):
             prediction_BMP = model(normalise(clips_BCTHW, batch.erase), mask)
-        target_BMP = normalised_target(pick(tubelets(clips_BCTHW, autoencoder.tubelet), mask.masked_BM).float() / 255)
+        masked_BMP = pick(tubelets(clips_BCTHW, self._autoencoder.tubelet), mask.masked_BM)
+        target_BMP = normalised_target(masked_BMP.float() / 255)
         return {"loss": (prediction_BMP.float() - target_BMP).square().mean(dim=(1, 2)).sum()}
 
 

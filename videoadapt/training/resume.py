@@ -1,21 +1,50 @@
-"""Which checkpoint a run goes on from, and whether it may: never a silent start from zero, never silently other values."""
+"""Which checkpoint a run resumes from, and whether it may: never a silent start from step 0, never silently other values."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from videoadapt import distributed
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.log import logger
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
 
-# Keys of a config whose change does not alter what an update computes, so a run may go on with other values.
+# Keys of a config whose change does not alter what an update computes, so a run may resume with other values.
 FREE_KEYS = (
     "output", "device", "test.", "train.enable", "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps",
     "data.workers", "data.limit_sec", "data.cache", "data.cache_gb", "data.root", "data.test", "data.obtain", "model.obtain",
     "pretrain.picture_every_epochs",
 )  # fmt: skip
 Difference = tuple[str, Any, Any]  # key, value before, value now
+
+
+class Resumed(NamedTuple):
+    """The checkpoint that a run resumes from, what is in it, and the keys whose values were others when it was written."""
+
+    path: Path
+    state: dict[str, Any]
+    changed: list[str]
+
+
+def find_resumable(run: Path, mode: str, now: dict[str, Any], total_steps: int) -> Resumed | None:
+    """Return what a run resumes from, in the mode of `train.resume`; None in a folder without checkpoints.
+
+    `now` is the config with the fingerprints of its lists, as the checkpoint has it. Raises ConfigError when the values are
+    others, unless `mode` is force, or the checkpoint is past `total_steps`; CheckpointError when none can be read.
+    """
+    found = newest_readable(run)
+    if found is None:
+        return None
+    path, state = found
+    changed = check_may_resume(mode, state["config"], now, path)
+    if state["step"] > total_steps:
+        raise ConfigError(f"{path}: is past the {total_steps} steps of this config; raise train.epochs")
+    if state["ranks"] != distributed.world_size():
+        logger.warning(
+            "saved by %d processes, resuming with %d: dropout and BatchNorm will differ from an uninterrupted run",
+            state["ranks"], distributed.world_size(),
+        )  # fmt: skip
+    return Resumed(path, state, [key for key, _, _ in changed])
 
 
 def newest_readable(run: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -33,7 +62,7 @@ def newest_readable(run: Path) -> tuple[Path, dict[str, Any]] | None:
         found = next((text for text in distributed.all_gather_objects(problem) if text is not None), None)
         if found is None and state is not None:
             for text in problems:
-                logger.warning("%s; going on from the one before, step %d", text, state["step"])
+                logger.warning("%s; resuming from the one before, step %d", text, state["step"])
             return path, state
         problems.append(str(found))
     if problems:
@@ -48,8 +77,8 @@ def check_may_resume(mode: str, before: dict[str, Any], now: dict[str, Any], pat
     """Return the differences that alter what an update computes. Raises ConfigError unless `train.resume` allows them."""
     if mode == "never":
         raise ConfigError(
-            f"train.resume = never: {path} is there, and would be gone on from; choose another `output`, delete the folder, "
-            "or set train.resume strict (train.enable false only tests)"
+            f"train.resume = never, but {path} exists and this run would resume from it; choose another `output`, delete the "
+            "folder, or set train.resume strict (train.enable false only tests)"
         )
     changed = list(_differences(before, now, ""))
     lines = [f"    {key}: {old!r} there, {new!r} here" for key, old, new in changed]
@@ -57,12 +86,12 @@ def check_may_resume(mode: str, before: dict[str, Any], now: dict[str, Any], pat
         raise ConfigError(
             [
                 f"{path}: was trained with other values; set them back, choose another `output`, or set "
-                "train.resume force to go on with the new ones:",
+                "train.resume force to resume with the new ones:",
                 *lines,
             ]
         )
     if lines:
-        logger.warning("train.resume = force: going on from %s with other values:\n%s", path, "\n".join(lines))
+        logger.warning("train.resume = force: resuming from %s with other values:\n%s", path, "\n".join(lines))
     return changed
 
 

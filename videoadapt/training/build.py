@@ -1,0 +1,68 @@
+"""From a run to its updater: model, objective, optimizer and learning rate as the config asks for them."""
+
+import torch
+
+from videoadapt import distributed
+from videoadapt.config.schema import OptimConfig
+from videoadapt.data.batches import Schedule
+from videoadapt.models.backbones._layers import Block
+from videoadapt.runs.inputs import check_batch
+from videoadapt.runs.run import Run
+from videoadapt.training.classification import Classification
+from videoadapt.training.mixup import Mixup
+from videoadapt.training.optimizer import WarmupCosine, build_optimizer
+from videoadapt.training.reconstruction import Reconstruction, autoencoder_of
+from videoadapt.training.updater import Objective, Updater
+from videoadapt.training.weight_average import WeightAverage
+
+
+def build_updater(run: Run, schedule: Schedule) -> Updater:
+    """Return the run's updater at step 0. Raises ConfigError for a batch size, or an optimizer, that cannot be."""
+    training = run.config.train
+    min_clips = check_batch(run.config, schedule, distributed.world_size())
+    optimizer = build_optimizer(run.model, run.model.backbone.depth, run.config.optim)
+    average = WeightAverage(run.model, training.ema) if training.ema is not None else None
+    if training.compile:
+        for module in run.model.modules():
+            if isinstance(module, Block):
+                module.compile(dynamic=False)
+    return Updater(
+        run.model,
+        build_objective(run),
+        optimizer,
+        build_learning_rate(run.config.optim, schedule),
+        scaler=torch.amp.GradScaler(run.device.type, enabled=training.precision == "fp16"),
+        clip_grad_norm=training.clip_grad_norm,
+        average=average,
+        min_clips=min_clips,
+        seed=run.config.seed,
+    )
+
+
+def build_objective(run: Run) -> Objective:
+    """Return what `task` makes of a batch."""
+    config = run.config
+    precision, augment = config.train.precision, config.data.augment
+    if config.task == "pretrain":
+        autoencoder = autoencoder_of(run)
+        return Reconstruction(autoencoder, config.pretrain.mask_ratio, precision=precision, device=run.device)
+    mixup = Mixup(
+        mixup_alpha=augment.mixup,
+        cutmix_alpha=augment.cutmix,
+        label_smoothing=augment.label_smoothing,
+        num_classes=len(run.splits.class_names),
+    )
+    return Classification(mixup, precision=precision, device=run.device)
+
+
+def build_learning_rate(optim: OptimConfig, schedule: Schedule) -> WarmupCosine:
+    """Return the learning rate as a function of the step; the config's rates are per 256 videos of the global batch."""
+    scale = schedule.batch_size / 256
+    return WarmupCosine(
+        peak=optim.lr_per_256 * scale,
+        epochs=schedule.epochs,
+        steps_per_epoch=schedule.steps_per_epoch,
+        warmup_epochs=optim.warmup_epochs,
+        start=optim.warmup_lr_per_256 * scale,
+        minimum=optim.min_lr_per_256 * scale,
+    )

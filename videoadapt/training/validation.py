@@ -1,0 +1,32 @@
+"""Accuracy on the validation list during training, one view a video."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from videoadapt.errors import NotFinite
+from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.log import logger
+from videoadapt.runs.build import build_test_loader
+from videoadapt.runs.run import Run
+from videoadapt.training.weight_average import WeightAverage
+
+
+def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, Any]:
+    """Return the accuracies (in percent) of the model on `run.splits.val`, with its averaged weights where there are any.
+
+    Raises NotFinite, naming the step and the video, when a logit is not finite.
+    """
+    config, videos = run.config, run.splits.val
+    accumulator = ViewAccumulator(videos, 1, 1, len(run.splits.class_names))
+    loader = build_test_loader(videos, config.data, num_clips=1, num_crops=1)
+    run.model.eval()
+    with average.swapped_in() if average is not None else nullcontext():
+        try:
+            evaluate(run.forward, loader, accumulator, config.test.batch_size)
+        except NotFinite as error:
+            raise NotFinite(f"step {step}: validation: {error}") from error
+    results = accumulator.predictions(config.test.average).results()
+    logger.info("step %d: validation top-1 %.2f %% (one view each)", step, results["top1"])
+    if results["num_unreadable"]:
+        logger.warning("validation: %d videos cannot be read and count as wrong", results["num_unreadable"])
+    return results
