@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from videoadapt.log import logger
+
 # Toy models: two threads that wait for each other are slower, and much slower on a busy machine.
 torch.set_num_threads(1)
 # A failed assertion in a helper shows its values, as in a test.
@@ -36,4 +38,18 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fresh_log() -> Iterator[None]:
     """The log of a command writes to the terminal of its test, which is closed for the next one."""
     yield
-    logging.getLogger("videoadapt").handlers.clear()
+    logger.handlers.clear()
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[str]]:
+    """What the package logs during the test, `LEVEL message` each, whatever handlers an earlier run has left behind."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(level)

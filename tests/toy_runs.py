@@ -51,6 +51,20 @@ def toy_config(output: Path, root: Path, **changes: Any) -> dict[str, Any]:
     return config
 
 
+def full_recipe(output: Path, clips: Path, **changes: Any) -> Path:
+    """Everything on that has a state or draws numbers; 40 updates, a validation every 5, a checkpoint every 3."""
+    augment = {
+        "crop": "random_resized",
+        "rand_augment": "rand-m7-n4-mstd0.5-inc1",
+        "erasing": 0.25,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+    }  # the toy model has dropout in adapter and head
+    data = {**toy_config(Path(), clips)["data"], "augment": augment, "val": {"holdout": 0.17}}
+    training = {"epochs": 8, "batch_size": 8, "accumulate": 2, "ema": 0.9, "checkpoint_every_steps": 3, **changes}
+    return write_config(output.with_suffix(".yaml"), toy_config(output, clips, data=data, train=training))
+
+
 def write_config(path: Path, config: dict[str, Any]) -> Path:
     """Write a config where `--cfg` can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.toy_runs import REPOSITORY, assert_same_run, environment, run, toy_config, write_config
-from tests.training.test_resume import descendants, full_recipe, wait_for_step
+from tests.live_runs import descendants, wait_for_step
+from tests.toy_runs import REPOSITORY, assert_same_run, environment, full_recipe, run, toy_config, write_config
 from videoadapt.cli.submit import main
 from videoadapt.errors import VideoAdaptError
 from videoadapt.processes.signals import ASKING, Ended, end_on_signal, stop_on_signal, weight

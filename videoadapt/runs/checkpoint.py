@@ -48,8 +48,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain Python values) atomically. Raises CheckpointError when the disk is full."""
 
     def write(partial: Path) -> None:
-        with partial.open("wb") as file:  # a path would make torch hide the operating system's error
-            torch.save({"version": VERSION, **state}, file)
+        with partial.open("wb") as file:  # a path would make torch hide the operating system's error ...
+            try:
+                torch.save({"version": VERSION, **state}, file)
+            except RuntimeError as error:  # ... and so it does when the error comes in the middle of a large file
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     try:
         write_atomically(path, write)

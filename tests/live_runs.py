@@ -1,0 +1,55 @@
+"""Runs in processes of their own, that a test may signal or kill at a step."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.toy_runs import REPOSITORY, command, environment
+
+
+@contextmanager
+def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess.Popen[str]]":
+    """A run in a session of its own, ended with the block whatever happens in it."""
+    process = subprocess.Popen(
+        command(config, *overrides, ranks=ranks),
+        cwd=REPOSITORY,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for pid in (process.pid, *descendants(process.pid)):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(timeout=60)
+
+
+def wait_for_step(process: "subprocess.Popen[str]", output: Path, step: int) -> None:
+    """Return once the record of `step` is in metrics.jsonl."""
+    metrics, deadline = output / "metrics.jsonl", time.monotonic() + 120
+    while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None, f"the run did not reach step {step}"
+        time.sleep(0.005)
+
+
+def stop_after(config: Path, output: Path, step: int, how: signal.Signals, *overrides: str, ranks: int = 1) -> int:
+    """Start a run, signal all its processes once `step` is in metrics.jsonl, return the exit code."""
+    with start(config, *overrides, ranks=ranks) as process:
+        wait_for_step(process, output, step)
+        for pid in {process.pid, *(descendants(process.pid) if ranks > 1 else ())}:  # torchrun gives ranks new sessions
+            os.killpg(pid, how) if os.getpgid(pid) == pid else os.kill(pid, how)
+        return process.wait(timeout=60)
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below `pid`, the children first."""
+    children = [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(deeper for child in children for deeper in descendants(child))]

@@ -1,0 +1,68 @@
+"""A checkpoint is there whole or not at all, and what is damaged is never loaded."""
+
+import errno
+import os
+import random
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from videoadapt.errors import CheckpointError
+from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_newest
+
+
+def names(output: Path) -> list[str]:
+    return [path.name for path in list_checkpoints(output)]
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path) -> None:
+    path, state = tmp_path / "x.pt", {"model": {"w": torch.randn(500)}, "step": 7}
+    save_checkpoint(path, state)
+    content, rng, refused = path.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            loaded = load_checkpoint(path)
+        except CheckpointError:
+            refused += 1
+        else:  # padding between the records
+            assert torch.equal(loaded["model"]["w"], state["model"]["w"]) and loaded["step"] == 7
+    assert refused > 200
+
+
+def test_what_was_passed_over_does_not_crowd_out_the_new(tmp_path: Path) -> None:
+    for step in (5, 9, 10):
+        save_checkpoint(tmp_path / "checkpoints" / f"step_{step:08d}.pt", {"step": step})
+    save_newest(tmp_path, {"step": 6}, keep=2)
+    assert names(tmp_path) == ["step_00000006.pt", "step_00000005.pt"]
+
+
+def test_old_ones_stay_until_the_new_one_is_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_newest(tmp_path, {"step": 1}, keep=1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"step_00000002.pt: cannot be written.*step_00000001.pt is intact"):
+        save_newest(tmp_path, {"step": 2}, keep=1)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000001.pt"]
+
+
+def test_a_cut_write_says_how_much_it_takes(tmp_path: Path) -> None:
+    """The operating system ends the write in the middle of the file."""
+    save_newest(tmp_path, {"step": 1}, keep=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(
+            CheckpointError, match=r"File too large: it takes about 4\.0 MB, .*step_00000001.pt is intact"
+        ):
+            save_newest(tmp_path, {"step": 2, "model": {"w": torch.zeros(10**6)}}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert names(tmp_path) == ["step_00000001.pt"] and len(list((tmp_path / "checkpoints").iterdir())) == 1
