@@ -29,7 +29,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["videoadapt", "videoadapt.*"]),
-    package_data={"videoadapt": ["assets/*"]},  # the quickstart's trunk
+    package_data={"videoadapt": ["assets/*", "py.typed"]},  # the quickstart's trunk; that the package is typed
     entry_points={"console_scripts": ["videoadapt = videoadapt.cli.main:main"]},
     install_requires=[
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed

@@ -169,9 +169,8 @@ def test_a_config_gives_features_only(run: Path, files: list[Path]) -> None:
 
 
 def test_weights_that_are_not_there(run: Path, tmp_path: Path) -> None:
-    adapter = run / "adapter.safetensors"
-    with pytest.raises(CheckpointError, match=f"^weights = '{tmp_path}/none.pth': no such file or folder; {adapter}"):
-        Predictor.from_adapter(adapter, tmp_path / "none.pth", "cpu")
+    with pytest.raises(CheckpointError, match=f"^weights = '{tmp_path}/none.pth': no such file or folder"):
+        Predictor.from_adapter(run / "adapter.safetensors", tmp_path / "none.pth", "cpu")
 
 
 def test_what_a_predictor_says_of_itself(predictor: Predictor) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
-from videoadapt.errors import CheckpointError, ConfigError, check_count
+from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.videos import VideoInput, as_video, as_videos
@@ -26,7 +26,7 @@ from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, build_view_reader, open_run
 from videoadapt.runs.forward import forward
 from videoadapt.video.readers import ViewReader
-from videoadapt.weights.files import weights_path
+from videoadapt.weights.files import check_weights
 
 Answer = TypeVar("Answer")
 
@@ -73,10 +73,8 @@ class Predictor:
         Raises CheckpointError when either cannot be read, or the backbone is not the adapter's.
         """
         device, adapter = choose_device(device), read_adapter(path)
-        if weights is not None and not weights_path(str(weights)).exists():
-            raise CheckpointError(
-                f"weights = {str(weights)!r}: no such file or folder; {path} needs the backbone it was trained with"
-            )
+        if weights is not None:
+            check_weights("weights", weights)
         chosen = {"weights": str(weights) if weights else adapter.config.model.weights}
         config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
         with _seeds_of_its_own(device):

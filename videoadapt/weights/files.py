@@ -49,6 +49,12 @@ def weights_path(location: str) -> Path:
     return Path(location)
 
 
+def check_weights(argument: str, location: str | Path) -> None:
+    """Raise CheckpointError unless what a program gave for `argument`, as `weights_path` reads it, is there."""
+    if not weights_path(str(location)).exists():
+        raise CheckpointError(f"{argument} = {str(location)!r}: no such file or folder of weights")
+
+
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Return the tensors of a weight file, or of a Hugging Face folder, in one piece or in shards, and its config.json.
 

@@ -1,0 +1,177 @@
+"""What scripts and notebooks use, as `import videoadapt as va`; docs/python.md shows it at work.
+
+A wrong argument is named in the error: TypeError for another type, ConfigError for a value that is not allowed.
+Shapes: C channels, T frames, H W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from videoadapt import distributed
+from videoadapt.config.loading import load_config
+from videoadapt.config.schema import Config, HeadConfig, ModelConfig
+from videoadapt.errors import (
+    CheckpointError,
+    ConfigError,
+    DataListError,
+    DecodeError,
+    VideoAdaptError,
+    check_count,
+    check_path,
+)
+from videoadapt.execution import execute
+from videoadapt.inference.predictor import Prediction, Predictor
+from videoadapt.models.arguments import Named, model_components
+from videoadapt.models.classifier import Classifier
+from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
+from videoadapt.runs.build import build_model
+from videoadapt.video import transforms
+from videoadapt.video.clip import read_clip
+from videoadapt.video.decoders import open_video
+from videoadapt.weights.files import check_weights
+from videoadapt.weights.formats import Inflation
+
+__all__ = [
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "DataListError",
+    "DecodeError",
+    "Prediction",
+    "Predictor",
+    "RunResult",
+    "VideoAdaptError",
+    "adapters",
+    "backbones",
+    "create_model",
+    "datasets",
+    "decoders",
+    "load",
+    "load_config",
+    "normalise",
+    "open_video",
+    "read_clip",
+    "run",
+    "samplers",
+]
+
+
+def load(source: str | Path, *, weights: str | Path | None = None, device: str | torch.device = "auto") -> Predictor:
+    """A trained model from its run folder, or from an adapter file around the backbone in `weights`.
+
+    `weights` may be left out where the adapter's backbone comes with videoadapt. `device`: auto, cpu, cuda, cuda:1.
+    Raises CheckpointError when a file is missing or damaged, or the backbone is not the adapter's.
+    """
+    check_path("source", source)
+    path = Path(source)
+    if path.is_dir():
+        if weights is not None:
+            raise ConfigError(
+                f"weights: a run folder names its own; with others, load its adapter: {path / 'adapter.safetensors'}"
+            )
+        return Predictor.from_run(path, device)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run folder or adapter file")
+    return Predictor.from_adapter(path, weights, device)
+
+
+def normalise(clips: Tensor) -> Tensor:
+    """uint8 clips (B, 3, T, H, W), or one (3, T, H, W), as models take them: float32, ImageNet's mean and deviation."""
+    return transforms.normalise(clips, [None] * len(clips))  # with nothing to erase, a clip is as good as a batch
+
+
+def create_model(
+    backbone: Named = "vit",
+    *,
+    num_classes: int,
+    adapter: Named | Sequence[Named] = "adaptformer",
+    weights: str | Path | None = None,
+    num_frames: int = 16,
+    crop_px: int = 224,
+    batch_norm: bool = True,
+    inflate: Inflation = "average",
+    **options: Any,
+) -> Classifier:
+    """A model for a training loop of your own, in training mode: normalised clips (B, 3, T, H, W) -> logits (B, K).
+
+    `options` are arguments of the backbone (size="base") and of the adapter (bottleneck=64), told apart by their names; a
+    component may also be given with its own, {"name": "lora", "rank": 8}, and `adapter` as a list of several. Only what
+    the adapter trains has `requires_grad`, with the head. `weights`: a file or folder of any format of docs/weights.md, or
+    "package:masked_trunk.safetensors"; None: random, from torch's generator. `batch_norm`: BatchNorm in front of the head.
+    Raises ConfigError for arguments, and for clips that the backbone does not take, CheckpointError for the weights.
+    """
+    for name, value in (("num_classes", num_classes), ("num_frames", num_frames), ("crop_px", crop_px)):
+        check_count(name, value)
+    if inflate not in get_args(Inflation):
+        raise ConfigError(f"inflate = {inflate!r}: allowed: {', '.join(get_args(Inflation))}")
+    if weights is not None:
+        check_weights("weights", weights)
+    chosen, methods = model_components(backbone, adapter, options)
+    spec = ModelConfig(
+        backbone=chosen,
+        adapter=methods[0] if len(methods) == 1 else methods,
+        weights=None if weights is None else str(weights),
+        head=HeadConfig(batch_norm=batch_norm),
+        inflate=inflate,
+    )
+    return build_model(spec, num_classes, num_frames, crop_px)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: its folder, which `load` opens, and the content of results.json, None where nothing was tested."""
+
+    folder: Path
+    results: Mapping[str, Any] | None
+
+    @property
+    def top1(self) -> float | None:
+        """Test videos that were right, in percent."""
+        return self.results["top1"] if self.results else None
+
+    @property
+    def top5(self) -> float | None:
+        """Test videos whose class was among the five most probable, in percent."""
+        return self.results["top5"] if self.results else None
+
+
+def run(config: Config) -> RunResult:
+    """Train and test, or pre-train, as the config says; the same as `videoadapt train`, and to the same bits.
+
+    A run that was stopped resumes where it was. Under torchrun all processes call it. Raises ConfigError with all that is
+    wrong before the first step, NotFinite when training diverges.
+    """
+    with nullcontext() if distributed.is_active() else distributed.process_group():
+        finished, results = execute(config)
+    return RunResult(finished.folder, results)
+
+
+def adapters() -> list[str]:
+    """Names for `model.adapter`."""
+    return ADAPTERS.names()
+
+
+def backbones() -> list[str]:
+    """Names for `model.backbone`."""
+    return BACKBONES.names()
+
+
+def decoders() -> list[str]:
+    """Names for `data.decoder`."""
+    return DECODERS.names()
+
+
+def samplers() -> list[str]:
+    """Names for `data.sampling`."""
+    return SAMPLERS.names()
+
+
+def datasets() -> list[str]:
+    """Names for `data.dataset`."""
+    return DATASETS.names()
