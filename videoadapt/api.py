@@ -145,7 +145,8 @@ def run(config: Config) -> RunResult:
     """Train and test, or pre-train, as the config says; the same as `videoadapt train`, and to the same bits.
 
     A run that was stopped resumes where it was. Under torchrun all processes call it. Raises ConfigError with all that is
-    wrong before the first step, NotFinite when training diverges.
+    wrong before the first step, Diverged when training does, and TooManyUnreadable, which has the `results`, when more test
+    videos than `test.max_unreadable` allows cannot be read.
     """
     with nullcontext() if distributed.is_active() else distributed.process_group():
         finished, results = execute(config)

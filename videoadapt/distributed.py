@@ -85,6 +85,11 @@ def on_main(action: Callable[[], object]) -> None:
             action()
         except (VideoAdaptError, OSError) as error:
             problem = error
+    raise_on_all(problem)
+
+
+def raise_on_all(problem: Exception | None) -> None:
+    """Raise, on every rank, the problem of the first rank that has one, so that none waits for the others."""
     for found in all_gather_objects(problem):
         if found is not None:
             raise found

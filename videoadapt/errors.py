@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
 
 class VideoAdaptError(Exception):
@@ -33,16 +33,44 @@ class CheckpointError(VideoAdaptError):
     """A weight or checkpoint file cannot be loaded exactly."""
 
 
+class TooManyUnreadable(VideoAdaptError):
+    """The test is done and its `results` are written, but more videos than `test.max_unreadable` allows cannot be read."""
+
+    def __init__(self, text: str, results: dict[str, Any]):
+        self.results = results
+        super().__init__(text, results)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class NotFinite(VideoAdaptError):
     """A loss or a prediction is no number: training has diverged, or the precision is too narrow for the model."""
 
 
-class Interrupted(VideoAdaptError):
-    """The user or the scheduler asked to stop by the signal `number`, and everything is saved."""
+class Diverged(NotFinite):
+    """The loss of update `step`, or the validation after it, is not finite."""
 
-    def __init__(self, text: str, number: int):
+    def __init__(self, step: int, phase: Literal["training", "validation"], problem: str):
+        self.step = step
+        self.phase = phase
+        self.problem = problem
+        super().__init__(step, phase, problem)  # all of them, so that the error can be pickled and sent to other ranks
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {'validation: ' if self.phase == 'validation' else ''}{self.problem}"
+
+
+class Interrupted(VideoAdaptError):
+    """The user or the scheduler asked to stop by the signal `number`, and everything is saved, up to `step` in a training."""
+
+    def __init__(self, text: str, number: int, step: int | None = None):
         self.number = number
-        super().__init__(text)
+        self.step = step
+        super().__init__(text, number, step)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def check_path(argument: str, value: object) -> None:

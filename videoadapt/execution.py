@@ -3,6 +3,7 @@
 from typing import Any
 
 from videoadapt.config.schema import Config
+from videoadapt.errors import TooManyUnreadable
 from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
 from videoadapt.runs.run import Run, prepare
@@ -11,19 +12,24 @@ from videoadapt.training.reconstruction import leave_trunk
 
 
 def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
-    """Train and test as the config says, in the process group that is there; return the run and results.json's content."""
+    """Train and test as the config says, in the process group that is there; return the run and results.json's content.
+
+    Raises TooManyUnreadable, after everything is written, when more test videos are than `test.max_unreadable` allows.
+    """
     with prepare(config) as run:
         if config.train.enable:
             train(run)
             (leave_trunk if config.task == "pretrain" else leave_adapter)(run)
-        return run, test(run) if config.test.enable else None
+        results = test(run) if config.test.enable else None
+        if results is not None:
+            _check_readable(run, results)
+        return run, results
 
 
-def too_many_unreadable(run: Run, results: dict[str, Any]) -> str:
-    """Say that more test videos cannot be read than `test.max_unreadable` allows; "" when they are not."""
-    if results["num_unreadable"] <= run.config.test.max_unreadable * results["num_videos"]:
-        return ""
-    return (
-        f"{results['num_unreadable']} of the {results['num_videos']} videos of data.test cannot be read and count as "
-        f"wrong; {run.folder}/results.json lists them: mend them and test again, or raise test.max_unreadable"
-    )
+def _check_readable(run: Run, results: dict[str, Any]) -> None:
+    if results["num_unreadable"] > run.config.test.max_unreadable * results["num_videos"]:
+        raise TooManyUnreadable(
+            f"{results['num_unreadable']} of the {results['num_videos']} videos of data.test cannot be read and count as "
+            f"wrong; {run.folder}/results.json lists them: fix them and test again, or raise test.max_unreadable",
+            results,
+        )

@@ -37,7 +37,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain Python values as indented JSON in UTF-8, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # names of files may hold bytes that are no UTF-8: JSON spells their surrogates as Python escapes them
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

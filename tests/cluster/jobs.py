@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.toy_runs import REPOSITORY, environment, records, toy_config, write_config
-from videoadapt.slurm.attempts import attempts, job_folders
+from videoadapt.slurm.attempts import Ending, attempts, job_folders
 from videoadapt.slurm.commands import ask_accounts, ask_queue
 
 STEPS = 60
@@ -77,9 +77,8 @@ class Tree:
     def submit(self, runs: "dict[str, tuple[list[str], dict[str, Any]]]") -> "dict[str, Job]":
         """Submit runs, by name with options of tools/submit.py and of their decoder; one process for all is faster."""
         commands = [["--cfg", str(self.config(name, **decoder)), *options] for name, (options, decoder) in runs.items()]
-        code = (
-            "import json, sys; from tools.submit import main; sys.exit(any([main(c) for c in json.loads(sys.argv[1])]))"
-        )
+        code = "import json, sys; from videoadapt.cli.submit import main; "
+        code += "sys.exit(any([main(c) for c in json.loads(sys.argv[1])]))"
         self.tool("-c", code, json.dumps(commands))
         return {name: Job(self.folder / "outputs" / name) for name in runs}
 
@@ -97,9 +96,9 @@ class Job:
         """Updates in metrics.jsonl."""
         return len(records(self.run)) if (self.run / "metrics.jsonl").exists() else 0
 
-    def account(self) -> list[str]:
-        """How each attempt ended, "" for one that has not."""
-        return [attempt.read().get("how", "") for attempt in attempts(self.folder)]
+    def endings(self) -> list[Ending | None]:
+        """How each attempt ended, None for one that has not."""
+        return [attempt.ending() for attempt in attempts(self.folder)]
 
     def hosts(self) -> list[list[str]]:
         """Hosts of each attempt."""
@@ -122,7 +121,7 @@ class Job:
             lambda: not self.is_active() and ask_accounts(self.id) not in not_over,
             seconds,
             lambda: (
-                f"{self.run.name}: {self.account()}, step {self.step()}, {ask_queue(self.id)}\n{self.log(0)[-3000:]}"
+                f"{self.run.name}: {self.endings()}, step {self.step()}, {ask_queue(self.id)}\n{self.log(0)[-3000:]}"
             ),
         )
         return ask_accounts(self.id)

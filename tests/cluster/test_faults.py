@@ -16,11 +16,14 @@ from tests.cluster.jobs import STEPS, Job, Tree, kill_daemon, kill_tasks, slurm,
 from tests.toy_runs import assert_same_run, final_weights, records, toy_config, write_config
 from videoadapt.cli.submit import main
 from videoadapt.errors import VideoAdaptError
+from videoadapt.runs.outcome import Outcome, read_outcome
+from videoadapt.slurm.attempts import Ending, How
 from videoadapt.slurm.status import active_jobs, status_lines, tail
 
 pytestmark = pytest.mark.slurm
 # signalled 40 to 70 s after the start; a minute to leave would be too short on a busy machine
 LIMITED = ("--time", "3", "--signal-delay", "110")
+FINISHED = Ending(How.FINISHED, "finished")
 Jobs = dict[str, Job]
 
 
@@ -80,7 +83,7 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     def is_due(name: str) -> bool:
         if name == "starting":
             return "Loading pickle" in sent[name].log(0, "out")
-        return sent[name].account() == ["finished"] if name == "leaving" else sent[name].step() >= 10
+        return sent[name].endings() == [FINISHED] if name == "leaving" else sent[name].step() >= 10
 
     def disturb() -> bool:
         for name in filter(is_due, list(faults)):
@@ -135,8 +138,17 @@ def crash(cluster: Path, job: Job) -> None:
     kill_tasks(job, node, with_step=True)
 
 
+def only_ending(job: Job) -> Ending:
+    """How the only attempt of a job ended."""
+    (ending,) = job.endings()
+    assert ending is not None
+    return ending
+
+
 def assert_as_alone(alone: Path, job: Job) -> None:
     assert len(records(job.run)) == STEPS
+    record = read_outcome(job.run)
+    assert record is not None and record.outcome == Outcome.FINISHED
     assert_same_run(alone, job.run)
 
 
@@ -145,7 +157,7 @@ def test_status_says_where_a_job_stands(jobs: Jobs) -> None:
     run, state, attempt, logs = job.early_status
     assert re.search(r"step \d+, loss \d.*; \d+ steps to go, about 0:0", run), run
     assert re.fullmatch(rf"job {job.id} \(slurm, 1 ranks\): RUNNING, 0:0[012]:\d\d of its time left", state), state
-    assert attempt.endswith("on node1: no end noted") and logs.startswith(
+    assert attempt.endswith("on node1: still running, or ended without a record") and logs.startswith(
         f"  logs: {job.folder}/{job.id}_<rank>_log.err"
     )
     jobs["raising"].wait()
@@ -190,7 +202,7 @@ def test_what_cannot_run_is_not_queued(
 
 def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> None:
     job = jobs["pair"]
-    assert job.wait() == "COMPLETED" and job.account() == ["finished"] and job.hosts() == [["node1", "node2"]]
+    assert job.wait() == "COMPLETED" and job.endings() == [FINISHED] and job.hosts() == [["node1", "node2"]]
     losses = [[record["loss"] for record in records(run)] for run in (alone, job.run)]
     assert len(losses[0]) == STEPS and losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert job.results() == json.loads((alone / "results.json").read_text())
@@ -199,10 +211,10 @@ def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> Non
 def test_signalled_two_nodes_save_one_step_and_go_on_to_the_same_bits(jobs: Jobs) -> None:
     job = jobs["pair_preempted"]
     assert job.wait() == "COMPLETED"
-    first, second = job.account()
-    assert first.startswith("stopped at step ") and "after SIGUSR2, pre-empted, is back in the queue" in first
-    step = int(first.removeprefix("stopped at step ").split(",")[0])
-    assert f"step_{step:08d}.pt at step {step} of {STEPS}" in job.log(0) and second == "finished"
+    first, second = job.endings()
+    assert first is not None and first.how == How.PREEMPTED and first.requeued and second == FINISHED
+    match = re.fullmatch(r"stopped at step (\d+) by SIGUSR2 \(pre-empted\); requeued", first.message)
+    assert match and f"step_{int(match[1]):08d}.pt at step {match[1]} of {STEPS}" in job.log(0)
     jobs["pair"].wait()
     assert_same_run(jobs["pair"].run, job.run)
 
@@ -211,85 +223,102 @@ def test_preempted_by_a_more_urgent_job_goes_on_after_it(jobs: Jobs, alone: Path
     """By SIGTERM alone, as Slurm does by default."""
     job = jobs["preempted"]
     assert job.wait() == "COMPLETED"
-    assert "after SIGTERM, pre-empted, is back in the queue" in job.account()[0]
+    first = job.endings()[0]
+    assert first is not None and first.how == How.PREEMPTED and first.requeued and "by SIGTERM" in first.message
     assert_as_alone(alone, job)
 
 
 def test_requeued_by_hand_saves_before_it_is_killed(jobs: Jobs, alone: Path) -> None:
     job = jobs["requeued"]
     assert job.wait() == "COMPLETED"
-    assert "ended by Slurm (SIGTERM, " in job.account()[0] and job.account()[1] == "finished"
+    first, second = job.endings()
+    assert first is not None and first.how == How.ENDED_BY_SLURM and "by SIGTERM; ended by Slurm (" in first.message
+    assert second == FINISHED
     assert_as_alone(alone, job)
 
 
 def test_at_its_time_limit_it_goes_on(jobs: Jobs, alone: Path) -> None:
     job = jobs["limited"]
     assert job.wait() == "COMPLETED"
-    *timed_out, last = job.account()
-    assert timed_out and all("reached its time limit, is back in the queue" in how for how in timed_out)
-    assert last == "finished"
+    *timed_out, last = job.endings()
+    assert timed_out and all(e is not None and e.how == How.TIMED_OUT and e.requeued for e in timed_out)
+    assert last == FINISHED
     assert_as_alone(alone, job)
 
 
 def test_signalled_while_it_starts_it_goes_on(jobs: Jobs, alone: Path) -> None:
     job = jobs["starting"]
-    assert job.wait() == "COMPLETED" and job.account() == [
-        "after SIGUSR2, pre-empted, is back in the queue",
-        "finished",
+    assert job.wait() == "COMPLETED"
+    assert job.endings() == [
+        Ending(How.PREEMPTED, "stopped by SIGUSR2 (pre-empted); requeued", requeued=True),
+        FINISHED,
     ]
     assert_as_alone(alone, job)
 
 
 def test_signalled_while_it_leaves_it_has_finished(jobs: Jobs, alone: Path) -> None:
     job = jobs["leaving"]
-    assert job.wait() == "COMPLETED" and job.account() == ["finished"]
+    assert job.wait() == "COMPLETED" and job.endings() == [FINISHED]
     assert_as_alone(alone, job)
 
 
 def test_at_one_time_limit_too_many_it_saves_and_says_so(jobs: Jobs) -> None:
     job = jobs["limited_once"]
     assert job.wait() == "FAILED"
-    (how,) = job.account()
-    assert "reached its time limit, more than 0 times (--max-timeouts): submit the run again" in how
-    assert f"stopped at step {job.step()}, " in how and final_weights(job.run)
+    ending = only_ending(job)
+    assert ending.how == How.TIMED_OUT and not ending.requeued
+    assert "(time limit), more than 0 times (--max-timeouts): submit the run again" in ending.message
+    assert ending.message.startswith(f"stopped at step {job.step()} ") and final_weights(job.run)
+    record = read_outcome(job.run)
+    assert record is not None and record.outcome == Outcome.STOPPED
+    assert (record.signal, record.step) == ("SIGUSR2", job.step())
 
 
 def test_without_requeue_it_goes_on_as_another_job(jobs: Jobs, alone: Path) -> None:
     job = jobs["not_requeued"]
     job.wait()
-    (how,) = job.account()
-    other = how.rpartition(" goes on as job ")[2]
-    assert other.isdigit() and "scontrol requeue: " in how
+    ending = only_ending(job)
+    other = ending.resubmitted_as
+    assert (
+        other.isdigit() and f"resubmitted as job {other}" in ending.message and "scontrol requeue: " in ending.message
+    )
     second = Job(job.run)
     second.folder, second.id = job.folder.parent / other, other
-    assert second.wait() == "COMPLETED" and second.account() == ["finished"]
+    assert second.wait() == "COMPLETED" and second.endings() == [FINISHED]
     assert_as_alone(alone, job)
 
 
 def test_without_slurms_commands_on_the_node_it_says_that_it_cannot_go_on(jobs: Jobs, tree: Tree) -> None:
     job = jobs["cannot"]
     assert job.wait() == "FAILED"
-    (how,) = job.account()
-    assert "cannot go on: squeue is not on node" in how and f"stopped at step {job.step()}, " in how
+    ending = only_ending(job)
+    assert ending.how == How.STOPPED and "cannot be requeued: squeue is not on node" in ending.message
+    assert f"stopped at step {job.step()} " in ending.message
 
 
 def test_with_a_controller_that_does_not_answer_it_saves_and_says_so(jobs: Jobs) -> None:
     job = jobs["out_of_touch"]
     assert job.wait() == "FAILED"
-    (how,) = job.account()
-    assert f"stopped at step {job.step()}, stopped by SIGUSR2, and cannot go on: job {job.id}: whether it still" in how
+    assert only_ending(job).message.startswith(
+        f"stopped at step {job.step()} by SIGUSR2; cannot be requeued: job {job.id}: "
+    )
 
 
 def test_cancelled_it_saves_and_stays_away(jobs: Jobs) -> None:
     job = jobs["cancelled"]
     assert job.wait().startswith("CANCELLED")
-    (how,) = job.account()
-    assert how.startswith(f"stopped at step {job.step()}, ended by Slurm (SIGTERM, ")
+    ending = only_ending(job)
+    assert ending.how == How.ENDED_BY_SLURM
+    assert ending.message.startswith(f"stopped at step {job.step()} by SIGTERM; ended by Slurm (")
 
 
 def test_one_rank_that_fails_ends_the_job_and_is_shown_first(jobs: Jobs, tree: Tree) -> None:
     job = jobs["raising"]
     assert job.wait() == "FAILED"
+    assert only_ending(job).how == How.FAILED
+    record = read_outcome(job.run)
+    assert record is not None and record.outcome == Outcome.FAILED
+    assert (record.error, record.message) == ("RuntimeError", "the disk of this node melts")
     assert "the disk of this node melts" in job.log(1)
     assert job.log(0).index("rank 1 on node2 failed first:") < job.log(0).index("the disk of this node melts")
     assert "the disk of this node melts" not in job.log(0).partition("rank 1 on node2 failed first:")[0]
@@ -310,7 +339,7 @@ def test_a_crashed_node_is_replaced(jobs: Jobs) -> None:
     """The rank that is left waits until Slurm notices: failing at once, it would end the job for good."""
     job = jobs["crashed"]
     assert job.wait() == "COMPLETED"
-    assert job.account()[-1] == "finished" and job.hosts()[0][1] not in job.hosts()[-1]
+    assert job.endings()[-1] == FINISHED and job.hosts()[0][1] not in job.hosts()[-1]
     assert "NODE_FAIL" in slurm("sacct", "-D", "-X", "-n", "-j", job.id, "-o", "State")
     jobs["pair"].wait()
     assert_same_run(jobs["pair"].run, job.run)
@@ -320,6 +349,6 @@ def test_a_node_lost_with_its_task_still_at_work_is_replaced(jobs: Jobs, alone: 
     """Slurm starts the run on the other node while the old task goes on: it must leave, and the bits are the same."""
     job = jobs["lost"]
     assert job.wait() == "COMPLETED"
-    assert job.account()[1:] == ["finished"] and job.hosts()[0] != job.hosts()[1]
+    assert job.endings()[1:] == [FINISHED] and job.hosts()[0] != job.hosts()[1]
     assert "a later attempt of job" in job.log(0)
     assert_as_alone(alone, job)

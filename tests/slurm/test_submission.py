@@ -1,6 +1,8 @@
 """Before a job exists: what is checked, what sbatch would get, which code is kept. Real jobs: tests/cluster, and below."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +16,12 @@ from tests.live_runs import descendants, wait_for_step
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, full_recipe, run, toy_config, write_config
 from videoadapt.cli.submit import main
 from videoadapt.errors import VideoAdaptError
-from videoadapt.processes.signals import ASKING, Ended, end_on_signal, stop_on_signal, weight
-from videoadapt.slurm import commands, submission
-from videoadapt.slurm.attempts import Attempt, attempts, job_folders
-from videoadapt.slurm.resources import parse_minutes
+from videoadapt.processes.signals import ASKING, Ended, end_on_signal, priority, stop_on_signal
+from videoadapt.runs.outcome import Outcome, read_outcome
+from videoadapt.slurm import commands, interruption, submission
+from videoadapt.slurm.attempts import Attempt, Ending, How, attempts, job_folders
+from videoadapt.slurm.interruption import Stop, StoppedJob
+from videoadapt.slurm.resources import Resources, parse_minutes
 
 
 @pytest.fixture
@@ -173,12 +177,88 @@ def test_one_rank_is_the_first_to_fail(tmp_path: Path) -> None:
     assert attempt.replaced() and not Attempt(tmp_path, 2).failure()
 
 
+def test_an_attempt_ends_in_values_and_a_sentence(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, 0)
+    attempt.begin(hosts=["n1"])
+    assert attempt.ending() is None
+    ending = Ending(How.PREEMPTED, "stopped at step 3 by SIGTERM (pre-empted); requeued", requeued=True)
+    attempt.end(ending)
+    values = json.loads(attempt.path.read_text())
+    assert values["how"] == "preempted" and values["requeued"] is True and values["hosts"] == ["n1"]
+    assert attempt.ending() == ending
+    failed = Attempt(tmp_path, 1)
+    failed.begin(hosts=["n1"])
+    failed.note_failure(1, "melted")
+    assert failed.ending() == Ending(How.FAILED, "failed")
+
+
+@pytest.mark.parametrize(
+    ("said", "how", "requeued", "other"),
+    [
+        ("finished", How.FINISHED, False, ""),
+        ("stopped at step 28, after SIGUSR2, pre-empted, is back in the queue", How.PREEMPTED, True, ""),
+        ("after SIGUSR2, reached its time limit, is back in the queue", How.TIMED_OUT, True, ""),
+        ("stopped at step 9, after SIGUSR2, reached its time limit, more than 0 times (--max-timeouts): submit the run "
+         "again to go on", How.TIMED_OUT, False, ""),
+        ("stopped at step 9, after SIGUSR2, pre-empted, scontrol requeue: no: goes on as job 71", How.PREEMPTED, False, "71"),
+        ("stopped at step 50, ended by Slurm (SIGTERM, completing)", How.ENDED_BY_SLURM, False, ""),
+        ("stopped at step 2, stopped by SIGINT", How.STOPPED, False, ""),
+        ("1 of the 8 videos of data.test cannot be read and count as wrong; ...", How.FAILED, False, ""),
+    ],
+)  # fmt: skip
+def test_attempts_of_an_earlier_version_are_read(
+    said: str, how: How, requeued: bool, other: str, tmp_path: Path
+) -> None:
+    (tmp_path / "attempt_0.json").write_text(json.dumps({"attempt": 0, "began": 1.0, "ended": 2.0, "how": said}))
+    assert Attempt(tmp_path, 0).ending() == Ending(how, said, requeued, other)
+
+
+RUNNING = commands.Queued("RUNNING", left_sec=7000.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "entry", "max_timeouts", "ending"),
+    [
+        (signal.SIGUSR2, RUNNING, 10, Ending(How.PREEMPTED, "stopped at step 5 by SIGUSR2 (pre-empted); requeued", True)),
+        (signal.SIGTERM, RUNNING._replace(preempted=True), 10,
+         Ending(How.PREEMPTED, "stopped at step 5 by SIGTERM (pre-empted); requeued", True)),
+        (signal.SIGTERM, RUNNING, 10, Ending(How.STOPPED, "stopped at step 5 by SIGTERM")),
+        (signal.SIGTERM, commands.Queued("COMPLETING"), 10,
+         Ending(How.ENDED_BY_SLURM, "stopped at step 5 by SIGTERM; ended by Slurm (completing)")),
+        (signal.SIGUSR2, RUNNING._replace(left_sec=180.0), 4,
+         Ending(How.TIMED_OUT, "stopped at step 5 by SIGUSR2 (time limit); requeued", True)),
+        (signal.SIGUSR2, RUNNING._replace(left_sec=180.0), 3,
+         Ending(How.TIMED_OUT, "stopped at step 5 by SIGUSR2 (time limit), more than 3 times (--max-timeouts): submit the run "
+                "again to resume")),
+    ],
+)  # fmt: skip
+def test_slurm_says_what_a_signal_means(
+    number: int,
+    entry: commands.Queued,
+    max_timeouts: int,
+    ending: Ending,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After one time limit of this job (in an old file, and a pre-emption) and two of the job before it."""
+    old = {"attempt": 0, "began": 1.0, "how": "after SIGUSR2, reached its time limit, is back in the queue"}
+    (tmp_path / "attempt_0.json").write_text(json.dumps(old))
+    Attempt(tmp_path, 1).end(Ending(How.PREEMPTED, "", requeued=True))
+    monkeypatch.setattr(interruption.commands, "ask_queue", lambda job_id, tries: entry)
+    monkeypatch.setattr(interruption.commands, "requeue", lambda job_id: "")
+    job = StoppedJob(Attempt(tmp_path, 2), Resources(max_timeouts=max_timeouts), "7", 2, lambda timeouts: "8")
+    assert job.end_on_slurm(Stop(number, 5)) == ending
+    monkeypatch.setattr(interruption.commands, "requeue", lambda job_id: "scontrol requeue: disabled")
+    again = job.end_on_slurm(Stop(number))
+    assert again.how == ending.how and again.resubmitted_as == ("8" if ending.requeued else "")
+
+
 def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
     with stop_on_signal() as received:
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert received == [signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM]
-        assert ASKING[weight(received) - 1] == signal.SIGUSR2 and weight([]) == 0
+        assert ASKING[priority(received) - 1] == signal.SIGUSR2 and priority([]) == 0
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     with end_on_signal(acts=True, leaves=False), pytest.raises(Ended, match="SIGUSR2"):
@@ -217,10 +297,13 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, w
     assert submit(2, lambda pid: os.killpg(pid, signal.SIGINT)) == 1  # Ctrl-C in the terminal
     assert submit(6, time_limit) == 0
     assert_same_run(whole, output)
-    said = [[attempt.read()["how"] for attempt in attempts(folder)] for folder in job_folders(output)]
-    ((stopped,), (first, second)) = said
-    assert stopped.startswith("stopped at step ") and stopped.endswith("stopped by SIGINT")
-    assert first.startswith("stopped at step ") and first.endswith("is back in the queue") and second == "finished"
+    ((stopped,), (first, second)) = [[a.ending() for a in attempts(folder)] for folder in job_folders(output)]
+    assert stopped is not None and stopped.how == How.STOPPED and not stopped.requeued
+    assert re.fullmatch(r"stopped at step \d+ by SIGINT", stopped.message)
+    assert first is not None and first.how == How.TIMED_OUT and first.requeued
+    assert second == Ending(How.FINISHED, "finished")
+    record = read_outcome(output)
+    assert record is not None and record.outcome == Outcome.FINISHED
     assert main(["status", str(output)]) == 0 and main(["tail", str(output)]) == 0
 
 

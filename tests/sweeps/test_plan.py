@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 
 from tests.toy_runs import REPOSITORY, toy_config, write_config
 from videoadapt.config.loading import dump_config
-from videoadapt.errors import ConfigError
+from videoadapt.errors import CheckpointError, ConfigError, Diverged, VideoAdaptError
+from videoadapt.runs.outcome import OutcomeRecorder
+from videoadapt.slurm.attempts import Attempt, write_submission
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.plan import Sweep
 
@@ -103,22 +105,65 @@ def test_a_choice_within_one_setting_holds_for_the_others(tmp_path: Path) -> Non
     assert names(plan.missing()) == ["20/0.1/0", "60/0.1/0"]
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["the loss is nan; clips of this batch: a", "validation: val/a.mp4, clip 0, crop 0: not all logits are finite."],
-)
-def test_a_rate_at_which_training_diverged_is_not_chosen_and_holds_nothing_up(words: str, tmp_path: Path) -> None:
+def end(cell: Cell, error: VideoAdaptError) -> None:
+    """Leave the outcome of a run that ended with `error`."""
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(type(error)), OutcomeRecorder(cell.folder):
+        raise error
+
+
+@pytest.mark.parametrize("phase", ["training", "validation"])
+def test_a_rate_that_diverged_is_not_chosen(phase: Literal["training", "validation"], tmp_path: Path) -> None:
+    """Nor does it keep the others waiting."""
     plan = sweep(tmp_path, axes=RATES, select={"axis": "optim.lr_per_256"})
     *others, last = plan.missing()
     finish(last, 99.0, top1=0)  # it validated before
     (last.folder / "adapter.safetensors").unlink()
-    (last.folder / LOG).write_text(f"10:00:00 INFO step 3\nerror: step 4: {words}\n")
+    end(last, Diverged(4, phase, "whatever words"))
     for cell in others:
         finish(cell, 5.0, top1=0)
     assert names(plan.missing()) == ["0.001/0"]
 
 
-def test_a_rate_that_diverged_with_one_seed_loses_and_where_all_did_none_is_chosen(tmp_path: Path) -> None:
+OLD_LOGS = {
+    "loss": "the loss is nan; clips of this batch: a",
+    "validation": "validation: val/a.mp4, clip 0, crop 0: not all logits are finite.",
+}
+
+
+@pytest.mark.parametrize("words", OLD_LOGS.values(), ids=OLD_LOGS)
+@pytest.mark.parametrize("as_job", [False, True])
+def test_cells_of_before_outcome_json_are_read(words: str, as_job: bool, tmp_path: Path) -> None:
+    first, second, *_ = sweep(tmp_path, axes=RATES, select={"axis": "optim.lr_per_256"}).missing()
+    finish(second, 99.0, top1=0)
+    first.folder.mkdir(parents=True)
+    (first.folder / "run.log").write_text("10:00:00 INFO step 3\n")
+    if as_job:
+        for number, error in enumerate(["error: out of memory", f"error: step 4: {words}"]):
+            job = first.folder / "jobs" / str(number)
+            write_submission(job, job_id=str(number))
+            Attempt(job, 0).begin()
+            Attempt(job, 0).note_failure(1, error)
+    else:
+        (first.folder / LOG).write_text(f"10:00:00 INFO step 3\nerror: step 4: {words}\n")
+    assert first.diverged and first.finished and not second.diverged
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_old_log_says_nothing_of_a_new_run(killed: bool, tmp_path: Path) -> None:
+    cell = sweep(tmp_path, axes=RATES, select={"axis": "optim.lr_per_256"}).missing()[0]
+    end(cell, Diverged(4, "training", "the loss is nan"))
+    (cell.folder / LOG).write_text("error: step 4: the loss is nan; clips of this batch: a\n")
+    assert cell.diverged and cell.finished
+    if killed:
+        recorder = OutcomeRecorder(cell.folder)
+        recorder.__enter__()
+    else:
+        end(cell, CheckpointError("unreadable"))
+    assert not cell.diverged and not cell.finished
+
+
+def test_a_rate_that_diverged_with_one_seed_loses(tmp_path: Path) -> None:
     rates = {"optim.lr_per_256": [0.1, 0.001]}
     plan = sweep(tmp_path, axes=rates, select={"axis": "optim.lr_per_256", "seeds": [0, 1]})
     scores = {"0.1": [80.0, None], "0.001": [30.0, 30.0]}
@@ -126,10 +171,10 @@ def test_a_rate_that_diverged_with_one_seed_loses_and_where_all_did_none_is_chos
         top1 = scores[cell.settings["optim.lr_per_256"]][cell.seed]
         finish(cell, top1 or 0.0, top1=0)
         if top1 is None:
-            (cell.folder / LOG).write_text("error: step 4: the loss is nan; clips of this batch: a\n")
+            end(cell, Diverged(4, "training", "the loss is nan"))
     assert plan.choice({}) == "0.001"
     for cell in plan.cells:
-        (cell.folder / LOG).write_text("error: step 4: the loss is nan; clips of this batch: a\n")
+        end(cell, Diverged(4, "training", "the loss is nan"))
     assert plan.choice({}) is None and plan.missing() == []
 
 

@@ -18,7 +18,7 @@ from videoadapt.processes.lock import only_process_in
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_lists
 from videoadapt.sweeps.plan import Sweep
-from videoadapt.sweeps.runner import places
+from videoadapt.sweeps.runner import share_out
 from videoadapt.video.cache.folder import MEMORY
 
 SMOKE = REPOSITORY / "configs" / "sweeps" / "smoke.yaml"
@@ -68,12 +68,12 @@ def at_work(folder: Path) -> bool:
 def test_workers_share_devices_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert [(place.device, place.threads) for place in places(3)] == [("2", 2), ("5", 2), ("2", 2)]
+    assert [(slot.device, slot.threads) for slot in share_out(3)] == [("2", 2), ("5", 2), ("2", 2)]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert [(place.device, place.threads) for place in places(16)] == [(None, 1)] * 16
+    assert [(slot.device, slot.threads) for slot in share_out(16)] == [(None, 1)] * 16
     with pytest.raises(ConfigError, match="--workers 0"):
-        places(0)
+        share_out(0)
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_p
     wait_for(lambda: any(len(records(f)) > 1 for f in training if (f / "metrics.jsonl").exists()), first)
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
     _, said = first.communicate(timeout=TIMEOUT_SEC)
-    assert first.returncode == 130 and "run the same command again to go on" in said and "failed" not in said
+    assert first.returncode == 130 and "run the same command again to resume" in said and "failed" not in said
     assert not at_work(tmp_path / "out")
     logs = [(cell.folder / LOG).read_text() for cell in Sweep(SMOKE, overrides).cells if (cell.folder / LOG).exists()]
     assert any("stopped at step" in log for log in logs) and not any("Traceback" in log for log in logs)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.toy_runs import assert_same_run, records, results, run, toy_config, write_config
 from videoadapt.cli.train import main
+from videoadapt.runs.outcome import Outcome, read_outcome
 
 
 def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +93,8 @@ def test_divergence_stops_with_step_and_video(clips: Path, tmp_path: Path, capsy
         r"(?m)^error: step 1: validation: test/.*mp4, .*: not all logits are finite", capsys.readouterr().err
     )
     assert not list((tmp_path / "out").glob("checkpoints/*"))  # nothing to go on from
+    record = read_outcome(tmp_path / "out")
+    assert record is not None and (record.outcome, record.step, record.phase) == (Outcome.DIVERGED, 1, "validation")
 
 
 @pytest.fixture
@@ -116,7 +119,11 @@ def test_unreadable_files(broken: dict[str, object], tmp_path: Path, capsys: pyt
     output = tmp_path / "out"
     config = write_config(tmp_path / "c.yaml", toy_config(output, tmp_path, data={**broken, "max_unreadable": 0.05}))
     assert main(["--cfg", str(config)]) == 3
-    assert f"1 of the 8 videos of data.test cannot be read and count as wrong; {output}" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"1 of the 8 videos of data.test cannot be read and count as wrong; {output}" in said.err
+    assert "8 videos x 6 views" in said.out
+    record = read_outcome(output)
+    assert record is not None and (record.outcome, record.error) == (Outcome.FAILED, "TooManyUnreadable")
     log = (output / "run.log").read_text(encoding="utf-8")
     assert log.count("training skips train [3] (Grüße, 日本).mp4 of data.train, line 4: ") == 1
     assert "skipped 1 of 24 training videos that could not be read (4.2 %; reasons above)" in log

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import CheckpointError, NotFinite
+from videoadapt.errors import CheckpointError, Diverged
 from videoadapt.runs.checkpoint import load_checkpoint, save_checkpoint
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
@@ -141,10 +141,10 @@ def test_a_loss_that_is_not_finite_names_step_and_clips() -> None:
         return {**sums, "loss": sums["loss"] * (torch.nan if "clip 2-0" in batch.video_ids else 1)}
 
     updater.objective = bad_second
-    with pytest.raises(
-        NotFinite, match=r"^step 1: the loss is nan; clips of this batch: clip 1-0, clip 1-1, clip 2-0\."
-    ):
+    match = r"^step 1: the loss is nan; clips of this batch: clip 1-0, clip 1-1, clip 2-0\."
+    with pytest.raises(Diverged, match=match) as error:
         updater.update([batch_of(2, 1), batch_of(1, 2)])
+    assert (error.value.step, error.value.phase) == (1, "training")
     assert updater.step == 1 and all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 

@@ -39,23 +39,27 @@ def main(arguments: list[str] | None = None) -> int:
 def run(cfg: str, overrides: Sequence[str]) -> int:
     """Run a config and say how it went; return the exit code."""
     from videoadapt.config.loading import load_config
+    from videoadapt.errors import TooManyUnreadable
 
     config = load_config(cfg, overrides)
     from videoadapt import distributed
-    from videoadapt.execution import execute, too_many_unreadable
+    from videoadapt.execution import execute
 
+    problem = ""
     with distributed.process_group():
-        run, results = execute(config)
+        try:
+            run, results = execute(config)
+        except TooManyUnreadable as error:
+            problem, results = str(error), error.results
         if results is None or not distributed.is_main():
             return 0
     print(
         f"top-1 {results['top1']:.2f} %  top-5 {results['top5']:.2f} %  mean class {results['mean_class']:.2f} %  "
         f"({results['num_videos']} videos x {results['num_views']} views)"
     )
-    print(f"files: {run.folder}")
+    print(f"files: {config.output}")
+    if problem:
+        sys.stderr.write(f"error: {problem}\n")
+        return EXIT_UNREADABLE
     print("next: ", shlex.join([*words_for("demo"), str(run.splits.test[0].path), "--run", str(run.folder)]))
-    problem = too_many_unreadable(run, results)
-    if not problem:
-        return 0
-    sys.stderr.write(f"error: {problem}\n")
-    return EXIT_UNREADABLE
+    return 0

@@ -100,8 +100,25 @@ def evaluate(
 ) -> None:
     """Run every view of every video once through `forward` (uint8 clips (B, 3, T, H, W) -> logits (B, K)) and gather.
 
-    `batch_size` bounds the views of one forward pass; views of neighbouring videos share a pass.
+    `batch_size` bounds the views of one forward pass; views of neighbouring videos share a pass. Raises NotFinite on every
+    rank when a view of one of them is.
     """
+    problem: NotFinite | None = None
+    try:
+        _evaluate_own(forward, videos, accumulator, batch_size)
+    except NotFinite as error:
+        problem = error
+    distributed.raise_on_all(problem)
+    accumulator.gather()
+
+
+def _evaluate_own(
+    forward: Callable[[Tensor], Tensor],
+    videos: Iterable[VideoViews | Unreadable],
+    accumulator: ViewAccumulator,
+    batch_size: int,
+) -> None:
+    """The part of `evaluate` that needs no other rank."""
     waiting: list[tuple[ViewId, Tensor]] = []
 
     def flush(views: Sequence[tuple[ViewId, Tensor]]) -> None:
@@ -120,4 +137,3 @@ def evaluate(
             del waiting[:batch_size]
     if waiting:
         flush(waiting)
-    accumulator.gather()

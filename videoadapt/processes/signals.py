@@ -40,8 +40,8 @@ def stop_on_signal() -> Iterator[list[int]]:
         yield received
 
 
-def weight(received: list[int]) -> int:
-    """0 without a signal, else the place, from 1, in ASKING of the one that counts most: comparable between ranks."""
+def priority(received: list[int]) -> int:
+    """Priority of the strongest signal received, its number from 1 in ASKING; 0 for none. Ranks can compare it."""
     return max((ASKING.index(signal.Signals(number)) + 1 for number in received), default=0)
 
 

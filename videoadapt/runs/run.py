@@ -1,7 +1,7 @@
 """A run: its folder, its lists, its model on its device. What training, testing and inference start from."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from videoadapt import distributed
 from videoadapt.config.schema import Config
 from videoadapt.data.splits import Splits
 from videoadapt.distributed import choose_device
+from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.log import logger
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
@@ -22,6 +23,7 @@ from videoadapt.runs.checkpoint import BEST, remove_partial
 from videoadapt.runs.folder import full_disk_explained
 from videoadapt.runs.forward import forward
 from videoadapt.runs.inputs import load_inputs
+from videoadapt.runs.outcome import OutcomeRecorder
 from videoadapt.terminal import setup_logging, show_table
 
 
@@ -54,12 +56,20 @@ def prepare(config: Config) -> Iterator[Run]:
     """Check all files, make the output folder, keep other runs out of it during the block, and build the model.
 
     Raises one ConfigError listing every missing or unusable file before anything is decoded or loaded, ConfigError when
-    another run is at work in the folder, and VideoAdaptError when the disk gets full during the block.
+    another run is using the folder, and VideoAdaptError when the disk gets full during the block. How it all
+    ends is written to outcome.json, except that unusable files make no folder for it.
     """
     setup_logging()
-    splits = load_inputs(config)
-    config.output.mkdir(parents=True, exist_ok=True)
-    with only_process_in(config.output), full_disk_explained(config.output):
+    with ExitStack() as stack:
+        try:
+            splits = load_inputs(config)
+        except VideoAdaptError:
+            if config.output.is_dir():  # an earlier run's outcome must not pass for this one's
+                with suppress(ConfigError, OSError):
+                    _occupy(config.output, stack)
+            raise
+        config.output.mkdir(parents=True, exist_ok=True)
+        _occupy(config.output, stack)
         setup_logging(config.output)
         if distributed.is_main():
             remove_partial(config.output)
@@ -72,6 +82,13 @@ def prepare(config: Config) -> Iterator[Run]:
             model = build_seeded_model(config, len(splits.class_names)).to(device)
         show_model(config, model)
         yield Run(config, splits, model, device)
+
+
+def _occupy(folder: Path, stack: ExitStack) -> None:
+    """Until `stack` closes: this run alone in the folder, its outcome recorded there."""
+    stack.enter_context(only_process_in(folder))
+    stack.enter_context(full_disk_explained(folder))
+    stack.enter_context(OutcomeRecorder(folder))
 
 
 def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> None:

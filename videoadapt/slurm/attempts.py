@@ -1,4 +1,4 @@
-"""What a job leaves in its folder `<run>/jobs/<job id>/`: an account of each attempt, and who failed first in it.
+"""What a job records in its folder `<run>/jobs/<job id>/`: the submission, each attempt, and who failed first in it.
 
 An attempt is what runs between two waits in the queue. Its files are replaced or created whole, never appended to, so that
 ranks on several hosts of a network file system cannot mix them up.
@@ -8,14 +8,33 @@ import json
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from videoadapt.files import write_json
 
-FINISHED = "finished"
-TIMED_OUT = "reached its time limit"
+
+class How(StrEnum):
+    """How an attempt ended."""
+
+    FINISHED = "finished"
+    TIMED_OUT = "timed_out"  # signalled shortly before its time limit
+    PREEMPTED = "preempted"  # signalled with time left
+    ENDED_BY_SLURM = "ended_by_slurm"  # cancelled, or requeued by someone else: Slurm decides what follows
+    STOPPED = "stopped"  # signalled by a person, or by somebody unknown because Slurm did not answer
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended, the same in a sentence for people, and whether the run comes back by itself."""
+
+    how: How
+    message: str
+    requeued: bool = False  # as another attempt of this job
+    resubmitted_as: str = ""  # id of the job that resumes it
 
 
 @dataclass(frozen=True)
@@ -27,40 +46,46 @@ class Attempt:
 
     @property
     def path(self) -> Path:
-        """Where its account stands."""
+        """The record of its beginning and its end, written by rank 0."""
         return self.folder / f"attempt_{self.number}.json"
 
     @property
     def failure_path(self) -> Path:
-        """Where the first rank that fails says why."""
+        """The record of the first rank that failed, written by that rank."""
         return self.folder / f"attempt_{self.number}_failure.json"
 
     def begin(self, **values: Any) -> None:
-        """Say that it has begun: earlier attempts that are still at work leave when they see this."""
+        """Record that it has begun: earlier attempts that are still running leave when they see this."""
         self._write({"attempt": self.number, "began": time.time(), "host": socket.gethostname(), **values})
 
-    def end(self, how: str) -> None:
-        """Say how it ended."""
-        self._write({**self.read(), "ended": time.time(), "how": how})
-
-    def _write(self, values: dict[str, Any]) -> None:
-        write_json(self.path, values)
+    def end(self, ending: Ending) -> None:
+        """Record how it ended."""
+        self._write({**self.read(), "ended": time.time(), **asdict(ending)})
 
     def read(self) -> dict[str, Any]:
-        """Its account, empty before it has begun."""
+        """Its record, empty before it has begun."""
         return _read(self.path)
+
+    def ending(self) -> Ending | None:
+        """How it ended; None while it runs, and when it was killed without a word."""
+        record, failure = self.read(), self.failure()
+        if "message" in record:
+            return Ending(How(record["how"]), record["message"], record["requeued"], record["resubmitted_as"])
+        if "how" in record:
+            return _ending_in_words(record["how"])
+        return Ending(How.FAILED, "failed") if failure else None
 
     def replaced(self) -> bool:
         """True when a later attempt has begun."""
         return any(attempt.number > self.number for attempt in attempts(self.folder))
 
     def note_failure(self, rank: int, why: str) -> bool:
-        """Say why this rank fails, and return True, unless another one was first."""
+        """Record why this rank fails, and return True, unless another one was first."""
         own = self.failure_path.with_name(f".{self.failure_path.name}.{rank}")
         values = {"rank": rank, "host": socket.gethostname(), "time": time.time(), "why": why}
         write_json(own, values)
         try:
-            os.link(own, self.failure_path)  # fails where it is there: one rank is the first, whole and at once
+            os.link(own, self.failure_path)  # fails where it exists: one rank is the first, whole and at once
             return True
         except FileExistsError:
             return False
@@ -68,14 +93,17 @@ class Attempt:
             own.unlink()
 
     def failure(self) -> dict[str, Any]:
-        """Rank, host, time and words of the first failure; empty when there is none."""
+        """Rank, host, time and error text of the first failure; empty when there is none."""
         return _read(self.failure_path)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        write_json(self.path, values)
 
 
 def attempts(folder: Path) -> list[Attempt]:
-    """All attempts that have begun, the first one first."""
-    numbers = [int(path.stem.removeprefix("attempt_")) for path in folder.glob("attempt_*.json") if _is_account(path)]
-    return [Attempt(folder, number) for number in sorted(numbers)]
+    """All attempts of the job in `folder` that have begun, the first one first."""
+    numbers = [path.stem.removeprefix("attempt_") for path in folder.glob("attempt_*.json")]
+    return [Attempt(folder, number) for number in sorted(int(number) for number in numbers if number.isdigit())]
 
 
 def job_folders(run: Path) -> list[Path]:
@@ -90,12 +118,22 @@ def read_submission(folder: Path) -> dict[str, Any]:
 
 
 def write_submission(folder: Path, **values: Any) -> None:
-    """Write down what was submitted."""
+    """Record what was submitted."""
     write_json(folder / "submission.json", {"submitted": time.time(), **values})
 
 
-def _is_account(path: Path) -> bool:
-    return path.stem.removeprefix("attempt_").isdigit()
+def _ending_in_words(said: str) -> Ending:
+    """The ending in the file of an earlier version, whose `how` is a sentence."""
+    if said == "finished":
+        return Ending(How.FINISHED, said)
+    words = {
+        "reached its time limit": How.TIMED_OUT,
+        "pre-empted": How.PREEMPTED,
+        "ended by Slurm": How.ENDED_BY_SLURM,
+        "stopped by": How.STOPPED,
+    }
+    how = next((how for phrase, how in words.items() if phrase in said), How.FAILED)
+    return Ending(how, said, "is back in the queue" in said, said.partition(" goes on as job ")[2])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from videoadapt.config.yaml_files import read_yaml
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.files import read_jsonl
 from videoadapt.slurm import commands
-from videoadapt.slurm.attempts import attempts, job_folders, read_submission
+from videoadapt.slurm.attempts import Attempt, attempts, job_folders, read_submission
 
 ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 MAY_COME_BACK = ("PREEMPTED", "NODE_FAIL")  # the accounting's last word on a job that is being requeued, too
@@ -33,17 +33,21 @@ def status_lines(run: Path) -> list[str]:
             f"job {submission['job_id']} ({submission['executor']}, {submission['ranks']} ranks): {state}{left}"
         )
         for attempt in attempts(folder):
-            account, failure = attempt.read(), attempt.failure()
-            hosts = ", ".join(dict.fromkeys(account.get("hosts", [])))
-            began = time.strftime("%d %b %H:%M:%S", time.localtime(account["began"]))
-            took = f" for {_duration(account['ended'] - account['began'])}" if "ended" in account else ""
-            lines.append(
-                f"  attempt {attempt.number}: from {began}{took} on {hosts}: {account.get('how', 'no end noted')}"
-            )
-            if failure:
-                last = failure["why"].strip().splitlines()[-1]
-                lines.append(f"    rank {failure['rank']} on {failure['host']} failed first: {last}")
+            lines += _attempt_lines(attempt)
         lines.append(f"  logs: {folder}/{submission['job_id']}_<rank>_log.err and .out")
+    return lines
+
+
+def _attempt_lines(attempt: Attempt) -> list[str]:
+    record, failure, ending = attempt.read(), attempt.failure(), attempt.ending()
+    hosts = ", ".join(dict.fromkeys(record.get("hosts", [])))
+    began = time.strftime("%d %b %H:%M:%S", time.localtime(record["began"]))
+    took = f" for {_duration(record['ended'] - record['began'])}" if "ended" in record else ""
+    how = ending.message if ending else "still running, or ended without a record"
+    lines = [f"  attempt {attempt.number}: from {began}{took} on {hosts}: {how}"]
+    if failure:
+        last = failure["why"].strip().splitlines()[-1]
+        lines.append(f"    rank {failure['rank']} on {failure['host']} failed first: {last}")
     return lines
 
 

@@ -13,7 +13,7 @@ from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.runs.build import schedule_of
 from videoadapt.runs.inputs import check_batch, check_model, load_inputs
-from videoadapt.slurm.attempts import FINISHED, attempts
+from videoadapt.slurm.attempts import How, attempts
 from videoadapt.slurm.executors import job_setup, slurm_executor, submit
 from videoadapt.slurm.resources import Resources
 from videoadapt.slurm.snapshot import code_version, snapshot
@@ -98,6 +98,6 @@ def wait(jobs: Sequence[submitit.Job[None]]) -> int:
         while not job.done():
             with suppress(KeyboardInterrupt):  # the tasks have it, too, save and end
                 time.sleep(0.5)
-        accounts = attempts(job.paths.folder)
-        finished &= bool(accounts) and accounts[-1].read().get("how") == FINISHED
+        endings = [attempt.ending() for attempt in attempts(job.paths.folder)]
+        finished &= bool(endings) and endings[-1] is not None and endings[-1].how == How.FINISHED
     return 0 if finished else 1

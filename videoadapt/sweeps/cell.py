@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,16 @@ from typing import Any
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.files import read_jsonl
-from videoadapt.slurm.attempts import attempts, job_folders
+from videoadapt.runs.outcome import Outcome, read_outcome
+from videoadapt.sweeps.old_logs import diverged_by_logs
 
-LOG = "sweep.log"  # what a cell's process said, in the cell's folder
+LOG = "sweep.log"  # the output of a cell's process, in the cell's folder
 # Keys of a config whose change alters no number, so that a cell with other values of these is the same cell.
 _FREE_KEYS = (
     "output", "device", "data.workers", "data.limit_sec", "data.cache", "data.cache_gb",
     "data.obtain", "model.obtain", "train.enable",
     "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
 )  # fmt: skip
-_DIVERGED = re.compile(r"^error: step \d+: (the loss is |validation: .* not all logits are finite)", re.M)
 Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
 
@@ -85,10 +84,10 @@ class Cell:
     @property
     def diverged(self) -> bool:
         """Whether its last run ended because the loss or a validation was not finite, here or as a job."""
-        log, jobs = self.folder / LOG, job_folders(self.folder)
-        said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        said += "".join(attempt.failure().get("why", "") for folder in jobs[-1:] for attempt in attempts(folder))
-        return _DIVERGED.search(said) is not None
+        record = read_outcome(self.folder)
+        if record is None:
+            return diverged_by_logs(self.folder, self.folder / LOG)
+        return record.outcome == Outcome.DIVERGED
 
     @property
     def val_top1(self) -> float:

@@ -23,15 +23,13 @@ from videoadapt.terminal import progress
 from videoadapt.video.cache.folder import join
 
 _POLL_SEC = 0.5
-_STOP_SEC = 10.0  # what a process gets after the second signal
+_STOP_SEC = 10.0  # the time that a process gets after the second signal
 _FOR_ALL = {signal.SIGTERM, signal.SIGUSR2}  # what a service manager or Slurm sends to every process
 # The command of a single run: takes its arguments, returns its exit code. It is handed in: sweeps know no commands.
 Command = Callable[[list[str]], int]
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
 _PRELOAD = [
-    "videoadapt.training.loop",
-    "videoadapt.evaluation.testing",
-    "videoadapt.runs.run",
+    "videoadapt.execution",
     "videoadapt.runs.pictures",
     "fvcore.nn",
     "torch._dynamo",
@@ -41,67 +39,68 @@ _PRELOAD = [
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a cell runs: which CUDA device it sees (None: as this process), and how many CPU threads it may use."""
+class Slot:
+    """The share of the machine for one cell: the CUDA device that it sees (None: as this process), its CPU threads."""
 
     device: str | None
     threads: int
 
 
-def places(workers: int) -> list[Place]:
-    """`workers` places, spread over the CUDA devices that this process sees and over its cores."""
+def share_out(workers: int) -> list[Slot]:
+    """`workers` slots, spread over the CUDA devices that this process sees and over its cores."""
     if workers < 1:
         raise ConfigError(f"--workers {workers}: needs to be at least 1")
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = shown.split(",") if shown else [str(number) for number in range(torch.cuda.device_count())]
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    return [Place(devices[number % len(devices)] if devices else None, threads) for number in range(workers)]
+    return [Slot(devices[number % len(devices)] if devices else None, threads) for number in range(workers)]
 
 
 def run_sweep(sweep: Sweep, command: Command, workers: int) -> dict[str, str]:
     """Run all that is missing, choices first, `workers` at a time; return the reason for each cell that failed.
 
-    Raises ConfigError before anything runs when files are missing, and Interrupted when SIGINT or SIGTERM arrived and all
-    cells have stopped; the same command goes on from there.
+    `command` runs one cell: a function of a module, which the cells' processes can import. Raises ConfigError before
+    anything runs when files are missing, and Interrupted when SIGINT or SIGTERM arrived and all cells have stopped; calling
+    it again resumes them.
     """
     check_lists(sweep)
     for cell in sweep.cells:
-        join(cell.config.data.cache)  # until the sweep ends: cells come and go, and what they keep is for the next ones
+        join(cell.config.data.cache)  # until the sweep ends: frames that a cell has cached are for the next cells
     failed: dict[str, str] = {}
     with stop_on_signal() as stop:
         while cells := [cell for cell in sweep.missing() if cell.name not in failed]:
-            failed |= run_cells(cells, command, places(workers), stop)
+            failed |= run_cells(cells, command, share_out(workers), stop)
             if stop:
                 raise Interrupted(
-                    f"stopped with {len(sweep.missing())} cells to go; run the same command again to go on", stop[0]
+                    f"stopped with {len(sweep.missing())} cells to go; run the same command again to resume", stop[0]
                 )
     return failed
 
 
-def run_cells(cells: Sequence[Cell], command: Command, where: Sequence[Place], stop: Sequence[int]) -> dict[str, str]:
-    """Run the cells, one in each place at a time, until all have ended or `stop` is not empty; return why some failed."""
-    waiting, idle, failed = deque(cells), list(where), {}
+def run_cells(cells: Sequence[Cell], command: Command, slots: Sequence[Slot], stop: Sequence[int]) -> dict[str, str]:
+    """Run the cells, one in each slot at a time, until all have ended or `stop` is not empty; return why some failed."""
+    waiting, idle, failed = deque(cells), list(slots), {}
     context = get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     _start_server()
-    busy: dict[ForkServerProcess, tuple[Cell, Place]] = {}
+    busy: dict[ForkServerProcess, tuple[Cell, Slot]] = {}
     asked = False
     try:
         with progress("sweep", len(cells), "cells") as line:
             while busy or (waiting and not stop):
                 while waiting and idle and not stop:
-                    cell, place = waiting.popleft(), idle.pop()
-                    process = context.Process(target=run_cell, args=(cell.arguments, cell.folder / LOG, command, place))
+                    cell, slot = waiting.popleft(), idle.pop()
+                    process = context.Process(target=run_cell, args=(cell.arguments, cell.folder / LOG, command, slot))
                     process.start()
-                    busy[process] = cell, place
+                    busy[process] = cell, slot
                 connection.wait([process.sentinel for process in busy], _POLL_SEC)
                 if stop and not asked:
                     asked = True
                     for process in busy:
                         process.terminate()
                 for process in [process for process in busy if process.exitcode is not None]:
-                    cell, place = busy.pop(process)
-                    idle.append(place)
+                    cell, slot = busy.pop(process)
+                    idle.append(slot)
                     ended = (process.exitcode == 0 and cell.finished) or (cell.diverged and not cell.tested)
                     if not ended and not stop:  # one that was asked to stop is judged when it runs again
                         failed[cell.name] = _why(cell, process.exitcode or 0)
@@ -116,7 +115,7 @@ def run_cells(cells: Sequence[Cell], command: Command, where: Sequence[Place], s
     return failed
 
 
-def run_cell(arguments: list[str], log: Path, command: Command, place: Place) -> None:
+def run_cell(arguments: list[str], log: Path, command: Command, slot: Slot) -> None:
     """In a process of its own: run `command`, with all its output in `log`, and exit with its code.
 
     The process leaves the group of the sweep's, so that one Ctrl-C is one signal, and stops when the sweep's is gone.
@@ -127,11 +126,11 @@ def run_cell(arguments: list[str], log: Path, command: Command, place: Place) ->
     with log.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
-    if place.device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = place.device
-    torch.set_num_threads(place.threads)
+    if slot.device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.device
+    torch.set_num_threads(slot.threads)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    sys.argv = [command.__module__, *arguments]
+    sys.argv = [command.__module__, *arguments]  # outcome.json shows it
     sys.exit(command(arguments))
 
 
@@ -154,9 +153,9 @@ def _stop_with_parent() -> None:
 
 
 def _why(cell: Cell, exitcode: int) -> str:
-    """The last words of a cell, and where to read the rest."""
+    """How a cell's process ended, its last error line, and where the rest is."""
     log = cell.folder / LOG
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     last = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
     ended = f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"exit code {exitcode}"
-    return f"{ended}; {last.removeprefix('error: ') or 'it said nothing'} (all of it: {log})"
+    return f"{ended}; {last.removeprefix('error: ') or 'no output'} (full log: {log})"

@@ -13,7 +13,7 @@ from videoadapt.errors import Interrupted
 from videoadapt.files import read_jsonl
 from videoadapt.log import logger
 from videoadapt.models.parameters import trainable_state
-from videoadapt.processes.signals import ASKING, stop_on_signal, weight
+from videoadapt.processes.signals import ASKING, priority, stop_on_signal
 from videoadapt.runs.build import build_train_loader, rendered_batches, schedule_of
 from videoadapt.runs.checkpoint import save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
@@ -29,7 +29,7 @@ from videoadapt.training.validation import validate
 def train(run: Run) -> None:
     """Train until `train.epochs`, resuming from the newest checkpoint where there is one.
 
-    Raises Interrupted after saving, when SIGINT, SIGTERM or SIGUSR2 arrives; NotFinite when a loss or a validation is not
+    Raises Interrupted after saving, when SIGINT, SIGTERM or SIGUSR2 arrives; Diverged when a loss or a validation is not
     finite; DecodeError when too many videos cannot be read.
     """
     trainer = Trainer(run)
@@ -47,12 +47,13 @@ def train(run: Run) -> None:
             line.start_at(trainer.step)
             while trainer.step < trainer.total_steps:
                 line.advance(trainer.advance(batches, writer))
-                asked = int(distributed.all_reduce(torch.tensor(float(weight(stop))), "max"))  # all ranks, or none
+                asked = int(distributed.all_reduce(torch.tensor(float(priority(stop))), "max"))  # all ranks, or none
                 trainer.after_update(writer, bool(asked))
                 if asked and trainer.step < trainer.total_steps:
                     raise Interrupted(
                         f"stopped at step {trainer.step}; run the same command again to resume from there",
                         ASKING[asked - 1],
+                        trainer.step,
                     )
         trainer.unreadable.log_total()
     finally:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from videoadapt import distributed
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import NotFinite
+from videoadapt.errors import Diverged
 from videoadapt.log import logger
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.seeds import hash_seed
@@ -73,7 +73,7 @@ class Updater:
         """Take one optimizer step over the global batch, whose gradients are accumulated over this rank's `micro_batches`.
 
         Returns the means over all clips of all ranks of what the objective sums. Where a micro-batch of any rank has fewer than
-        `min_clips` clips it returns `{"skipped": 1.0}`: the step counts, and nothing changes. Raises NotFinite, naming the
+        `min_clips` clips it returns `{"skipped": 1.0}`: the step counts, and nothing changes. Raises Diverged, naming the
         clips, when the loss is not finite: the weights are then as before.
         """
         set_learning_rate(self.optimizer, self.learning_rate(self.step))
@@ -137,10 +137,12 @@ class Updater:
             return nullcontext()
         return self._wrapped.no_sync()
 
-    def _not_finite(self, loss: float, micro_batches: Sequence[ClipBatch]) -> NotFinite:
+    def _not_finite(self, loss: float, micro_batches: Sequence[ClipBatch]) -> Diverged:
         mine = [name for batch in micro_batches for name in batch.video_ids]
         names = [name for part in distributed.all_gather_objects(mine) for name in part]
-        return NotFinite(
-            f"step {self.step}: the loss is {loss}; clips of this batch: {', '.join(names)}. "
-            "Lower optim.lr_per_256, set train.clip_grad_norm, or use train.precision bf16 or fp32"
+        return Diverged(
+            self.step,
+            "training",
+            f"the loss is {loss}; clips of this batch: {', '.join(names)}. "
+            "Lower optim.lr_per_256, set train.clip_grad_norm, or use train.precision bf16 or fp32",
         )

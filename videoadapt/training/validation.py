@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from typing import Any
 
-from videoadapt.errors import NotFinite
+from videoadapt.errors import Diverged, NotFinite
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.log import logger
 from videoadapt.runs.build import build_test_loader
@@ -14,7 +14,7 @@ from videoadapt.training.weight_average import WeightAverage
 def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, Any]:
     """Return the accuracies (in percent) of the model on `run.splits.val`, with its averaged weights where there are any.
 
-    Raises NotFinite, naming the step and the video, when a logit is not finite.
+    Raises Diverged, naming the step and the video, when a logit is not finite.
     """
     config, videos = run.config, run.splits.val
     accumulator = ViewAccumulator(videos, 1, 1, len(run.splits.class_names))
@@ -24,7 +24,7 @@ def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, An
         try:
             evaluate(run.forward, loader, accumulator, config.test.batch_size)
         except NotFinite as error:
-            raise NotFinite(f"step {step}: validation: {error}") from error
+            raise Diverged(step, "validation", str(error)) from error
     results = accumulator.predictions(config.test.average).results()
     logger.info("step %d: validation top-1 %.2f %% (one view each)", step, results["top1"])
     if results["num_unreadable"]:

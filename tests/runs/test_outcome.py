@@ -1,0 +1,169 @@
+"""outcome.json says how the last run in a folder ended, and never how an earlier one did."""
+
+import errno
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from tests.toy_runs import toy_config, write_config
+from tests.training.test_resume import stop_after
+from videoadapt.cli.train import main
+from videoadapt.data.structures import Video, VideoViews
+from videoadapt.errors import Diverged, Interrupted, NotFinite, VideoAdaptError
+from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.processes.lock import only_process_in
+from videoadapt.processes.signals import Ended
+from videoadapt.runs import outcome
+from videoadapt.runs.outcome import FILE_NAME, Outcome, OutcomeRecord, OutcomeRecorder, read_outcome
+
+
+def record_in(folder: Path) -> OutcomeRecord:
+    record = read_outcome(folder)
+    assert record is not None
+    return record
+
+
+@pytest.mark.parametrize(
+    ("error", "values"),
+    [
+        (None, {"outcome": "finished"}),
+        (Interrupted("stopped at step 7", signal.SIGTERM, 7), {"outcome": "stopped", "signal": "SIGTERM", "step": 7}),
+        (Ended(signal.SIGUSR2), {"outcome": "stopped", "signal": "SIGUSR2"}),
+        (KeyboardInterrupt(), {"outcome": "stopped", "signal": "SIGINT"}),
+        (Diverged(4, "training", "the loss is nan"), {"outcome": "diverged", "step": 4, "phase": "training"}),
+        (Diverged(4, "validation", "clip 0"), {"outcome": "diverged", "step": 4, "phase": "validation"}),
+        (NotFinite("test: clip 0"), {"outcome": "failed", "error": "NotFinite"}),
+        (ZeroDivisionError("a / 0"), {"outcome": "failed", "error": "ZeroDivisionError", "message": "a / 0"}),
+    ],
+)
+def test_each_end_is_data(error: BaseException | None, values: dict[str, Any], tmp_path: Path) -> None:
+    before = time.time()
+    if error is None:
+        with OutcomeRecorder(tmp_path):
+            pass
+    else:
+        with pytest.raises(type(error)), OutcomeRecorder(tmp_path):
+            raise error
+    found = json.loads((tmp_path / FILE_NAME).read_text())
+    assert values.items() <= found.items() and found["pid"] == os.getpid()
+    assert before <= found["began"] <= found["ended"] <= time.time()
+    optional = {"signal", "step", "phase", "error"} & found.keys()
+    assert optional == values.keys() & {"signal", "step", "phase", "error"}
+    assert record_in(tmp_path).outcome == values["outcome"]
+
+
+def test_an_earlier_outcome_is_gone_when_a_run_begins(tmp_path: Path) -> None:
+    with pytest.raises(Diverged), OutcomeRecorder(tmp_path):
+        raise Diverged(4, "training", "the loss is nan")
+    with OutcomeRecorder(tmp_path):
+        record = record_in(tmp_path)
+        assert (record.outcome, record.pid, record.step, record.ended) == (Outcome.RUNNING, os.getpid(), None, None)
+
+
+def test_a_full_disk_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with OutcomeRecorder(tmp_path):
+        pass
+    with pytest.raises(ZeroDivisionError), OutcomeRecorder(tmp_path):
+        monkeypatch.setattr(outcome, "write_json", full)
+        raise ZeroDivisionError
+    assert record_in(tmp_path).outcome == Outcome.RUNNING
+    with pytest.raises(OSError, match="No space"), OutcomeRecorder(tmp_path):
+        pass
+    assert read_outcome(tmp_path) is None  # rather none than that of an earlier run
+
+
+def test_a_later_run_is_not_overwritten(tmp_path: Path) -> None:
+    """Where a file system has no locks, a process that Slurm had lost sight of may end after its successor began."""
+    with OutcomeRecorder(tmp_path):
+        (tmp_path / FILE_NAME).write_text(
+            (tmp_path / FILE_NAME).read_text().replace(f'"pid": {os.getpid()}', '"pid": 1')
+        )
+    assert (record_in(tmp_path).outcome, record_in(tmp_path).pid) == (Outcome.RUNNING, 1)
+
+
+def test_names_that_are_no_utf8_are_recorded(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \xe2\x82\xac.mp4")
+    with pytest.raises(VideoAdaptError), OutcomeRecorder(tmp_path):
+        raise VideoAdaptError(name)
+    assert record_in(tmp_path).message == name and "€.mp4" in (tmp_path / FILE_NAME).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"outcome": "gone"}', '{"outcome": "failed", "more": 1}'])
+def test_another_file_of_that_name_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(VideoAdaptError, match=r"outcome\.json: is not the outcome of a run"):
+        read_outcome(tmp_path)
+
+
+def test_refused_runs_take_no_earlier_outcome(clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    config = ["--cfg", str(write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1})))]
+    assert main([*config, "model.weights", "nowhere.pth"]) == 2
+    assert not output.exists()
+    assert main(config) == 0
+    assert record_in(output).outcome == Outcome.FINISHED
+    with only_process_in(output):
+        assert main(config) == 2 and main([*config, "model.weights", "nowhere.pth"]) == 2
+        assert record_in(output).outcome == Outcome.FINISHED  # of the run that holds the folder
+    assert main([*config, "model.weights", "nowhere.pth"]) == 2
+    record = record_in(output)
+    assert (record.outcome, record.error) == (Outcome.FAILED, "ConfigError") and "nowhere.pth" in str(record.message)
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_runs_are_told_apart(clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    config = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 99}))
+    assert stop_after(config, output, 3, signal.SIGUSR2) == 130
+    record = record_in(output)
+    assert (record.outcome, record.signal) == (Outcome.STOPPED, "SIGUSR2") and record.step and record.step >= 3
+    assert stop_after(config, output, record.step + 3, signal.SIGKILL) == -9
+    assert record_in(output).outcome == Outcome.RUNNING
+
+
+def join(rank: int, folder: Path, name: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder / name}", rank=rank, world_size=2)
+
+
+def fail_on_rank_1(rank: int, folder: Path) -> None:
+    join(rank, folder, "first")
+    try:
+        with OutcomeRecorder(folder):
+            if rank == 1:
+                raise ZeroDivisionError("rank 1 was first")
+            dist.barrier()
+    except (ZeroDivisionError, RuntimeError) as error:
+        assert isinstance(error, ZeroDivisionError) == (rank == 1)
+
+
+def diverge_on_rank_1(rank: int, folder: Path) -> None:
+    videos = [Video(f"{number}.mp4", Path(f"{number}.mp4"), 0) for number in range(2)]
+    accumulator = ViewAccumulator(videos, 1, 1, 3)
+    own = [VideoViews(rank, videos[rank], torch.zeros(1, 1, 3, 2, 4, 4, dtype=torch.uint8))]
+    join(rank, folder, "second")
+    with pytest.raises(NotFinite, match=r"1\.mp4, clip 0, crop 0"):
+        evaluate(lambda clips: torch.full((len(clips), 3), np.nan if rank else 1.0), own, accumulator, 4)
+
+
+@pytest.mark.slow
+def test_the_first_rank_to_fail_is_recorded(tmp_path: Path) -> None:
+    mp.spawn(fail_on_rank_1, (tmp_path,), nprocs=2)
+    record = record_in(tmp_path)
+    assert (record.outcome, record.message) == (Outcome.FAILED, "rank 1 was first")
+
+
+@pytest.mark.slow
+def test_views_that_are_not_finite_end_all_ranks(tmp_path: Path) -> None:
+    mp.spawn(diverge_on_rank_1, (tmp_path,), nprocs=2)
