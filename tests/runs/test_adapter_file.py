@@ -34,13 +34,15 @@ def trunk(path: Path, seed: int = 1, **dims: int) -> Path:
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=lambda adapter: adapter["name"])
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def finished(
+    request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """(run folder, trunk) of a short run with validation and a moving average."""
     folder = tmp_path_factory.mktemp("adapter")
     weights = trunk(folder / "trunk.safetensors")
     config = toy_config(
         folder / "out",
-        folder / "clips",
+        clips,
         model={"adapter": request.param, "weights": str(weights)},
         train={"epochs": 2, "ema": 0.5},
         data={"val": {"holdout": 0.2}},
@@ -56,21 +58,21 @@ def predictions(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dic
 
 
 def test_the_file_and_its_trunk_predict_what_the_run_does(
-    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    finished: tuple[Path, Path], clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, weights = finished
-    video = str(next((run.parent / "clips").glob("test/*/*.mp4")))
+    video = str(next(clips.glob("test/*/*.mp4")))
     of_run = predictions(capsys, video, "--run", str(run))
     adapter = str(run / "adapter.safetensors")
     assert predictions(capsys, video, "--adapter", adapter, "--weights", str(weights)) == of_run
 
 
 def test_another_trunk_is_refused_with_both_fingerprints(
-    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: tuple[Path, Path], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, weights = finished
     adapter = read_adapter(run / "adapter.safetensors")
-    video = str(next((run.parent / "clips").glob("test/*/*.mp4")))
+    video = str(next(clips.glob("test/*/*.mp4")))
     tensors = load_file(weights)
     tensors["backbone.blocks.0.mlp.norm.bias"][3] += 1e-3  # the smallest change of one frozen value
     save_file(tensors, tmp_path / "other.safetensors", {"format": "videoadapt"})
