@@ -28,8 +28,15 @@ setup(
     description="Parameter-efficient video action recognition with frozen, VideoMAE-pretrained transformers",
     license="MIT",
     python_requires=">=3.11",
-    packages=find_packages(include=["videoadapt", "videoadapt.*"]),
-    package_data={"videoadapt": ["assets/*", "py.typed"]},  # the quickstart's trunk; that the package is typed
+    # configs/ and data_lists/ stand at the top, where people read and change them; a wheel holds them inside the package.
+    packages=[*find_packages(include=["videoadapt", "videoadapt.*"]), "videoadapt.configs", "videoadapt.data_lists"],
+    package_dir={"videoadapt.configs": "configs", "videoadapt.data_lists": "data_lists"},
+    package_data={
+        "videoadapt": ["assets/*", "py.typed"],  # the quickstart's trunk; that the package is typed
+        "videoadapt.configs": ["*.yaml", "*/*.yaml"],
+        "videoadapt.data_lists": ["README.md", "*/*.csv", "*/*.txt"],
+    },
+    exclude_package_data={"videoadapt.data_lists": ["kinetics400/*.csv", "ssv2/*.csv"]},  # made by who has the videos
     entry_points={"console_scripts": ["videoadapt = videoadapt.cli.main:main"]},
     install_requires=[
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed

@@ -18,7 +18,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="file to write, .npz or .safetensors")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="FOLDER", help="run folder")
-    source.add_argument("--cfg", metavar="YAML", help="config: its backbone with `model.weights`, nothing trained")
+    source.add_argument(
+        "--cfg", metavar="CONFIG", help="as for train: its backbone with `model.weights`, nothing trained"
+    )
     parser.add_argument("--list", required=True, help="list of `path label` rows")
     parser.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
     parser.add_argument("--clips", type=int, default=1, help="temporal clips a video")
@@ -31,6 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Extract and return the exit code: 2 for an error, 3 when some videos cannot be read (they are left out)."""
     args = parse_arguments(arguments)
+    from videoadapt.config.shipped import find_list
     from videoadapt.distributed import choose_device
     from videoadapt.inference.features import write_features
     from videoadapt.inference.predictor import Predictor
@@ -39,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging()
     device = choose_device(args.device)
     opened = Predictor.from_run(args.run, device) if args.run else Predictor.from_config(Path(args.cfg), device)
-    num_written, unreadable = write_features(opened, args.list, args.root, args.clips, args.crops, args.out)
+    num_written, unreadable = write_features(
+        opened, str(find_list(args.list)), args.root, args.clips, args.crops, args.out
+    )
     for item in unreadable:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
     print(f"{args.out}: features of {num_written} videos")

@@ -67,18 +67,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     args = parse_arguments(arguments)
+    from videoadapt.config.shipped import find_list
     from videoadapt.errors import ConfigError
     from videoadapt.terminal import setup_logging
 
     setup_logging()
     if getattr(args, "jobs", 1) < 1:
         raise ConfigError(f"--jobs {args.jobs}: allowed: 1 or more")
+    if "list" in args:
+        args.list = str(find_list(args.list))
     code: int = args.run(args)
     return code
 
 
 def run_scan(args: argparse.Namespace) -> int:
     """Scan a list."""
+    from videoadapt.config.shipped import find_list
     from videoadapt.data.list_files import read_classes
     from videoadapt.preparing.scan import FAULTS, NOTES, scan, summary, write_report
     from videoadapt.registry import DECODERS
@@ -86,7 +90,7 @@ def run_scan(args: argparse.Namespace) -> int:
     DECODERS.get(args.decoder)
     num_classes = args.classes
     if num_classes is not None:
-        num_classes = int(num_classes) if num_classes.isdecimal() else len(read_classes(Path(num_classes)))
+        num_classes = int(num_classes) if num_classes.isdecimal() else len(read_classes(find_list(num_classes)))
     folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
     settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
     settings |= {"decoder": args.decoder}

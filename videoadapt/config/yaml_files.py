@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.errors import ConfigError
 
 
@@ -52,12 +53,14 @@ def _parse_yaml(text: str, name: str) -> Any:
         loader.dispose()
 
 
-def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_yaml(path: str | Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a yaml mapping over the files its `_BASE_` names (relative to itself; later ones win).
+
+    Both may be the names of shipped configs.
 
     Raises ConfigError with file and line for what is not yaml, a doubled key, a missing file, a circle of bases.
     """
-    path = path.resolve()
+    path = find_config(path).resolve()
     if path in children:
         raise ConfigError(f"{children[-1]}: _BASE_ leads back to {path}; remove one of the two")
     try:
@@ -71,7 +74,7 @@ def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     bases = raw.pop("_BASE_", [])
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        merged = merge(merged, read_yaml(path.parent / base, (*children, path)))
+        merged = merge(merged, read_yaml(find_beside(path, base), (*children, path)))
     return merge(merged, raw)
 
 

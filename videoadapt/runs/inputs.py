@@ -1,6 +1,5 @@
 """Everything that can be known wrong before a run, found before its first step and said at once."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from videoadapt import distributed
 from videoadapt.config.schema import AugmentConfig, Config, DataConfig, Holdout
+from videoadapt.config.shipped import find_list
 from videoadapt.data.batches import Schedule
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
@@ -184,7 +184,7 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
         problems.append(f"data.{split}: is not set; name a list of videos, or set {split}.enable false")
         return nothing
     try:
-        videos: VideoRows = dataset.load(source, data.root)
+        videos: VideoRows = dataset.load(str(find_list(source)), data.root)
     except DataListError as error:
         problems.append(f"data.{split} = {error}{_obtain(data)}")
         return nothing
@@ -214,7 +214,7 @@ def _class_names(dataset: object, config: Config, problems: list[str]) -> list[s
             problems.append("data.classes: is not set; name a file with one class name a line, or give their number")
         return names or []
     try:
-        return read_classes(Path(data.classes))
+        return read_classes(find_list(data.classes))
     except DataListError as error:
         problems.append(f"data.classes = {error}{_obtain(data)}")
         return []

@@ -3,18 +3,19 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-import videoadapt
+from videoadapt.config.shipped import LISTS, PACKAGE, shipped_folder
 
 
 def code_version() -> str:
-    """A hash of the package's files."""
+    """A hash of the files that a snapshot holds."""
     digest = hashlib.sha256()
-    root = Path(videoadapt.__file__).parent
-    for path in sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
+    for folder, name in _parts():
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+            digest.update(f"{name}/{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -23,7 +24,15 @@ def snapshot(folder: Path) -> Path:
     target = (folder / code_version()).resolve()
     if not target.exists():
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        source = Path(videoadapt.__file__).parent
-        shutil.copytree(source, partial / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        for source, name in _parts():
+            shutil.copytree(source, partial / name, ignore=shutil.ignore_patterns("__pycache__"))
         partial.rename(target)
     return target
+
+
+def _parts() -> Iterator[tuple[Path, str]]:
+    """The package, and beside it the shipped lists of a clone, where the package in the snapshot looks for them."""
+    yield PACKAGE, PACKAGE.name
+    lists = shipped_folder(LISTS)
+    if lists.is_dir() and not lists.is_relative_to(PACKAGE):
+        yield lists, LISTS

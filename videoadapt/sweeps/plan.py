@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from videoadapt.config.loading import load_config
+from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.config.yaml_files import merge, parse_overrides, read_yaml
 from videoadapt.errors import ConfigError, did_you_mean
 from videoadapt.models.adapters import build_adapter
@@ -22,6 +23,7 @@ class Sweep:
     """All cells of a sweep. Raises ConfigError, before anything runs, for whatever the yaml or one of the cells gets wrong."""
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()):
+        path = find_config(path)
         raw, self._given = read_yaml(path), parse_overrides(overrides)
         for key in [key for key in self._given if key in SweepConfig.model_fields]:
             raw[key] = merge(raw.get(key), self._given.pop(key))
@@ -29,7 +31,7 @@ class Sweep:
             self.config = SweepConfig.model_validate(raw)
         except ValidationError as error:
             raise ConfigError([explain(path, item) for item in error.errors()]) from error
-        self.path, self.folder, self.base = path, self.config.output, path.parent / self.config.base
+        self.path, self.folder, self.base = path, self.config.output, find_beside(path, self.config.base)
         try:
             self.axes = {axis: labelled(axis, settings) for axis, settings in self.config.axes.items()}
             self._check_names()
