@@ -28,7 +28,7 @@ from videoadapt.registry import BACKBONES, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import MOTIONS, compiled_render, render
 from videoadapt.runs.folder import find_checkpoint, load_result
-from videoadapt.seeds import hash_seed
+from videoadapt.runs.seeds import hash_seed
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader

@@ -15,7 +15,7 @@ from videoadapt.runs.build import build_clip_reader, build_renderer
 from videoadapt.runs.forward import autocast
 from videoadapt.runs.pictures import plot_reconstructions
 from videoadapt.runs.run import Run
-from videoadapt.seeds import hash_seed
+from videoadapt.runs.seeds import hash_seed
 from videoadapt.training.reconstruction import autoencoder_of
 from videoadapt.video.transforms import normalise
 

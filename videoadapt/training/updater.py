@@ -15,7 +15,7 @@ from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import Diverged
 from videoadapt.log import logger
 from videoadapt.models.parameters import load_trainable_state, trainable_state
-from videoadapt.seeds import hash_seed
+from videoadapt.runs.seeds import hash_seed
 from videoadapt.training.optimizer import restore_optimizer, set_learning_rate
 from videoadapt.training.weight_average import WeightAverage
 
