@@ -39,6 +39,15 @@ def test_a_frame_that_is_not_there(video: Decoder) -> None:
         video["first"]  # type: ignore[index]
 
 
+def test_after_its_block_a_video_is_closed(video: Decoder) -> None:
+    with video:
+        assert video[0].shape == (48, 64, 3)
+    for ask in (len, lambda closed: closed[0], lambda closed: closed[:2], lambda closed: closed.get([0]), list):
+        with pytest.raises(ValueError, match=f"^{video.path}: is closed; read frames inside the `with` block"):
+            ask(video)
+    assert str(video.path) in repr(video)
+
+
 def test_what_an_opened_video_says_of_itself(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", num_frames=FEW)
     with open_video(str(path), {"name": "pyav"}) as video:

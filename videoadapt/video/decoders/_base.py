@@ -43,6 +43,7 @@ class Decoder(ABC):
         self.height, self.width = (info.width, info.height) if turned else (info.height, info.width)
         self.rotation = -info.quarter_turns % 4 * 90
         self._counted = info.num_frames
+        self._after_block = False
 
     @property
     @abstractmethod
@@ -56,8 +57,10 @@ class Decoder(ABC):
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the frames at `indices`, in any order and repeated at will: uint8 (N, H, W, 3) RGB, contiguous.
 
-        Raises DecodeError when an index is not in 0 .. num_frames - 1 or a frame does not decode.
+        Raises DecodeError when an index is not in 0 .. num_frames - 1 or a frame does not decode, and ValueError after
+        the `with` block that the video was opened for.
         """
+        self._check_open()
         asked = np.asarray(indices)
         if asked.ndim != 1 or not (np.issubdtype(asked.dtype, np.integer) or asked.size == 0):
             raise TypeError(f"frame indices are a flat list of integers, got {asked.dtype} {asked.shape}")
@@ -72,6 +75,7 @@ class Decoder(ABC):
 
     def __len__(self) -> int:
         """The same as `num_frames`; a file that has to be read in order may be decoded once to count them."""
+        self._check_open()
         return self.num_frames
 
     def __getitem__(self, index: SupportsIndex | slice) -> np.ndarray:
@@ -79,17 +83,18 @@ class Decoder(ABC):
 
         Raises IndexError when there is no such frame, and DecodeError when it does not decode.
         """
+        num_frames = len(self)
         if isinstance(index, slice):
-            return self.get(range(*index.indices(self.num_frames)))
+            return self.get(range(*index.indices(num_frames)))
         number = operator.index(index)
-        if not -self.num_frames <= number < self.num_frames:
-            raise IndexError(f"{self.path}: no frame {number}; allowed: 0 to {self.num_frames - 1}, or from the end")
-        frame_HWC: np.ndarray = self.get([number % self.num_frames])[0]
+        if not -num_frames <= number < num_frames:
+            raise IndexError(f"{self.path}: no frame {number}; allowed: 0 to {num_frames - 1}, or from the end")
+        frame_HWC: np.ndarray = self.get([number % num_frames])[0]
         return frame_HWC
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for start in range(0, self.num_frames, ITERATED_FRAMES):  # one at a time, each would decode its group anew
-            yield from self.get(range(start, min(start + ITERATED_FRAMES, self.num_frames)))
+        for start in range(0, len(self), ITERATED_FRAMES):  # one at a time, each would decode its group anew
+            yield from self.get(range(start, min(start + ITERATED_FRAMES, len(self))))
 
     def __repr__(self) -> str:
         count = "not counted yet" if self._counted is None else f"{self._counted} frames"
@@ -104,7 +109,12 @@ class Decoder(ABC):
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._after_block = True
         self.close()
+
+    def _check_open(self) -> None:
+        if self._after_block:
+            raise ValueError(f"{self.path}: is closed; read frames inside the `with` block, or keep them: video[:]")
 
 
 def check_threads(threads: int) -> None:
