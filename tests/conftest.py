@@ -13,7 +13,7 @@ from videoadapt.log import logger
 # Toy models: two threads that wait for each other are slower, and much slower on a busy machine.
 torch.set_num_threads(1)
 # A failed assertion in a helper shows its values, as in a test.
-pytest.register_assert_rewrite("tests.frames", "tests.toy_runs")
+pytest.register_assert_rewrite("tests.frames", "tests.live_runs", "tests.toy_runs")
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,29 @@ import errno
 import os
 import random
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from videoadapt.errors import CheckpointError
+from videoadapt.models.loading import save_trunk
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_newest
+from videoadapt.weights.files import write_tensors
+
+
+@contextmanager
+def no_file_beyond(size_bytes: int) -> Iterator[None]:
+    """The operating system ends a write in the middle of a larger file, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(output: Path) -> list[str]:
@@ -54,15 +70,21 @@ def test_old_ones_stay_until_the_new_one_is_in_place(tmp_path: Path, monkeypatch
 
 
 def test_a_cut_write_says_how_much_it_takes(tmp_path: Path) -> None:
-    """The operating system ends the write in the middle of the file."""
     save_newest(tmp_path, {"step": 1}, keep=1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
-    try:
-        with pytest.raises(
-            CheckpointError, match=r"File too large: it takes about 4\.0 MB, .*step_00000001.pt is intact"
-        ):
-            save_newest(tmp_path, {"step": 2, "model": {"w": torch.zeros(10**6)}}, keep=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    expected = r"File too large: it takes about 4\.0 MB, .*step_00000001.pt is intact"
+    with no_file_beyond(2**20), pytest.raises(CheckpointError, match=expected):
+        save_newest(tmp_path, {"step": 2, "model": {"w": torch.zeros(10**6)}}, keep=1)
     assert names(tmp_path) == ["step_00000001.pt"] and len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+def test_what_a_run_leaves_tells_of_a_full_disk(tmp_path: Path) -> None:
+    """As OSError, which `prepare` explains: torch and safetensors hide it behind errors of their own."""
+    layer = nn.Linear(1000, 1000)
+    with no_file_beyond(2**20):
+        for write in (
+            lambda: save_trunk(layer, tmp_path / "trunk.safetensors", {}),
+            lambda: write_tensors(tmp_path / "pretrained.pth", layer.state_dict(), {}, as_torch=True),
+        ):
+            with pytest.raises(OSError, match="File too large"):
+                write()
+    assert not (tmp_path / "trunk.safetensors").exists()

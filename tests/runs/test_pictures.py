@@ -30,7 +30,7 @@ def records(steps: int, val_every: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_confusion_matrix_counts_rows_as_right_classes_and_leaves_unreadable_out() -> None:
+def test_confusion_rows_are_true_classes_without_unreadable() -> None:
     labels_N, predicted_N = np.array([0, 0, 0, 1, 2]), np.array([0, 1, 1, -1, 0])
     assert confusion_matrix(labels_N, predicted_N, 3).tolist() == [[1, 2, 0], [0, 0, 0], [1, 0, 0]]
 
@@ -80,7 +80,7 @@ def test_per_class_numbers_by_hand(tmp_path: Path) -> None:
     ]
 
 
-def test_an_unreadable_video_is_wrong_even_with_fewer_than_five_classes(tmp_path: Path) -> None:
+def test_an_unreadable_video_is_wrong_with_three_classes(tmp_path: Path) -> None:
     write_per_class(np.array([0, 1]), np.array([-1, 1]), np.array([3, 0]), ["a", "b", "c"], tmp_path / "per_class.csv")
     rows = (tmp_path / "per_class.csv").read_text(encoding="utf-8").splitlines()
     assert rows[1:] == ["a,1,0.00,0.00,,", "b,1,100.00,100.00,,", "c,0,,,,"]

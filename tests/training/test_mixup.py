@@ -77,7 +77,7 @@ def test_equals_timm_with_the_same_draws(
         torch.testing.assert_close(our_targets, targets, rtol=0, atol=1e-6)
 
 
-def test_cutmix_pastes_the_same_box_in_every_frame_and_counts_its_pixels() -> None:
+def test_cutmix_pastes_one_box_into_all_frames() -> None:
     clips, labels = _batch(4, 20, 30)
     kept = set()
     for seed in range(40):
@@ -94,7 +94,7 @@ def test_cutmix_pastes_the_same_box_in_every_frame_and_counts_its_pixels() -> No
     assert len(kept) > 20
 
 
-def test_mixup_shares_follow_the_beta_distribution_and_the_switch_its_probability() -> None:
+def test_shares_follow_beta_and_the_switch_its_probability() -> None:
     clips, labels = torch.rand(2, 1, 1, 3, 3, generator=_generator()), torch.tensor([0, 1])
     generator = _generator()
     lams = [float(_mixup(0.8, 0, 0.0)(clips, labels, generator)[1][0, 0]) for _ in range(4000)]
@@ -108,7 +108,7 @@ def test_mixup_shares_follow_the_beta_distribution_and_the_switch_its_probabilit
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_targets_sum_to_one_for_any_batch_and_an_odd_middle_clip_keeps_its_label(size: int) -> None:
+def test_targets_sum_to_one_and_an_odd_middle_keeps_its_label(size: int) -> None:
     clips, labels = _batch(size)
     for seed in range(6):
         mixed, targets = _mixup(0.8, 1.0)(clips, labels, _generator(seed))
@@ -134,7 +134,7 @@ def test_with_both_off_only_the_labels_are_smoothed() -> None:
     torch.testing.assert_close(loss(logits, targets), loss(logits, labels, label_smoothing=0.14))
 
 
-def test_draws_come_from_the_generator_and_the_clips_stay_untouched() -> None:
+def test_draws_come_from_the_generator_alone() -> None:
     clips, labels = _batch(4)
     kept = clips.clone()
     states = random.getstate(), torch.get_rng_state()

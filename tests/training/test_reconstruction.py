@@ -173,7 +173,7 @@ def toy_pretraining(output: Path, **changes: Any) -> dict[str, Any]:
     return config
 
 
-def test_a_run_goes_on_to_the_same_bits_and_its_files_load_strictly(tmp_path: Path) -> None:
+def test_a_run_resumes_to_the_same_bits_and_its_files_load(tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     train = {"checkpoint_every_steps": 1, "keep_checkpoints": 9, "accumulate": 2}
     config = write_config(tmp_path / "c.yaml", toy_pretraining(whole, train=train))
@@ -209,7 +209,7 @@ def test_a_run_goes_on_to_the_same_bits_and_its_files_load_strictly(tmp_path: Pa
     assert not weights[f"backbone.{kernel}"].equal(trunks[0].state_dict()[kernel])
 
 
-def test_a_list_of_videos_with_two_clips_each_and_one_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_list_with_two_clips_each_and_one_unreadable(tmp_path: Path) -> None:
     root = tmp_path / "clips"
     Synthetic(vocabulary="quickstart", train_per_class=1, val_per_class=0, test_per_class=0).load("train", root)
     rows = (root / "train.csv").read_text().splitlines()

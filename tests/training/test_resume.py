@@ -218,7 +218,7 @@ def assert_one_line_and_intact(shown: str, output: Path, intact: str) -> None:
     assert "Traceback" not in shown and "Logging error" not in shown, shown
     errors = [line for line in shown.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "cannot be written" in errors[0] and " MB are free" in errors[0], shown
-    assert f"{intact} is intact" in errors[0] and "make room" in errors[0]
+    assert f"{intact} is intact" in errors[0] and "free some space" in errors[0]
     assert names(output)[0] == intact and load_checkpoint(list_checkpoints(output)[0])
     assert not list((output / "checkpoints").glob(".*"))
 

@@ -22,10 +22,10 @@ from videoadapt.terminal import progress
 
 
 def test(run: Run) -> dict[str, Any]:
-    """Test the run's best (else last) checkpoint on `data.test` and write the results into its folder.
+    """Test the run's best (else newest) checkpoint on `data.test`, and write the results into its folder.
 
-    Returns the content of results.json. Without a checkpoint the published head in `model.weights` is tested; raises
-    ConfigError when there is neither.
+    Returns the content of results.json; accuracies are in percent. Without a checkpoint the fine-tuned head in `model.weights`
+    is tested. Raises ConfigError when there is neither, NotFinite when a logit is not finite.
     """
     config, splits = run.config, run.splits
     source = load_tested_weights(run)
@@ -59,7 +59,7 @@ def load_tested_weights(run: Run) -> str:
         return str(path.relative_to(run.folder))
     if not (isinstance(run.model, Classifier) and run.model.head_loaded):
         raise ConfigError(
-            f"output = {run.folder}: holds no checkpoint to test, and model.weights = {run.config.model.weights} brings no "
+            f"output = {run.folder}: holds no checkpoint to test, and model.weights = {run.config.model.weights} has no "
             f"head for {len(run.splits.class_names)} classes; train first (train.enable true) or name a fine-tuned file"
         )
     return str(run.config.model.weights)

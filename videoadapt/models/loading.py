@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from videoadapt.errors import CheckpointError
@@ -123,7 +123,9 @@ def save_trunk(backbone: nn.Module, path: Path, metadata: Mapping[str, str], *, 
         raise CheckpointError(
             f"{path}: not written: {', '.join(_grouped(bad))}: not finite, or not part of a plain trunk"
         )
-    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"format": "videoadapt", **metadata}))
+    # bytes through a file of our own: where the disk is full, safetensors hides the operating system's error
+    content = save(tensors, {"format": "videoadapt", **metadata})
+    write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
 def _check(expected: Tensors, found: Tensors, weights: Weights) -> None:

@@ -1,4 +1,4 @@
-"""What a run saves: the trainable tensors, buffers and state of the loop; written atomically, loaded safely."""
+"""A run's checkpoints: trainable tensors, buffers and the state of training; written atomically, loaded safely."""
 
 import errno
 import lzma
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from videoadapt.errors import CheckpointError
 from videoadapt.files import PARTIAL, write_atomically
+from videoadapt.weights.files import save_torch
 
 VERSION = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,17 +48,8 @@ def save_newest(run: Path, state: dict[str, Any], keep: int) -> None:
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain Python values) atomically. Raises CheckpointError when the disk is full."""
 
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:  # a path would make torch hide the operating system's error ...
-            try:
-                torch.save({"version": VERSION, **state}, file)
-            except RuntimeError as error:  # ... and so it does when the error comes in the middle of a large file
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from None
-                raise
-
     try:
-        write_atomically(path, write)
+        write_atomically(path, lambda partial: save_torch({"version": VERSION, **state}, partial))
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -66,7 +58,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         kept = f"{older[0].name} is intact" if older else "there is no earlier checkpoint"
         raise CheckpointError(
             f"{path}: cannot be written: {error.strerror}: it takes about {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free; "
-            f"{kept}; make room (or lower train.keep_checkpoints) and run the same command again to go on from there"
+            f"{kept}; free some space (or lower train.keep_checkpoints) and run the same command again to resume from there"
         ) from error
 
 

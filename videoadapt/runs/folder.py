@@ -1,4 +1,4 @@
-"""What stands in a run's folder: which checkpoint it is judged by, its description, the newest run."""
+"""A run's folder: the checkpoint that it is judged by, its description, which run is the newest."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ def newest_run(outputs: Path) -> Path:
 
 @contextmanager
 def full_disk_explained(folder: Path) -> Iterator[None]:
-    """Turn a full disk during the block into a VideoAdaptError that says what is intact and what to do."""
+    """Turn the OSError of a full disk in the block into a VideoAdaptError that says what is intact and what to do."""
     try:
         yield
     except OSError as error:
@@ -40,12 +40,12 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         free = shutil.disk_usage(folder).free
         raise VideoAdaptError(
             f"{error.filename or folder}: cannot be written: {error.strerror}: {free / 1e6:.1f} MB are free; {newest}; "
-            "make room and run the same command again to go on from there"
+            "free some space and run the same command again to resume from there"
         ) from error
 
 
 def save_description(config: Config, class_names: Sequence[str]) -> None:
-    """Write config.yaml and classes.txt, which say what the folder's checkpoints are: only once they are known to fit."""
+    """Write config.yaml and classes.txt, which describe the folder's checkpoints: call it once the two are known to agree."""
 
     def write() -> None:
         names = "".join(f"{name}\n" for name in class_names)
@@ -63,7 +63,10 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 
 def load_result(model: nn.Module, path: Path) -> dict[str, Any]:
-    """Load the weights a checkpoint stands for (their moving average, where one was kept); return the checkpoint."""
+    """Load the weights that a checkpoint stands for (their moving average, where one was kept); return its content.
+
+    Raises CheckpointError when it cannot be read or does not fit the model.
+    """
     state = load_checkpoint(path)
     load_trainable_state(model, state["ema"] or state["model"], path)
     return state

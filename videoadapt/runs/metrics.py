@@ -1,4 +1,4 @@
-"""metrics.jsonl, timing.jsonl and TensorBoard: the numbers that a run writes while it works. Rank 0 only."""
+"""metrics.jsonl, timing.jsonl and TensorBoard: the numbers that a training run writes. Rank 0 only."""
 
 import json
 import os
@@ -11,12 +11,10 @@ from videoadapt.log import logger
 
 
 class MetricsWriter:
-    """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl and TensorBoard.
-
-    Made for a run that goes on at `step`: records of later steps, left by a killed process, are cut off first.
-    """
+    """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl and TensorBoard."""
 
     def __init__(self, folder: Path, step: int):
+        """`step` is where the run resumes (0: a new one): records of later steps, left by a killed process, are cut off."""
         self._files: dict[str, TextIO] = {}
         self._board: Any = None
         if not distributed.is_main():
@@ -46,19 +44,19 @@ class MetricsWriter:
             self._files[name].flush()
 
     def sync(self) -> None:
-        """Bring all records to the disk, before a checkpoint says that they are there."""
+        """Bring all records to the disk: a checkpoint of this step may exist only when they do."""
         for file in self._files.values():
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Close all files; each record was flushed when written, and raised then what there was to raise."""
+        """Close all files. Each record was flushed when it was written, so a full disk has been reported by then."""
         for file in (*self._files.values(), *([self._board] if self._board else [])):
             with suppress(OSError):
                 file.close()
 
 
 def _cut_back(path: Path, step: int) -> None:
-    """Cut a jsonl file before the first record that is later than `step`, half-written or damaged; what stays is untouched."""
+    """Cut a jsonl file before its first record that is later than `step`, half-written or damaged; keep the rest as it is."""
     path.touch()
     kept = 0
     with path.open("rb") as file:

@@ -115,7 +115,7 @@ def plot_reconstructions(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BC
 
 
 def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count videos: int64 (K, K), row = right class, column = predicted class; -1 (unreadable) is in no column."""
+    """Count videos: int64 (K, K), row = true class, column = predicted class; -1 (unreadable) is in no column."""
     counts_KK = np.zeros((num_classes, num_classes), dtype=np.int64)
     answered_N = predicted_N >= 0
     np.add.at(counts_KK, (labels_N[answered_N], predicted_N[answered_N]), 1)
@@ -123,7 +123,7 @@ def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes:
 
 
 def plot_confusion(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """Draw which class is taken for which as a PNG: rows are right classes, in percent of their videos.
+    """Draw which class is taken for which as a PNG: rows are true classes, in percent of their videos.
 
     predicted_N: the best class of each video, -1 where unreadable: that counts in the row's total and in no column.
     """
@@ -141,7 +141,7 @@ def plot_confusion(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: S
     font_pt = max(9.0, 0.9 * side_inch)
     axes.set_title(_summary(labels_N, predicted_N), fontsize=font_pt)
     axes.set_xlabel("predicted class", fontsize=font_pt)
-    axes.set_ylabel("right class", fontsize=font_pt)
+    axes.set_ylabel("true class", fontsize=font_pt)
     _name_ticks(axes, class_names, side_inch)
     if num_classes <= _MOST_NUMBERED_CELLS:
         for row, column in np.argwhere(percent_KK > 0):
@@ -167,7 +167,7 @@ def _name_ticks(axes: Axes, class_names: Sequence[str], side_inch: float) -> Non
         every = num_classes // 100 * 5
         axes.set_xticks(range(0, num_classes, every))
         axes.set_yticks(range(0, num_classes, every))
-        axes.set_ylabel("right class (row of per_class.csv, from 0)")
+        axes.set_ylabel("true class (row of per_class.csv, from 0)")
         axes.set_xlabel("predicted class (row of per_class.csv, from 0)")
         return
     names = [_shorten(name) for name in class_names]
@@ -186,7 +186,7 @@ def write_per_class(
 ) -> None:
     """Write one row per class as CSV: videos, top-1 and top-5 (%), the most frequent wrong answer, its share (%).
 
-    predicted_N: best class, -1 where unreadable; ranks_N: place of the right class, 0 = best. A class without videos
+    predicted_N: best class, -1 where unreadable; ranks_N: rank of the true class, 0 = best. A class without videos
     has empty cells.
     """
     wrong_KK = confusion_matrix(labels_N, predicted_N, len(class_names))

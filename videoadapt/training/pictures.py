@@ -1,4 +1,7 @@
-"""reconstruction.png: what masked pre-training sees, and what it makes of it."""
+"""reconstruction.png: what masked pre-training sees of a clip, and what it predicts for the rest.
+
+Shapes: B clips, C channels, T frames, H W pixels; N tokens, M of them masked, P values of a tubelet.
+"""
 
 from contextlib import nullcontext
 
@@ -23,9 +26,10 @@ _SHOWN_CLIPS = 4
 
 
 def reconstruct(run: Run, clips_BCTHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return clips, clips with the masked tubelets grey, and with them predicted: float (B, C, T, H, W) in [0, 1].
+    """Return the clips, the clips with masked tubelets in grey, and with their prediction: float (B, C, T, H, W) in [0, 1].
 
-    A prediction is brought back to pixels with mean and scale of the tubelet that it stands for.
+    `clips_BCTHW` is uint8; the masks are drawn from `generator`. The model predicts normalised tubelets, so a prediction is
+    brought back to pixels with the mean and the scale of the tubelet that it stands for.
     """
     model = autoencoder_of(run)
     grid_THW = model.backbone.grid_THW(*clips_BCTHW.shape[2:])

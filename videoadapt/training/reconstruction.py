@@ -56,7 +56,7 @@ class Reconstruction:
 
 
 def leave_trunk(run: Run) -> None:
-    """Load what a finished run made, and leave it in its folder: for `model.weights`, and to go on pre-training elsewhere.
+    """Load what a finished run made, and leave it in its folder: for `model.weights`, and to continue elsewhere.
 
     `pretrained.pth` is VideoMAE's own format, with the decoder; `trunk.safetensors` the backbone alone in float16.
     """

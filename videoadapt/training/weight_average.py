@@ -1,4 +1,4 @@
-"""Exponential moving average of the trainable tensors."""
+"""The exponential moving average of what trains, which is often a little more accurate than the last weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +10,13 @@ from videoadapt.models.parameters import trainable_state
 
 
 class WeightAverage:
-    """Keeps average <- decay * average + (1 - decay) * weights after every update; whole numbers are copied."""
+    """The average of the trainable parameters and the buffers of a model: state <- decay * state + (1 - decay) * weights.
+
+    Buffers of whole numbers (BatchNorm's count of batches) are copied. `state` has the names of `trainable_state(model)`.
+    """
 
     def __init__(self, model: nn.Module, decay: float):
+        """Starts from the model's weights as they are now; `decay` is between 0 and 1."""
         self._model = model
         self._decay = decay
         self.state = {name: tensor.clone() for name, tensor in trainable_state(model).items()}
@@ -27,13 +31,13 @@ class WeightAverage:
                 self.state[name].copy_(tensor)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a saved average."""
+        """Continue from the `state` of an earlier average of the same model."""
         for name, tensor in self.state.items():
             tensor.copy_(state[name])
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Run the block with the average in the model's place."""
+        """Give the model the averaged weights during the block."""
         own = trainable_state(self._model)
         saved = {name: tensor.clone() for name, tensor in own.items()}
         try:

@@ -74,9 +74,20 @@ def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, 
     """Write safetensors, or a torch file `{'model': tensors}`, which holds no metadata."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if as_torch:
-        torch.save({"model": whole}, path)
+        save_torch({"model": whole}, path)
     else:
         save_file(whole, path, metadata=dict(metadata))
+
+
+def save_torch(value: Any, path: Path) -> None:
+    """`torch.save`, but a full disk raises the operating system's OSError, which torch hides behind one of its own."""
+    with path.open("wb") as file:  # given a path, torch always hides it; given a file, where one of its writes fails
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def checksum(tensors: Tensors) -> str:
