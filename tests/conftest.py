@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videoadapt.log import logger
+from videoadapt import logger
 
 # Toy models: two threads that wait for each other are slower, and much slower on a busy machine.
 torch.set_num_threads(1)

@@ -3,9 +3,11 @@
 docs/python.md shows these names at work. They are imported when they are first used: `import videoadapt` is quick.
 """
 
+from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+logger = getLogger(__name__)  # of the whole package; only a command, or a run, says where it writes
 
 if TYPE_CHECKING:
     from videoadapt.api import (

@@ -1,5 +1,107 @@
-"""The one logger of the package. It writes nowhere of its own until `terminal.setup_logging`, as is right for a library."""
+"""What a process shows while it works: log lines and tables, also in run.log, and a progress bar. Rank 0 only."""
 
+import io
 import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-logger = logging.getLogger("videoadapt")
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from videoadapt import distributed, logger
+
+console = Console(stderr=True)
+PLAIN_LINE_EVERY_SEC = 10.0
+
+
+class _RunLog(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """On a full disk a line is lost here, and stands on the terminal: no traceback for each."""
+
+
+def setup_logging(folder: Path | None = None) -> None:
+    """Send log lines to the terminal and, when `folder` is given, to `folder/run.log`; other ranks only warn."""
+    logger.handlers.clear()
+    logger.propagate = False
+    logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
+    screen: logging.Handler
+    if console.is_terminal:
+        screen = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S", highlighter=None)
+    else:
+        screen = logging.StreamHandler()
+        screen.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger.addHandler(screen)
+    if folder is not None and distributed.is_main():
+        file = _RunLog(folder / "run.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(file)
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table to the terminal and to the log file, first column left, the others right."""
+    if not distributed.is_main():
+        return
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    plain = io.StringIO()
+    Console(width=100, file=plain).print(table)
+    record = logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", "msg": f"\n{plain.getvalue()}"})
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+class ProgressLine:
+    """What `progress` hands out: `advance` it with a short status."""
+
+    def __init__(self, title: str, total: int, unit: str, bar: Progress | None):
+        self._title, self._total, self._unit = title, total, unit
+        self._bar = bar
+        self._task = bar.add_task(title, total=total, status="") if bar else None
+        self._done = 0
+        self._start = self._last_line = time.monotonic()
+
+    def start_at(self, done: int) -> None:
+        """Count `done` as finished earlier: it says nothing about the speed."""
+        self._done = done
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done)
+
+    def advance(self, status: str = "", count: int = 1) -> None:
+        """Move on by `count` and show `status`; away from a terminal, write a plain line now and then."""
+        self._done += count
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, advance=count, status=status)
+            return
+        now = time.monotonic()
+        if distributed.is_main() and (now - self._last_line > PLAIN_LINE_EVERY_SEC or self._done == self._total):
+            self._last_line = now
+            logger.info("%s %d/%d %s  %s", self._title, self._done, self._total, self._unit, status)
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str) -> Iterator[ProgressLine]:
+    """A progress bar on a terminal, plain lines elsewhere, nothing on other ranks."""
+    if not (console.is_terminal and distributed.is_main() and sys.stderr.isatty()):
+        yield ProgressLine(title, total, unit, None)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield ProgressLine(title, total, unit, bar)

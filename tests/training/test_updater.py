@@ -62,6 +62,10 @@ def sgd_updater(model: nn.Module, lr: float = 0.1, **options: Any) -> Updater:
     return Updater(model, optimizer=torch.optim.SGD(trained, lr=0.0), **chosen)
 
 
+def fp16_scaler(scale: float) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2)
+
+
 def test_a_step_is_that_of_the_optimizer() -> None:
     """Against the same step by hand, with the learning rate of its number."""
     model, batch = Net(), batch_of(6)
@@ -109,10 +113,12 @@ def test_any_model_and_any_objective_train() -> None:
     assert losses[-1] < losses[0] / 20
 
 
-def test_gradients_are_clipped_to_the_norm() -> None:
+@pytest.mark.parametrize("scale", [None, 64.0])
+def test_gradients_are_clipped_to_the_norm(scale: float | None) -> None:
+    """To that of the gradients themselves, not of what a scaler makes of them."""
     model = Net()
     before = model.head.weight.detach().clone(), model.head.bias.detach().clone()
-    updater = sgd_updater(model, lr=1.0, clip_grad_norm=0.01)
+    updater = sgd_updater(model, lr=1.0, clip_grad_norm=0.01, scaler=fp16_scaler(scale) if scale else None)
     updater.update(parts(batch_of(8), 4, 4))
     moved = [new - old for new, old in zip((model.head.weight, model.head.bias), before, strict=True)]
     assert torch.cat([change.flatten() for change in moved]).norm().item() == pytest.approx(0.01, rel=1e-3)
@@ -184,10 +190,6 @@ def test_draws_depend_on_seed_step_and_part_only() -> None:
     assert not {value for pair in drawn(seed=8, skipped_steps=3) for value in pair} & {
         v for pair in whole for v in pair
     }
-
-
-def fp16_scaler(scale: float) -> torch.amp.GradScaler:
-    return torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2)
 
 
 def test_an_overflow_is_skipped_and_lowers_the_scale() -> None:

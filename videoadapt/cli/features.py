@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.distributed import choose_device
     from videoadapt.inference.features import write_features
     from videoadapt.inference.predictor import Predictor
-    from videoadapt.terminal import setup_logging
+    from videoadapt.log import setup_logging
 
     setup_logging()
     device = choose_device(args.device)

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     from videoadapt.config.shipped import find_list
     from videoadapt.errors import ConfigError
-    from videoadapt.terminal import setup_logging
+    from videoadapt.log import setup_logging
 
     setup_logging()
     if getattr(args, "jobs", 1) < 1:

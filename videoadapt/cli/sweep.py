@@ -33,8 +33,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the sweep and return the exit code."""
     args = parse_arguments(arguments)
+    from videoadapt.log import setup_logging
     from videoadapt.sweeps.plan import Sweep
-    from videoadapt.terminal import setup_logging
 
     setup_logging()
     sweep = Sweep(Path(args.cfg), args.overrides)

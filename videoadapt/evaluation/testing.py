@@ -6,19 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.errors import ConfigError
 from videoadapt.evaluation.predictions import Predictions
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.files import write_atomically, write_json
-from videoadapt.log import logger
+from videoadapt.log import progress
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build import build_test_loader
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
 from videoadapt.runs.run import Run
-from videoadapt.terminal import progress
 
 
 def test(run: Run) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from videoadapt.data.structures import Unreadable
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.files import write_atomically
 from videoadapt.inference.predictor import Predictor
+from videoadapt.log import progress
 from videoadapt.registry import DATASETS
 from videoadapt.runs.build import build_test_loader
-from videoadapt.terminal import progress
 
 
 def write_features(

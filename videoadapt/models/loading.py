@@ -8,9 +8,9 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
+from videoadapt import logger
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
-from videoadapt.log import logger
 from videoadapt.models.backbone import Backbone
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats import Inflation, Weights, inflate_kernel

@@ -13,10 +13,10 @@ from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError, DecodeError
 from videoadapt.files import read_jsonl, remove_partial
+from videoadapt.log import progress
 from videoadapt.preparing.encoding import Settings, write_h264
 from videoadapt.processes.lock import only_process_in
 from videoadapt.processes.worker import Lost, map_in_processes
-from videoadapt.terminal import progress
 
 JOURNAL = "reencoded.jsonl"  # one record a finished file: of which source, with which settings
 

@@ -14,9 +14,9 @@ from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.errors import DecodeError
 from videoadapt.files import write_atomically, write_json
+from videoadapt.log import progress
 from videoadapt.preparing.inspection import Inspection, inspect_file
 from videoadapt.processes.worker import Lost, map_in_processes
-from videoadapt.terminal import progress
 
 # A row with a fault is not in the cleaned list; a row with a note is.
 FAULTS = {

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.errors import ConfigError
-from videoadapt.log import logger
 
 
 @contextmanager

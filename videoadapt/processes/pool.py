@@ -22,7 +22,7 @@ from typing import Generic, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from videoadapt.log import logger
+from videoadapt import logger
 from videoadapt.processes.worker import CannotStart, Lost, Pipe, Started, Worker, ready
 
 Item = TypeVar("Item")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from videoadapt.log import logger
+from videoadapt import logger
 
 # SIGUSR2 is Slurm's, through submitit, ahead of the end; where SIGTERM comes with it, it says more: it counts most.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)

@@ -12,9 +12,9 @@ import av
 import numpy as np
 import torch
 
-from videoadapt.log import logger
+from videoadapt import logger
+from videoadapt.log import progress
 from videoadapt.rendering.motions import FPS_HZ, draw_states, render
-from videoadapt.terminal import progress
 
 NUM_FRAMES = 24
 

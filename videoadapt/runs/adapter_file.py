@@ -16,11 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from videoadapt import __version__, distributed
+from videoadapt import __version__, distributed, logger
 from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
-from videoadapt.log import logger
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.runs.folder import find_checkpoint, load_result

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.config.schema import AugmentConfig, Config, DataConfig, Holdout
 from videoadapt.config.shipped import find_list
 from videoadapt.data.batches import Schedule
@@ -14,7 +14,6 @@ from videoadapt.data.list_files import read_classes
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, VideoAdaptError, why_unreadable
-from videoadapt.log import logger
 from videoadapt.registry import DATASETS, SAMPLERS
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.rendering.motions import MOTIONS

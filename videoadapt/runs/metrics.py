@@ -6,8 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from videoadapt import distributed
-from videoadapt.log import logger
+from videoadapt import distributed, logger
 
 
 class MetricsWriter:

@@ -12,10 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.errors import Diverged, Interrupted, VideoAdaptError
 from videoadapt.files import write_json
-from videoadapt.log import logger
 from videoadapt.processes.signals import Ended
 
 FILE_NAME = "outcome.json"

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.config.schema import Config
 from videoadapt.data.splits import Splits
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError, VideoAdaptError
-from videoadapt.log import logger
+from videoadapt.log import setup_logging, show_table
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import count_gflops, parameter_table
@@ -24,7 +24,6 @@ from videoadapt.runs.folder import full_disk_explained
 from videoadapt.runs.forward import forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.runs.outcome import OutcomeRecorder
-from videoadapt.terminal import setup_logging, show_table
 
 
 @dataclass(frozen=True)

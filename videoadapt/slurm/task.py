@@ -77,8 +77,8 @@ class _Task:
             _join(self.env, self.attempt.number)
             from videoadapt import distributed
             from videoadapt.execution import execute
+            from videoadapt.log import setup_logging
             from videoadapt.processes.lock import wait_until_left
-            from videoadapt.terminal import setup_logging
 
             with distributed.process_group(), self.failures.noted():
                 setup_logging()

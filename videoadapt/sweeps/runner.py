@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
+from videoadapt import logger
 from videoadapt.errors import ConfigError, Interrupted
-from videoadapt.log import logger
+from videoadapt.log import progress
 from videoadapt.processes.signals import stop_on_signal
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_lists
 from videoadapt.sweeps.plan import Sweep
-from videoadapt.terminal import progress
 from videoadapt.video.cache.folder import join
 
 _POLL_SEC = 0.5

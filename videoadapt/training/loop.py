@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import Interrupted
 from videoadapt.files import read_jsonl
-from videoadapt.log import logger
+from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
 from videoadapt.processes.signals import ASKING, priority, stop_on_signal
 from videoadapt.runs.build import build_train_loader, rendered_batches, schedule_of
@@ -19,7 +19,6 @@ from videoadapt.runs.checkpoint import save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
 from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.run import Run
-from videoadapt.terminal import progress
 from videoadapt.training.build import build_updater
 from videoadapt.training.resume import find_resumable
 from videoadapt.training.unreadable import UnreadableVideos

@@ -8,10 +8,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.reading import ReadClips
-from videoadapt.log import logger
 from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
 from videoadapt.processes.pool import Read
 from videoadapt.runs.build import build_clip_reader, build_renderer

@@ -6,10 +6,9 @@ Shapes: B clips, C channels, T frames, H W pixels; M masked tokens, P values of 
 import torch
 from torch import Tensor, nn
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.files import write_atomically
-from videoadapt.log import logger
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.loading import save_trunk
 from videoadapt.models.masking import draw_tubes, normalised_target, pick, tubelets

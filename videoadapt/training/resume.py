@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.errors import CheckpointError, ConfigError
-from videoadapt.log import logger
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
 
 # Keys of a config whose change does not alter what an update computes, so a run may resume with other values.

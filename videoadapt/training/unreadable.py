@@ -4,10 +4,9 @@ from collections.abc import Iterable
 
 import torch
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import DecodeError
-from videoadapt.log import logger
 
 MOST_NAMED = 10  # in the error; the log names all
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import Diverged
-from videoadapt.log import logger
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.runs.seeds import hash_seed
 from videoadapt.training.optimizer import restore_optimizer, set_learning_rate

@@ -3,9 +3,9 @@
 from contextlib import nullcontext
 from typing import Any
 
+from videoadapt import logger
 from videoadapt.errors import Diverged, NotFinite
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
-from videoadapt.log import logger
 from videoadapt.runs.build import build_test_loader
 from videoadapt.runs.run import Run
 from videoadapt.training.weight_average import WeightAverage

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from videoadapt import logger
 from videoadapt.errors import DecodeError
-from videoadapt.log import logger
 
 _HEADER_BYTES = 128  # of a .npy file of frames
 _PART_BYTES = 64 * 2**20  # decoded frames in hand while a video is put in

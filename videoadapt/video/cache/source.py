@@ -20,9 +20,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from videoadapt import logger
 from videoadapt.errors import DecodeError
 from videoadapt.files import remove_partial, write_atomically
-from videoadapt.log import logger
 from videoadapt.video.cache.entry import Frames, TooLong, film_bytes, is_whole, read_film, write_film
 from videoadapt.video.cache.folder import join, only_one_at, reserve
 from videoadapt.video.decoders import open_video

@@ -11,8 +11,8 @@ from typing import Any, Self, SupportsIndex
 
 import numpy as np
 
+from videoadapt import logger
 from videoadapt.errors import ConfigError, DecodeError, check_path
-from videoadapt.log import logger
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._probe import StreamInfo
 
