@@ -48,6 +48,7 @@ setup(
         "fvcore>=0.1.5.post20221221",  # Registry, and the count of floating point operations
         "submitit>=1.5",  # jobs on Slurm, requeued when they are cut short
         "pydantic>=2",  # the schema of a config, all its problems reported at once
+        "annotated-types>=0.6",  # the ranges that stand in signatures, which pydantic checks
         "pyyaml>=6",  # config files
         "safetensors>=0.4",  # weight and feature files that cannot run code
         "tensorboard>=2.16",  # curves in a browser while training

@@ -4,9 +4,13 @@ import difflib
 import operator
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class VideoAdaptError(Exception):
@@ -19,6 +23,35 @@ class ConfigError(VideoAdaptError):
     def __init__(self, problems: str | Sequence[str]):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class ArgumentError(ConfigError):
+    """Arguments that a component does not take: `AdaptFormer: bottleneck = 0: ...`; each of `arguments` begins with its name.
+
+    Where a component is built from a config, `at_key` puts the address in the place of the component's name.
+    """
+
+    def __init__(self, component: str, arguments: str | Sequence[str]):
+        self.component = component
+        self.arguments = [arguments] if isinstance(arguments, str) else list(arguments)
+        super().__init__([f"{component}: {argument}" for argument in self.arguments])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.component, self.arguments)
+
+
+@contextmanager
+def at_key(key: str | None) -> Iterator[None]:
+    """Name what a component in this block refuses by its key in the config, `model.adapter.bottleneck = 0: ...`.
+
+    None: no config is involved, and the error stays as it is.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        if key is None:
+            raise
+        raise ConfigError([f"{key}.{argument}" for argument in error.arguments]) from error
 
 
 class DataListError(VideoAdaptError):
@@ -93,6 +126,54 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}allowed: {', '.join(allowed) or 'nothing'}"
+
+
+def explain(
+    error: "ValidationError", schema: "type[BaseModel]", *, also: Sequence[str] = (), word: str = "key"
+) -> list[str]:
+    """One line for each key that pydantic refuses: the key as it was written, its value, and what is allowed.
+
+    `also`: keys that are known besides those of the schema; `word`: what a key is called in this place.
+    """
+    lines: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False):
+        keys, allowed = _written(item, schema)
+        key, said = ".".join(keys), item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            lines[key] = [f"{key}: unknown {word}; {did_you_mean(keys[-1], {*allowed, *also})}"]
+        elif item["type"] == "missing":
+            hint = "; set it in the yaml, or on the command line" if word == "key" else ""
+            lines[key] = [f"{key}: a value is required{hint}"]
+        elif key in lines:  # another alternative of a union
+            lines[key].append(f"{said[0].lower()}{said[1:]}")
+        else:
+            lines[key] = [f"{key} = {item['input']!r}: {said[0].lower()}{said[1:]}"]
+    return [", or ".join(parts) for parts in lines.values()]
+
+
+def _written(item: Any, schema: "type[BaseModel]") -> tuple[list[str], set[str]]:
+    """The keys that lead to an error, and those that are allowed where the last one stands.
+
+    Pydantic's location also names the alternative of a union that was tried, which is no key of ours.
+    """
+    models, keys, allowed = [schema], [], set()
+    for place, part in enumerate(item["loc"], start=1):
+        holders = [model for model in models if part in model.model_fields]
+        is_unknown = item["type"] == "extra_forbidden" and place == len(item["loc"])
+        if not (holders or is_unknown or isinstance(part, int)):
+            continue
+        keys.append(str(part))
+        if holders or is_unknown:
+            allowed = {name for model in models for name in model.model_fields}
+            models = [inner for model in holders for inner in _models_in(model.model_fields[part].annotation)]
+    return keys, allowed
+
+
+def _models_in(annotation: Any) -> "Iterator[type[BaseModel]]":
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def why_unreadable(path: Path) -> str:

@@ -87,6 +87,30 @@ def test_another_name_drops_the_arguments_of_the_base(tmp_path: Path) -> None:
     assert load_config(tmp_path / "base.yaml", ["model.adapter.scale=0.5"]).model.adapter["bottleneck"] == 8
 
 
+def test_arguments_alone_change_the_default_component(tmp_path: Path) -> None:
+    path = write(tmp_path, "output: o\ndata: {sampling: {stride_frames: 2}}\nmodel: {backbone: {depth: 3}}\n")
+    config = load_config(path, ["data.decoder.threads", "2", "model.adapter.bottleneck", "8"])
+    assert config.data.decoder == {"name": "decord", "threads": 2}
+    assert (config.data.sampling["name"], config.data.sampling["stride_frames"]) == ("dense", 2)
+    assert isinstance(config.model.adapter, dict)
+    assert (config.model.adapter["name"], config.model.adapter["bottleneck"]) == ("adaptformer", 8)
+    assert [config.model.backbone[key] for key in ("name", "size", "depth")] == ["vit", "base", 3]
+    with pytest.raises(ConfigError, match=r"data\.dataset\.trian: unknown key; allowed: name"):
+        load_config(path, ["data.dataset.trian", "x"])
+    with pytest.raises(ConfigError, match=r"data\.decoder\.nme: unknown key; did you mean 'name'"):
+        load_config(path, ["data.decoder.nme", "pyav"])
+
+
+def test_an_alternative_has_no_line_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, "output: o\nmodel: {adapter: {name: adaptformer, scale: much}}\ndata: {classes: 1}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert [problem.partition(": ")[2].partition(":")[0] for problem in caught.value.problems] == [
+        "data.classes = 1",
+        "model.adapter.scale = 'much'",
+    ]
+
+
 def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
     write(tmp_path, "output: one\nseed: 1\n", "one.yaml")
     write(tmp_path, "output: two\n", "two.yaml")

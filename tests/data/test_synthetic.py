@@ -127,7 +127,7 @@ def test_a_failure_leaves_no_broken_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_another_recipe_in_the_same_folder_is_refused(rendered: Path) -> None:
     with pytest.raises(DataListError, match="train_per_class is 2 there, 3 now") as error:
         dataset(train_per_class=3).load("train", rendered)
-    assert str(rendered) in str(error.value) and "choose another data.root" in str(error.value)
+    assert str(rendered) in str(error.value) and "choose another root" in str(error.value)
     with pytest.raises(DataListError, match="vocabulary is 'quickstart' there, 'trunk' now"):
         dataset(vocabulary="trunk").load("train", rendered)
     assert not (rendered / "train/up").exists()
@@ -159,7 +159,7 @@ def test_wrong_sources_and_settings_are_refused(tmp_path: Path) -> None:
         dataset(val_per_class=0).load("val", tmp_path)
     with pytest.raises(ConfigError, match="train_per_class = -1"):
         dataset(train_per_class=-1)
-    with pytest.raises(ConfigError, match="did you mean 'trunk'"):
+    with pytest.raises(ConfigError, match="vocabulary = 'trunc': input should be 'quickstart', 'trunk' or 'table'"):
         dataset(vocabulary="trunc")
     assert not list(tmp_path.iterdir())
 

@@ -165,10 +165,10 @@ def test_drop_path_grows_linearly_and_is_off_in_eval():
 @pytest.mark.parametrize(
     ("shape", "keys"),
     [
-        ((7, 64, 64), ("data.num_frames = 7", "model.backbone.tubelet_frames = 2")),
-        ((8, 60, 60), ("data.crop_px = 60", "model.backbone.patch_px = 8")),
-        ((8, 64, 60), ("data.crop_px = (64, 60)", "model.backbone.patch_px = 8")),
-        ((7, 60, 60), ("data.num_frames = 7", "data.crop_px = 60")),
+        ((7, 64, 64), ("ViT: num_frames = 7", "the backbone's tubelet_frames = 2")),
+        ((8, 60, 60), ("ViT: crop_px = 60", "the backbone's patch_px = 8")),
+        ((8, 64, 60), ("ViT: crop_px = (64, 60)", "the backbone's patch_px = 8")),
+        ((7, 60, 60), ("ViT: num_frames = 7", "ViT: crop_px = 60")),
     ],
 )
 def test_a_clip_that_does_not_divide_is_a_config_error(shape, keys):
@@ -180,10 +180,14 @@ def test_a_clip_that_does_not_divide_is_a_config_error(shape, keys):
 
 def test_dimensions_that_cannot_be_built_are_listed_together():
     with pytest.raises(ConfigError) as error:
-        ViT(size="tiny", num_heads=3, drop_path=1.0, depth=0)
-    assert len(error.value.problems) == 3
-    for key in ("num_heads = 3", "drop_path = 1.0", "depth = 0"):
-        assert f"model.backbone.{key}" in str(error.value)
+        ViT(size="tiny", mlp_ratio=0.0, drop_path=1.0, depth=0)
+    assert [problem.split(":")[:2] for problem in error.value.problems] == [
+        ["ViT", " depth = 0"],
+        ["ViT", " mlp_ratio = 0.0"],
+        ["ViT", " drop_path = 1.0"],
+    ]
+    with pytest.raises(ConfigError, match=r"^ViT: num_heads = 3: needs to divide width = 128$"):
+        ViT(size="tiny", num_heads=3)
 
 
 def test_after_inference_mode_it_still_trains_and_compiles():
@@ -235,13 +239,13 @@ def test_the_slow_pathway_takes_the_published_frames():
 
 def test_comparison_backbones_name_the_keys_of_a_wrong_clip():
     backbone = PyTorchVideo(model="x3d_xs", num_frames=2, crop_px=32)
-    with pytest.raises(ConfigError, match=r"data\.num_frames = 4.*built for 2 frames of 32 px.*model\.backbone"):
+    with pytest.raises(ConfigError, match=r"PyTorchVideo: num_frames = 4.*built for clips of 2 frames and 32 px"):
         backbone(torch.zeros(1, 3, 4, 32, 32))
-    with pytest.raises(ConfigError, match=r"model\.backbone\.num_frames = 6.*multiple of 4"):
+    with pytest.raises(ConfigError, match=r"PyTorchVideo: num_frames = 6.*multiple of 4"):
         PyTorchVideo(model="slowfast_r50", num_frames=6)
-    with pytest.raises(ConfigError, match=r"data\.crop_px = \(64, 96\).*test_vit takes \(160, 160\)"):
+    with pytest.raises(ConfigError, match=r"Timm: crop_px = \(64, 96\).*test_vit takes \(160, 160\)"):
         Timm(model="test_vit").check_clip(8, 64, 96)
-    with pytest.raises(ConfigError, match=r"model\.backbone\.model = 'resnet5O'.*did you mean .*resnet50"):
+    with pytest.raises(ConfigError, match=r"Timm: model = 'resnet5O'.*did you mean .*resnet50"):
         Timm(model="resnet5O")
 
 

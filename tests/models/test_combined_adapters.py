@@ -80,7 +80,7 @@ def test_merging_all_or_none() -> None:
     spec = [{"name": "lora"}, {"name": "adaptformer"}]
     model = build(spec).eval()
     names = list(model.state_dict())
-    with pytest.raises(ConfigError, match="'adaptformer': cannot be merged"):
+    with pytest.raises(ConfigError, match="adapter adaptformer: cannot be merged"):
         build_adapter(spec).merge(model.backbone)
     assert list(model.state_dict()) == names
 
@@ -90,15 +90,24 @@ def test_merging_all_or_none() -> None:
     [
         ([{"name": "full"}, {"name": "lora"}], "full cannot be combined with other methods, because it trains everything"),
         ([{"name": "lora"}, {"name": "linear"}], "linear cannot be combined with other methods"),
-        ([{"name": "lora"}, {"name": "vpt"}, {"name": "lora"}], "lora stands there twice"),
+        ([{"name": "lora"}, {"name": "vpt"}, {"name": "lora"}], "model.adapter: lora appears twice"),
         ([{"name": "lora"}, {"name": "ssf"}], "lora and ssf both change the layer"),
         ([{"name": "ssf"}, {"name": "lora"}], "ssf and lora both change the layer"),
-        ([{"name": "lora"}, {"name": "adaptformer", "bottleneck": 0}], r"model\.adapter\.1\.bottleneck = 0"),
+        ([{"name": "lora"}, {"name": "adaptformer", "bottleneck": 0}], r"^model\.adapter\.1\.bottleneck = 0"),
+        ([{"name": "lora"}, {"name": "vpt"}, {"name": "adaptformer", "blocks": [9]}], r"^model\.adapter\.2\.blocks = \[9\]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_combined_says_why(spec: list[dict[str, Any]], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         build(spec)
+
+
+def test_without_a_config_no_key_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_adapter([{"name": "lora", "rank": 0}, {"name": "adaptformer", "dropout": 1.0}])
+    assert [problem.split(" = ")[0] for problem in caught.value.problems] == ["LoRA: rank", "AdaptFormer: dropout"]
+    with pytest.raises(ConfigError, match=r"^adapters: lora appears twice"):
+        build_adapter([{"name": "lora"}, {"name": "lora"}])
 
 
 def test_a_list_in_the_config_and_on_the_command_line(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         (["--nodes", "0"], "--nodes = 0: allowed: 1 or more"),
         (["--executor", "local", "--nodes", "2"], "--executor local has one node"),
         (["model.adapter.bottlenek=3"], "did you mean 'bottleneck'?"),
-        (["model.adapter=[{name: lora}, {name: lora}]"], "model.adapter: lora stands there twice"),
+        (["model.adapter=[{name: lora}, {name: lora}]"], "model.adapter: lora appears twice"),
         (["data.crop_px=60"], "data.crop_px = 60: height and width need to be a multiple"),
         (["--account", "nobody"], "Slurm refuses the job: sbatch: error: invalid account"),
     ],

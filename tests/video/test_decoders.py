@@ -153,7 +153,7 @@ def test_a_rotation_that_is_no_quarter_turn_is_refused(tmp_path, reader):
 
 
 def test_no_threads_is_refused(two_kinds, decoder_name):
-    with pytest.raises(ConfigError, match="threads = 0; allowed: 1 or more"):
+    with pytest.raises(ConfigError, match=": threads = 0: input should be greater than or equal to 1"):
         open_video(two_kinds[0], {"name": decoder_name, "threads": 0})
 
 

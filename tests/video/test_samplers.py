@@ -185,7 +185,7 @@ def test_a_config_names_its_sampler(tmp_path: Path) -> None:
     ("sampling", "said"),
     [
         ("{name: sparse}", "data.sampling.name = 'sparse': allowed: dense, segment"),
-        ("{name: segment, stride_frames: 4}", "data.sampling.stride_frames: unknown key; allowed: nothing"),
+        ("{name: segment, stride_frames: 4}", "data.sampling.stride_frames: unknown key; allowed: name"),
         (
             "{name: dense, stride_frames: 0}",
             "data.sampling.stride_frames = 0: input should be greater than or equal to 1",

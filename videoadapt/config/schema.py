@@ -7,10 +7,11 @@ the signature is the schema, so this file knows no component.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from annotated_types import Ge, Gt, Interval
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag
 
 Component = dict[str, Any]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -29,7 +30,7 @@ class HeadConfig(_Section):
     batch_norm: bool = True
     sync: bool = False  # share BatchNorm statistics over ranks; false is AdaptFormer's behaviour
     dropout: Share = 0.0
-    init_std: Annotated[float, Field(gt=0)] = 0.01
+    init_std: Annotated[float, Gt(0)] = 0.01
 
 
 class ModelConfig(_Section):
@@ -46,7 +47,7 @@ class ModelConfig(_Section):
 class Holdout(_Section):
     """Validate on a share of the training list; rows whose `group` (a regex; its first group) agrees stay together."""
 
-    holdout: Annotated[float, Field(gt=0, lt=1)]
+    holdout: Annotated[float, Interval(gt=0, lt=1)]
     group: str | None = None
 
 
@@ -57,10 +58,10 @@ class AugmentConfig(_Section):
     flip: Share = 0.0
     rand_augment: str | None = None
     erasing: Share = 0.0
-    mixup: Annotated[float, Field(ge=0)] = 0.0
-    cutmix: Annotated[float, Field(ge=0)] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    repeated: Annotated[int, Field(ge=1)] = 1  # clips drawn from each video of a batch
+    mixup: Annotated[float, Ge(0)] = 0.0
+    cutmix: Annotated[float, Ge(0)] = 0.0
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    repeated: Annotated[int, Ge(1)] = 1  # clips drawn from each video of a batch
 
 
 class Rendered(_Section):
@@ -70,7 +71,7 @@ class Rendered(_Section):
     """
 
     motions: Literal["quickstart", "trunk", "any"]
-    clips_per_epoch: Annotated[int, Field(ge=1)]
+    clips_per_epoch: Annotated[int, Ge(1)]
 
 
 class DataConfig(_Section):
@@ -79,27 +80,25 @@ class DataConfig(_Section):
     dataset: Component = {"name": "video_list"}
     root: Path = Path()
     train: str | None = None
-    first_per_class: Annotated[int, Field(ge=1)] | None = None  # train on the first so many of each class
+    first_per_class: Annotated[int, Ge(1)] | None = None  # train on the first so many of each class
     rendered: Rendered | None = None  # train on these instead of data.train
     val: Annotated[
         Annotated[str, Tag("a list")] | Annotated[Holdout, Tag("a holdout")] | Annotated[None, Tag("no list")],
         Discriminator(lambda v: "no list" if v is None else "a holdout" if isinstance(v, dict | Holdout) else "a list"),
     ] = None
     test: str | None = None
-    classes: str | Annotated[int, Field(ge=2)] | None = None  # a file with one name a line, or just their number
+    classes: str | Annotated[int, Ge(2)] | None = None  # a file with one name a line, or just their number
     obtain: str = ""  # said when files are missing: where to get them
     decoder: Component = {"name": "decord"}
-    short_side_px: Annotated[int, Field(ge=1)] | None = None  # larger frames are made this small before anything else
+    short_side_px: Annotated[int, Ge(1)] | None = None  # larger frames are made this small before anything else
     cache: Annotated[str, AfterValidator(_known_cache)] = "off"  # frames are decoded once: off, ram, or a folder
-    cache_gb: Annotated[float, Field(gt=0)] = 10.0  # what the cache may hold
-    num_frames: Annotated[int, Field(ge=1)] = 8
+    cache_gb: Annotated[float, Gt(0)] = 10.0  # what the cache may hold
+    num_frames: Annotated[int, Ge(1)] = 8
     sampling: Component = {"name": "dense"}
-    crop_px: Annotated[int, Field(ge=1)] = 224
+    crop_px: Annotated[int, Ge(1)] = 224
     augment: AugmentConfig = AugmentConfig()
-    workers: Annotated[int, Field(ge=0)] = 4  # processes that read videos; 0: the main one reads, without a time limit
-    limit_sec: Annotated[float, Field(gt=0)] = (
-        120.0  # for one video; then its process is ended and it counts as unreadable
-    )
+    workers: Annotated[int, Ge(0)] = 4  # processes that read videos; 0: the main one reads, without a time limit
+    limit_sec: Annotated[float, Gt(0)] = 120.0  # for one video; then its process is ended and it counts as unreadable
     max_unreadable: Share = 0.01
 
 
@@ -107,14 +106,14 @@ class OptimConfig(_Section):
     """Optimizer and schedule. Learning rates are per 256 videos of the global batch."""
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr_per_256: Annotated[float, Field(gt=0)] = 0.1
-    warmup_lr_per_256: Annotated[float, Field(ge=0)] = 0.0
-    min_lr_per_256: Annotated[float, Field(ge=0)] = 0.0
-    warmup_epochs: Annotated[float, Field(ge=0)] = 10
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    lr_per_256: Annotated[float, Gt(0)] = 0.1
+    warmup_lr_per_256: Annotated[float, Ge(0)] = 0.0
+    min_lr_per_256: Annotated[float, Ge(0)] = 0.0
+    warmup_epochs: Annotated[float, Ge(0)] = 10
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     momentum: Share = 0.9
     betas: tuple[float, float] = (0.9, 0.999)
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
 
 
 class TrainConfig(_Section):
@@ -125,16 +124,16 @@ class TrainConfig(_Section):
     """
 
     enable: bool = True
-    epochs: Annotated[int, Field(ge=1)] = 90
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    accumulate: Annotated[int, Field(ge=1)] = 1
-    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    epochs: Annotated[int, Ge(1)] = 90
+    batch_size: Annotated[int, Ge(1)] = 64
+    accumulate: Annotated[int, Ge(1)] = 1
+    clip_grad_norm: Annotated[float, Gt(0)] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False  # torch.compile for the transformer blocks: faster steps after a minute's wait
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    validate_every_epochs: Annotated[int, Field(ge=1)] = 1
-    checkpoint_every_steps: Annotated[int, Field(ge=1)] = 500
-    keep_checkpoints: Annotated[int, Field(ge=1)] = 2  # the newest; the best is kept besides
+    ema: Annotated[float, Interval(gt=0, lt=1)] | None = None
+    validate_every_epochs: Annotated[int, Ge(1)] = 1
+    checkpoint_every_steps: Annotated[int, Ge(1)] = 500
+    keep_checkpoints: Annotated[int, Ge(1)] = 2  # the newest; the best is kept besides
     resume: Literal["strict", "force", "never"] = "strict"
 
 
@@ -142,21 +141,21 @@ class TestConfig(_Section):
     """Multi-view testing. `batch_size` counts views in one forward pass of one rank."""
 
     enable: bool = True
-    clips: Annotated[int, Field(ge=1)] = 4
-    crops: Annotated[int, Field(ge=1)] = 3
+    clips: Annotated[int, Ge(1)] = 4
+    crops: Annotated[int, Ge(1)] = 3
     average: Literal["logits", "probs"] = "logits"
-    batch_size: Annotated[int, Field(ge=1)] = 24
+    batch_size: Annotated[int, Ge(1)] = 24
     max_unreadable: Share = 0.0
 
 
 class PretrainConfig(_Section):
     """Masked pre-training (`task: pretrain`). The decoder's dimensions are the published ones for model.backbone.size."""
 
-    mask_ratio: Annotated[float, Field(ge=0.5, le=0.95)] = 0.9
-    decoder_width: Annotated[int, Field(ge=1)] | None = None
-    decoder_heads: Annotated[int, Field(ge=1)] | None = None
-    decoder_depth: Annotated[int, Field(ge=1)] | None = None
-    picture_every_epochs: Annotated[int, Field(ge=1)] = 20
+    mask_ratio: Annotated[float, Interval(ge=0.5, le=0.95)] = 0.9
+    decoder_width: Annotated[int, Ge(1)] | None = None
+    decoder_heads: Annotated[int, Ge(1)] | None = None
+    decoder_depth: Annotated[int, Ge(1)] | None = None
+    picture_every_epochs: Annotated[int, Ge(1)] = 20
 
 
 class Config(_Section):
@@ -164,7 +163,7 @@ class Config(_Section):
 
     task: Literal["train", "pretrain"] = "train"
     output: Path
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Ge(0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()

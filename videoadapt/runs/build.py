@@ -14,7 +14,7 @@ from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
 from videoadapt.data.loader import Loader
 from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Video
-from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.errors import CheckpointError, ConfigError, at_key
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.autoencoder import DECODERS, MaskedAutoencoder
 from videoadapt.models.backbone import Backbone
@@ -32,6 +32,7 @@ from videoadapt.runs.seeds import hash_seed
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
+from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import TrainTransform
 from videoadapt.weights.formats import read_weights
 
@@ -41,12 +42,15 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
 
     Raises ConfigError for a backbone, clips, a ratio or a decoder that cannot be.
     """
-    backbone, pretrain = BACKBONES.build(config.model.backbone), config.pretrain
+    with at_key("model.backbone"):
+        backbone, pretrain = BACKBONES.build(config.model.backbone), config.pretrain
     if not isinstance(backbone, ViT):
         raise ConfigError(
             f"model.backbone.name = {config.model.backbone['name']!r}: masked tokens can be left out of a vit only"
         )
-    num_masked_patches(backbone.grid_THW(config.data.num_frames, *2 * [config.data.crop_px]), pretrain.mask_ratio)
+    with at_key("data"):
+        grid_THW = backbone.grid_THW(config.data.num_frames, *2 * [config.data.crop_px])
+    num_masked_patches(grid_THW, pretrain.mask_ratio)
     published = DECODERS[config.model.backbone["size"]]
     given = {"width": pretrain.decoder_width, "num_heads": pretrain.decoder_heads, "depth": pretrain.decoder_depth}
     size = published._replace(**{key: value for key, value in given.items() if value is not None})
@@ -73,6 +77,13 @@ def build_frame_source(config: DataConfig) -> FrameSource:
     )
 
 
+def build_sampler(config: DataConfig) -> Sampler:
+    """Chooses the frames of a clip as `data.sampling` says."""
+    with at_key("data.sampling"):
+        sampler: Sampler = SAMPLERS.build(config.sampling)
+    return sampler
+
+
 def build_clip_reader(config: DataConfig) -> ClipReader:
     """Reads training clips of a file, augmented as `data.augment` says."""
     augment = config.augment
@@ -83,15 +94,14 @@ def build_clip_reader(config: DataConfig) -> ClipReader:
         erasing=augment.erasing,
         augment=RandAugment(augment.rand_augment) if augment.rand_augment else None,
     )
-    sampler = SAMPLERS.build(config.sampling)
-    return ClipReader(build_frame_source(config), sampler, transform, num_frames=config.num_frames)
+    return ClipReader(build_frame_source(config), build_sampler(config), transform, num_frames=config.num_frames)
 
 
 def build_view_reader(config: DataConfig, num_clips: int, num_crops: int) -> ViewReader:
     """Reads the test views of a file."""
     return ViewReader(
         build_frame_source(config),
-        SAMPLERS.build(config.sampling),
+        build_sampler(config),
         num_frames=config.num_frames,
         crop_px=config.crop_px,
         num_clips=num_clips,
@@ -133,9 +143,11 @@ def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: i
 
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     """
-    backbone: Backbone = BACKBONES.build(spec.backbone)
-    adapter = build_adapter(spec.adapter)
-    backbone.check_clip(num_frames, crop_px, crop_px)
+    with at_key("model.backbone"):
+        backbone: Backbone = BACKBONES.build(spec.backbone)
+    adapter = build_adapter(spec.adapter, "model.adapter")
+    with at_key("data"):
+        backbone.check_clip(num_frames, crop_px, crop_px)
     head = Head(
         backbone.width,
         num_classes,
@@ -149,7 +161,8 @@ def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: i
     if weights is not None:
         report = load_trunk(model, weights, spec.inflate)
         model.head_loaded = not report.replaced and "head" not in report.new
-    adapter.attach(backbone)
+    with at_key("model.adapter"):
+        adapter.attach(backbone)
     if weights is not None:
         load_adapter(model, weights)
     freeze(model, backbone, adapter)
@@ -165,7 +178,7 @@ def build_renderer(
         draw_clips,
         None if config.rendered.motions == "any" else list(MOTIONS[config.rendered.motions]),
         device=device,
-        sampler=SAMPLERS.build(config.sampling),
+        sampler=build_sampler(config),
         num_frames=config.num_frames,
         crop_px=config.crop_px,
         draw=draw,

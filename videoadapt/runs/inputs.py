@@ -13,12 +13,11 @@ from videoadapt.data.batches import Schedule
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import ConfigError, DataListError, VideoAdaptError, why_unreadable
-from videoadapt.registry import DATASETS, SAMPLERS
+from videoadapt.errors import ConfigError, DataListError, VideoAdaptError, at_key, why_unreadable
+from videoadapt.registry import DATASETS
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.rendering.motions import MOTIONS
-from videoadapt.runs.build import build_autoencoder, build_seeded_model
-from videoadapt.video.samplers import Sampler
+from videoadapt.runs.build import build_autoencoder, build_sampler, build_seeded_model
 from videoadapt.weights.files import weights_path
 
 
@@ -92,7 +91,7 @@ def rendered_problems(config: Config) -> list[str]:
         problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
-    sampler: Sampler = SAMPLERS.build(data.sampling)
+    sampler = build_sampler(data)
     if len(np.unique(sampler.test_indices(NUM_FRAMES, data.num_frames, num_clips=1))) < data.num_frames:
         problems.append(
             f"data.num_frames = {data.num_frames}: a rendered video is {NUM_FRAMES} frames long, in which data.sampling finds "
@@ -141,7 +140,8 @@ def load_splits(config: Config) -> Splits:
     """
     data = config.data
     problems: list[str] = []
-    dataset = DATASETS.build(data.dataset)
+    with at_key("data.dataset"):
+        dataset = DATASETS.build(data.dataset)
     val_list = data.val if isinstance(data.val, str) and config.train.enable else None
     needed = {
         "train": config.train.enable and data.rendered is None,

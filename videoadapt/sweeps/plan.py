@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from videoadapt.config.loading import load_config
 from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.config.yaml_files import merge, parse_overrides, read_yaml
-from videoadapt.errors import ConfigError, did_you_mean
+from videoadapt.errors import ConfigError, did_you_mean, explain
 from videoadapt.models.adapters import build_adapter
 from videoadapt.sweeps.cell import Cell, Settings, flat, short
-from videoadapt.sweeps.schema import OWN_KEYS, SweepConfig, as_labels, explain, labelled, texts
+from videoadapt.sweeps.schema import OWN_KEYS, SweepConfig, as_labels, labelled, texts
 
 
 class Sweep:
@@ -30,7 +30,7 @@ class Sweep:
         try:
             self.config = SweepConfig.model_validate(raw)
         except ValidationError as error:
-            raise ConfigError([explain(path, item) for item in error.errors()]) from error
+            raise ConfigError([f"{path}: {problem}" for problem in explain(error, SweepConfig)]) from error
         self.path, self.folder, self.base = path, self.config.output, find_beside(path, self.config.base)
         try:
             self.axes = {axis: labelled(axis, settings) for axis, settings in self.config.axes.items()}
@@ -186,7 +186,7 @@ class Sweep:
                 for text in cell.other_values()
             ]
             try:
-                build_adapter(cell.config.model.adapter)
+                build_adapter(cell.config.model.adapter, "model.adapter")
             except ConfigError as error:
                 problems += [f"{cell.name}: {text}" for text in error.problems]
             if select is not None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from videoadapt.errors import ConfigError, did_you_mean
+from videoadapt.errors import ConfigError
 
 # Keys of a config that a sweep gives to each cell itself.
 OWN_KEYS = {
@@ -77,13 +77,3 @@ def as_labels(labels: Any) -> list[str]:
 def texts(settings: Mapping[str, Any]) -> dict[str, str]:
     """Axis -> label of its setting."""
     return {axis: _label(value) for axis, value in settings.items()}
-
-
-def explain(path: Path, item: Any) -> str:
-    """One line for one pydantic error of a sweep's yaml."""
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"{path}: {key}: unknown key; {did_you_mean(key, SweepConfig.model_fields)}"
-    if item["type"] == "missing":
-        return f"{path}: {key}: a value is required"
-    return f"{path}: {key} = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"

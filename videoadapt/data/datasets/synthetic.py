@@ -3,14 +3,18 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import ConfigError, DataListError, did_you_mean
+from videoadapt.errors import DataListError, did_you_mean
 from videoadapt.files import write_json, write_text
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS, RENDERER_VERSION
+
+PerClass = Annotated[int, Interval(ge=0, le=9999)]  # files are numbered with four digits
 
 
 @DATASETS.register
@@ -18,24 +22,18 @@ class Synthetic:
     """Procedural motions, rendered on first use; only time tells the classes apart (see `motions.py`).
 
     The vocabularies `quickstart` and `trunk` share no motions, `table` has some of both; no two share seeds, nor do the splits.
-    Raises ConfigError for a vocabulary or a number of videos that cannot be.
     """
 
     def __init__(
         self,
         *,
         vocabulary: Literal["quickstart", "trunk", "table"],
-        train_per_class: int,
-        val_per_class: int,
-        test_per_class: int,
+        train_per_class: PerClass,
+        val_per_class: PerClass,
+        test_per_class: PerClass,
         seed: int = 0,
     ):
-        if vocabulary not in MOTIONS:
-            raise ConfigError(f"data.dataset.vocabulary = {vocabulary!r}: {did_you_mean(vocabulary, MOTIONS)}")
         self._per_class = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
-        for split, number in self._per_class.items():
-            if not 0 <= number <= 9999:
-                raise ConfigError(f"data.dataset.{split}_per_class = {number}: allowed: 0 to 9999")
         self._vocabulary = vocabulary
         self._seed = seed
         self.class_names: list[str] | None = list(MOTIONS[vocabulary])
@@ -51,7 +49,7 @@ class Synthetic:
                 f"{source}: the synthetic data set has no such split; {did_you_mean(source, self._per_class)}"
             )
         if not self._per_class[source]:
-            raise DataListError(f"{source}: data.dataset.{source}_per_class is 0; set it to 1 or more")
+            raise DataListError(f"{source}: {source}_per_class is 0; set it to 1 or more")
         _claim(root, self._recipe())
         rows: list[tuple[str, int, int]] = []
         files = []
@@ -86,19 +84,17 @@ def _claim(root: Path, recipe: dict[str, Any]) -> None:
     path = root / "recipe.json"
     if not path.exists():
         if root.exists() and any(root.iterdir()):
-            raise DataListError(
-                f"data.root = {root}: holds other files; choose a folder that is empty or not there yet"
-            )
+            raise DataListError(f"the root {root} holds other files; choose a folder that is empty or not there yet")
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, recipe)
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataListError(f"{path}: is not a recipe: {error}; delete {root} or choose another data.root") from error
+        raise DataListError(f"{path}: is not a recipe: {error}; delete {root} or choose another root") from error
     differing = [key for key in {**found, **recipe} if found.get(key) != recipe.get(key)]
     if differing:
         changes = "; ".join(f"{key} is {found.get(key)!r} there, {recipe.get(key)!r} now" for key in differing)
         raise DataListError(
-            f"data.root = {root}: was rendered by another recipe ({changes}); delete it or choose another data.root"
+            f"the root {root} was rendered by another recipe ({changes}); delete it or choose another root"
         )

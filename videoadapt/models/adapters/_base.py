@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone
+from videoadapt.registry import name_of
 
 
 class AdapterModule(nn.Module):
@@ -63,7 +64,7 @@ class Adapter:
     def merge(self, backbone: Backbone) -> None:
         """Fold the trained values into the trunk's own tensors, exactly. Raises ConfigError when that cannot be done."""
         raise ConfigError(
-            f"model.adapter.name = {component_name(self)!r}: cannot be merged into the trunk exactly ({self.unmergeable}); "
+            f"adapter {name_of(self)}: cannot be merged into the trunk exactly ({self.unmergeable}); "
             "export to .onnx or .pt2, or pass on the run's adapter.safetensors"
         )
 
@@ -73,14 +74,14 @@ def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] 
     blocks = [original(block) for block in getattr(backbone, "blocks", ())]
     if not blocks or not all(hasattr(block, "mlp") and hasattr(block, "attn") for block in blocks):
         raise ConfigError(
-            f"model.adapter.name = {component_name(adapter)!r}: needs blocks with the branches `attn` and `mlp`, which "
-            f"model.backbone.name = {component_name(backbone)!r} does not offer; take vit, or adapter linear or full"
+            f"adapter {name_of(adapter)}: needs blocks with the branches `attn` and `mlp`, which backbone "
+            f"{name_of(backbone)} does not offer; take vit, or adapter linear or full"
         )
     if wanted is None:
         return blocks
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(range(len(blocks))):
         allowed = f"distinct numbers from 0 to {len(blocks) - 1}, or null for all"
-        raise ConfigError(f"model.adapter.blocks = {list(wanted)}: allowed: {allowed}")
+        raise ArgumentError(type(adapter).__name__, f"blocks = {list(wanted)}: allowed: {allowed}")
     return [blocks[index] for index in sorted(wanted)]
 
 
@@ -95,14 +96,9 @@ def bare_layer(adapter: Adapter, holder: Any, name: str) -> Any:
     """Return the layer `name` of `holder`. Raises ConfigError, naming both methods, when another adapter changes it already."""
     layer = getattr(holder, name)
     if original(layer) is not layer:
-        other = component_name(layer.adapter)
+        other = type(layer.adapter).__module__.rpartition(".")[2]  # a method's modules stand in its file
         raise ConfigError(
-            f"model.adapter: {other} and {component_name(adapter)} both change the layer {name}, and which comes first would "
-            "change the result; take one of the two"
+            f"{other} and {name_of(adapter)} both change the layer {name}, and which comes first would change the result; "
+            "take one of the two"
         )
     return layer
-
-
-def component_name(component: object) -> str:
-    """Return the name that a config calls this component by: the name of the file that defines it."""
-    return type(component).__module__.rsplit(".", 1)[-1]

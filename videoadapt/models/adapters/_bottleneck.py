@@ -6,7 +6,6 @@ Shapes: B clips, N tokens, D width, R width of the bottleneck.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
 from videoadapt.models.adapters._base import AdapterModule
 
 _STD = 0.01
@@ -31,13 +30,3 @@ class NearZeroBottleneck(AdapterModule):
         """Return what the adapter adds, (B, N, D)."""
         added_BND: Tensor = self.up(self.dropout(F.gelu(self.down(x_BND))))
         return added_BND
-
-
-def check_bottleneck(bottleneck: int, **shares: float) -> None:
-    """Raise ConfigError, with all problems, unless the bottleneck is 1 or more and the shares (dropout, ...) lie in [0, 1)."""
-    problems = [] if bottleneck >= 1 else [f"model.adapter.bottleneck = {bottleneck}: needs to be at least 1"]
-    problems += [
-        f"model.adapter.{key} = {value}: needs to lie in [0, 1)" for key, value in shares.items() if not 0 <= value < 1
-    ]
-    if problems:
-        raise ConfigError(problems)

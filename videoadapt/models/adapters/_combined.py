@@ -1,4 +1,4 @@
-"""`model.adapter` to an adapter: one method, or a list of them that are attached in the list's order."""
+"""A spec to an adapter: one method, or a list of them that are attached in the list's order."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -6,22 +6,24 @@ from typing import Any
 
 from torch import nn
 
-from videoadapt.errors import ConfigError
-from videoadapt.models.adapters._base import Adapter, component_name
+from videoadapt.errors import ConfigError, at_key
+from videoadapt.models.adapters._base import Adapter
 from videoadapt.models.backbone import Backbone
-from videoadapt.registry import ADAPTERS
+from videoadapt.registry import ADAPTERS, name_of
 
 
 class Combined(Adapter):
     """Several methods at once; on the same branch, a later one stands around an earlier one."""
 
-    def __init__(self, parts: Sequence[Adapter]):
-        self.parts = parts
+    def __init__(self, parts: Sequence[Adapter], keys: Sequence[str | None]):
+        """`keys`: where each of `parts` stands in a config, for errors; None outside of one."""
+        self.parts, self._keys = parts, keys
 
     def attach(self, backbone: Backbone) -> None:
         """Attach one after the other. Raises ConfigError where two change the same layer."""
-        for part in self.parts:
-            part.attach(backbone)
+        for part, key in zip(self.parts, self._keys, strict=True):
+            with at_key(key):
+                part.attach(backbone)
 
     def trainable(self, backbone: Backbone) -> Iterator[nn.Parameter]:
         """Yield what any of them trains."""
@@ -33,30 +35,31 @@ class Combined(Adapter):
             part.merge(backbone)
 
 
-def build_adapter(spec: dict[str, Any] | Sequence[dict[str, Any]]) -> Adapter:
-    """Build the method, or the methods, that `model.adapter` names.
+def build_adapter(spec: dict[str, Any] | Sequence[dict[str, Any]], key: str | None = None) -> Adapter:
+    """Build the method, or the methods, of `spec`; `key` is where it stands in a config, so that errors can name it.
 
     Raises ConfigError for bad arguments, for methods that only stand alone, and for one that is named twice.
     """
     if isinstance(spec, dict):
-        adapter: Adapter = ADAPTERS.build(spec)
+        with at_key(key):
+            adapter: Adapter = ADAPTERS.build(spec)
         return adapter
+    keys = [key and f"{key}.{number}" for number in range(len(spec))]
     parts: list[Adapter] = []
     problems: list[str] = []
-    for number, part in enumerate(spec):
+    for part, part_key in zip(spec, keys, strict=True):
         try:
-            parts.append(ADAPTERS.build(part))
+            with at_key(part_key):
+                parts.append(ADAPTERS.build(part))
         except ConfigError as error:
-            problems += [text.replace("model.adapter.", f"model.adapter.{number}.") for text in error.problems]
-    names = [component_name(part) for part in parts]
+            problems += error.problems
+    names, where = [name_of(part) for part in parts], key or "adapters"
+    problems += [f"{where}: {name} appears twice; keep one of them" for name in names if names.count(name) > 1]
     problems += [
-        f"model.adapter: {name} stands there twice; keep one of them" for name in names if names.count(name) > 1
-    ]
-    problems += [
-        f"model.adapter: {name} cannot be combined with other methods, because {part.alone}; leave it out, or the others"
+        f"{where}: {name} cannot be combined with other methods, because {part.alone}; leave it out, or the others"
         for name, part in zip(names, parts, strict=True)
         if part.alone
     ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return Combined(parts)
+    return Combined(parts, keys)

@@ -3,11 +3,14 @@
 Shapes: B clips, N tokens, D width.
 """
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from videoadapt.models.adapters._base import Adapter, Parallel, residual_blocks
-from videoadapt.models.adapters._bottleneck import NearZeroBottleneck, check_bottleneck
+from videoadapt.models.adapters._bottleneck import NearZeroBottleneck
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones._layers import DropPath
 from videoadapt.registry import ADAPTERS
@@ -49,12 +52,11 @@ class AdapterPlus(Adapter):
     def __init__(
         self,
         *,
-        bottleneck: int = 8,
-        dropout: float = 0.0,
-        drop_path: float = 0.1,
+        bottleneck: Annotated[int, Ge(1)] = 8,
+        dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        drop_path: Annotated[float, Interval(ge=0, lt=1)] = 0.1,
         blocks: list[int] | None = None,
     ):
-        check_bottleneck(bottleneck, dropout=dropout, drop_path=drop_path)
         self.bottleneck, self.dropout, self.drop_path, self.blocks = bottleneck, dropout, drop_path, blocks
 
     def attach(self, backbone: Backbone) -> None:

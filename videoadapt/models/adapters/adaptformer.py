@@ -4,13 +4,13 @@ Shapes: B clips, N tokens, D width.
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
 from videoadapt.models.adapters._base import Adapter, AdapterModule, Parallel, Serial, residual_blocks
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import ADAPTERS
@@ -49,23 +49,12 @@ class AdaptFormer(Adapter):
     def __init__(
         self,
         *,
-        bottleneck: int = 64,
+        bottleneck: Annotated[int, Ge(1)] = 64,
         scale: float | Literal["learnable"] = 0.1,
         form: Literal["parallel", "sequential"] = "parallel",
-        dropout: float = 0.0,
+        dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
         blocks: list[int] | None = None,
     ):
-        problems = []
-        if bottleneck < 1:
-            problems.append(f"model.adapter.bottleneck = {bottleneck}: needs to be at least 1")
-        if isinstance(scale, str) and scale != "learnable":
-            problems.append(f"model.adapter.scale = {scale!r}: allowed: a number, learnable")
-        if form not in ("parallel", "sequential"):
-            problems.append(f"model.adapter.form = {form!r}: allowed: parallel, sequential")
-        if not 0 <= dropout < 1:
-            problems.append(f"model.adapter.dropout = {dropout}: needs to lie in [0, 1)")
-        if problems:
-            raise ConfigError(problems)
         self.bottleneck, self.scale, self.dropout, self.blocks = bottleneck, scale, dropout, blocks
         self._join = Parallel if form == "parallel" else Serial
 

@@ -4,16 +4,18 @@ Shapes: B clips, N tokens, D width, H heads.
 """
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
-from videoadapt.models.adapters._base import Adapter, AdapterModule, component_name
+from videoadapt.errors import ArgumentError, ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones._layers import Mlp
-from videoadapt.registry import ADAPTERS
+from videoadapt.registry import ADAPTERS, name_of
 
 _STD = 0.02
 
@@ -89,25 +91,20 @@ class AttentiveProbe(Adapter):
     unmergeable = "its query has no place in the trunk"
     starts_unchanged = False
 
-    def __init__(self, *, num_heads: int | None = None, mlp_ratio: float = 4.0):
-        problems = []
-        if num_heads is not None and num_heads < 1:
-            problems.append(f"model.adapter.num_heads = {num_heads}: needs to be at least 1")
-        if mlp_ratio <= 0:
-            problems.append(f"model.adapter.mlp_ratio = {mlp_ratio}: needs to be positive")
-        if problems:
-            raise ConfigError(problems)
+    def __init__(self, *, num_heads: Annotated[int, Ge(1)] | None = None, mlp_ratio: Annotated[float, Gt(0)] = 4.0):
         self.num_heads, self.mlp_ratio = num_heads, mlp_ratio
 
     def attach(self, backbone: Backbone) -> None:
         """Replace the pooling. Raises ConfigError for a backbone that does not let it, and for a number of heads."""
         if not isinstance(getattr(backbone, "pool", None), nn.Module):
             raise ConfigError(
-                f"model.adapter.name = {component_name(self)!r}: needs a backbone that pools tokens in its module `pool`, "
-                f"which model.backbone.name = {component_name(backbone)!r} does not offer; take vit, or adapter linear or full"
+                f"adapter {name_of(self)}: needs a backbone that pools tokens in its module `pool`, which backbone "
+                f"{name_of(backbone)} does not offer; take vit, or adapter linear or full"
             )
         num_heads = backbone.num_heads if self.num_heads is None else self.num_heads
         assert isinstance(num_heads, int)
         if backbone.width % num_heads:
-            raise ConfigError(f"model.adapter.num_heads = {num_heads}: needs to divide the width {backbone.width}")
+            raise ArgumentError(
+                type(self).__name__, f"num_heads = {num_heads}: needs to divide the backbone's width {backbone.width}"
+            )
         backbone.pool = Pool(AttentivePool(backbone.width, num_heads, self.mlp_ratio))

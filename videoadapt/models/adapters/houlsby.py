@@ -1,11 +1,13 @@
 """Houlsby's adapters: a bottleneck behind the attention and one behind the MLP of every block (arXiv 1902.00751)."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
+from annotated_types import Ge, Interval
 from torch import nn
 
 from videoadapt.models.adapters._base import Adapter, Serial, original, residual_blocks
-from videoadapt.models.adapters._bottleneck import NearZeroBottleneck, check_bottleneck
+from videoadapt.models.adapters._bottleneck import NearZeroBottleneck
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import ADAPTERS
 
@@ -22,9 +24,13 @@ class Houlsby(Adapter):
     starts_unchanged = False
 
     def __init__(
-        self, *, bottleneck: int = 64, dropout: float = 0.0, norms: bool = True, blocks: list[int] | None = None
+        self,
+        *,
+        bottleneck: Annotated[int, Ge(1)] = 64,
+        dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        norms: bool = True,
+        blocks: list[int] | None = None,
     ):
-        check_bottleneck(bottleneck, dropout=dropout)
         self.bottleneck, self.dropout, self.norms, self.blocks = bottleneck, dropout, norms, blocks
 
     def attach(self, backbone: Backbone) -> None:

@@ -4,10 +4,11 @@ Shapes: N tokens, G targets inside one weight, I O inputs and outputs of a targe
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Interval, MinLen
 from torch import Tensor, nn
 
 from videoadapt.errors import ConfigError
@@ -66,22 +67,14 @@ class LoRA(Adapter):
     def __init__(
         self,
         *,
-        rank: int = 8,
+        rank: Annotated[int, Ge(1)] = 8,
         alpha: float = 16.0,
-        targets: list[Target] = ["q", "v"],  # noqa: B006 (read only)
-        dropout: float = 0.0,
+        targets: Annotated[list[Target], MinLen(1)] = ["q", "v"],  # noqa: B006 (read only)
+        dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
         blocks: list[int] | None = None,
     ):
-        problems = []
-        known = [target for place in _PLACES.values() for target in place]
-        if rank < 1:
-            problems.append(f"model.adapter.rank = {rank}: needs to be at least 1")
-        if not targets or len(set(targets)) != len(targets) or not set(targets) <= set(known):
-            problems.append(f"model.adapter.targets = {targets}: allowed: distinct ones of {', '.join(known)}")
-        if not 0 <= dropout < 1:
-            problems.append(f"model.adapter.dropout = {dropout}: needs to lie in [0, 1)")
-        if problems:
-            raise ConfigError(problems)
+        if len(set(targets)) != len(targets):
+            raise ConfigError(f"targets = {targets}: each may appear once")
         self.rank, self.scale, self.targets = rank, alpha / rank, targets
         self.dropout, self.blocks = dropout, blocks
 

@@ -3,14 +3,14 @@
 Shapes: B clips, N tokens (time, then height, then width), D width, R width of the bottleneck.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
+from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters._base import Adapter, AdapterModule, residual_blocks
-from videoadapt.models.adapters._bottleneck import check_bottleneck
 from videoadapt.models.backbone import Backbone, TokenGrid
 from videoadapt.registry import ADAPTERS
 
@@ -70,19 +70,18 @@ class STAdapter(Adapter):
     def __init__(
         self,
         *,
-        bottleneck: int = 384,
+        bottleneck: Annotated[int, Ge(1)] = 384,
         kernel: tuple[int, int, int] = (3, 1, 1),
-        before: list[Literal["attn", "mlp"]] = ["attn"],  # noqa: B006 (read only)
+        before: Annotated[list[Literal["attn", "mlp"]], MinLen(1)] = ["attn"],  # noqa: B006 (read only)
         blocks: list[int] | None = None,
     ):
         problems = []
-        if len(kernel) != 3 or any(size < 1 or size % 2 == 0 for size in kernel):
-            problems.append(f"model.adapter.kernel = {kernel}: needs three odd numbers: time, height, width")
-        if not before or len(set(before)) != len(before) or not set(before) <= {"attn", "mlp"}:
-            problems.append(f"model.adapter.before = {before}: allowed: distinct ones of attn, mlp")
+        if any(size < 1 or size % 2 == 0 for size in kernel):
+            problems.append(f"kernel = {kernel}: needs three odd numbers: time, height, width")
+        if len(set(before)) != len(before):
+            problems.append(f"before = {before}: each may appear once")
         if problems:
             raise ConfigError(problems)
-        check_bottleneck(bottleneck)
         self.bottleneck, self.kernel, self.before, self.blocks = bottleneck, kernel, before, blocks
 
     def attach(self, backbone: Backbone) -> None:

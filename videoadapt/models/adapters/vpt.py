@@ -4,12 +4,12 @@ Shapes: B clips, N tokens of a clip, P learned tokens, D width.
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
 from videoadapt.models.adapters._base import Adapter, AdapterModule, original, residual_blocks
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import ADAPTERS
@@ -54,14 +54,7 @@ class VPT(Adapter):
     unmergeable = "its tokens take part in the attention"
     starts_unchanged = False
 
-    def __init__(self, *, num_tokens: int = 8, form: Literal["deep", "shallow"] = "deep"):
-        problems = []
-        if num_tokens < 1:
-            problems.append(f"model.adapter.num_tokens = {num_tokens}: needs to be at least 1")
-        if form not in ("deep", "shallow"):
-            problems.append(f"model.adapter.form = {form!r}: allowed: deep, shallow")
-        if problems:
-            raise ConfigError(problems)
+    def __init__(self, *, num_tokens: Annotated[int, Ge(1)] = 8, form: Literal["deep", "shallow"] = "deep"):
         self.num_tokens, self.form = num_tokens, form
 
     def attach(self, backbone: Backbone) -> None:

@@ -4,16 +4,17 @@ Shapes: B clips, C channels, T frames, H W pixels, D width.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge
 from pytorchvideo.models.resnet import create_resnet
 from pytorchvideo.models.slowfast import create_slowfast
 from pytorchvideo.models.vision_transformers import create_multiscale_vision_transformers
 from pytorchvideo.models.x3d import create_x3d
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import BACKBONES
 
@@ -71,8 +72,8 @@ class PyTorchVideo(Backbone):
             "mvit_base_16x4",
             "mvit_base_32x3",
         ],
-        num_frames: int | None = None,
-        crop_px: int | None = None,
+        num_frames: Annotated[int, Ge(1)] | None = None,
+        crop_px: Annotated[int, Ge(32)] | None = None,
     ):
         super().__init__()
         published = MODELS[model]
@@ -80,10 +81,7 @@ class PyTorchVideo(Backbone):
         self.crop_px = published.crop_px if crop_px is None else crop_px
         self._two_pathways = published.create is create_slowfast
         if self._two_pathways and self.num_frames % SLOWFAST_ALPHA:
-            raise ConfigError(f"model.backbone.num_frames = {num_frames}: {model} needs a multiple of {SLOWFAST_ALPHA}")
-        if self.num_frames < 1 or self.crop_px < 32:
-            size = f"num_frames = {self.num_frames}, crop_px = {self.crop_px}"
-            raise ConfigError(f"model.backbone: {size}: {model} needs at least 1 frame of 32 px")
+            raise ConfigError(f"num_frames = {num_frames}: {model} needs a multiple of {SLOWFAST_ALPHA}")
         net: Any = published.create(**published.arguments, **_sized(published.create, self.num_frames, self.crop_px))
         self.net = net
         self.width = _remove_classifier(net)
@@ -93,9 +91,10 @@ class PyTorchVideo(Backbone):
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError unless the clip has the size that the network was built for."""
         if (num_frames, height_px, width_px) != (self.num_frames, self.crop_px, self.crop_px):
-            raise ConfigError(
-                f"data.num_frames = {num_frames}, data.crop_px = {(height_px, width_px)}: {self._model} is built for "
-                f"{self.num_frames} frames of {self.crop_px} px; change these, or model.backbone.num_frames and crop_px"
+            raise ArgumentError(
+                type(self).__name__,
+                f"num_frames = {num_frames} and crop_px = {(height_px, width_px)}: {self._model} is built for clips of "
+                f"{self.num_frames} frames and {self.crop_px} px; change these, or the backbone's num_frames and crop_px",
             )
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:

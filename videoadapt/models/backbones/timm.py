@@ -9,14 +9,14 @@ from typing import Any
 import timm
 from torch import Tensor
 
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import BACKBONES
 
 
 @BACKBONES.register
 class Timm(Backbone):
-    """Frame-averaged image backbone, a baseline without motion. Weights come from a file (`model.weights`)."""
+    """Frame-averaged image backbone, a baseline without motion. Weights come from a file."""
 
     fc_norm_eps = None
 
@@ -25,7 +25,7 @@ class Timm(Backbone):
         if not timm.is_model(model):
             close = difflib.get_close_matches(model, timm.list_models(), n=3)
             hint = f"did you mean {' or '.join(close)}? " if close else ""
-            raise ConfigError(f"model.backbone.model = {model!r}: timm has no such model; {hint}see timm.list_models()")
+            raise ConfigError(f"model = {model!r}: timm has no such model; {hint}see timm.list_models()")
         net: Any = timm.create_model(model, pretrained=False, num_classes=0)
         self.net = net
         self.width = int(net.num_features)
@@ -36,8 +36,8 @@ class Timm(Backbone):
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError when the image model is made for another size."""
         if self._size_px not in (None, (height_px, width_px)):
-            raise ConfigError(
-                f"data.crop_px = {(height_px, width_px)}: timm's {self._model} takes {self._size_px} only"
+            raise ArgumentError(
+                type(self).__name__, f"crop_px = {(height_px, width_px)}: {self._model} takes {self._size_px} only"
             )
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ Shapes: B clips, C channels, T frames, H W pixels, N tokens (time, then height, 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone, TokenGrid
 from videoadapt.models.backbones._layers import Block, MeanPool
 from videoadapt.registry import BACKBONES
@@ -52,20 +53,21 @@ class ViT(Backbone):
         self,
         *,
         size: Literal["tiny", "small", "base", "large", "huge", "giant"] = "base",
-        width: int | None = None,
-        depth: int | None = None,
-        num_heads: int | None = None,
-        mlp_ratio: float | None = None,
-        patch_px: int | None = None,
-        tubelet_frames: int = 2,
+        width: Annotated[int, Ge(1)] | None = None,
+        depth: Annotated[int, Ge(1)] | None = None,
+        num_heads: Annotated[int, Ge(1)] | None = None,
+        mlp_ratio: Annotated[float, Gt(0)] | None = None,
+        patch_px: Annotated[int, Ge(1)] | None = None,
+        tubelet_frames: Annotated[int, Ge(1)] = 2,
         eps: float = 1e-6,
         fc_norm_eps: float = 1e-6,
-        drop_path: float = 0.0,
+        drop_path: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ):
         super().__init__()
         given: dict[str, Any] = dict(zip(Size._fields, (width, depth, num_heads, patch_px, mlp_ratio), strict=True))
         dims = SIZES[size]._replace(**{key: value for key, value in given.items() if value is not None})
-        _check(dims, tubelet_frames, drop_path)
+        if dims.width % dims.num_heads:
+            raise ConfigError(f"num_heads = {dims.num_heads}: needs to divide width = {dims.width}")
         self.width, self.depth, self.num_heads = dims.width, dims.depth, dims.num_heads
         self.eps, self.fc_norm_eps = eps, fc_norm_eps
         self.patch_px, self.tubelet_frames, self.mlp_ratio = dims.patch_px, tubelet_frames, dims.mlp_ratio
@@ -86,14 +88,14 @@ class ViT(Backbone):
         """Return the token grid (time, height, width) of a clip. Raises ConfigError when a side does not divide."""
         problems = []
         if num_frames < 1 or num_frames % self.tubelet_frames:
-            allowed = f"a multiple of model.backbone.tubelet_frames = {self.tubelet_frames}"
-            problems.append(f"data.num_frames = {num_frames}: a clip needs {allowed} frames")
+            allowed = f"a multiple of the backbone's tubelet_frames = {self.tubelet_frames}"
+            problems.append(f"num_frames = {num_frames}: a clip needs {allowed} frames")
         if min(height_px, width_px) < 1 or height_px % self.patch_px or width_px % self.patch_px:
             got = height_px if height_px == width_px else (height_px, width_px)
-            allowed = f"a multiple of model.backbone.patch_px = {self.patch_px}"
-            problems.append(f"data.crop_px = {got}: height and width need to be {allowed}")
+            allowed = f"a multiple of the backbone's patch_px = {self.patch_px}"
+            problems.append(f"crop_px = {got}: height and width need to be {allowed}")
         if problems:
-            raise ConfigError(problems)
+            raise ArgumentError(type(self).__name__, problems)
         return num_frames // self.tubelet_frames, height_px // self.patch_px, width_px // self.patch_px
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
@@ -153,19 +155,3 @@ def resized_positions(positions_HWD: Tensor, height: int, width: int) -> Tensor:
         return positions_HWD
     resized = F.interpolate(positions_HWD.permute(2, 0, 1)[None], (height, width), mode="bicubic", align_corners=False)
     return resized[0].permute(1, 2, 0)
-
-
-def _check(dims: Size, tubelet_frames: int, drop_path: float) -> None:
-    problems = [
-        f"model.backbone.{key} = {value}: needs to be at least 1"
-        for key, value in {**dims._asdict(), "tubelet_frames": tubelet_frames}.items()
-        if key != "mlp_ratio" and value < 1
-    ]
-    if dims.mlp_ratio <= 0:
-        problems.append(f"model.backbone.mlp_ratio = {dims.mlp_ratio}: needs to be positive")
-    if dims.num_heads >= 1 and dims.width % dims.num_heads:
-        problems.append(f"model.backbone.num_heads = {dims.num_heads}: needs to divide width = {dims.width}")
-    if not 0 <= drop_path < 1:
-        problems.append(f"model.backbone.drop_path = {drop_path}: needs to lie in [0, 1)")
-    if problems:
-        raise ConfigError(problems)

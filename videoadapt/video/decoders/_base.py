@@ -12,7 +12,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 
 from videoadapt import logger
-from videoadapt.errors import ConfigError, DecodeError, check_path
+from videoadapt.errors import DecodeError, check_path
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._probe import StreamInfo
 
@@ -115,12 +115,6 @@ class Decoder(ABC):
     def _check_open(self) -> None:
         if self._after_block:
             raise ValueError(f"{self.path}: is closed; read frames inside the `with` block, or keep them: video[:]")
-
-
-def check_threads(threads: int) -> None:
-    """Raise ConfigError unless `threads` is 1 or more."""
-    if threads < 1:
-        raise ConfigError(f"decoder: threads = {threads}; allowed: 1 or more")
 
 
 def open_video(file: str | Path, decoder: str | Mapping[str, Any] = "decord") -> Decoder:

@@ -9,13 +9,14 @@ others with new parameters): those it refuses, and `open_video` hands them to Py
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders._base import CannotRead, Decoder, check_threads
+from videoadapt.video.decoders._base import CannotRead, Decoder
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, as_decode_error, probe
 
 EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
@@ -26,8 +27,7 @@ UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to
 class Decord(Decoder):
     """Decodes with decord. Raises DecodeError naming the file, or CannotRead when PyAV has to read it."""
 
-    def __init__(self, path: Path, /, *, threads: int = 1):
-        check_threads(threads)
+    def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
         try:
             import decord
         except (ImportError, OSError) as error:  # there is no wheel for arm64

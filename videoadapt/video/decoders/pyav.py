@@ -6,15 +6,16 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import chain, dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders._base import Decoder, check_threads
+from videoadapt.video.decoders._base import Decoder
 from videoadapt.video.decoders._probe import Film, as_decode_error, open_film, open_stream
 
 NATIVE_BUDGET_BYTES = 256 * 2**20
@@ -158,8 +159,7 @@ class _InOrderReader:
 class PyAV(Decoder):
     """Decodes with PyAV. Raises DecodeError naming the file and the reason when `path` is no readable video."""
 
-    def __init__(self, path: Path, /, *, threads: int = 1):
-        check_threads(threads)
+    def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
         self._reformatter = VideoReformatter()
         with ExitStack() as opened:
             film = opened.enter_context(open_film(path, threads))

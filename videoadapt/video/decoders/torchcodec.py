@@ -9,16 +9,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders._base import CannotRead, Decoder, check_threads
+from videoadapt.video.decoders._base import CannotRead, Decoder
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
 
-INSTEAD = "or choose another data.decoder.name: decord, pyav"
+INSTEAD = "or choose another decoder: decord, pyav"
 try:
     from torchcodec.decoders import VideoDecoder
 except ImportError as error:
@@ -41,8 +42,7 @@ SAME_MOMENT_SEC = 1e-6
 class TorchCodec(Decoder):
     """Decodes with torchcodec. Raises DecodeError naming the file, or CannotRead when PyAV has to read it."""
 
-    def __init__(self, path: Path, /, *, threads: int = 1):
-        check_threads(threads)
+    def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
         info = probe(path, SEEKABLE_CODECS)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")

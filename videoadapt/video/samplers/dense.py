@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from annotated_types import Ge
 
 from videoadapt.registry import SAMPLERS
 from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_counts
@@ -20,7 +20,7 @@ class Dense(Sampler):
     def __init__(
         self,
         *,
-        stride_frames: Annotated[int, Field(ge=1)] = 4,
+        stride_frames: Annotated[int, Ge(1)] = 4,
         window: Literal["random_start", "videomae"] = "random_start",
     ):
         self.stride_frames = stride_frames
