@@ -18,7 +18,7 @@ from videoadapt.video.decoders import _base, _mpeg4, _probe, pyav
 from videoadapt.video.decoders._base import open_video
 from videoadapt.video.decoders._probe import probe
 
-REAL = [  # name, frames that decode, degrees clockwise, whether seeking is exact
+REAL = [  # name, frames that decode, whether seeking is exact
     ("RATRACE_wave_f_nm_np1_fr_goo_37.avi", 72, False),
     ("SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0.avi", 74, False),
     ("TrumanShow_wave_f_nm_np1_fr_med_26.avi", 48, False),
