@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from videoadapt import logger
+from videoadapt.cli._command import name_user
 
+name_user()  # as every command does
 # Toy models: two threads that wait for each other are slower, and much slower on a busy machine.
 torch.set_num_threads(1)
 # A failed assertion in a helper shows its values, as in a test.

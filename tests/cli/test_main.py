@@ -1,7 +1,9 @@
 """`videoadapt COMMAND`: which command runs, how each begins and ends, and how little is imported for it."""
 
+import getpass
 import importlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -27,6 +29,21 @@ for arguments in [["--help"], ["--version"], *([name, "--help"] for name in COMM
         assert end.code == 0, arguments
 print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
+
+
+def test_a_user_without_a_name_goes_by_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch asks for a name, and ends a training with a KeyError when there is none (docker run --user 1234)."""
+
+    def unknown(number: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setenv("USER", "")  # put back at the end, whatever is set in between
+    seen = []
+    assert command("stopped")(lambda: seen.append(getpass.getuser()) or 0)() == 0
+    assert seen == [str(os.getuid())]
 
 
 def start(*arguments: str, stdout: int, **changes: str) -> "subprocess.Popen[str]":

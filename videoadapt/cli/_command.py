@@ -1,6 +1,7 @@
 """How every command begins and ends: called by which words, and which exit code and line say how it went."""
 
 import functools
+import getpass
 import os
 import select
 import shutil
@@ -35,6 +36,7 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
     def decorate(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
         @functools.wraps(main)
         def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+            name_user()
             try:
                 return _run(lambda: main(*args, **kwargs), stopped)
             except BrokenPipeError:
@@ -70,6 +72,14 @@ def _run(main: Callable[[], int], stopped: str) -> int:
             raise
         sys.stderr.write(f"error: this needs the package {package}, which is not installed: pip install {package}\n")
         return EXIT_ERROR
+
+
+def name_user() -> None:
+    """A user without a name, as `docker run --user 1234` makes one, goes by the number: torch trains for a name only."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        os.environ["USER"] = str(os.getuid())
 
 
 def _reader_is_gone() -> bool:
