@@ -6,14 +6,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
-from videoadapt.models.loading import load_trunk
+from videoadapt.models.loading import load_trunk, save_trunk
+from videoadapt.runs.build import build_model
 from videoadapt.weights.formats import read_weights
 
 DATA = Path(__file__).parent / "golden"
+SIZES = {
+    "name": "vit",
+    "size": "tiny",
+    "width": 32,
+    "depth": 2,
+    "num_heads": 2,
+    "patch_px": 16,
+}  # as in tests/toy_runs.py
 TOY = {"size": "tiny", "width": 48, "depth": 3, "num_heads": 3}
 
 
@@ -38,3 +48,11 @@ def refusal(location: str, model: Classifier | None = None) -> str:
     with pytest.raises(CheckpointError) as error:
         load_trunk(model or toy(), read_weights(location))
     return str(error.value)
+
+
+def trunk(path: Path, seed: int = 1, **dims: int) -> Path:
+    """A weight file of a toy trunk with random values."""
+    torch.manual_seed(seed)
+    model = build_model(ModelConfig(backbone=SIZES | dims, adapter={"name": "full"}), 2, 4, 32)
+    save_trunk(model.backbone, path, {}, half=True)
+    return path

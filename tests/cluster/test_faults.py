@@ -208,7 +208,7 @@ def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> Non
     assert job.results() == json.loads((alone / "results.json").read_text())
 
 
-def test_signalled_two_nodes_save_one_step_and_go_on_to_the_same_bits(jobs: Jobs) -> None:
+def test_two_signalled_nodes_save_one_step_and_resume(jobs: Jobs) -> None:
     job = jobs["pair_preempted"]
     assert job.wait() == "COMPLETED"
     first, second = job.endings()
@@ -288,7 +288,7 @@ def test_without_requeue_it_goes_on_as_another_job(jobs: Jobs, alone: Path) -> N
     assert_as_alone(alone, job)
 
 
-def test_without_slurms_commands_on_the_node_it_says_that_it_cannot_go_on(jobs: Jobs, tree: Tree) -> None:
+def test_without_slurms_commands_on_the_node_it_says_so(jobs: Jobs, tree: Tree) -> None:
     job = jobs["cannot"]
     assert job.wait() == "FAILED"
     ending = only_ending(job)
@@ -296,7 +296,7 @@ def test_without_slurms_commands_on_the_node_it_says_that_it_cannot_go_on(jobs: 
     assert f"stopped at step {job.step()} " in ending.message
 
 
-def test_with_a_controller_that_does_not_answer_it_saves_and_says_so(jobs: Jobs) -> None:
+def test_without_an_answer_from_the_controller_it_saves(jobs: Jobs) -> None:
     job = jobs["out_of_touch"]
     assert job.wait() == "FAILED"
     assert only_ending(job).message.startswith(

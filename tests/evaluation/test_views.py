@@ -69,7 +69,7 @@ def test_doubled_foreign_and_broken_views_raise_with_the_name() -> None:
         accumulator.add_unreadable(3, "reason")
 
 
-def test_unreadable_counts_as_wrong_and_both_accuracies_are_given() -> None:
+def test_unreadable_is_wrong_and_both_accuracies_are_given() -> None:
     accumulator = ViewAccumulator(VIDEOS[:4], 1, 1, CLASSES)
     for index in range(3):
         accumulator.add(ViewId(index, 0, 0), one_hot(VIDEOS[index].label if index else 3))

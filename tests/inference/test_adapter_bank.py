@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.media import write_video
-from tests.runs.test_adapter_file import SIZES, trunk
+from tests.weight_files import SIZES, trunk
 from videoadapt.cli import demo
 from videoadapt.config.schema import Config, DataConfig, HeadConfig, ModelConfig
 from videoadapt.errors import CheckpointError, ConfigError
@@ -81,7 +81,7 @@ def test_it_answers_as_each_alone(files: tuple[list[Path], Path], reverse: bool)
 
 
 @torch.inference_mode()
-def test_the_same_numbers_with_another_scale_are_another_adapter(tmp_path: Path) -> None:
+def test_the_same_numbers_at_another_scale_are_another_adapter(tmp_path: Path) -> None:
     weights = trunk(tmp_path / "trunk.safetensors")
     paths = []
     for scale in (0.5, 2.0):

@@ -72,7 +72,7 @@ def test_boxes_differ_between_parts_of_a_batch_only(monkeypatch: pytest.MonkeyPa
     assert len(seen) == 5 and set(seen) <= sizes and len(set(seen)) > 1
 
 
-def test_any_motion_moves_one_to_four_coordinates_and_every_one_alike() -> None:
+def test_any_motion_moves_one_to_four_coordinates_alike() -> None:
     signs_BS = draw_signs(4000, torch.Generator().manual_seed(0))
     moved_B = signs_BS.abs().sum(1)
     assert set(signs_BS.unique().tolist()) == {-1, 0, 1} and set(moved_B.tolist()) == {1, 2, 3, 4}

@@ -38,7 +38,7 @@ def centroid(alpha_HW: Tensor) -> tuple[float, float]:
     return float((alpha_HW * columns).sum() / alpha_HW.sum()), float((alpha_HW * rows).sum() / alpha_HW.sum())
 
 
-def test_the_trunk_shares_no_motion_with_the_quickstart_and_pairs_are_opposite() -> None:
+def test_the_trunks_pairs_are_opposite_and_not_the_quickstarts() -> None:
     assert len(NAMES) == len(set(NAMES)) == 30
     assert len({tuple(sorted(moves.items())) for v in m.MOTIONS.values() for moves in v.values()}) == 30
     for vocabulary in m.MOTIONS.values():

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.toy_runs import toy_config, write_config
+from tests.weight_files import trunk
 from videoadapt.cli import demo, train
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config, ModelConfig
@@ -17,20 +18,11 @@ from videoadapt.models.loading import save_trunk
 from videoadapt.runs.adapter_file import read_adapter, save_adapter, trunk_fingerprint
 from videoadapt.runs.build import build_model
 
-SIZES = {"name": "vit", "size": "tiny", "width": 32, "depth": 2, "num_heads": 2, "patch_px": 16}
 FORMS = [
     {"name": "adaptformer", "bottleneck": 4, "scale": "learnable", "form": "sequential", "blocks": [1]},
     {"name": "linear"},
     {"name": "full"},
 ]
-
-
-def trunk(path: Path, seed: int = 1, **dims: int) -> Path:
-    """A weight file of a toy trunk with random values."""
-    torch.manual_seed(seed)
-    model = build_model(ModelConfig(backbone=SIZES | dims, adapter={"name": "full"}), 2, 4, 32)
-    save_trunk(model.backbone, path, {}, half=True)
-    return path
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=lambda adapter: adapter["name"])
@@ -105,7 +97,7 @@ def test_the_metadata_say_how_to_use_it_and_nothing_private(finished: tuple[Path
     assert str(run.parent) not in json.dumps(metadata)
 
 
-def test_the_fingerprint_ignores_the_adapter_and_the_file_format(tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_the_adapter_and_the_format(tmp_path: Path) -> None:
     data = Path(__file__).parents[1] / "golden"
     backbone = {"name": "vit", "size": "tiny", "width": 48, "depth": 3, "num_heads": 3}
     found = set()

@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from tests.live_runs import stop_after
 from tests.toy_runs import toy_config, write_config
-from tests.training.test_resume import stop_after
 from videoadapt.cli.train import main
 from videoadapt.data.structures import Video, VideoViews
 from videoadapt.errors import Diverged, Interrupted, NotFinite, VideoAdaptError

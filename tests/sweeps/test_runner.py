@@ -130,7 +130,7 @@ def trained_at(rates: object, tmp_path: Path) -> Path:
     return tmp_path / "s.yaml"
 
 
-def test_a_batch_that_cannot_be_filled_is_named_before_anything_runs(tmp_path: Path) -> None:
+def test_a_batch_too_large_is_named_before_anything_runs(tmp_path: Path) -> None:
     sweep = Sweep(trained_at({"wrong": {"train.batch_size": 4096}, "right": {"train.batch_size": 8}}, tmp_path))
     with pytest.raises(
         ConfigError, match=r"how wrong, seed 0: train\.batch_size = 4096: data\.train has only 32"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tests.sweeps.test_plan import finish, sweep
+from tests.toy_sweeps import finish, sweep
 from videoadapt.sweeps.plot import Point, _free_axis, _front, _in_order, plot
 from videoadapt.sweeps.table import collect, write_tables
 
@@ -76,7 +76,7 @@ def test_the_front_has_no_point_that_another_beats() -> None:
     assert _front([(10, 5.0), (1, 3.0), (10, 7.0), (5, 2.0), (20, 7.0), (30, 8.0)]) == [(1, 3.0), (10, 7.0), (30, 8.0)]
 
 
-def test_a_line_keeps_the_order_and_breaks_where_a_cell_is_missing() -> None:
+def test_a_line_keeps_its_order_and_breaks_at_a_missing_cell() -> None:
     line = _in_order([(3, 7.0), (0, 5.0)], 4)
     assert [place for place, _ in line] == [0, 1, 2, 3]
     assert np.array_equal([value for _, value in line], [5.0, np.nan, np.nan, 7.0], equal_nan=True)
