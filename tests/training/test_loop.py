@@ -141,7 +141,11 @@ def test_two_ranks_train_and_test_like_one(clips: Path, tmp_path: Path) -> None:
     """Same global batch, shared BatchNorm statistics, no dropout: equal up to the order of float32 sums."""
     model = toy_config(Path(), clips)["model"]
     model |= {"adapter": {"name": "adaptformer", "bottleneck": 4}, "head": {"batch_norm": True, "sync": True}}
-    changes = {"model": model, "train": {"epochs": 4}, "optim": {"name": "sgd", "lr_per_256": 0.5, "warmup_epochs": 1}}
+    changes = {
+        "model": model,
+        "train": {"epochs": 4, "accumulate": 2},
+        "optim": {"name": "sgd", "lr_per_256": 0.5, "warmup_epochs": 1},
+    }
     one = write_config(tmp_path / "one.yaml", toy_config(tmp_path / "one", clips, **changes))
     two = write_config(tmp_path / "two.yaml", toy_config(tmp_path / "two", clips, **changes))
     assert main(["--cfg", str(one)]) == 0

@@ -129,6 +129,7 @@ def test_the_average_follows_after_the_step() -> None:
     updater = sgd_updater(model, average=(average := WeightAverage(model, 0.75)))
     expected = model.head.weight.detach().clone()
     for step in range(3):
+        model.eval()  # as a validation leaves it
         updater.update([batch_of(8, step)])
         expected = 0.75 * expected + 0.25 * model.head.weight.detach()
     torch.testing.assert_close(average.state["head.weight"], expected)
