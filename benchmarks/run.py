@@ -2,6 +2,7 @@
 
 `python tools/benchmark.py bank --video clip.mp4`: K adapters in one pass against K runs, median of several.
 `python tools/benchmark.py data LIST ... --root VIDEOS`: the loader against decoding alone, and test views, per decoder.
+`python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
 `python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
 """
 
@@ -46,6 +47,23 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     decoders.add_argument(
         "--clips", type=int, default=15, help="clips of 8 frames at stride 4, each from a fresh reader"
     )
+    model = commands.add_parser("model", help="clips a second of the model alone, ours beside other code")
+    model.set_defaults(measure=bench_model)
+    model.add_argument("--mode", choices=("train", "infer"), default="train")
+    model.add_argument("--size", default="base", help="size of the vit, with random weights")
+    model.add_argument("--adapter", default="{name: adaptformer, bottleneck: 64}", metavar="YAML")
+    model.add_argument("--drop-path", type=float, default=0.0)
+    model.add_argument("--batch", type=int, default=128)
+    model.add_argument("--frames", type=int, default=8)
+    model.add_argument("--crop", type=int, default=224, metavar="PX")
+    model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
+    model.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    model.add_argument(
+        "--peers", nargs="*", choices=("plain", "huggingface"), default=[], help="measured in the same run"
+    )
+    model.add_argument("--steps", type=int, default=15)
+    model.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    model.add_argument("--out", type=Path, metavar="FILE", help="also append the table, in markdown")
     return parser.parse_args(arguments)
 
 
@@ -245,3 +263,30 @@ NAIVE: dict[str, Callable[[Path, list[int]], Any]] = {
     "pyav": naive_pyav,
     "torchcodec": naive_torchcodec,
 }
+
+
+def bench_model(args: argparse.Namespace) -> dict[str, Any]:
+    """Clips a second, milliseconds of a step, share of the matrix peak and memory, ours and the peers'."""
+    import yaml
+
+    from benchmarks.model_speed import Setting, markdown, measure
+    from videoadapt.distributed import choose_device
+
+    backbone = {"name": "vit", "size": args.size, "drop_path": args.drop_path}
+    setting = Setting(
+        args.mode,
+        backbone,
+        yaml.safe_load(args.adapter),
+        args.batch,
+        args.frames,
+        args.crop,
+        args.precision,
+        args.compile,
+    )
+    result = measure(setting, args.peers, args.steps, choose_device(args.device))
+    table = markdown(result)
+    sys.stderr.write(table)
+    if args.out:
+        with args.out.open("a", encoding="utf-8") as file:
+            file.write(table + "\n")
+    return result

@@ -7,7 +7,7 @@ import torch
 from videoadapt.models.backbones._layers import DropPath, Mlp
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.4, 1.0])
+@pytest.mark.parametrize("rate", [0.1, 0.4, 0.9])
 @pytest.mark.parametrize("shape", [(64, 5, 8), (64, 8)])
 def test_drop_path_draws_as_timm(rate: float, shape: tuple[int, ...]) -> None:
     x, states = torch.randn(shape), []
@@ -19,7 +19,7 @@ def test_drop_path_draws_as_timm(rate: float, shape: tuple[int, ...]) -> None:
         assert torch.equal(layer.eval()(x), x)
     assert torch.equal(*results) and torch.equal(*states)
     zeroed = (results[0].flatten(1) == 0).all(dim=1).float().mean()
-    assert abs(zeroed - rate) < 0.2 and (rate == 0) == (zeroed == 0)
+    assert abs(zeroed - rate) < 0.2 and 0 < zeroed < 1
 
 
 def test_mlp_starts_and_computes_as_timm() -> None:

@@ -5,7 +5,7 @@ import torch
 from videoadapt import distributed
 from videoadapt.config.schema import OptimConfig
 from videoadapt.data.batches import Schedule
-from videoadapt.models.backbones._layers import Block
+from videoadapt.models.compiling import compile_blocks
 from videoadapt.runs.inputs import check_batch
 from videoadapt.runs.run import Run
 from videoadapt.training.classification import Classification
@@ -23,9 +23,7 @@ def build_updater(run: Run, schedule: Schedule) -> Updater:
     optimizer = build_optimizer(run.model, run.model.backbone.depth, run.config.optim)
     average = WeightAverage(run.model, training.ema) if training.ema is not None else None
     if training.compile:
-        for module in run.model.modules():
-            if isinstance(module, Block):
-                module.compile(dynamic=False)
+        compile_blocks(run.model)
     return Updater(
         run.model,
         build_objective(run),

@@ -22,7 +22,7 @@ class ScaledBottleneck(NearZeroBottleneck):
     def __init__(self, width: int, bottleneck: int, dropout: float, drop_path: float):
         super().__init__(width, bottleneck, dropout)
         self.scale = nn.Parameter(torch.ones(width))
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return what the adapter adds, (B, N, D)."""

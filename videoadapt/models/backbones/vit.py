@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone, TokenGrid
-from videoadapt.models.backbones._layers import Block, MeanPool
+from videoadapt.models.backbones._layers import Block, MeanPool, TubeletConv
 from videoadapt.registry import BACKBONES
 
 
@@ -72,7 +72,7 @@ class ViT(Backbone):
         self.eps, self.fc_norm_eps = eps, fc_norm_eps
         self.patch_px, self.tubelet_frames, self.mlp_ratio = dims.patch_px, tubelet_frames, dims.mlp_ratio
         tubelet = (tubelet_frames, dims.patch_px, dims.patch_px)
-        self.patch_embed = nn.Conv3d(3, dims.width, kernel_size=tubelet, stride=tubelet)
+        self.patch_embed = TubeletConv(3, dims.width, kernel_size=tubelet, stride=tubelet)
         rates = torch.linspace(0, drop_path, dims.depth, device="cpu").tolist()  # stochastic depth grows with depth
         self.blocks = nn.ModuleList(Block(dims.width, dims.num_heads, dims.mlp_ratio, eps, rate) for rate in rates)
         self.pool: nn.Module = MeanPool()

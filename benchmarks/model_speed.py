@@ -1,0 +1,295 @@
+"""Clips a second of the model alone, with clips that are on the device already: training and inference, ours beside other code.
+
+Every figure is the median of several steps, timed with CUDA events (a clock on a CPU). The share of the peak compares what the
+model's matrix products and attention need at least with the fastest matrix product measured in the same run.
+
+Shapes: B clips, T frames, H W pixels, N tokens, D width, K classes.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.plain_vit import PlainViT
+from videoadapt.config.schema import ModelConfig
+from videoadapt.data.structures import ClipBatch
+from videoadapt.models.backbones.vit import SIZES, ViT
+from videoadapt.models.classifier import Classifier
+from videoadapt.models.compiling import compile_blocks
+from videoadapt.models.parameters import count_gflops
+from videoadapt.runs.build import build_model
+from videoadapt.runs.forward import Precision, autocast, forward
+from videoadapt.training.classification import Classification
+from videoadapt.training.mixup import Mixup
+from videoadapt.training.updater import Updater
+
+Mode = Literal["train", "infer"]
+NUM_CLASSES = 174  # Something-Something v2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured; `adapter` is a spec as in a yaml."""
+
+    mode: Mode
+    backbone: dict[str, Any]
+    adapter: dict[str, Any]
+    batch: int
+    num_frames: int
+    crop_px: int
+    precision: Precision
+    compiled: bool
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What came out: median, least and most milliseconds of a step."""
+
+    who: str
+    mode: Mode
+    compiled: bool
+    batch: int
+    ms: float
+    least_ms: float
+    most_ms: float
+    clips_per_sec: float
+    tflops: float
+    share_of_peak: float
+    memory_gib: float | None
+
+
+def measure(setting: Setting, peers: Sequence[str], steps: int, device: torch.device) -> dict[str, Any]:
+    """Measure ours and the `peers` ("plain", "huggingface") in turn; one JSON object with a row each.
+
+    Raises ValueError for a peer that cannot do what the setting asks.
+    """
+    peak = matrix_peak_tflops(device)
+    rows = []
+    for who in ("videoadapt", *peers):
+        torch.manual_seed(0)
+        step, needed_gflops = BUILDERS[who](setting, device)
+        rows.append(asdict(_speed(who, setting, step, needed_gflops, peak, steps, device)))
+        del step
+        torch.compiler.reset()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return {"device": name, "torch": torch.__version__, "peak_tflops": peak, "setting": asdict(setting), "rows": rows}
+
+
+def _speed(
+    who: str,
+    setting: Setting,
+    step: Callable[[], object],
+    needed_gflops: float,
+    peak: float,
+    steps: int,
+    device: torch.device,
+) -> Speed:
+    for _ in range(3):  # compiles, and fills caches
+        step()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    times = sorted(timed_ms(step, device) for _ in range(steps))
+    ms = statistics.median(times)
+    tflops = setting.batch * needed_gflops / ms  # GFLOP a millisecond
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+    return Speed(
+        who, setting.mode, setting.compiled, setting.batch, ms, times[0], times[-1], 1e3 * setting.batch / ms,
+        tflops, tflops / peak, memory,
+    )  # fmt: skip
+
+
+def timed_ms(step: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds of one call: between two events on the device, or on the clock of a CPU."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        step()
+        return 1e3 * (time.perf_counter() - start)
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before.record()
+    step()
+    after.record()
+    torch.cuda.synchronize()
+    return before.elapsed_time(after)
+
+
+def matrix_peak_tflops(device: torch.device, side: int = 8192) -> float:
+    """The most TFLOP/s that a bf16 matrix product (float32 on a CPU) reached here, of 10 tries."""
+    on_cpu = device.type == "cpu"
+    side = 1024 if on_cpu else side
+    factors = [
+        torch.randn(side, side, device=device, dtype=torch.float32 if on_cpu else torch.bfloat16) for _ in range(2)
+    ]
+    times = [timed_ms(lambda: factors[0] @ factors[1], device) for _ in range(13)]
+    return 2 * side**3 / min(times[3:]) / 1e9
+
+
+def _ours(setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
+    model = build_model(
+        ModelConfig(backbone=setting.backbone, adapter=setting.adapter),
+        NUM_CLASSES,
+        setting.num_frames,
+        setting.crop_px,
+    )
+    model.to(device)
+    needed = needed_gflops(model, setting)
+    if setting.compiled:
+        compile_blocks(model)
+    clips_BCTHW, labels_B = _batch(setting, device)
+    if setting.mode == "infer":
+        model.eval()
+
+        @torch.inference_mode()
+        def infer() -> Tensor:
+            return forward(model, clips_BCTHW, setting.precision, device)
+
+        return infer, needed
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0, momentum=0.9)
+    objective = Classification(Mixup(mixup_alpha=0, cutmix_alpha=0, label_smoothing=0, num_classes=NUM_CLASSES),
+                               precision=setting.precision, device=device)  # fmt: skip
+    updater = Updater(model, objective, optimizer, lambda step: 1e-3)
+    batch = ClipBatch(clips_BCTHW, labels_B, ("",) * setting.batch, (None,) * setting.batch)
+    return lambda: updater.update([batch]), needed
+
+
+def _batch(setting: Setting, device: torch.device) -> tuple[Tensor, Tensor]:
+    shape = setting.batch, 3, setting.num_frames, setting.crop_px, setting.crop_px
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    return clips.to(device), torch.randint(NUM_CLASSES, (setting.batch,), generator=generator).to(device)
+
+
+def needed_gflops(model: Classifier, setting: Setting) -> float:
+    """GFLOPs that a step needs for one clip, a multiply and an add counted as two.
+
+    Training needs the forward pass, the gradients of what flows between layers, as much again, and the gradients of the
+    trained matrices, in proportion to their share of all parameters.
+    """
+    once = 2 * count_gflops(model, setting.num_frames, setting.crop_px)
+    if setting.mode == "infer":
+        return once
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return once * (2 + trained / sum(p.numel() for p in model.parameters()))
+
+
+def _step_of(model: nn.Module, setting: Setting, device: torch.device) -> Callable[[], object]:
+    """A step of a peer, as its users write it: autocast, cross-entropy, fused SGD."""
+    clips, labels_B = _batch(setting, device)
+    mean, std = (
+        torch.tensor(v, device=device).view(3, 1, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    clips_BCTHW = clips.float().div_(255).sub_(mean).div_(std)
+    called = torch.compile(model, dynamic=False) if setting.compiled else model
+    if setting.mode == "infer":
+        model.eval()
+
+        @torch.inference_mode()
+        def infer() -> Tensor:
+            with autocast(setting.precision, device):
+                return called(clips_BCTHW)
+
+        return infer
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3, momentum=0.9)
+
+    def train() -> None:
+        with autocast(setting.precision, device):
+            loss = F.cross_entropy(called(clips_BCTHW).float(), labels_B)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return train
+
+
+def _plain(setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
+    """AdaptMLP in every block, or full tuning, in PyTorch's own layers."""
+    bottleneck = {"adaptformer": setting.adapter.get("bottleneck", 64), "full": 0}.get(setting.adapter["name"])
+    if bottleneck is None:
+        raise ValueError("the plain model is tuned by adaptformer or full only")
+    size, tokens = (
+        SIZES[setting.backbone["size"]],
+        setting.num_frames // 2 * (setting.crop_px // SIZES[setting.backbone["size"]].patch_px) ** 2,
+    )
+    model = PlainViT(**size._asdict(), num_tokens=tokens, bottleneck=bottleneck, num_classes=NUM_CLASSES).to(device)
+    return _step_of(model, setting, device), _needed_by_ours(setting)
+
+
+def _huggingface(setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
+    """Hugging Face's VideoMAE, with LoRA from PEFT where it trains."""
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+    size = SIZES[setting.backbone["size"]]
+    config = VideoMAEConfig(
+        image_size=setting.crop_px, patch_size=size.patch_px, num_frames=setting.num_frames, hidden_size=size.width,
+        num_hidden_layers=size.depth, num_attention_heads=size.num_heads, intermediate_size=round(size.width * size.mlp_ratio),
+        num_labels=NUM_CLASSES, attn_implementation="sdpa",
+    )  # fmt: skip
+    model: Any = VideoMAEForVideoClassification(config)
+    if setting.mode == "train":
+        if setting.adapter["name"] != "lora":
+            raise ValueError("Hugging Face's VideoMAE is tuned by lora only, through PEFT")
+        from peft import LoraConfig, get_peft_model
+
+        rank = setting.adapter.get("rank", 8)
+        model = get_peft_model(
+            model,
+            LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["query", "value"], modules_to_save=["classifier"]),
+        )
+
+    class Logits(nn.Module):
+        """(B, 3, T, H, W) to logits: its own order is (B, T, 3, H, W)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, clip_BCTHW: Tensor) -> Tensor:
+            logits_BK: Tensor = self.model(pixel_values=clip_BCTHW.transpose(1, 2)).logits
+            return logits_BK
+
+    return _step_of(Logits().to(device), setting, device), _needed_by_ours(setting)
+
+
+def _needed_by_ours(setting: Setting) -> float:
+    """A peer does the same work: it is counted on our model, without weights."""
+    with torch.device("cpu"):
+        model = build_model(
+            ModelConfig(backbone=setting.backbone, adapter=setting.adapter),
+            NUM_CLASSES,
+            setting.num_frames,
+            setting.crop_px,
+        )
+    assert isinstance(model.backbone, ViT)
+    return needed_gflops(model, setting)
+
+
+BUILDERS: dict[str, Callable[[Setting, torch.device], tuple[Callable[[], object], float]]] = {
+    "videoadapt": _ours,
+    "plain": _plain,
+    "huggingface": _huggingface,
+}
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The rows as a table."""
+    setting = result["setting"]
+    lines = [
+        f"{result['device']}, torch {result['torch']}, matrix peak {result['peak_tflops']:.0f} TFLOP/s; {setting['backbone']}, "
+        f"{setting['adapter']}, {setting['num_frames']} x {setting['crop_px']} x {setting['crop_px']}, {setting['precision']}",
+        "",
+        "| | mode | compiled | batch | ms | clips/s | share of peak | GiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row['who']} | {row['mode']} | {'yes' if row['compiled'] else 'no'} | {row['batch']} | {row['ms']:.1f} | "
+        f"{row['clips_per_sec']:.0f} | {100 * row['share_of_peak']:.1f} % | {row['memory_gib'] or 0:.1f} |"
+        for row in result["rows"]
+    ]
+    return "\n".join(lines) + "\n"
