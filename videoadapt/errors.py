@@ -95,7 +95,7 @@ class Diverged(NotFinite):
 
 
 class Interrupted(VideoAdaptError):
-    """The user or the scheduler asked to stop by the signal `number`, and everything is saved, up to `step` in a training."""
+    """The user or the scheduler asked to stop, by signal `number`; a training is saved up to `step`."""
 
     def __init__(self, text: str, number: int, step: int | None = None):
         self.number = number
@@ -182,7 +182,7 @@ def why_unreadable(path: Path) -> str:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         if path.is_symlink():
-            return f"is a link to {os.readlink(path)}, which is not there; copy the file itself, or mend the link"
+            return f"is a link to {os.readlink(path)}, which is not there; copy the file itself, or fix the link"
         return getattr(error, "strerror", None) or str(error)
     if stat.S_ISDIR(status.st_mode):
         return "is a folder; name a file"

@@ -183,7 +183,7 @@ def test_files_that_are_no_files_are_named_before_training(
     (tmp_path / "link.mp4").symlink_to("nothing.mp4")
     for name, reason in {
         "folder.mp4": "is a folder; name a file",
-        "link.mp4": "is a link to nothing.mp4, which is not there; copy the file itself, or mend the link",
+        "link.mp4": "is a link to nothing.mp4, which is not there; copy the file itself, or fix the link",
         "none.mp4": "No such file or directory",
     }.items():
         (tmp_path / "test.csv").write_text(f"{folder}/test_0.mp4 0\n\n{tmp_path}/{name} 1\n")

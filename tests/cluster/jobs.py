@@ -128,9 +128,9 @@ class Job:
 
     def is_active(self) -> bool:
         """True while Slurm still has it in the queue or running."""
-        said = ask_queue(self.id)
-        assert said is not None
-        return said.state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
+        entry = ask_queue(self.id)
+        assert entry is not None
+        return entry.state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:

@@ -177,7 +177,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(
     assert active_jobs(job.run) == [] and f": {ended}" in status_lines(job.run)[1]  # the accounting knows
     (tmp_path / "slurm.conf").write_text(re.sub(r"(?m)^AccountingStoragePort=.*$", "AccountingStoragePort=9", no_queue))
     with pytest.raises(
-        VideoAdaptError, match=f"job {job.id}: whether it still waits or runs is not known: slurm_load_jobs"
+        VideoAdaptError, match=f"job {job.id}: cannot find out whether it still waits or runs: slurm_load_jobs"
     ):
         active_jobs(job.run)
     assert "UNKNOWN (job" in status_lines(job.run)[1]

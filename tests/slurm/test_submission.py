@@ -116,10 +116,10 @@ def test_a_queue_that_errs_is_asked_again_as_often_as_said(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(commands, "_PAUSE_SEC", 0.0)
     if answers_at <= tries:
-        assert commands.ask_queue("7", tries) == commands.Queued("RUNNING", 3571.0, False)
+        assert commands.ask_queue("7", tries) == commands.QueueEntry("RUNNING", 3571.0, False)
     else:
         with pytest.raises(
-            VideoAdaptError, match="job 7: whether it still waits or runs is not known: slurm_load_jobs"
+            VideoAdaptError, match="job 7: cannot find out whether it still waits or runs: slurm_load_jobs"
         ):
             commands.ask_queue("7", tries)
     assert (tmp_path / "asked").read_text().count("asked") == min(answers_at, tries)
@@ -213,7 +213,7 @@ def test_attempts_of_an_earlier_version_are_read(
     assert Attempt(tmp_path, 0).ending() == Ending(how, said, requeued, other)
 
 
-RUNNING = commands.Queued("RUNNING", left_sec=7000.0)
+RUNNING = commands.QueueEntry("RUNNING", left_sec=7000.0)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ RUNNING = commands.Queued("RUNNING", left_sec=7000.0)
         (signal.SIGTERM, RUNNING._replace(preempted=True), 10,
          Ending(How.PREEMPTED, "stopped at step 5 by SIGTERM (pre-empted); requeued", True)),
         (signal.SIGTERM, RUNNING, 10, Ending(How.STOPPED, "stopped at step 5 by SIGTERM")),
-        (signal.SIGTERM, commands.Queued("COMPLETING"), 10,
+        (signal.SIGTERM, commands.QueueEntry("COMPLETING"), 10,
          Ending(How.ENDED_BY_SLURM, "stopped at step 5 by SIGTERM; ended by Slurm (completing)")),
         (signal.SIGUSR2, RUNNING._replace(left_sec=180.0), 4,
          Ending(How.TIMED_OUT, "stopped at step 5 by SIGUSR2 (time limit); requeued", True)),
@@ -234,7 +234,7 @@ RUNNING = commands.Queued("RUNNING", left_sec=7000.0)
 )  # fmt: skip
 def test_slurm_says_what_a_signal_means(
     number: int,
-    entry: commands.Queued,
+    entry: commands.QueueEntry,
     max_timeouts: int,
     ending: Ending,
     tmp_path: Path,

@@ -182,7 +182,7 @@ SELECT = {"axis": "optim.lr_per_256"}
         ({"axis": {}}, (), "axis: unknown key; did you mean 'axes'"),
         ({"axes": {"optim.lr": [1]}}, (), "optim.lr: unknown key"),
         ({"axes": {"seed": 3}}, (), r"axes\.seed = 3: allowed: a list of values"),
-        ({"axes": {"train.epochs": [1, 1]}}, (), "a setting stands there twice"),
+        ({"axes": {"train.epochs": [1, 1]}}, (), "a setting appears twice"),
         ({"axes": {"train.epochs": []}}, (), r"axes\.train\.epochs: holds no setting"),
         ({"axes": {}}, (), r"axes = {}: names no axis"),
         ({"axes": {"lr": {"lr*2": {"optim.lr_per_256": 2}, "lr/2": {"optim.lr_per_256": 1}}}}, (), "would share"),

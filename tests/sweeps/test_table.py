@@ -78,7 +78,7 @@ def test_the_front_has_no_point_that_another_beats() -> None:
 
 def test_a_line_keeps_its_order_and_breaks_at_a_missing_cell() -> None:
     line = _in_order([(3, 7.0), (0, 5.0)], 4)
-    assert [place for place, _ in line] == [0, 1, 2, 3]
+    assert [position for position, _ in line] == [0, 1, 2, 3]
     assert np.array_equal([value for _, value in line], [5.0, np.nan, np.nan, 7.0], equal_nan=True)
 
 
@@ -106,7 +106,7 @@ def test_error_bars_are_drawn(tmp_path: Path) -> None:
         ),  # two numbers of parameters, four settings that leave them
         ({"linear": (20,) * 4, "lora": (20, 90, 400, 900)}, None),  # the settings change them
         ({"linear": (20,) * 2, "lora": (900,) * 2}, None),  # two methods on two sets of clips: parameters tell more
-        ({"lora": (900, 902, 905, 905)}, "frames"),  # five parameters more are no place of their own
+        ({"lora": (900, 902, 905, 905)}, "frames"),  # five parameters more are no position of their own
         ({"linear": (20,) * 3, "lora": (900,) * 3, "ssf": (910,) * 3}, "frames"),  # as many methods, which change them
     ],
 )

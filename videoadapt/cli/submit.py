@@ -14,13 +14,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in COMMANDS:
         return _parse_command(arguments)
-    from videoadapt.slurm.resources import resource_options
+    from videoadapt.slurm.options import resource_options
 
     parser = argparse.ArgumentParser(
         prog=program("submit"),
         allow_abbrev=False,
         description=__doc__,
-        epilog="Everything is checked before anything is queued; exit code 2 for what you can mend. See docs/cluster.md.",
+        epilog="Everything is checked before anything is queued; exit code 2 for what you can fix. See docs/cluster.md.",
         parents=[resource_options()],
     )
     parser.add_argument(
@@ -55,14 +55,14 @@ def _look_after(args: argparse.Namespace) -> int:
         print("\n".join(job_status.tail(args.run, args.lines)))
     else:
         ended = job_status.cancel(args.run)
-        print(f"cancelled: {', '.join(ended)}" if ended else "nothing of it waits or runs")
+        print(f"cancelled: {', '.join(ended)}" if ended else "none of its jobs waits or runs")
     return 0
 
 
 def _submit(args: argparse.Namespace) -> int:
     from videoadapt.config.loading import load_config
     from videoadapt.slurm import submission
-    from videoadapt.slurm.resources import resources_from
+    from videoadapt.slurm.options import resources_from
 
     configs = [load_config(path, args.overrides) for path in args.cfg]
     resources = resources_from(args, configs[0].output.name)

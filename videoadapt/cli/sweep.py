@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def submit(sweep: Any, options: list[str]) -> int:
     """Submit what is missing, and show what is there."""
-    from videoadapt.slurm.resources import resource_options, resources_from
+    from videoadapt.slurm.options import resource_options, resources_from
     from videoadapt.slurm.submission import wait
     from videoadapt.sweeps.jobs import submit_sweep
     from videoadapt.sweeps.table import write_tables

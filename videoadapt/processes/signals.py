@@ -1,4 +1,4 @@
-"""Stopping politely: SIGINT, SIGTERM and SIGUSR2 ask the training loop to stop; a second Ctrl-C ends the process."""
+"""Stopping after a whole step: SIGINT, SIGTERM and SIGUSR2 ask the training loop to stop; a second Ctrl-C ends the process."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from types import FrameType
 
 from videoadapt import logger
 
-# SIGUSR2 is Slurm's, through submitit, ahead of the end; where SIGTERM comes with it, it says more: it counts most.
+# From the weakest to the strongest: SIGUSR2 is Slurm's warning through submitit, and says more than a SIGTERM beside it.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -47,9 +47,9 @@ def priority(received: list[int]) -> int:
 
 @contextmanager
 def end_on_signal(acts: bool, leaves: bool) -> Iterator[None]:
-    """Raise Ended where a signal arrives in the block, but for a block of `stop_on_signal` in it; do nothing unless `acts`.
+    """Raise Ended when a signal arrives in the block, outside of any `stop_on_signal` in it; unless it `acts`, ignore it.
 
-    Where the process `leaves` after the block, signals are ignored from then on: one would make a finished job a failed one.
+    When the process `leaves` after the block, signals are ignored from then on: one would make a finished job a failed one.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -62,7 +62,7 @@ def end_on_signal(acts: bool, leaves: bool) -> Iterator[None]:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Processes that are started in the block are not reached by the terminal's Ctrl-C, unless they ask for it."""
+    """Processes started in the block ignore the terminal's Ctrl-C, unless they install a handler for it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -71,7 +71,7 @@ def without_ctrl_c() -> Iterator[None]:
 
 
 def ignore_further() -> None:
-    """From here on the process ends by itself, and what Slurm sends to hurry it is not looked at."""
+    """Ignore further signals: the process is about to end by itself."""
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
 

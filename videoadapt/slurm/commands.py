@@ -1,4 +1,4 @@
-"""What a job asks of Slurm, as submitit's executor for it; and what Slurm says about a job."""
+"""Slurm's commands: what squeue and sacct know of a job, and requeueing or cancelling it."""
 
 import os
 import re
@@ -12,55 +12,56 @@ _ANSWER_SEC = 60.0
 _PAUSE_SEC = 2.0
 
 
-class Queued(NamedTuple):
-    """What squeue says of a job: "PENDING", "RUNNING", "COMPLETING"... ("" when it has forgotten it), and more."""
+class QueueEntry(NamedTuple):
+    """squeue's entry of a job; its state is "PENDING", "RUNNING", "COMPLETING"..., "" when squeue has forgotten it."""
 
     state: str = ""
     left_sec: float = 0.0
     preempted: bool = False
 
 
-def ask_queue(job_id: str, tries: int = 1) -> Queued | None:
-    """Where a job stands; None where there is no squeue. Raises VideoAdaptError when it errs each time.
+def ask_queue(job_id: str, tries: int = 1) -> QueueEntry | None:
+    """A job's entry in the queue; None where there is no squeue. Raises VideoAdaptError when squeue fails each time.
 
-    More tries get less time each: a job that is to end has not got more.
+    All tries together take a minute at most, for a job that is about to end.
     """
     command = ("squeue", "--noheader", "--jobs", job_id, "--Format", "State:30,TimeLeft:30,PreemptTime:30")
     problem = ""
     for number in range(tries):
         time.sleep(_PAUSE_SEC if number else 0)
-        said = _run(*command, limit_sec=_ANSWER_SEC / tries)
-        if said is None:
+        answer = _run(*command, limit_sec=_ANSWER_SEC / tries)
+        if answer is None:
             return None
-        if "Invalid job id" in said.stderr:
-            return Queued()
-        if not said.returncode:
-            words = said.stdout.split()
-            return Queued(words[0], _seconds(words[1]), words[2] != "N/A") if len(words) >= 3 else Queued()
-        problem = said.stderr.strip()
-    raise VideoAdaptError(f"job {job_id}: whether it still waits or runs is not known: {problem}")
+        if "Invalid job id" in answer.stderr:
+            return QueueEntry()
+        if not answer.returncode:
+            words = answer.stdout.split()
+            return QueueEntry(words[0], _seconds(words[1]), words[2] != "N/A") if len(words) >= 3 else QueueEntry()
+        problem = answer.stderr.strip()
+    raise VideoAdaptError(f"job {job_id}: cannot find out whether it still waits or runs: {problem}")
 
 
 def ask_accounts(job_id: str) -> str:
     """The last state that Slurm's accounting has of a job, "" where it has none."""
-    said = _run("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", job_id, "--format", "State")
-    lines = said.stdout.split("\n") if said is not None and not said.returncode else [""]
+    answer = _run("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", job_id, "--format", "State")
+    lines = answer.stdout.split("\n") if answer is not None and not answer.returncode else [""]
     return lines[0].strip()
 
 
 def requeue(job_id: str) -> str:
     """Ask Slurm to put a running job back into the queue; return "" or why it cannot."""
-    said = _run("scontrol", "requeue", job_id)
-    if said is None:
+    answer = _run("scontrol", "requeue", job_id)
+    if answer is None:
         return "scontrol is not on this node"
-    return "" if said.returncode == 0 else f"scontrol requeue: {said.stderr.strip()}"
+    return "" if answer.returncode == 0 else f"scontrol requeue: {answer.stderr.strip()}"
 
 
 def cancel(job_id: str) -> None:
-    """End a job. Raises VideoAdaptError with scancel's words when it cannot."""
-    said = _run("scancel", job_id)
-    if said is None or said.returncode:
-        raise VideoAdaptError(f"job {job_id}: " + (said.stderr.strip() if said else "scancel is not here"))
+    """End a job. Raises VideoAdaptError with scancel's message when it cannot."""
+    answer = _run("scancel", job_id)
+    if answer is None or answer.returncode:
+        problem = answer.stderr.strip() if answer else "scancel is not on this machine"
+        raise VideoAdaptError(f"job {job_id}: {problem}")
 
 
 def restart_count() -> int:
@@ -69,7 +70,7 @@ def restart_count() -> int:
 
 
 def _run(*command: str, limit_sec: float = _ANSWER_SEC) -> "subprocess.CompletedProcess[str] | None":
-    """What a command of Slurm's says; None where there is no such command."""
+    """The output of one of Slurm's commands; None where there is no such command."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=limit_sec)
     except FileNotFoundError:
@@ -79,7 +80,7 @@ def _run(*command: str, limit_sec: float = _ANSWER_SEC) -> "subprocess.Completed
 
 
 def _seconds(text: str) -> float:
-    """Seconds of squeue's [D-][[HH:]MM:]SS; infinite for UNLIMITED, 0 for what is no time."""
+    """Seconds of squeue's [D-][[HH:]MM:]SS; infinite for UNLIMITED, 0 for anything that is no time."""
     if text == "UNLIMITED":
         return float("inf")
     match = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", text)

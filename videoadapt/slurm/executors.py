@@ -1,4 +1,4 @@
-"""Calls to submitit's executors: on Slurm, on this machine, or in this process."""
+"""Submits calls through submitit: to Slurm, to this machine, or to this process."""
 
 import os
 import shlex
@@ -30,43 +30,47 @@ def submit(
     `runs` are their output folders: a job's folder that is not in `<run>/jobs` is linked there. `extra` are more options of
     sbatch. Raises ConfigError when the executor refuses.
     """
-    variables: dict[str, str] = {}  # sbatch gets none: the script sets its own
     folder.mkdir(parents=True, exist_ok=True)
-    if resources.executor == "slurm":
-        executor: Any = slurm_executor(resources, folder / "%j", job_setup(code), extra)
-    elif resources.executor == "local":
-        executor = submitit.LocalExecutor(folder / "%j", max_num_timeout=resources.max_timeouts)
-        executor.update_parameters(
-            timeout_min=resources.minutes,
-            tasks_per_node=resources.num_tasks,
-            gpus_per_node=resources.gpus_per_node,
-            signal_delay_s=resources.signal_delay_sec,
-        )
-        variables = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
-    else:
-        executor = submitit.DebugExecutor(folder / "debug")
-        variables = {"SUBMITIT_FOLDER": str(folder / "debug")}
+    executor, variables = _executor_for(resources, code, folder, extra)
     # Ctrl-C is for the tasks, which ask for it: submitit's local controller would kill them at once
-    with own_environment(variables), without_ctrl_c():
-        submitted = submit_array(executor, calls)
-    for run, handle in zip(runs, submitted, strict=True):
-        place = handle.paths.folder
+    with _own_environment(variables), without_ctrl_c():
+        submitted = _submit_array(executor, calls)
+    for run, job in zip(runs, submitted, strict=True):
+        job_folder = job.paths.folder
         write_submission(
-            place, executor=resources.executor, job_id=handle.job_id, ranks=resources.num_tasks, code=str(code)
+            job_folder, executor=resources.executor, job_id=job.job_id, ranks=resources.num_tasks, code=str(code)
         )
-        own = run / "jobs" / place.name
-        if own.resolve() != place.resolve():
+        own = run / "jobs" / job_folder.name
+        if own.resolve() != job_folder.resolve():
             own.parent.mkdir(parents=True, exist_ok=True)
-            own.symlink_to(place.resolve())
+            own.symlink_to(job_folder.resolve())
     return submitted
 
 
-def job_setup(code: Path | None) -> list[str]:
-    """Shell lines before the tasks start: the snapshot comes first, and the current folder is not looked into."""
-    return [
-        f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
-        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
-    ]
+def batch_script(resources: Resources, code: Path, folder: Path, num_calls: int) -> str:
+    """The script that sbatch would get for so many calls, on a machine with or without Slurm."""
+    executor = _slurm_executor(resources, code, folder, {})
+    if num_calls > 1:
+        executor.parameters["map_count"] = num_calls
+    return executor.script()
+
+
+def _executor_for(
+    resources: Resources, code: Path | None, folder: Path, extra: Mapping[str, Any]
+) -> tuple[Any, dict[str, str]]:
+    """Submitit's executor, and variables for the environment that it starts the tasks in."""
+    if resources.executor == "slurm":
+        return _slurm_executor(resources, code, folder, extra), {}  # the script sets its own
+    if resources.executor == "debug":
+        return submitit.DebugExecutor(folder / "debug"), {"SUBMITIT_FOLDER": str(folder / "debug")}
+    executor = submitit.LocalExecutor(folder / "%j", max_num_timeout=resources.max_timeouts)
+    executor.update_parameters(
+        timeout_min=resources.minutes,
+        tasks_per_node=resources.num_tasks,
+        gpus_per_node=resources.gpus_per_node,
+        signal_delay_s=resources.signal_delay_sec,
+    )
+    return executor, {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
 
 
 class _Slurm(submitit.SlurmExecutor):
@@ -92,10 +96,13 @@ class _Slurm(submitit.SlurmExecutor):
         return self._make_submission_file_text(self._submitit_command_str, "")
 
 
-def slurm_executor(resources: Resources, folder: Path, setup: Sequence[str], extra: Mapping[str, Any]) -> _Slurm:
-    """The executor for `resources`; `setup` are shell lines, `extra` further options of sbatch."""
-    executor = _Slurm(folder, max_num_timeout=resources.max_timeouts, python=resources.python)
+def _slurm_executor(resources: Resources, code: Path | None, folder: Path, extra: Mapping[str, Any]) -> _Slurm:
+    executor = _Slurm(folder / "%j", max_num_timeout=resources.max_timeouts, python=resources.python)
     cpus = [] if resources.cpus_per_task is None else [f"--cpus-per-task={resources.cpus_per_task}"]
+    setup = [  # the snapshot comes first, and Python does not search the current folder
+        f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
+        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
+    ]
     executor.update_parameters(
         job_name=resources.name,
         time=resources.minutes,
@@ -114,25 +121,23 @@ def slurm_executor(resources: Resources, folder: Path, setup: Sequence[str], ext
     return executor
 
 
-@contextmanager
-def own_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Without what an outer job or torchrun has left in the environment, which sbatch would pass on; with `variables`."""
-    kept = {
-        name: os.environ[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in os.environ
-    }  # which cluster
-    with clean_env(), submitit.helpers.environment_variables(**kept, **variables):
-        yield
-
-
-def submit_array(executor: Any, calls: Sequence[Callable[[], Any]]) -> list[submitit.Job[Any]]:
-    """Submit the calls, several of them as one job array. Raises ConfigError with sbatch's words when it refuses."""
+def _submit_array(executor: Any, calls: Sequence[Callable[[], Any]]) -> list[submitit.Job[Any]]:
+    """Submit the calls, several of them as one job array. Raises ConfigError with sbatch's message when it refuses."""
     if isinstance(executor, _Slurm) and (shutil.which("sbatch") is None or shutil.which("srun") is None):
         raise ConfigError(
-            "sbatch and srun are not here: submit from a login node of the cluster, or use --executor local"
+            "sbatch and srun are not on this machine: submit from a login node of the cluster, or use --executor local"
         )
     try:
         jobs: list[submitit.Job[Any]] = executor.submit_array(calls)
     except submitit.core.utils.FailedJobError as error:
-        said = [line for line in str(error).splitlines() if line.startswith("sbatch:")]
-        raise ConfigError("Slurm refuses the job: " + ("\n".join(said) or str(error))) from error
+        lines = [line for line in str(error).splitlines() if line.startswith("sbatch:")]
+        raise ConfigError("Slurm refuses the job: " + ("\n".join(lines) or str(error))) from error
     return jobs
+
+
+@contextmanager
+def _own_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Without what an outer job or torchrun has left in the environment, which sbatch would pass on; with `variables`."""
+    cluster = {name: os.environ[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in os.environ}
+    with clean_env(), submitit.helpers.environment_variables(**cluster, **variables):
+        yield

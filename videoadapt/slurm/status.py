@@ -1,4 +1,4 @@
-"""What the jobs of a run are doing: their state, the last numbers, the time left, the logs; and ending them."""
+"""How the jobs of a run are doing: their state, the last numbers, the time left, the logs; and cancelling them."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from videoadapt.slurm import commands
 from videoadapt.slurm.attempts import Attempt, attempts, job_folders, read_submission
 
 ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
-MAY_COME_BACK = ("PREEMPTED", "NODE_FAIL")  # the accounting's last word on a job that is being requeued, too
+MAY_COME_BACK = ("PREEMPTED", "NODE_FAIL")  # the accounting also shows these for a job that is being requeued
 RECENT = 20  # updates whose time is averaged
 
 
@@ -93,7 +93,7 @@ def _folders(run: Path) -> list[Path]:
 def _state(folder: Path) -> tuple[str, float]:
     """Slurm's state of a job and the seconds left to it; a local one is RUNNING while its controller lives.
 
-    Raises VideoAdaptError when squeue errs and the accounting does not know better: it may well be running.
+    Raises VideoAdaptError when squeue fails and the accounting knows of no end: the job may well be running.
     """
     submission = read_submission(folder)
     job_id = submission["job_id"]

@@ -14,7 +14,7 @@ from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.runs.build import schedule_of
 from videoadapt.runs.inputs import check_batch, check_model, load_inputs
 from videoadapt.slurm.attempts import How, attempts
-from videoadapt.slurm.executors import job_setup, slurm_executor, submit
+from videoadapt.slurm.executors import batch_script, submit
 from videoadapt.slurm.resources import Resources
 from videoadapt.slurm.snapshot import code_version, snapshot
 from videoadapt.slurm.status import active_jobs
@@ -41,11 +41,8 @@ def script(configs: Sequence[Config], resources: Resources, folder: Path | None 
     """The script that sbatch would get, after the same checks. Writes nothing."""
     check(configs, resources)
     jobs_folder = _jobs_folder(configs, folder)
-    setup = job_setup(jobs_folder.parent / "code" / code_version())
-    executor = slurm_executor(_with_cpus(resources, configs), jobs_folder / "%j", setup, {})
-    if len(configs) > 1:
-        executor.parameters["map_count"] = len(configs)
-    return executor.script()
+    code = jobs_folder.parent / "code" / code_version()
+    return batch_script(_with_cpus(resources, configs), code, jobs_folder, len(configs))
 
 
 def check(configs: Sequence[Config], resources: Resources) -> None:
@@ -96,7 +93,7 @@ def wait(jobs: Sequence[submitit.Job[None]]) -> int:
     finished = True
     for job in jobs:
         while not job.done():
-            with suppress(KeyboardInterrupt):  # the tasks have it, too, save and end
+            with suppress(KeyboardInterrupt):  # the tasks get it as well, save and end
                 time.sleep(0.5)
         endings = [attempt.ending() for attempt in attempts(job.paths.folder)]
         finished &= bool(endings) and endings[-1] is not None and endings[-1].how == How.FINISHED

@@ -25,7 +25,7 @@ Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: `run_net.py` with these arguments; without its test while it only serves a choice."""
+    """One run: the command `train` with these arguments; without its test while it only serves a choice."""
 
     settings: Settings
     seed: int
@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What a person calls this cell."""
+        """Its name for people."""
         return ", ".join([*(f"{short(axis)} {label}" for axis, label in self.settings.items()), f"seed {self.seed}"])
 
     @property
@@ -59,7 +59,7 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether its results are there, or for one without a test, its validation; a diverged one has none, and is done."""
+        """Whether its results exist, or, without a test, its adapter; one without a test that diverged is done as well."""
         if not self.tested:
             return (self.folder / "adapter.safetensors").is_file() or self.diverged
         results = self.results
@@ -76,7 +76,7 @@ class Cell:
 
     @property
     def cost(self) -> tuple[int, float]:
-        """Clips that its updates took, and their seconds, with the waiting for clips; (0, 0.0) without records of them."""
+        """Clips in its updates, and seconds that they took, including waiting for clips; (0, 0.0) without records."""
         updates = read_jsonl(self.folder / "timing.jsonl")
         clips = self.config.train.batch_size * self.config.data.augment.repeated
         return clips * len(updates), sum(update["step_sec"] for update in updates)

@@ -11,7 +11,7 @@ from videoadapt.sweeps.plan import Sweep
 def check_lists(sweep: Sweep) -> None:
     """Load every list, look for weights, build every model, compare batches with lists: problems come before any cell.
 
-    Raises ConfigError, also where what is to be chosen by has videos of the test list in it.
+    Raises ConfigError, also when the validation list that a choice is made on shares videos with the test list.
     """
     problems: list[str] = []
     with_inputs: dict[str, list[tuple[str, Config]]] = {}

@@ -1,4 +1,4 @@
-"""The missing cells of a sweep as one job array."""
+"""Submits the missing cells of a sweep to Slurm as one job array."""
 
 import submitit
 
@@ -11,9 +11,9 @@ from videoadapt.sweeps.plan import Sweep
 
 
 def submit_sweep(sweep: Sweep, resources: Resources) -> tuple[list[tuple[Cell, submitit.Job[None]]], list[Cell]]:
-    """Submit the cells that are missing as one array; return them with submitit's handles, and those that were queued before.
+    """Submit the missing cells as one array; return them with submitit's handles, and those that were queued before.
 
-    Cells that follow from a choice are missing only once it is made. Raises ConfigError as `submit_runs` does.
+    Cells that depend on a choice are missing only once it is made. Raises ConfigError as `submit_runs` does.
     """
     check_lists(sweep)
     missing = sweep.missing()

@@ -20,7 +20,7 @@ from videoadapt.sweeps.cell import short
 _COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
 _OFFSETS = ((6, -11), (6, 5), (-6, 5), (-6, -11), (0, 10), (0, -16), (14, 14), (-14, 14), (14, -20), (-14, -20))
 _MARKERS = "os^Dv"  # the next one when all colours are taken
-_AS_MANY = 1.1  # numbers of parameters closer than by this factor would be one place on a logarithmic axis
+_AS_MANY = 1.1  # numbers of parameters closer than by this factor would be one position on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,22 @@ def plot(points: Sequence[Point], order: Mapping[str, Sequence[str]], path: Path
     axes = figure.subplots()
     free = _free_axis(points)
     others = [axis for axis in order if axis != free] if free else [*order][1:]
-    places = {label: place for place, label in enumerate(order[free])} if free else {}
+    positions = {label: number for number, label in enumerate(order[free])} if free else {}
     series: dict[tuple[str, ...], list[Point]] = {}
     for point in points:
         series.setdefault(tuple(point.settings[axis] for axis in others), []).append(point)
     for number, (labels, members) in enumerate(series.items()):
         colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
         title = ", ".join(f"{short(axis)} {label}" for axis, label in zip(others, labels, strict=True))
-        at = [places[point.settings[free]] if free else point.trained for point in members]
+        at = [positions[point.settings[free]] if free else point.trained for point in members]
         means = [point.mean for point in members]
         bars = [point.spread for point in members]
         axes.errorbar(at, means, bars, fmt=marker, ms=5, color=colour, elinewidth=1.2, capsize=3, label=title)
         found = list(zip(at, means, strict=True))
-        line = _in_order(found, len(places)) if free else _front(found)
+        line = _in_order(found, len(positions)) if free else _front(found)
         axes.plot(*zip(*line, strict=True), color=colour, alpha=0.35, linewidth=1.5, zorder=0)
     if free:
-        axes.set_xticks(list(places.values()), list(places))
+        axes.set_xticks(list(positions.values()), list(positions))
         axes.set_xlabel(short(free))
     else:
         axes.set_xscale("log")
@@ -119,10 +119,10 @@ def _keep_labels_apart(figure: Figure, axes: Axes) -> None:
             label.set(rotation=25, ha="right", rotation_mode="anchor")
 
 
-def _in_order(points: Sequence[tuple[int, float]], num_places: int) -> list[tuple[int, float]]:
-    """The points from left to right, nan at places that have none: a line through them breaks there."""
+def _in_order(points: Sequence[tuple[int, float]], num_positions: int) -> list[tuple[int, float]]:
+    """The points from left to right, nan at positions that have none: a line through them breaks there."""
     found = dict(points)
-    return [(place, found.get(place, math.nan)) for place in range(num_places)]
+    return [(number, found.get(number, math.nan)) for number in range(num_positions)]
 
 
 def _front(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

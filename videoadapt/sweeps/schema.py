@@ -55,7 +55,7 @@ def labelled(axis: str, settings: Any) -> dict[str, dict[str, Any]]:
             f"axes.{axis} = {settings!r}: allowed: a list of values of the key {axis}, or label: {{key: value}}"
         )
     if len(found) < len(settings):
-        raise ConfigError(f"axes.{axis}: a setting stands there twice: {settings}")
+        raise ConfigError(f"axes.{axis}: a setting appears twice: {settings}")
     return found
 
 
