@@ -244,12 +244,19 @@ def test_slurm_says_what_a_signal_means(
     old = {"attempt": 0, "began": 1.0, "how": "after SIGUSR2, reached its time limit, is back in the queue"}
     (tmp_path / "attempt_0.json").write_text(json.dumps(old))
     Attempt(tmp_path, 1).end(Ending(How.PREEMPTED, "", requeued=True))
-    monkeypatch.setattr(interruption.commands, "ask_queue", lambda job_id, tries: entry)
+
+    def answer(job_id: str, tries: int) -> commands.QueueEntry:
+        assert Attempt(tmp_path, 2).ending() == Ending(How.STOPPED, str(stop))  # Slurm may kill while it is asked
+        return entry
+
+    stop = Stop(number, 5)
+    monkeypatch.setattr(interruption.commands, "ask_queue", answer)
     monkeypatch.setattr(interruption.commands, "requeue", lambda job_id: "")
     job = StoppedJob(Attempt(tmp_path, 2), Resources(max_timeouts=max_timeouts), "7", 2, lambda timeouts: "8")
-    assert job.end_on_slurm(Stop(number, 5)) == ending
+    assert job.end_on_slurm(stop) == ending
     monkeypatch.setattr(interruption.commands, "requeue", lambda job_id: "scontrol requeue: disabled")
-    again = job.end_on_slurm(Stop(number))
+    stop = Stop(number)
+    again = job.end_on_slurm(stop)
     assert again.how == ending.how and again.resubmitted_as == ("8" if ending.requeued else "")
 
 

@@ -46,6 +46,7 @@ class StoppedJob:
 
     def end_on_slurm(self, stop: Stop) -> Ending:
         """Ask Slurm what the signal meant, and requeue the job unless it was stopped on purpose."""
+        self.attempt.end(Ending(How.STOPPED, str(stop)))  # in case Slurm kills this process before it answers
         try:
             entry = commands.ask_queue(self.job_id, tries=3)
         except VideoAdaptError as error:
