@@ -1,5 +1,6 @@
 """The training loop: what happens around an update, from the checkpoint to resume from to the last one."""
 
+import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -36,7 +37,7 @@ def train(run: Run) -> None:
     if trainer.step == trainer.total_steps:
         logger.info("training is complete (%d steps)", trainer.step)
         return
-    writer = MetricsWriter(run.folder, trainer.step)
+    writer, draws = MetricsWriter(run.folder, trainer.step), distributed.is_main()
     try:
         with (
             stop_on_signal() as stop,
@@ -55,10 +56,15 @@ def train(run: Run) -> None:
                         trainer.step,
                     )
         trainer.unreadable.log_total()
+    except Interrupted as interrupted:
+        draws &= (
+            interrupted.number == signal.SIGINT
+        )  # a scheduler kills soon after it has asked: the next attempt draws
+        raise
     finally:
         writer.close()
         try:
-            if distributed.is_main():
+            if draws:
                 from videoadapt.runs.pictures import plot_curves  # matplotlib is slow to import
 
                 plot_curves(read_jsonl(run.folder / "metrics.jsonl"), run.folder / "curves.png")
