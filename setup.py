@@ -10,12 +10,19 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "videoadapt" / "__init__.
 assert VERSION, "videoadapt/__init__.py holds no line __version__ = "
 
 # decord has wheels for these two platforms only; elsewhere the `decord` decoder hands every file over to PyAV.
-DECORD_WHEEL = "(sys_platform == 'linux' and platform_machine == 'x86_64') or sys_platform == 'win32'"
+DECORD_WHEEL = (
+    "(sys_platform == 'linux' and platform_machine == 'x86_64') or "
+    "(sys_platform == 'win32' and platform_machine == 'AMD64')"
+)
 
 EXPORT = [
     "onnx>=1.17",  # tools/export.py: the file format
     "onnxscript>=0.2",  # torch's exporter is written in it
     "onnxruntime>=1.20",  # reads the file back and computes the logits to compare
+]
+
+TENSORBOARD = [
+    "tensorboard>=2.16",  # curves in a browser while training; without it a run says so, and metrics.jsonl holds them
 ]
 
 TORCHCODEC = [
@@ -40,28 +47,29 @@ setup(
     entry_points={"console_scripts": ["videoadapt = videoadapt.cli.main:main"]},
     install_requires=[
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed
-        "torchvision>=0.19",  # resize and crop of whole clips on tensors
-        "timm>=1.0",  # RandAugment, mixup, drop path, EMA: the definitions that the published recipes used
+        "timm>=1.0",  # the backbone `timm`: image models frame by frame; it brings torchvision, of which we use nothing
         f"decord>=0.6; {DECORD_WHEEL}",  # the default video decoder
-        "av>=14",  # the second decoder, reads what decord cannot, and writes the quickstart's H.264 files
-        "pytorchvideo>=0.1.5",  # MViT, SlowFast and X3D, the comparison backbones
-        "fvcore>=0.1.5.post20221221",  # Registry, and the count of floating point operations
+        "av>=14",  # looks at every file before it is decoded, is the second decoder, writes the quickstart's H.264 files
+        "pytorchvideo>=0.1.5",  # MViT, SlowFast and X3D, the comparison backbones; published as source only
+        "fvcore>=0.1.5.post20221221",  # Registry, and the count of floating point operations; published as source only
         "submitit>=1.5",  # jobs on Slurm, requeued when they are cut short
         "pydantic>=2",  # the schema of a config, all its problems reported at once
         "annotated-types>=0.6",  # the ranges that stand in signatures, which pydantic checks
         "pyyaml>=6",  # config files
         "safetensors>=0.4",  # weight and feature files that cannot run code
-        "tensorboard>=2.16",  # curves in a browser while training
         "rich>=13",  # the progress bar and the parameter table
-        "matplotlib>=3.8",  # curves.png and confusion.png
+        "matplotlib>=3.8",  # the pictures that every run and sweep leaves: curves, confusions, accuracy against parameters
         "numpy>=1.26",  # frame indices, predictions.npz
     ],
     extras_require={
         "export": EXPORT,
         "torchcodec": TORCHCODEC,
+        "tensorboard": TENSORBOARD,
         "dev": [
             *EXPORT,
             *TORCHCODEC,
+            *TENSORBOARD,
+            "torchvision>=0.19",  # what its transforms draw and compute is compared with
             "ruff",  # format and lint
             "mypy",  # types
             "types-PyYAML",  # the types of pyyaml, which ships none

@@ -1,14 +1,21 @@
 """README and three files of docs/ show commands that exist: each is run, or checked as far as it goes without data."""
 
+import argparse
+import importlib
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from benchmarks import run as benchmark
 from tests.toy_runs import REPOSITORY
-from videoadapt.cli import convert, demo, export, features, prepare, submit, sweep, train
+from videoadapt.cli import train
+from videoadapt.cli._command import SCRIPTS
+from videoadapt.cli.main import COMMANDS as NAMES
+from videoadapt.config.loading import load_config
+from videoadapt.sweeps.plan import Sweep
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PAGES = ("weights.md", "decoders.md", "benchmarks.md", "cluster.md")
@@ -20,48 +27,50 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.strip() and not line.startswith("sudo")
 ]
-PARSERS = {
-    "tools/benchmark.py": benchmark.parse_arguments,
-    "tools/convert_checkpoint.py": convert.parse_arguments,
-    "tools/run_net.py": train.parse_arguments,
-    "tools/export.py": export.parse_arguments,
-    "tools/submit.py": submit.parse_arguments,
-    "tools/prepare_data.py": prepare.parse_arguments,
-    "tools/demo.py": demo.parse_arguments,
-    "tools/extract_features.py": features.parse_arguments,
-    "tools/sweep.py": sweep.parse_arguments,
-}
+OF_SCRIPT = {f"tools/{script}": name for name, script in SCRIPTS.items() if name != "test"}
 
 
-def test_the_six_things_are_shown() -> None:
+def parse(command: list[str]) -> tuple[str, argparse.Namespace]:
+    """The name of a command, called by a script of a clone or as `videoadapt NAME`, and its arguments."""
+    start = next(at for at, word in enumerate(command) if word == "videoadapt" or word.startswith("tools/"))
+    if command[start] == "tools/benchmark.py":
+        return "benchmark", benchmark.parse_arguments(command[start + 1 :])
+    words = (
+        command[start + 1 :] if command[start] == "videoadapt" else [OF_SCRIPT[command[start]], *command[start + 1 :]]
+    )
+    assert words[0] in NAMES
+    return words[0], importlib.import_module(f"videoadapt.cli.{words[0]}").parse_arguments(words[1:])
+
+
+def test_the_main_things_are_shown() -> None:
     shown = [" ".join(command) for command in COMMANDS]
     for expected in (
         "make quickstart",
         "make test",
         "python tools/run_net.py --cfg configs/hmdb51_adapt.yaml",
         "python tools/demo.py video.mp4",
+        "pip install .",
+        "videoadapt train --cfg quickstart",
     ):
         assert expected in shown
     assert any("train.enable false" in line for line in shown)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_is_understood(command: list[str]) -> None:
+def test_every_command_is_understood(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Make targets exist, tools and configs are there, arguments parse, and configs with overrides load."""
     if command[0] == "make":
         subprocess.run(["make", "-n", command[1]], cwd=REPOSITORY, check=True, capture_output=True)
         return
-    tool = next(part for part in command if part.startswith("tools/"))
-    args = PARSERS[tool](command[command.index(tool) + 1 :])
-    if tool == "tools/sweep.py":
-        from videoadapt.sweeps.plan import Sweep
-
-        assert Sweep(REPOSITORY / args.cfg, args.overrides).cells
+    if command == ["pip", "install", "."]:  # tests/cli/test_wheel.py does that
+        return
+    monkeypatch.chdir(REPOSITORY)
+    name, args = parse(command)
+    if name == "sweep":
+        assert Sweep(Path(args.cfg), args.overrides).cells
     elif getattr(args, "cfg", None):
-        from videoadapt.config.loading import load_config
-
         for path in [args.cfg] if isinstance(args.cfg, str) else args.cfg:
-            load_config(REPOSITORY / path, args.overrides)
+            load_config(path, args.overrides)
 
 
 def test_without_data_the_main_command_says_what_is_missing(

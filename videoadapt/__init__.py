@@ -30,11 +30,6 @@ if TYPE_CHECKING:
         normalise,
         open_video,
         read_clip,
-        register_adapter,
-        register_backbone,
-        register_dataset,
-        register_decoder,
-        register_sampler,
         run,
         samplers,
     )
@@ -59,11 +54,6 @@ __all__ = [
     "normalise",
     "open_video",
     "read_clip",
-    "register_adapter",
-    "register_backbone",
-    "register_dataset",
-    "register_decoder",
-    "register_sampler",
     "run",
     "samplers",
 ]

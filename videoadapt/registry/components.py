@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from fvcore.common.registry import Registry as FvcoreRegistry
-
 from videoadapt.errors import ArgumentError, ConfigError, did_you_mean
+from videoadapt.registry._names import Names
 from videoadapt.registry.plugins import installed, load_plugin, package_of
 from videoadapt.registry.signature import arguments_of, check_calls, complete
 
@@ -34,7 +33,7 @@ class Registry:
         self._package = f"videoadapt.{folder}"
         files = Path(__file__).parents[1].joinpath(*folder.split(".")).glob("*.py")
         self._files = [path.stem for path in files if not path.stem.startswith("_")]
-        self._known = FvcoreRegistry(self.kind)
+        self._known = Names(self.kind)
         self._later: dict[str, Callable[[], type]] = {}  # names of classes that `expect` promised
 
     @overload

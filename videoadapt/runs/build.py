@@ -16,13 +16,14 @@ from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoade
 from videoadapt.data.structures import ClipBatch, Video
 from videoadapt.errors import CheckpointError, ConfigError, at_key
 from videoadapt.models.adapters import build_adapter
-from videoadapt.models.assembly import assemble
 from videoadapt.models.autoencoder import DECODERS, MaskedAutoencoder
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
+from videoadapt.models.loading import load_adapter, load_trunk
 from videoadapt.models.masking import num_masked_patches
+from videoadapt.models.parameters import freeze
 from videoadapt.registry import BACKBONES, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import MOTIONS, compiled_render, render
@@ -155,9 +156,17 @@ def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: i
         dropout=spec.head.dropout,
         init_std=spec.head.init_std,
     )
+    model = Classifier(backbone, head)
     weights = read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
+    if weights is not None:
+        report = load_trunk(model, weights, spec.inflate)
+        model.head_loaded = not report.replaced and "head" not in report.new
     with at_key("model.adapter"):
-        return assemble(backbone, adapter, head, weights, spec.inflate)
+        adapter.attach(backbone)
+    if weights is not None:
+        load_adapter(model, weights)
+    freeze(model, backbone, adapter)
+    return model.train()
 
 
 def build_renderer(

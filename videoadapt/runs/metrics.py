@@ -18,13 +18,11 @@ class MetricsWriter:
         self._board: Any = None
         if not distributed.is_main():
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
-
         for name in ("metrics", "timing"):
             path = folder / f"{name}.jsonl"
             _cut_back(path, step)
             self._files[name] = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = _open_board(folder / "tensorboard", step)
 
     def metrics(self, kind: str, step: int, **values: float) -> None:
         """Write what `kind` ("train", "val") measured at `step` (updates done)."""
@@ -52,6 +50,16 @@ class MetricsWriter:
         for file in (*self._files.values(), *([self._board] if self._board else [])):
             with suppress(OSError):
                 file.close()
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, or None where it is not installed: all its numbers are in metrics.jsonl as well."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
+    except ModuleNotFoundError:
+        logger.info("no curves for TensorBoard, which is not installed (pip install tensorboard); see metrics.jsonl")
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
 def _cut_back(path: Path, step: int) -> None:

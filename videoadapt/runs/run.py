@@ -100,5 +100,9 @@ def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> None:
     if not isinstance(model, Classifier):
         return
     views = config.test.clips * config.test.crops
-    gflops = count_gflops(model, config.data.num_frames, config.data.crop_px)
+    try:
+        gflops = count_gflops(model, config.data.num_frames, config.data.crop_px)
+    except ModuleNotFoundError:
+        logger.info("cost of a test video: not counted, because fvcore is not installed (pip install fvcore)")
+        return
     logger.info("cost of a test video: %.3g GFLOPs x %d views (multiply-adds, counted by fvcore)", gflops, views)

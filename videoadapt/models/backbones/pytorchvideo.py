@@ -8,15 +8,22 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge
-from pytorchvideo.models.resnet import create_resnet
-from pytorchvideo.models.slowfast import create_slowfast
-from pytorchvideo.models.vision_transformers import create_multiscale_vision_transformers
-from pytorchvideo.models.x3d import create_x3d
 from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import BACKBONES
+
+try:
+    from pytorchvideo.models.resnet import create_resnet
+    from pytorchvideo.models.slowfast import create_slowfast
+    from pytorchvideo.models.vision_transformers import create_multiscale_vision_transformers
+    from pytorchvideo.models.x3d import create_x3d
+except ModuleNotFoundError as error:
+    raise ConfigError(
+        f"backbone pytorchvideo: needs the package {error.name}, which is not installed: `pip install pytorchvideo`, or choose "
+        "another backbone: vit, timm"
+    ) from error
 
 SLOWFAST_ALPHA = 4  # frames of the fast pathway for each one of the slow pathway
 
