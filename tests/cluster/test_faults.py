@@ -41,7 +41,7 @@ def alone(tree: Tree) -> Path:
 
 @pytest.fixture(scope="module")
 def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
-    """All runs, submitted and disturbed. Once they are at work, the code that they were submitted from is broken."""
+    """All runs, submitted and disturbed. Once they are running, the code that they were submitted from is broken."""
     without_slurm, out_of_touch = only_srun(tree.folder / "bin"), only_srun(tree.folder / "bin_out_of_touch")
     (out_of_touch / "slurm.conf").write_text(without_controller())
     squeue = out_of_touch / "squeue"
@@ -52,7 +52,7 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
         {
             "limited": ([*LIMITED], slower),
             "limited_once": ([*LIMITED, "--max-timeouts", "0"], slower),
-            "lost": (["--partition", "shaky"], slow),
+            "lost": (["--partition", "shaky"], {"pause_sec": 0.3}),  # still running when Slurm has missed its node
         }
     )
     # their time is short on a busy machine: they start before the rest
@@ -219,7 +219,7 @@ def test_two_signalled_nodes_save_one_step_and_resume(jobs: Jobs) -> None:
     assert_same_run(jobs["pair"].run, job.run)
 
 
-def test_preempted_by_a_more_urgent_job_goes_on_after_it(jobs: Jobs, alone: Path) -> None:
+def test_preempted_by_a_more_urgent_job_it_resumes_after_it(jobs: Jobs, alone: Path) -> None:
     """By SIGTERM alone, as Slurm does by default."""
     job = jobs["preempted"]
     assert job.wait() == "COMPLETED"
@@ -345,8 +345,8 @@ def test_a_crashed_node_is_replaced(jobs: Jobs) -> None:
     assert_same_run(jobs["pair"].run, job.run)
 
 
-def test_a_node_lost_with_its_task_still_at_work_is_replaced(jobs: Jobs, alone: Path) -> None:
-    """Slurm starts the run on the other node while the old task goes on: it must leave, and the bits are the same."""
+def test_a_node_lost_with_its_task_still_running_is_replaced(jobs: Jobs, alone: Path) -> None:
+    """Slurm starts the run on the other node while the old task still runs: it must leave, and the bits are the same."""
     job = jobs["lost"]
     assert job.wait() == "COMPLETED"
     assert job.endings()[1:] == [FINISHED] and job.hosts()[0] != job.hosts()[1]

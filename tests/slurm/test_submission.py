@@ -284,7 +284,7 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, whole: Path) -> None:
-    """The path of a Slurm job without Slurm: two ranks get Ctrl-C, and later word of a time limit, after which they go on."""
+    """The path of a Slurm job without Slurm: two ranks get Ctrl-C, later the signal of a time limit, and resume."""
     output = tmp_path / "cut"
     options = ["--executor", "local", "--tasks-per-node", "2"]
     command = [sys.executable, "tools/submit.py", "--cfg", str(full_recipe(output, clips, epochs=3)), *options]

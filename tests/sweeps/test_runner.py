@@ -54,7 +54,7 @@ def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str] | None" =
         time.sleep(0.02)
 
 
-def at_work(folder: Path) -> bool:
+def any_running(folder: Path) -> bool:
     """Whether a process holds the lock of any cell."""
     for lock in folder.glob("cells/*/*/.lock"):
         try:
@@ -77,7 +77,7 @@ def test_workers_share_devices_and_cores(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_path: Path) -> None:
+def test_ctrl_c_stops_all_cells_and_the_same_command_resumes(start: Start, tmp_path: Path) -> None:
     overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "4"]
     first = start(SMOKE, *overrides)
     training = [cell.folder for cell in Sweep(SMOKE, overrides).missing()[2:]]
@@ -85,7 +85,7 @@ def test_ctrl_c_stops_all_cells_and_the_same_command_goes_on(start: Start, tmp_p
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
     _, said = first.communicate(timeout=TIMEOUT_SEC)
     assert first.returncode == 130 and "run the same command again to resume" in said and "failed" not in said
-    assert not at_work(tmp_path / "out")
+    assert not any_running(tmp_path / "out")
     logs = [(cell.folder / LOG).read_text() for cell in Sweep(SMOKE, overrides).cells if (cell.folder / LOG).exists()]
     assert any("stopped at step" in log for log in logs) and not any("Traceback" in log for log in logs)
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/cells/*/*/adapter.safetensors")}
@@ -140,7 +140,7 @@ def test_a_batch_too_large_is_named_before_anything_runs(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
+def test_a_cell_that_fails_is_listed_and_blocks_no_other(start: Start, tmp_path: Path) -> None:
     rates = {"wrong": 1e30, "right": 1e-3}
     cfg = trained_at({name: {"optim.lr_per_256": rate, "train.epochs": 4} for name, rate in rates.items()}, tmp_path)
     process = start(cfg)
@@ -153,7 +153,7 @@ def test_one_cell_fails_with_its_log_and_the_others_go_on(start: Start, tmp_path
     assert [cell.settings["how"] for cell in Sweep(cfg).missing()] == ["wrong"]
 
 
-def two_cells_at_work(start: Start, tmp_path: Path) -> tuple["subprocess.Popen[str]", list[Cell]]:
+def two_running_cells(start: Start, tmp_path: Path) -> tuple["subprocess.Popen[str]", list[Cell]]:
     """A sweep of which the first two cells train, for longer than a test."""
     overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
     process = start(SMOKE, *overrides)
@@ -164,7 +164,7 @@ def two_cells_at_work(start: Start, tmp_path: Path) -> tuple["subprocess.Popen[s
 
 @pytest.mark.slow
 def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path) -> None:
-    process, cells = two_cells_at_work(start, tmp_path)
+    process, cells = two_running_cells(start, tmp_path)
     pids = [int((cell.folder / ".lock").read_text().split()[0]) for cell in cells]
     os.kill(pids[0], signal.SIGSTOP)  # slow to stop
     os.killpg(process.pid, signal.SIGTERM)  # as a service manager does, to the cells as well
@@ -175,7 +175,7 @@ def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path
     os.kill(pids[0], signal.SIGCONT)
     _, said = process.communicate(timeout=TIMEOUT_SEC)
     assert process.returncode == 130 and "stopped with 4 cells to go" in said and "failed" not in said, said
-    assert not at_work(tmp_path / "out")
+    assert not any_running(tmp_path / "out")
     # the sweep's own signal, the second, may come when all is saved and only the last word is missing
     for cell in cells:
         assert "SIGTERM: stopping after this step" in (cell.folder / LOG).read_text()
@@ -184,11 +184,11 @@ def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path
 
 @pytest.mark.slow
 def test_cells_stop_when_the_sweep_is_killed(start: Start, tmp_path: Path) -> None:
-    process, cells = two_cells_at_work(start, tmp_path)
-    assert at_work(tmp_path / "out")
+    process, cells = two_running_cells(start, tmp_path)
+    assert any_running(tmp_path / "out")
     process.kill()
     process.communicate(timeout=TIMEOUT_SEC)
-    wait_for(lambda: not at_work(tmp_path / "out"))
+    wait_for(lambda: not any_running(tmp_path / "out"))
     for cell in cells:
         assert "stopped at step" in (cell.folder / LOG).read_text()
         assert list((cell.folder / "checkpoints").glob("step_*.pt"))
