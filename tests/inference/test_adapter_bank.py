@@ -125,7 +125,7 @@ def test_files_that_do_not_go_together(files: tuple[list[Path], Path], tmp_path:
     save_file(tensors, tmp_path / "probs.safetensors", metadata)
     with pytest.raises(ConfigError, match=r"probs.safetensors: test.average = 'probs', but 'logits'"):
         AdapterBank.from_files([paths[0], tmp_path / "probs.safetensors"], str(weights))
-    with pytest.raises(CheckpointError, match="another trunk"):
+    with pytest.raises(CheckpointError, match="another backbone"):
         AdapterBank.from_files(paths[:2], str(trunk(tmp_path / "b.safetensors", seed=2)))
 
 

@@ -15,7 +15,7 @@ from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config, ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.loading import save_trunk
-from videoadapt.runs.adapter_file import read_adapter, save_adapter, trunk_fingerprint
+from videoadapt.runs.adapter_file import backbone_fingerprint, read_adapter, save_adapter
 from videoadapt.runs.build import build_model
 
 FORMS = [
@@ -76,11 +76,11 @@ def test_another_trunk_is_refused_with_both_fingerprints(
     capsys.readouterr()
     assert demo.main([*arguments, str(tmp_path / "other.safetensors")]) == 2
     message = capsys.readouterr().err
-    assert adapter.trunk in message and len(message.splitlines()) == 1
+    assert adapter.backbone in message and len(message.splitlines()) == 1
     other = build_model(
         adapter.config.model.model_copy(update={"weights": str(tmp_path / "other.safetensors")}), 8, 4, 32
     )
-    assert trunk_fingerprint(other) in message
+    assert backbone_fingerprint(other) in message
     assert demo.main([*arguments, str(trunk(tmp_path / "wide.safetensors", width=48))]) == 2
     assert "width = 48 in the file, 32 in the model" in capsys.readouterr().err
 
@@ -105,7 +105,7 @@ def test_the_fingerprint_ignores_the_adapter_and_the_format(tmp_path: Path) -> N
         for weights in ("videomae_pretrain.pth", "ours.safetensors"):
             path = (tmp_path if weights == "ours.safetensors" else data) / weights
             model = build_model(ModelConfig(backbone=backbone, adapter=adapter, weights=str(path)), 5, 4, 32)
-            found.add(trunk_fingerprint(model))
+            found.add(backbone_fingerprint(model))
             if weights.endswith(".pth") and adapter["name"] == "linear":
                 save_trunk(model.backbone, tmp_path / "ours.safetensors", {})
     assert len(found) == 1

@@ -15,7 +15,7 @@ from videoadapt.weights.formats import Weights, huggingface_config, read_any, to
 
 Target = Literal["videoadapt", "videomae", "huggingface"]
 
-PUBLISHED_EPS = 1e-6  # of the LayerNorms that the published trunks were trained with, and our default
+PUBLISHED_EPS = 1e-6  # of the LayerNorms that the published backbones were trained with, and our default
 
 
 def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_heads: int | None = None) -> list[str]:

@@ -104,7 +104,7 @@ def export_torch(model: Classifier, config: Config, class_names: Sequence[str], 
 def export_merged(model: Classifier, config: Config, out: str | Path) -> float:
     """Write the model as a plain fine-tuned VideoMAE state dict and return the relative error when it is loaded again.
 
-    The adapter is merged into the trunk, and the head's BatchNorm, which has no affine part, into its Linear. Changes
+    The adapter is merged into the backbone, and the head's BatchNorm, which has no affine part, into its Linear. Changes
     `model`. Raises ConfigError when the adapter cannot be merged exactly.
     """
     out = Path(out)

@@ -1,4 +1,4 @@
-"""Several adapters on one trunk: K tasks answered by one pass in which equal work is done once.
+"""Several adapters on one backbone: K tasks answered by one pass in which equal work is done once.
 
 Shapes: B clips, T frames, H W pixels, N tokens, D width, K classes of a task.
 """
@@ -20,7 +20,7 @@ from videoadapt.runs.build import build_model
 
 
 class AdapterBank(nn.Module):
-    """The models of K adapter files around one copy of their trunk: normalised clips in, logits of every task out.
+    """The models of K adapter files around one copy of their backbone: normalised clips in, logits of every task out.
 
     Modules whose tensors are equal bit by bit are one module. Until the first adapter the tasks share everything; behind
     it they have tokens of their own, which pass a shared module together, as one batch.
@@ -44,9 +44,9 @@ class AdapterBank(nn.Module):
 
     @classmethod
     def from_files(cls, paths: Sequence[str | Path], weights: str | Path | None = None) -> "AdapterBank":
-        """Read the files and load each around the trunk in `weights` (None: the one they name, inside the package).
+        """Read the files and load each around the backbone in `weights` (None: the one they name, inside the package).
 
-        Raises CheckpointError for a file that cannot be read or belongs to another trunk, and ConfigError when the
+        Raises CheckpointError for a file that cannot be read or belongs to another backbone, and ConfigError when the
         files do not ask for the same backbone, the same views of a video and the same precision.
         """
         files = [read_adapter(path) for path in paths]
@@ -74,11 +74,11 @@ class AdapterBank(nn.Module):
         for file in files:
             config = file.config
             spec = config.model.model_copy(update={"weights": str(weights) if weights else config.model.weights})
-            torch.manual_seed(config.seed)  # what a trunk without weights is made from
+            torch.manual_seed(config.seed)  # what a backbone without weights is made from
             model = build_model(spec, len(file.class_names), config.data.num_frames, config.data.crop_px)
             file.load_into(model)
             models.append(model)
-            _share(models[0].backbone, model.backbone)  # at once, so that never more than two trunks are in memory
+            _share(models[0].backbone, model.backbone)  # at once, so that never more than two backbones are in memory
         return cls(models, first.config, [file.class_names for file in files])
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def _residual(tokens: list[Tensor], branches: list[nn.Module]) -> list[Tensor]:
 
 
 def _share(first: nn.Module, other: nn.Module) -> None:
-    """Replace every module of `other` by that of `first` in the same place of the trunk where all tensors are equal."""
+    """Replace every module of `other` by that of `first` in the same place of the backbone where all tensors are equal."""
     ours = {name.replace("branch.", ""): module for name, module in first.named_modules()}
     places = [("", other)]
     while places:

@@ -1,7 +1,7 @@
-"""An adapter as one small file: what was trained, how to build the rest, and which trunk it belongs to.
+"""An adapter as one small file: what was trained, how to build the rest, and which backbone it belongs to.
 
 `adapter.safetensors` holds the trained tensors and the buffers (BatchNorm statistics) under the names of the adapted
-model. Its metadata rebuild that model around a trunk, whose frozen tensors must have the same fingerprint.
+model. Its metadata rebuild that model around a backbone, whose frozen tensors must have the same fingerprint.
 """
 
 import hashlib
@@ -39,29 +39,29 @@ _KEPT: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """The content of one adapter file; `config.model.weights` is set only for a trunk inside the package."""
+    """The content of one adapter file; `config.model.weights` is set only for a backbone inside the package."""
 
     path: Path
     config: Config
     class_names: list[str]
-    trunk: str
+    backbone: str
     tensors: dict[str, Tensor]
 
     def load_into(self, model: nn.Module) -> None:
         """Fill an adapted model. Raises CheckpointError when its frozen tensors, or its shapes, are not the adapter's."""
-        trunk = trunk_fingerprint(model)
-        if trunk != self.trunk:
+        backbone = backbone_fingerprint(model)
+        if backbone != self.backbone:
             raise CheckpointError(
-                f"{self.path}: was trained on another trunk: its fingerprint is {self.trunk} in the file, {trunk} in the "
-                "weights that were given; name the trunk's file that the adapter was trained with"
+                f"{self.path}: was trained on another backbone: its fingerprint is {self.backbone} in the file, {backbone} in "
+                "the model; give the weight file of the backbone that the adapter was trained with"
             )
         load_trainable_state(model, self.tensors, self.path)
 
 
-def trunk_fingerprint(model: nn.Module) -> str:
+def backbone_fingerprint(model: nn.Module) -> str:
     """Return the sha256 (hex) over name, shape and float32 bytes of all frozen parameters, in the order of names.
 
-    The names are those of the trunk without adapters, so neither the file format nor an adapter's place matters.
+    The names are those of the backbone without adapters, so neither the file format nor an adapter's place matters.
     """
     digest = hashlib.sha256()
     frozen = {
@@ -74,16 +74,16 @@ def trunk_fingerprint(model: nn.Module) -> str:
 
 
 def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], path: str | Path) -> None:
-    """Write the trained part of an adapted model and all that a prediction needs besides the trunk, atomically."""
+    """Write the trained part of an adapted model and all that a prediction needs besides the backbone, atomically."""
     dump = config.model_dump(mode="json")
     kept: dict[str, Any] = {part: {key: dump[part][key] for key in keys} for part, keys in _KEPT.items()}
-    kept["seed"] = config.seed  # what a trunk without weights is made from
+    kept["seed"] = config.seed  # what a backbone without weights is made from
     if config.model.weights is not None and config.model.weights.startswith("package:"):
         kept["model"]["weights"] = config.model.weights
     metadata = {
         "format": FORMAT,
         "videoadapt": __version__,
-        "trunk": trunk_fingerprint(model),
+        "trunk": backbone_fingerprint(model),  # the file format's word
         "config": json.dumps(kept),
         "class_names": json.dumps(list(class_names), ensure_ascii=False),
         "normalisation": json.dumps({"mean": IMAGENET_MEAN, "std": IMAGENET_STD}),
