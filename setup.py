@@ -52,6 +52,7 @@ setup(
         "av>=14",  # looks at every file before it is decoded, is the second decoder, writes the quickstart's H.264 files
         "pytorchvideo>=0.1.5",  # MViT, SlowFast and X3D, the comparison backbones; published as source only
         "fvcore>=0.1.5.post20221221",  # Registry, and the count of floating point operations; published as source only
+        "cloudpickle>=3",  # decoders and samplers of a notebook, in the processes that read videos
         "submitit>=1.5",  # jobs on Slurm, requeued when they are cut short
         "pydantic>=2",  # the schema of a config, all its problems reported at once
         "annotated-types>=0.6",  # the ranges that stand in signatures, which pydantic checks

@@ -165,8 +165,15 @@ def test_weights_of_a_created_model(tmp_path: Path) -> None:
     [
         ({"num_classes": 0}, va.ConfigError, "^num_classes = 0: allowed: 1 or more"),
         ({"num_classes": "5"}, TypeError, "^num_classes = '5': expected a whole number"),
-        ({"num_frames": 3}, va.ConfigError, "num_frames = 3: a clip needs a multiple of"),
-        ({"crop_px": 100}, va.ConfigError, "crop_px = 100: "),
+        ({"num_frames": 3}, va.ConfigError, "^ViT: num_frames = 3: a clip needs a multiple of"),
+        ({"crop_px": 100}, va.ConfigError, "^ViT: crop_px = 100: "),
+        ({"patch_px": 0}, va.ConfigError, "^ViT: patch_px = 0: input should be greater than or equal to 1"),
+        (
+            {"adapter": ["vpt", {"name": "lora", "rank": "8"}]},
+            va.ConfigError,
+            "^LoRA: rank = '8': input should be a valid int",
+        ),
+        ({"adapter": "adaptformer", "blocks": [7]}, va.ConfigError, r"^AdaptFormer: blocks = \[7\]: allowed"),
         ({"botleneck": 4}, va.ConfigError, "^botleneck: .*did you mean 'bottleneck'"),
         ({"adapter": "lroa"}, va.ConfigError, "^adapter = 'lroa': did you mean 'lora'"),
         ({"inflate": "mean"}, va.ConfigError, "^inflate = 'mean': "),

@@ -120,7 +120,7 @@ def create_model(
         head=HeadConfig(batch_norm=batch_norm),
         inflate=inflate,
     )
-    return build_model(spec, num_classes, num_frames, crop_px)
+    return build_model(spec, num_classes, num_frames, crop_px, name_keys=False)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A component (`{name: adaptformer, bottleneck: 64}`) is checked against the keywo
 the signature is the schema, so this file knows no component.
 """
 
+from enum import Flag, auto
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,27 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag
 
 Component = dict[str, Any]
 Share = Annotated[float, Interval(ge=0, le=1)]
+
+
+class Alters(Flag):
+    """What another value of a key alters, said at each key of a config, or at the section that it stands in."""
+
+    NOTHING = 0  # where and how the run works
+    SCORES = auto()  # what the test gives
+    UPDATES = (
+        auto()
+    )  # what training computes, and with it what the test gives: a run does not resume with another value
+    PREDICTION = auto()  # the answer about a video: the adapter file keeps it
+    PASS = auto()  # the one pass in which an adapter bank answers for several adapters: it is the same in all
+
+
+NOTHING, SCORES, UPDATES, PREDICTION, PASS = (
+    Alters.NOTHING,
+    Alters.SCORES,
+    Alters.UPDATES,
+    Alters.PREDICTION,
+    Alters.PASS,
+)
 
 
 class _Section(BaseModel):
@@ -36,12 +58,14 @@ class HeadConfig(_Section):
 class ModelConfig(_Section):
     """Backbone, its pre-trained weights, the adapter, the head."""
 
-    backbone: Component = {"name": "vit", "size": "base"}
-    weights: str | None = None
-    obtain: str = ""  # said when the weights are missing: where to get them
-    inflate: Literal["average", "centre"] = "average"  # how the patch kernel of an image ViT becomes one over frames
-    adapter: Component | list[Component] = {"name": "adaptformer"}  # a list: several methods at once
-    head: HeadConfig = HeadConfig()
+    backbone: Annotated[Component, UPDATES | PREDICTION | PASS] = {"name": "vit", "size": "base"}
+    weights: Annotated[str | None, UPDATES] = None
+    obtain: Annotated[str, NOTHING] = ""  # said when the weights are missing: where to get them
+    # how the patch kernel of an image ViT becomes one over frames
+    inflate: Annotated[Literal["average", "centre"], UPDATES | PREDICTION] = "average"
+    # a list: several methods at once
+    adapter: Annotated[Component | list[Component], UPDATES | PREDICTION] = {"name": "adaptformer"}
+    head: Annotated[HeadConfig, UPDATES | PREDICTION] = HeadConfig()
 
 
 class Holdout(_Section):
@@ -77,29 +101,37 @@ class Rendered(_Section):
 class DataConfig(_Section):
     """Which videos, which frames of them, and what is done to the frames."""
 
-    dataset: Component = {"name": "video_list"}
-    root: Path = Path()
-    train: str | None = None
-    first_per_class: Annotated[int, Ge(1)] | None = None  # train on the first so many of each class
-    rendered: Rendered | None = None  # train on these instead of data.train
+    dataset: Annotated[Component, UPDATES] = {"name": "video_list"}
+    root: Annotated[Path, SCORES] = Path()
+    train: Annotated[str | None, UPDATES] = None
+    first_per_class: Annotated[int | None, Ge(1), UPDATES] = None  # train on the first so many of each class
+    rendered: Annotated[Rendered | None, UPDATES] = None  # train on these instead of data.train
     val: Annotated[
         Annotated[str, Tag("a list")] | Annotated[Holdout, Tag("a holdout")] | Annotated[None, Tag("no list")],
         Discriminator(lambda v: "no list" if v is None else "a holdout" if isinstance(v, dict | Holdout) else "a list"),
+        UPDATES,
     ] = None
-    test: str | None = None
-    classes: str | Annotated[int, Ge(2)] | None = None  # a file with one name a line, or just their number
-    obtain: str = ""  # said when files are missing: where to get them
-    decoder: Component = {"name": "decord"}
-    short_side_px: Annotated[int, Ge(1)] | None = None  # larger frames are made this small before anything else
-    cache: Annotated[str, AfterValidator(_known_cache)] = "off"  # frames are decoded once: off, ram, or a folder
-    cache_gb: Annotated[float, Gt(0)] = 10.0  # what the cache may hold
-    num_frames: Annotated[int, Ge(1)] = 8
-    sampling: Component = {"name": "dense"}
-    crop_px: Annotated[int, Ge(1)] = 224
-    augment: AugmentConfig = AugmentConfig()
-    workers: Annotated[int, Ge(0)] = 4  # processes that read videos; 0: the main one reads, without a time limit
-    limit_sec: Annotated[float, Gt(0)] = 120.0  # for one video; then its process is ended and it counts as unreadable
-    max_unreadable: Share = 0.01
+    test: Annotated[str | None, SCORES] = None
+    # a file with one name a line, or just their number
+    classes: Annotated[str | Annotated[int, Ge(2)] | None, UPDATES] = None
+    obtain: Annotated[str, NOTHING] = ""  # said when files are missing: where to get them
+    decoder: Annotated[Component, UPDATES | PREDICTION] = {"name": "decord"}
+    # larger frames are made this small before anything else
+    short_side_px: Annotated[int | None, Ge(1), UPDATES | PREDICTION | PASS] = None
+    cache: Annotated[str, AfterValidator(_known_cache), NOTHING] = (
+        "off"  # frames are decoded once: off, ram, or a folder
+    )
+    cache_gb: Annotated[float, Gt(0), NOTHING] = 10.0  # what the cache may hold
+    num_frames: Annotated[int, Ge(1), UPDATES | PREDICTION | PASS] = 8
+    sampling: Annotated[Component, UPDATES | PREDICTION | PASS] = {"name": "dense"}
+    crop_px: Annotated[int, Ge(1), UPDATES | PREDICTION | PASS] = 224
+    augment: Annotated[AugmentConfig, UPDATES] = AugmentConfig()
+    workers: Annotated[int, Ge(0), NOTHING] = (
+        4  # processes that read videos; 0: the main one reads, without a time limit
+    )
+    # for one video; then its process is ended and it counts as unreadable
+    limit_sec: Annotated[float, Gt(0), NOTHING] = 120.0
+    max_unreadable: Annotated[Share, UPDATES] = 0.01
 
 
 class OptimConfig(_Section):
@@ -123,51 +155,52 @@ class TrainConfig(_Section):
     goes on with the new values and logs each difference; never refuses the folder.
     """
 
-    enable: bool = True
-    epochs: Annotated[int, Ge(1)] = 90
-    batch_size: Annotated[int, Ge(1)] = 64
-    accumulate: Annotated[int, Ge(1)] = 1
-    clip_grad_norm: Annotated[float, Gt(0)] | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    compile: bool = False  # torch.compile for the transformer blocks: faster steps after a minute's wait
-    ema: Annotated[float, Interval(gt=0, lt=1)] | None = None
-    validate_every_epochs: Annotated[int, Ge(1)] = 1
-    checkpoint_every_steps: Annotated[int, Ge(1)] = 500
-    keep_checkpoints: Annotated[int, Ge(1)] = 2  # the newest; the best is kept besides
-    resume: Literal["strict", "force", "never"] = "strict"
+    enable: Annotated[bool, NOTHING] = True
+    epochs: Annotated[int, Ge(1), UPDATES] = 90
+    batch_size: Annotated[int, Ge(1), UPDATES] = 64
+    accumulate: Annotated[int, Ge(1), UPDATES] = 1
+    clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None
+    precision: Annotated[Literal["fp32", "bf16", "fp16"], UPDATES | PREDICTION | PASS] = "fp32"
+    # torch.compile for the transformer blocks: faster steps after a minute's wait
+    compile: Annotated[bool, UPDATES] = False
+    ema: Annotated[float | None, Interval(gt=0, lt=1), UPDATES] = None
+    validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
+    checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500
+    keep_checkpoints: Annotated[int, Ge(1), NOTHING] = 2  # the newest; the best is kept besides
+    resume: Annotated[Literal["strict", "force", "never"], NOTHING] = "strict"
 
 
 class TestConfig(_Section):
     """Multi-view testing. `batch_size` counts views in one forward pass of one rank."""
 
-    enable: bool = True
-    clips: Annotated[int, Ge(1)] = 4
-    crops: Annotated[int, Ge(1)] = 3
-    average: Literal["logits", "probs"] = "logits"
-    batch_size: Annotated[int, Ge(1)] = 24
-    max_unreadable: Share = 0.0
+    enable: Annotated[bool, NOTHING] = True
+    clips: Annotated[int, Ge(1), SCORES | PREDICTION | PASS] = 4
+    crops: Annotated[int, Ge(1), SCORES | PREDICTION | PASS] = 3
+    average: Annotated[Literal["logits", "probs"], SCORES | PREDICTION | PASS] = "logits"
+    batch_size: Annotated[int, Ge(1), SCORES] = 24
+    max_unreadable: Annotated[Share, NOTHING] = 0.0
 
 
 class PretrainConfig(_Section):
     """Masked pre-training (`task: pretrain`). The decoder's dimensions are the published ones for model.backbone.size."""
 
-    mask_ratio: Annotated[float, Interval(ge=0.5, le=0.95)] = 0.9
-    decoder_width: Annotated[int, Ge(1)] | None = None
-    decoder_heads: Annotated[int, Ge(1)] | None = None
-    decoder_depth: Annotated[int, Ge(1)] | None = None
-    picture_every_epochs: Annotated[int, Ge(1)] = 20
+    mask_ratio: Annotated[float, Interval(ge=0.5, le=0.95), UPDATES] = 0.9
+    decoder_width: Annotated[int | None, Ge(1), UPDATES] = None
+    decoder_heads: Annotated[int | None, Ge(1), UPDATES] = None
+    decoder_depth: Annotated[int | None, Ge(1), UPDATES] = None
+    picture_every_epochs: Annotated[int, Ge(1), NOTHING] = 20
 
 
 class Config(_Section):
     """Everything a run depends on; saved as config.yaml in its output folder."""
 
-    task: Literal["train", "pretrain"] = "train"
-    output: Path
-    seed: Annotated[int, Ge(0)] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    task: Annotated[Literal["train", "pretrain"], UPDATES] = "train"
+    output: Annotated[Path, NOTHING]
+    seed: Annotated[int, Ge(0), UPDATES] = 0
+    device: Annotated[Literal["auto", "cpu", "cuda"], NOTHING] = "auto"
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
-    optim: OptimConfig = OptimConfig()
+    optim: Annotated[OptimConfig, UPDATES] = OptimConfig()
     train: TrainConfig = TrainConfig()
     pretrain: PretrainConfig = PretrainConfig()
     test: TestConfig = TestConfig()

@@ -10,7 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from videoadapt.config.schema import Config
+from videoadapt.config.keys import keys_that_alter
+from videoadapt.config.schema import Alters, Config
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters import AdapterModule, Parallel
 from videoadapt.models.backbones.vit import ViT
@@ -52,17 +53,7 @@ class AdapterBank(nn.Module):
         files = [read_adapter(path) for path in paths]
         first = files[0]
         for file in files[1:]:
-            for key in (
-                "model.backbone",
-                "data.short_side_px",
-                "data.num_frames",
-                "data.sampling",
-                "data.crop_px",
-                "test.clips",
-                "test.crops",
-                "test.average",
-                "train.precision",
-            ):
+            for key in keys_that_alter(Alters.PASS):
                 section, name = key.split(".")
                 ours, theirs = (getattr(getattr(f.config, section), name) for f in (first, file))
                 if ours != theirs:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from videoadapt import logger
 from videoadapt.processes.worker import CannotStart, Lost, Pipe, Started, Worker, ready
+from videoadapt.registry.transfer import transferable
 
 Item = TypeVar("Item")
 Notes = TypeVar("Notes")
@@ -95,7 +96,7 @@ class WorkerPool(Generic[Item, Notes, Failure]):
             slots, slot_bytes
         )
         self._free = deque(range(slots))
-        self._function = partial(_into_slot, read, memory, slot_bytes)  # type: ignore[arg-type]  # mypy: all is Failure
+        self._function = partial(_into_slot, transferable(read), memory, slot_bytes)  # type: ignore[arg-type]  # mypy: all is Failure
         self._limit_sec = limit_sec
         self._workers: dict[Pipe, Worker[tuple[Item, int], _Answer[Notes, Failure]]] = {}
         self._has: dict[Pipe, deque[Task[Item, Notes, Failure]]] = {}  # in the order in which a worker answers

@@ -10,6 +10,8 @@ from functools import partial
 from multiprocessing import connection, get_context
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+from videoadapt.registry.transfer import transferable
+
 Pipe: TypeAlias = "connection.Connection[Any, Any]"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -116,11 +118,12 @@ def map_in_processes(
     """
     waiting = deque(range(len(items)))
     busy: dict[Pipe, tuple[Worker[Item, Result], int]] = {}
+    sent = transferable(function)
     idle: list[Worker[Item, Result]] = []
     try:
         while waiting or busy:
             while waiting and len(busy) < jobs:
-                worker = idle.pop() if idle else Worker(function, limit_sec)
+                worker = idle.pop() if idle else Worker(sent, limit_sec)
                 busy[worker.pipe] = worker, waiting.popleft()
                 worker.send(items[busy[worker.pipe][1]])
             for pipe in ready(busy):

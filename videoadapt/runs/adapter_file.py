@@ -17,7 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from videoadapt import __version__, distributed, logger
-from videoadapt.config.schema import Config
+from videoadapt.config.keys import keys_that_alter
+from videoadapt.config.schema import Alters, Config
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
 from videoadapt.models.classifier import Classifier
@@ -28,13 +29,6 @@ from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from videoadapt.weights.formats import plain_name
 
 FORMAT = "videoadapt adapter"
-# The keys of a config that a prediction depends on; the others (lists, paths, optimizer) stay with the run.
-_KEPT: dict[str, tuple[str, ...]] = {
-    "model": ("backbone", "inflate", "adapter", "head"),
-    "data": ("decoder", "short_side_px", "num_frames", "sampling", "crop_px"),
-    "train": ("precision",),
-    "test": ("clips", "crops", "average"),
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,10 @@ def backbone_fingerprint(model: nn.Module) -> str:
 def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], path: str | Path) -> None:
     """Write the trained part of an adapted model and all that a prediction needs besides the backbone, atomically."""
     dump = config.model_dump(mode="json")
-    kept: dict[str, Any] = {part: {key: dump[part][key] for key in keys} for part, keys in _KEPT.items()}
+    kept: dict[str, Any] = {}
+    for key in keys_that_alter(Alters.PREDICTION):
+        section, name = key.split(".")
+        kept.setdefault(section, {})[name] = dump[section][name]
     kept["seed"] = config.seed  # what a backbone without weights is made from
     if config.model.weights is not None and config.model.weights.startswith("package:"):
         kept["model"]["weights"] = config.model.weights

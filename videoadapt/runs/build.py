@@ -138,15 +138,19 @@ def build_test_loader(videos: Sequence[Video], config: DataConfig, num_clips: in
     )
 
 
-def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int) -> Classifier:
+def build_model(
+    spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int, *, name_keys: bool = True
+) -> Classifier:
     """Build backbone -> check that the clip fits -> weights (strict) -> adapter -> freeze; return it in training mode.
 
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
+    `name_keys`: whether it names an argument by its key in a config, or where there is none, by its class.
     """
-    with at_key("model.backbone"):
+    backbone_key, adapter_key, data_key = ("model.backbone", "model.adapter", "data") if name_keys else (None,) * 3
+    with at_key(backbone_key):
         backbone: Backbone = BACKBONES.build(spec.backbone)
-    adapter = build_adapter(spec.adapter, "model.adapter")
-    with at_key("data"):
+    adapter = build_adapter(spec.adapter, adapter_key)
+    with at_key(data_key):
         backbone.check_clip(num_frames, crop_px, crop_px)
     head = Head(
         backbone.width,
@@ -161,7 +165,7 @@ def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: i
     if weights is not None:
         report = load_trunk(model, weights, spec.inflate)
         model.head_loaded = not report.replaced and "head" not in report.new
-    with at_key("model.adapter"):
+    with at_key(adapter_key):
         adapter.attach(backbone)
     if weights is not None:
         load_adapter(model, weights)

@@ -7,19 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videoadapt.config.keys import alters
 from videoadapt.config.loading import load_config
-from videoadapt.config.schema import Config
+from videoadapt.config.schema import Alters, Config
 from videoadapt.files import read_jsonl
 from videoadapt.runs.outcome import Outcome, read_outcome
 from videoadapt.sweeps.old_logs import diverged_by_logs
 
 LOG = "sweep.log"  # the output of a cell's process, in the cell's folder
-# Keys of a config whose change alters no number, so that a cell with other values of these is the same cell.
-_FREE_KEYS = (
-    "output", "device", "data.workers", "data.limit_sec", "data.cache", "data.cache_gb",
-    "data.obtain", "model.obtain", "train.enable",
-    "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps", "test.enable", "test.max_unreadable",
-)  # fmt: skip
 Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
 
@@ -104,7 +99,7 @@ class Cell:
         return [
             f"{key} is {before.get(key)!r} there, {now.get(key)!r} now"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and key not in _FREE_KEYS
+            if before.get(key) != now.get(key) and alters(key) != Alters.NOTHING
         ]
 
 

@@ -5,15 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videoadapt import distributed, logger
+from videoadapt.config.keys import alters
+from videoadapt.config.schema import Alters
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
 
-# Keys of a config whose change does not alter what an update computes, so a run may resume with other values.
-FREE_KEYS = (
-    "output", "device", "test.", "train.enable", "train.resume", "train.keep_checkpoints", "train.checkpoint_every_steps",
-    "data.workers", "data.limit_sec", "data.cache", "data.cache_gb", "data.root", "data.test", "data.obtain", "model.obtain",
-    "pretrain.picture_every_epochs",
-)  # fmt: skip
 Difference = tuple[str, Any, Any]  # key, value before, value now
 
 
@@ -98,5 +94,5 @@ def _differences(before: Any, now: Any, prefix: str) -> Iterator[Difference]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             yield from _differences(before.get(key), now.get(key), f"{prefix}.{key}" if prefix else key)
-    elif before != now and not any(prefix == key or (key[-1] == "." and prefix.startswith(key)) for key in FREE_KEYS):
+    elif before != now and Alters.UPDATES in alters(prefix):
         yield prefix, before, now

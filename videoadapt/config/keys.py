@@ -1,0 +1,48 @@
+"""What each key of a config alters, read off the schema."""
+
+from collections.abc import Iterator
+from inspect import isclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from videoadapt.config.schema import Alters, Config
+
+
+def alters(key: str) -> Alters:
+    """Return what another value of a dotted key alters; a key inside a component or a section alters what that does.
+
+    Of a key that the schema does not have, such as one of an older version, nothing is known: UPDATES.
+    """
+    section: type[BaseModel] | None = Config
+    for part in key.split("."):
+        if section is None or part not in section.model_fields:
+            break
+        field = section.model_fields[part]
+        if (mark := _mark(field)) is not None:
+            return mark
+        section = _section(field)
+    return Alters.UPDATES
+
+
+def keys_that_alter(what: Alters) -> list[str]:
+    """Return the dotted keys, whole sections among them, whose other value alters `what`, in the schema's order."""
+    return [key for key, mark in marked_keys() if mark is not None and what in mark]
+
+
+def marked_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Alters | None]]:
+    """Yield each key, or the section that it is in, with its mark; None where neither says what it alters."""
+    for name, field in section.model_fields.items():
+        mark, inner = _mark(field), _section(field)
+        if mark is None and inner is not None:
+            yield from marked_keys(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", mark
+
+
+def _mark(field: Any) -> Alters | None:
+    return next((found for found in field.metadata if isinstance(found, Alters)), None)
+
+
+def _section(field: Any) -> type[BaseModel] | None:
+    return field.annotation if isclass(field.annotation) and issubclass(field.annotation, BaseModel) else None
