@@ -56,6 +56,29 @@ def test_all_problems_at_once_with_suggestions(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 9, text
 
 
+def test_numbers_and_names_that_nothing_can_use(tmp_path: Path) -> None:
+    """Each of these once came to light in the middle of a run, as a traceback."""
+    path = write(
+        tmp_path,
+        'output: "o\\0"\nseed: 18446744073709551616\ndata: {root: "a\\0", cache_gb: .inf, limit_sec: 1e12, short_side_px: 1}\n'
+        "optim: {name: adamw, betas: [0.9, 1.0], weight_decay: .nan}\nmodel: {adapter: {name: adaptformer, scale: .inf}}\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    said = [problem.removeprefix(f"{path}: ").partition(" = ") for problem in caught.value.problems]
+    assert {key: reason.partition(": ")[2] for key, _, reason in said} == {
+        "output": "holds a null byte, which no name of a file can",
+        "seed": "input should be less than 18446744073709551616",
+        "data.root": "holds a null byte, which no name of a file can",
+        "data.cache_gb": "input should be a finite number",
+        "data.limit_sec": "input should be less than or equal to 86400",
+        "data.short_side_px": "input should be greater than or equal to 2",
+        "optim.betas.1": "input should be less than 1",
+        "optim.weight_decay": "input should be a finite number",
+        "model.adapter.scale": "input should be a finite number, or input should be 'learnable'",
+    }
+
+
 def test_scalars_are_read_as_yaml_1_2(tmp_path: Path) -> None:
     path = write(tmp_path, "output: no\nseed: 010\noptim: {lr_per_256: 6e-4, weight_decay: 1e-2}\n")
     config = load_config(path)

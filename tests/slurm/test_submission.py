@@ -15,6 +15,7 @@ import pytest
 from tests.live_runs import descendants, wait_for_step
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, full_recipe, run, toy_config, write_config
 from videoadapt.cli.submit import main
+from videoadapt.cli.train import main as train
 from videoadapt.errors import VideoAdaptError
 from videoadapt.processes.signals import ASKING, Ended, end_on_signal, priority, stop_on_signal
 from videoadapt.runs.outcome import Outcome, read_outcome
@@ -166,6 +167,23 @@ def test_a_dry_run_shows_what_sbatch_would_get(
         f"export PYTHONPATH='{code}'${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1"
     )
     assert not sbatch.exists() and not (tmp_path / "code").exists() and not (tmp_path / "out").exists()
+
+
+def test_a_folder_it_may_not_resume_in_is_refused(
+    config: Path, sbatch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hours in the queue before the run would say so."""
+    assert train(["--cfg", str(config), "train.epochs=1", "test.enable=false"]) == 0
+    assert main(["--cfg", str(config), "train.epochs=1", "--dry-run"]) == 0
+    for overrides, complaint in (
+        (["optim.lr_per_256=0.1"], "was trained with other values"),
+        (["train.resume=never"], "train.resume = never"),
+        (["train.resume=force", "train.batch_size=24"], "is past the 2 steps of this config; raise train.epochs"),
+    ):
+        capsys.readouterr()
+        assert main(["--cfg", str(config), "train.epochs=1", *overrides, "--dry-run"]) == 2
+        assert complaint in capsys.readouterr().err
+    assert not sbatch.exists()
 
 
 def test_one_rank_is_the_first_to_fail(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.toy_runs import REPOSITORY, assert_same_run, environment, records, ru
 from videoadapt.errors import ConfigError
 from videoadapt.processes.lock import only_process_in
 from videoadapt.sweeps.cell import LOG, Cell
-from videoadapt.sweeps.checks import check_lists
+from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
 from videoadapt.sweeps.runner import share_out
 from videoadapt.video.cache.folder import MEMORY
@@ -115,7 +115,7 @@ def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
     trunk = tmp_path / "trunk.safetensors"
     overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "model.weights", str(trunk)]
     with pytest.raises(ConfigError, match=f"model.weights = {re.escape(str(trunk))}: there is no such file"):
-        check_lists(Sweep(SMOKE, overrides))
+        check_cells(Sweep(SMOKE, overrides))
     assert not (tmp_path / "out").exists()
 
 
@@ -135,7 +135,7 @@ def test_a_batch_too_large_is_named_before_anything_runs(tmp_path: Path) -> None
     with pytest.raises(
         ConfigError, match=r"how wrong, seed 0: train\.batch_size = 4096: data\.train has only 32"
     ) as error:
-        check_lists(sweep)
+        check_cells(sweep)
     assert len(error.value.problems) == 1 and not (tmp_path / "out").exists()
 
 

@@ -87,7 +87,7 @@ def test_the_text_form_means_what_timm_makes_of_it(spec: str) -> None:
     ],
 )
 def test_other_text_is_refused_by_name(spec: str, named: str) -> None:
-    with pytest.raises(ConfigError, match="augment: ") as error:
+    with pytest.raises(ConfigError) as error:
         RandAugment(spec)
     assert named in str(error.value) and VIDEOMAE in str(error.value)
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, field_validator
 
 Component = dict[str, Any]
 Share = Annotated[float, Interval(ge=0, le=1)]
+_Beta = Annotated[float, Interval(ge=0, lt=1)]
+_DAY_SEC = 86_400
 
 
 class Alters(Flag):
@@ -37,7 +39,14 @@ NOTHING, SCORES, UPDATES, PREDICTION, PASS = (
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _names_a_file(cls, value: Any) -> Any:
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("holds a null byte, which no name of a file can")
+        return value
 
 
 def _known_cache(value: str) -> str:
@@ -117,7 +126,7 @@ class DataConfig(_Section):
     obtain: Annotated[str, NOTHING] = ""  # said when files are missing: where to get them
     decoder: Annotated[Component, UPDATES | PREDICTION] = {"name": "decord"}
     # larger frames are made this small before anything else
-    short_side_px: Annotated[int | None, Ge(1), UPDATES | PREDICTION | PASS] = None
+    short_side_px: Annotated[int | None, Ge(2), UPDATES | PREDICTION | PASS] = None
     cache: Annotated[str, AfterValidator(_known_cache), NOTHING] = (
         "off"  # frames are decoded once: off, ram, or a folder
     )
@@ -130,7 +139,7 @@ class DataConfig(_Section):
         4  # processes that read videos; 0: the main one reads, without a time limit
     )
     # for one video; then its process is ended and it counts as unreadable
-    limit_sec: Annotated[float, Gt(0), NOTHING] = 120.0
+    limit_sec: Annotated[float, Interval(gt=0, le=_DAY_SEC), NOTHING] = 120.0
     max_unreadable: Annotated[Share, UPDATES] = 0.01
 
 
@@ -144,7 +153,7 @@ class OptimConfig(_Section):
     warmup_epochs: Annotated[float, Ge(0)] = 10
     weight_decay: Annotated[float, Ge(0)] = 0.0
     momentum: Share = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_Beta, _Beta] = (0.9, 0.999)
     layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
 
 
@@ -196,7 +205,7 @@ class Config(_Section):
 
     task: Annotated[Literal["train", "pretrain"], UPDATES] = "train"
     output: Annotated[Path, NOTHING]
-    seed: Annotated[int, Ge(0), UPDATES] = 0
+    seed: Annotated[int, Interval(ge=0, lt=2**64), UPDATES] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], NOTHING] = "auto"
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()

@@ -71,9 +71,13 @@ def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key:
     the same way. `key` names the setting in the DataListError that is raised when the group's regex does not match a
     video, or no group is small enough.
     """
+    try:
+        pattern = re.compile(group) if group else None
+    except re.error as error:
+        raise DataListError(f"{key}: group {group!r} is no regular expression: {error}") from error
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(videos.ids()):
-        found = re.search(group, name) if group else None
+        found = pattern.search(name) if pattern else None
         if group and not found:
             raise DataListError(f"{key}: group {group!r} does not match {name!r}")
         groups.setdefault((found.group(min(1, found.re.groups)) if found else name), []).append(row)

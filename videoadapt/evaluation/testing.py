@@ -16,6 +16,7 @@ from videoadapt.log import progress
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build import build_test_loader
+from videoadapt.runs.checks import nothing_to_test
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
 from videoadapt.runs.run import Run
 
@@ -56,11 +57,9 @@ def load_tested_weights(run: Run) -> str:
     if path is not None:
         load_result(run.model, path)
         return str(path.relative_to(run.folder))
-    if not (isinstance(run.model, Classifier) and run.model.head_loaded):
-        raise ConfigError(
-            f"output = {run.folder}: holds no checkpoint to test, and model.weights = {run.config.model.weights} has no "
-            f"head for {len(run.splits.class_names)} classes; train first (train.enable true) or name a fine-tuned file"
-        )
+    assert isinstance(run.model, Classifier)
+    if problem := nothing_to_test(run.config, run.model, len(run.splits.class_names)):
+        raise ConfigError(problem)
     return str(run.config.model.weights)
 
 

@@ -59,7 +59,7 @@ def load_trunk(model: nn.Module, weights: Weights, inflate: Inflation = "average
     report = LoadReport(
         weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new), tuple(notes)
     )
-    logger.info("%s", report)
+    _note(model, str(report))
     return report
 
 
@@ -106,8 +106,14 @@ def load_adapter(model: nn.Module, weights: Weights) -> int:
     if found:
         _check({name: t for name, t in model.state_dict().items() if ".adapter." in name}, found, weights)
         model.load_state_dict(found, strict=False)
-        logger.info("%s: %d adapter tensors loaded", weights.path, len(found))
+        _note(model, f"{weights.path}: {len(found)} adapter tensors loaded")
     return len(found)
+
+
+def _note(model: nn.Module, line: str) -> None:
+    """Log what was loaded; into a model on the meta device, that only shows whether the weights fit, nothing is."""
+    if not next(model.parameters()).is_meta:
+        logger.info("%s", line)
 
 
 def save_trunk(backbone: nn.Module, path: Path, metadata: Mapping[str, str], *, half: bool = False) -> None:

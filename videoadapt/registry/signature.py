@@ -92,7 +92,9 @@ def _schema_of(component: type) -> type[BaseModel]:
     }
     try:
         return create_model(
-            component.__name__, __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields
+            component.__name__,
+            __config__=ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=()),
+            **fields,
         )
     except PydanticUserError as error:
         raise ConfigError(

@@ -1,11 +1,14 @@
 """From a Config to objects: the only place that does it."""
 
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from videoadapt import distributed
 from videoadapt.config.loading import load_config
@@ -34,7 +37,7 @@ from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import TrainTransform
-from videoadapt.weights.formats import read_weights
+from videoadapt.weights.formats import Weights, read_weights
 
 
 def build_autoencoder(config: Config) -> MaskedAutoencoder:
@@ -146,6 +149,13 @@ def build_model(
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     `name_keys`: whether it names an argument by its key in a config, or where there is none, by its class.
     """
+    weights = read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
+    return _assemble(spec, weights, num_classes, num_frames, crop_px, name_keys=name_keys)
+
+
+def _assemble(
+    spec: ModelConfig, weights: Weights | None, num_classes: int, num_frames: int, crop_px: int, *, name_keys: bool = True
+) -> Classifier:
     backbone_key, adapter_key, data_key = ("model.backbone", "model.adapter", "data") if name_keys else (None,) * 3
     with at_key(backbone_key):
         backbone: Backbone = BACKBONES.build(spec.backbone)
@@ -161,7 +171,6 @@ def build_model(
         init_std=spec.head.init_std,
     )
     model = Classifier(backbone, head)
-    weights = read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
     if weights is not None:
         report = load_trunk(model, weights, spec.inflate)
         model.head_loaded = not report.replaced and "head" not in report.new
@@ -210,6 +219,31 @@ def build_seeded_model(config: Config, num_classes: int) -> Classifier:
     """Build the model; initial values come from the seed, so that a trunk without weights is the same in every process."""
     torch.manual_seed(config.seed)
     return build_model(config.model, num_classes, config.data.num_frames, config.data.crop_px)
+
+
+def build_on_meta(config: Config, num_classes: int) -> Classifier | MaskedAutoencoder:
+    """Build the model on the meta device: shows whether backbone, adapters, weights and clips fit, and allocates nothing.
+
+    Raises what `build_autoencoder` and `build_model` raise.
+    """
+    spec = config.model
+    weights = read_weights(spec.weights, spec.obtain) if spec.weights is not None and config.task == "train" else None
+    with _WithoutValues(), torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # that is what it is for
+        if config.task == "pretrain":
+            return build_autoencoder(config)
+        return _assemble(spec, weights, num_classes, config.data.num_frames, config.data.crop_px)
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Skips what sets or changes values in place: the meta device has none, and takes seconds over drawing them."""
+
+    _SKIPPED = ("add_", "clamp_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_")
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self._SKIPPED and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Classifier]:

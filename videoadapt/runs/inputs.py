@@ -1,136 +1,77 @@
 """Everything that can be known wrong before a run, found before its first step and said at once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from videoadapt import distributed, logger
-from videoadapt.config.schema import AugmentConfig, Config, DataConfig, Holdout
+from videoadapt.config.schema import Config, DataConfig, Holdout
 from videoadapt.config.shipped import find_list
-from videoadapt.data.batches import Schedule
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, VideoAdaptError, at_key, why_unreadable
+from videoadapt.models.classifier import Classifier
 from videoadapt.registry import DATASETS
-from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.rendering.motions import MOTIONS
-from videoadapt.runs.build import build_autoencoder, build_sampler, build_seeded_model
+from videoadapt.runs.build import build_on_meta, schedule_of
+from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
+from videoadapt.runs.machine import machine_problems, output_problems
 from videoadapt.weights.files import weights_path
 
 
-def pretrain_problems(config: Config) -> list[str]:
-    """What a config asks for that masked pre-training does not do, a line each."""
-    if config.task != "pretrain":
-        return []
-    augment, adapter = config.data.augment, config.model.adapter
-    names = [adapter["name"]] if isinstance(adapter, dict) else [part["name"] for part in adapter]
-    problems = []
-    if names != ["full"]:
-        problems.append(
-            f"model.adapter.name = {' + '.join(names)!r}: task pretrain trains the whole backbone; allowed: full"
-        )
-    if config.model.weights is not None:
-        problems.append(
-            f"model.weights = {config.model.weights}: task pretrain starts from new weights; set it to null"
-        )
-    if config.data.val is not None:
-        problems.append("data.val: task pretrain has no labels to validate on; set it to null")
-    if config.test.enable:
-        problems.append("test.enable = true: task pretrain has no classes to test; set it to false")
-    if not config.train.enable:
-        problems.append("train.enable = false: leaves task pretrain nothing to do")
-    for key in ("mixup", "cutmix", "label_smoothing", "erasing"):
-        if getattr(augment, key):
-            problems.append(f"data.augment.{key} = {getattr(augment, key)}: the target is the clip itself; set it to 0")
-    return problems
+def load_inputs(config: Config, ranks: int = 1, *, here: bool = True) -> Splits:
+    """Check all that can be known wrong before the first step, and return the lists.
 
-
-def check_batch(config: Config, schedule: Schedule, ranks: int) -> int:
-    """Return how many clips a rank needs in a micro-batch. Raises ConfigError for a batch size that cannot be."""
-    parts = ranks * config.train.accumulate
-    if schedule.batch_size % parts:
-        raise ConfigError(
-            f"train.batch_size = {schedule.batch_size}: not divisible by {ranks} ranks x "
-            f"train.accumulate {config.train.accumulate}"
-        )
-    if not schedule.steps_per_epoch:
-        source = "data.rendered" if config.data.rendered else "data.train"
-        keys = {
-            "data.val.holdout": isinstance(config.data.val, Holdout),
-            "data.first_per_class": config.data.first_per_class,
-        }
-        left = " and ".join(key for key, is_set in keys.items() if is_set)
-        raise ConfigError(
-            f"train.batch_size = {schedule.batch_size}: {source} has only {schedule.num_videos} videos"
-            f"{' after ' if left else ''}{left}, so there is no full batch; choose a smaller one"
-        )
-    head = config.model.head
-    local = schedule.batch_size * config.data.augment.repeated // parts
-    batch_norm = config.task == "train" and head.batch_norm
-    needed = 2 if batch_norm and not (head.sync and ranks > 1) else 1
-    if local < needed:
-        raise ConfigError(
-            f"train.batch_size = {schedule.batch_size}: leaves one clip for a forward pass, and BatchNorm in the head needs "
-            "two; choose a larger one, or set model.head.batch_norm false"
-        )
-    return needed
-
-
-def rendered_problems(config: Config) -> list[str]:
-    """What data.rendered cannot do of what a config asks for, a line each."""
-    data, rendered = config.data, config.data.rendered
-    if rendered is None:
-        return []
-    problems = []
-    if data.train is not None or data.val is not None:
-        problems.append("data.rendered: takes the place of data.train and data.val; set both to null")
-    if data.first_per_class is not None:
-        problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
-    if rendered.motions == "any" and config.task == "train":
-        problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
-    sampler = build_sampler(data)
-    if len(np.unique(sampler.test_indices(NUM_FRAMES, data.num_frames, num_clips=1))) < data.num_frames:
-        problems.append(
-            f"data.num_frames = {data.num_frames}: a rendered video is {NUM_FRAMES} frames long, in which data.sampling finds "
-            "no such clip; choose fewer, or a smaller data.sampling.stride_frames"
-        )
-    if data.augment != AugmentConfig(mixup=data.augment.mixup, cutmix=data.augment.cutmix,
-                                     label_smoothing=data.augment.label_smoothing):  # fmt: skip
-        problems.append(
-            "data.augment: rendered clips are cut by `crop: multi_scale`, once each; leave flip, rand_augment, erasing and "
-            "repeated as they are"
-        )
-    return problems
-
-
-def load_inputs(config: Config) -> Splits:
-    """Load and check the lists, and see that the weights are there. Raises one ConfigError with all that is wrong."""
-    problems = pretrain_problems(config) + rendered_problems(config)
-    splits: Splits | None = None
-    try:
-        splits = load_splits(config)
-    except VideoAdaptError as error:
-        problems.append(str(error))
-    weights = config.model.weights
-    if weights is not None and not weights_path(weights).exists():
-        where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
-        problems.append(f"model.weights = {weights}: there is no such file{where}")
+    Raises one ConfigError with a line for each problem that `find_problems` finds.
+    """
+    splits, problems = find_problems(config, ranks, here=here)
     if problems or splits is None:
         raise ConfigError(problems)
     return splits
 
 
-def check_model(config: Config, num_classes: int) -> None:
-    """Raise ConfigError where the backbone, its adapters and the clips do not fit; allocates no weights, and reads none."""
-    bare = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
-    with torch.device("meta"):
-        if config.task == "pretrain":
-            build_autoencoder(bare)
-        else:
-            build_seeded_model(bare, num_classes)
+def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple[Splits | None, list[str]]:
+    """Look at settings, lists, model, weights, batch size and folders; return the lists, if they are usable, and the problems.
+
+    `ranks`: processes that will share the work. `here`: the run will be on this machine, so that device, compiler and cache
+    are looked at as well. Nothing is written, except by data sets that render themselves, and no memory is taken for weights.
+    """
+    problems = setting_problems(config) + output_problems(config.output) + (machine_problems(config) if here else [])
+    splits: Splits | None = None
+    try:
+        splits = load_splits(config)
+    except VideoAdaptError as error:
+        problems.append(str(error))
+    problems += _model_problems(config, splits.class_names if splits else None)
+    if splits is not None and config.train.enable:
+        problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks)
+    return splits, problems
+
+
+def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[str]:
+    """Where backbone, adapters, weights, clips and optimizer do not fit; the class names are None where they are not known."""
+    weights = config.model.weights
+    if weights is not None and not weights_path(weights).exists():
+        where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
+        absent = [f"model.weights = {weights}: there is no such file{where}"]
+        config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
+        return absent + _model_problems(config, None)
+    try:
+        model = build_on_meta(config, len(class_names) if class_names else 2)
+    except VideoAdaptError as error:
+        return [str(error)]
+    problems = []
+    if config.train.enable and config.optim.layer_decay < 1 and not model.backbone.depth:
+        problems.append(
+            f"optim.layer_decay = {config.optim.layer_decay}: needs a backbone that is a plain chain of blocks, which "
+            f"model.backbone.name = {config.model.backbone['name']} is not; allowed: 1.0"
+        )
+    if class_names and isinstance(model, Classifier) and not config.train.enable and config.test.enable:
+        problems += filter(None, [nothing_to_test(config, model, len(class_names))])
+    return problems
 
 
 def load_splits(config: Config) -> Splits:
@@ -186,6 +127,9 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
         videos: VideoRows = dataset.load(str(find_list(source)), data.root)
     except DataListError as error:
         problems.append(f"data.{split} = {error}{_obtain(data)}")
+        return nothing
+    except OSError as error:  # of a data set that renders itself
+        problems.append(f"data.root = {data.root}: {error.strerror}: {error.filename or source}; choose another folder")
         return nothing
     if split != "train":
         first: dict[str, int] = {}

@@ -1,5 +1,6 @@
 """A run: its folder, its lists, its model on its device. What training, testing and inference start from."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from videoadapt.runs.checkpoint import BEST, remove_partial
 from videoadapt.runs.folder import full_disk_explained
 from videoadapt.runs.forward import forward
 from videoadapt.runs.inputs import load_inputs
+from videoadapt.runs.machine import reads_files
 from videoadapt.runs.outcome import OutcomeRecorder
+from videoadapt.video.cache.folder import join
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,25 @@ def prepare(config: Config) -> Iterator[Run]:
     setup_logging()
     with ExitStack() as stack:
         try:
-            splits = load_inputs(config)
+            splits = load_inputs(config, distributed.world_size())
         except VideoAdaptError:
-            if config.output.is_dir():  # an earlier run's outcome must not pass for this one's
+            if os.path.isdir(config.output):  # an earlier run's outcome must not pass for this one's
                 with suppress(ConfigError, OSError):
                     _occupy(config.output, stack)
             raise
-        config.output.mkdir(parents=True, exist_ok=True)
+        try:
+            config.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # such as in /proc, which nothing but trying shows
+            raise ConfigError(
+                f"output = {config.output}: cannot be made: {error.strerror}; choose another folder"
+            ) from error
         _occupy(config.output, stack)
         setup_logging(config.output)
         if distributed.is_main():
             remove_partial(config.output)
         device = choose_device(config.device)
+        if reads_files(config):
+            join(config.data.cache)  # now, for a cache that cannot be used: testing would come to it after the training
         model: Classifier | MaskedAutoencoder
         if config.task == "pretrain":
             torch.manual_seed(config.seed)

@@ -12,13 +12,14 @@ import submitit
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.runs.build import schedule_of
-from videoadapt.runs.inputs import check_batch, check_model, load_inputs
+from videoadapt.runs.inputs import load_inputs
 from videoadapt.slurm.attempts import How, attempts
 from videoadapt.slurm.executors import batch_script, submit
 from videoadapt.slurm.resources import Resources
 from videoadapt.slurm.snapshot import code_version, snapshot
 from videoadapt.slurm.status import active_jobs
 from videoadapt.slurm.task import RENDEZVOUS, ClusterJob
+from videoadapt.training.resume import described, find_resumable
 
 
 def submit_runs(
@@ -46,7 +47,7 @@ def script(configs: Sequence[Config], resources: Resources, folder: Path | None 
 
 
 def check(configs: Sequence[Config], resources: Resources) -> None:
-    """Raise one ConfigError with everything that would keep the jobs from running: resources, lists, weights, batch sizes."""
+    """Raise one ConfigError with everything that would keep the jobs from running: resources, settings, files, checkpoints."""
     problems = resources.problems()
     if any(name in os.environ for name in (*RENDEZVOUS, "TORCHELASTIC_RUN_ID")):
         problems.append("this is a process of torchrun, or of another launcher: submit from a plain shell, once")
@@ -64,10 +65,10 @@ def check(configs: Sequence[Config], resources: Resources) -> None:
                 f"output = {config.output}: job {job_id} of it is {state}; wait, cancel it, or choose another output"
                 for job_id, state in active_jobs(config.output)
             ]
-            splits = load_inputs(config)
-            check_model(config, len(splits.class_names))
+            splits = load_inputs(config, resources.num_tasks, here=resources.executor != "slurm")
             if config.train.enable:
-                check_batch(config, schedule_of(config, splits.train), resources.num_tasks)
+                steps, now = schedule_of(config, splits.train).total_steps, described(config, splits)
+                find_resumable(config.output, config.train.resume, now, steps, resources.num_tasks)
         except VideoAdaptError as error:
             problems.append(str(error))
     if problems:

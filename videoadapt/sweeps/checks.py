@@ -1,46 +1,48 @@
-"""The lists of a sweep's cells, checked before the first cell runs."""
+"""The cells of a sweep, checked before the first one runs."""
 
 from videoadapt.config.schema import Config, Holdout
-from videoadapt.data.splits import Splits
-from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.errors import ConfigError
 from videoadapt.runs.build import schedule_of
-from videoadapt.runs.inputs import check_batch, check_model, load_inputs
+from videoadapt.runs.checks import batch_problems, setting_problems
+from videoadapt.runs.inputs import find_problems
+from videoadapt.runs.machine import output_problems
 from videoadapt.sweeps.plan import Sweep
 
 
-def check_lists(sweep: Sweep) -> None:
-    """Load every list, look for weights, build every model, compare batches with lists: problems come before any cell.
+def check_cells(sweep: Sweep, *, here: bool = True) -> None:
+    """Check every cell as a run is checked at its start; lists, weights and models that cells share are looked at once.
 
-    Raises ConfigError, also when the validation list that a choice is made on shares videos with the test list.
+    `here`: the cells will run on this machine. Raises one ConfigError with a line for each problem and the cells that have it,
+    also when the validation list that a choice is made on shares videos with the test list.
     """
-    problems: list[str] = []
-    with_inputs: dict[str, list[tuple[str, Config]]] = {}
+    found: dict[str, list[str]] = {}  # the names of the cells that have a problem
+    sharing: dict[str, list[tuple[str, Config]]] = {}
     for cell in sweep.cells:
-        config = cell.as_run
-        held_by = config.seed if isinstance(config.data.val, Holdout) else None
-        inputs = f"{config.data.model_dump_json()}{config.model.model_dump_json()}{held_by}"
-        with_inputs.setdefault(inputs, []).append((cell.name, config))
-    for cells in with_inputs.values():  # one after the other: lists can be large
-        name, config = cells[0]
-        try:
-            splits = _load_checked(config, chosen_on_val=sweep.config.select is not None)
-        except VideoAdaptError as error:
-            problems.append(f"{name}: {error}")
-            continue
-        for name, config in {config.train: (name, config) for name, config in reversed(cells)}.values():
-            try:
-                check_batch(config, schedule_of(config, splits.train), 1)
-            except ConfigError as error:
-                problems.append(f"{name}: {error}")
-    if problems:
-        raise ConfigError(problems)
+        sharing.setdefault(_inputs_of(cell.as_run), []).append((cell.name, cell.as_run))
+    for cells in sharing.values():  # one after the other: lists can be large
+        (name, config), *others = cells
+        splits, problems = find_problems(config, here=here)
+        if splits is not None and splits.num_val_in_test and sweep.config.select is not None:
+            problems.append(
+                f"{splits.num_val_in_test} videos of data.val are in data.test: a choice by them is no result"
+            )
+        for problem in problems:
+            found.setdefault(problem, []).append(name)
+        for name, config in others:
+            problems = setting_problems(config) + output_problems(config.output)
+            if splits is not None:
+                problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks=1)
+            for problem in problems:
+                found.setdefault(problem, []).append(name)
+    if found:
+        raise ConfigError([f"{_named(names)}: {problem}" for problem, names in found.items()])
 
 
-def _load_checked(config: Config, chosen_on_val: bool) -> Splits:
-    splits = load_inputs(config)
-    check_model(config, len(splits.class_names))
-    if splits.num_val_in_test and chosen_on_val:
-        raise ConfigError(
-            f"{splits.num_val_in_test} videos of data.val are in data.test: a choice by them is no result"
-        )
-    return splits
+def _inputs_of(config: Config) -> str:
+    """What lists, weights and model depend on, as text."""
+    held_by = config.seed if isinstance(config.data.val, Holdout) else None
+    return f"{config.data.model_dump_json()}{config.model.model_dump_json()}{held_by}{config.optim.layer_decay}"
+
+
+def _named(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more cells"

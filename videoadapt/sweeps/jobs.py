@@ -6,7 +6,7 @@ from videoadapt.slurm.resources import Resources
 from videoadapt.slurm.status import active_jobs
 from videoadapt.slurm.submission import submit_runs
 from videoadapt.sweeps.cell import Cell
-from videoadapt.sweeps.checks import check_lists
+from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
 
 
@@ -15,7 +15,7 @@ def submit_sweep(sweep: Sweep, resources: Resources) -> tuple[list[tuple[Cell, s
 
     Cells that depend on a choice are missing only once it is made. Raises ConfigError as `submit_runs` does.
     """
-    check_lists(sweep)
+    check_cells(sweep, here=resources.executor != "slurm")
     missing = sweep.missing()
     queued = [cell for cell in missing if active_jobs(cell.folder)]
     cells = [cell for cell in missing if cell not in queued]

@@ -18,7 +18,7 @@ from videoadapt.errors import ConfigError, Interrupted
 from videoadapt.log import progress
 from videoadapt.processes.signals import stop_on_signal
 from videoadapt.sweeps.cell import LOG, Cell
-from videoadapt.sweeps.checks import check_lists
+from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
 from videoadapt.video.cache.folder import join
 
@@ -63,7 +63,7 @@ def run_sweep(sweep: Sweep, command: Command, workers: int) -> dict[str, str]:
     anything runs when files are missing, and Interrupted when SIGINT or SIGTERM arrived and all cells have stopped; calling
     it again resumes them.
     """
-    check_lists(sweep)
+    check_cells(sweep)
     for cell in sweep.cells:
         join(cell.config.data.cache)  # until the sweep ends: frames that a cell has cached are for the next cells
     failed: dict[str, str] = {}

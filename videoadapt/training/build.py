@@ -6,7 +6,7 @@ from videoadapt import distributed
 from videoadapt.config.schema import OptimConfig
 from videoadapt.data.batches import Schedule
 from videoadapt.models.compiling import compile_blocks
-from videoadapt.runs.inputs import check_batch
+from videoadapt.runs.checks import min_clips
 from videoadapt.runs.run import Run
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
@@ -19,7 +19,6 @@ from videoadapt.training.weight_average import WeightAverage
 def build_updater(run: Run, schedule: Schedule) -> Updater:
     """Return the run's updater at step 0. Raises ConfigError for a batch size, or an optimizer, that cannot be."""
     training = run.config.train
-    min_clips = check_batch(run.config, schedule, distributed.world_size())
     optimizer = build_optimizer(run.model, run.model.backbone.depth, run.config.optim)
     average = WeightAverage(run.model, training.ema) if training.ema is not None else None
     if training.compile:
@@ -32,7 +31,7 @@ def build_updater(run: Run, schedule: Schedule) -> Updater:
         scaler=torch.amp.GradScaler(run.device.type, enabled=training.precision == "fp16"),
         clip_grad_norm=training.clip_grad_norm,
         average=average,
-        min_clips=min_clips,
+        min_clips=min_clips(run.config, distributed.world_size()),
         seed=run.config.seed,
     )
 

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ from videoadapt.runs.folder import save_description
 from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.run import Run
 from videoadapt.training.build import build_updater
-from videoadapt.training.resume import find_resumable
+from videoadapt.training.resume import described, find_resumable
 from videoadapt.training.unreadable import UnreadableVideos
 from videoadapt.training.validation import validate
 
@@ -149,18 +148,13 @@ class Trainer:
             "unreadable": self.unreadable.reasons,
             "best_top1": self.best_top1,
             "ranks": distributed.world_size(),
-            "config": self._described(),
+            "config": described(self.run.config, self.run.splits),
         }
         distributed.on_main(lambda: save_newest(self.run.folder, state, self.run.config.train.keep_checkpoints))
 
-    def _described(self) -> dict[str, Any]:
-        """The config, and what is in the lists that it names."""
-        splits = self.run.splits
-        lists = {"train": splits.fingerprint(splits.train), "val": splits.fingerprint(splits.val)}
-        return {**self.run.config.model_dump(mode="json"), "lists": lists}
-
     def _resume(self) -> None:
-        found = find_resumable(self.run.folder, self.run.config.train.resume, self._described(), self.total_steps)
+        config, now = self.run.config, described(self.run.config, self.run.splits)
+        found = find_resumable(self.run.folder, config.train.resume, now, self.total_steps, distributed.world_size())
         if found is None:
             return
         self.updater.restore(found.state, found.path)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from videoadapt import distributed, logger
 from videoadapt.config.keys import alters
-from videoadapt.config.schema import Alters
+from videoadapt.config.schema import Alters, Config
+from videoadapt.data.splits import Splits
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
 
@@ -21,10 +22,16 @@ class Resumed(NamedTuple):
     changed: list[str]
 
 
-def find_resumable(run: Path, mode: str, now: dict[str, Any], total_steps: int) -> Resumed | None:
+def described(config: Config, splits: Splits) -> dict[str, Any]:
+    """The config, and what is in the lists that it names: what a checkpoint says of the run that it belongs to."""
+    lists = {"train": splits.fingerprint(splits.train), "val": splits.fingerprint(splits.val)}
+    return {**config.model_dump(mode="json"), "lists": lists}
+
+
+def find_resumable(run: Path, mode: str, now: dict[str, Any], total_steps: int, ranks: int = 1) -> Resumed | None:
     """Return what a run resumes from, in the mode of `train.resume`; None in a folder without checkpoints.
 
-    `now` is the config with the fingerprints of its lists, as the checkpoint has it. Raises ConfigError when the values are
+    `now` is what `described` gives; `ranks`: the processes that will share the work. Raises ConfigError when the values were
     others, unless `mode` is force, or the checkpoint is past `total_steps`; CheckpointError when none can be read.
     """
     found = newest_readable(run)
@@ -34,10 +41,10 @@ def find_resumable(run: Path, mode: str, now: dict[str, Any], total_steps: int) 
     changed = check_may_resume(mode, state["config"], now, path)
     if state["step"] > total_steps:
         raise ConfigError(f"{path}: is past the {total_steps} steps of this config; raise train.epochs")
-    if state["ranks"] != distributed.world_size():
+    if state["ranks"] != ranks:
         logger.warning(
             "saved by %d processes, resuming with %d: dropout and BatchNorm will differ from an uninterrupted run",
-            state["ranks"], distributed.world_size(),
+            state["ranks"], ranks,
         )  # fmt: skip
     return Resumed(path, state, [key for key, _, _ in changed])
 

@@ -51,7 +51,7 @@ class RandAugment:
         self.probability = parts.get("p", 0.5)
         self.deviation = parts.get("mstd", 0.0)
         if self.magnitude > _MAX_MAGNITUDE or self.probability > 1 or parts.get("inc") != 1:
-            raise ConfigError(f"augment: '{spec}' is not allowed; use m 0-10, p 0-1 and inc1, such as '{_FORM}'")
+            raise ConfigError(f"'{spec}' is not allowed; use m 0-10, p 0-1 and inc1, such as '{_FORM}'")
         self.fill = fill
 
     def draw(self, rng: random.Random) -> list[Draw]:
@@ -77,14 +77,14 @@ class RandAugment:
 def _parse(spec: str) -> dict[str, float]:
     name, *parts = spec.split("-")
     if name != "rand":
-        raise ConfigError(f"augment: '{spec}' is not allowed; use a RandAugment such as '{_FORM}'")
+        raise ConfigError(f"'{spec}' is no RandAugment; write it as in '{_FORM}'")
     values: dict[str, float] = {}
     for part in parts:
         key = part.rstrip("0123456789.")
         value = part[len(key) :]
         if key not in _PARTS or key in values or not re.fullmatch(_PARTS[key], value):
             allowed = "one number each for m, n, p, mstd and inc"
-            raise ConfigError(f"augment: '{part}' in '{spec}' is not allowed; use {allowed}, as in '{_FORM}'")
+            raise ConfigError(f"'{part}' in '{spec}' is not allowed; use {allowed}, as in '{_FORM}'")
         values[key] = float(value)
     return values
 

@@ -19,26 +19,33 @@ _LEFT_FREE = 0.1  # of the disk: others need it, too
 _joined: dict[Path, int] = {}  # places that this process uses, with the file that says so
 
 
-def join(cache: str) -> Path | None:
-    """Use the place that `data.cache` names until this process ends; return it, None without a cache.
-
-    Who comes to a place that nobody uses tidies it up. Raises ConfigError for a place that cannot be used.
-    """
+def cache_folder(cache: str) -> Path | None:
+    """The folder that `data.cache` stands for; None without a cache."""
     if cache == "off":
         return None
-    if cache == "ram" and not MEMORY.parent.is_dir():
-        raise ConfigError(f"data.cache = 'ram': there is no {MEMORY.parent} on this machine; name a folder")
-    place = MEMORY if cache == "ram" else Path(cache).absolute()
-    if place in _joined:
+    return MEMORY if cache == "ram" else Path(cache).absolute()
+
+
+def join(cache: str) -> Path | None:
+    """Use the folder that `data.cache` stands for until this process ends; return it, None without a cache.
+
+    The first process to use an idle cache removes partial files and recounts its size. Raises ConfigError for a folder that
+    cannot be used.
+    """
+    place = cache_folder(cache)
+    if place is None or place in _joined:
         return place
+    if place == MEMORY and not MEMORY.parent.is_dir():
+        raise ConfigError(f"data.cache = 'ram': there is no {MEMORY.parent} on this machine; name a folder")
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         users = os.open(place / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if _alone(users):
             _tidy(place)
         fcntl.flock(users, fcntl.LOCK_SH)
-    except OSError as error:
-        raise ConfigError(f"data.cache = {place}: cannot be used: {error.strerror}; choose another folder") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"data.cache = {place}: cannot be used: {reason}; choose another folder") from error
     _joined[place] = users
     return place
 

@@ -25,6 +25,8 @@ class Sampler(ABC):
     video. All indices are int64, sorted along T, and within [0, n).
     """
 
+    num_test_clips: tuple[int, ...] | None = None  # the numbers of test clips that it gives; None: any
+
     @abstractmethod
     def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices of one training clip of `num_frames` frames. Raises DecodeError for an empty video."""

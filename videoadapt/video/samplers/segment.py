@@ -11,6 +11,8 @@ from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_count
 class Segment(Sampler):
     """One frame from each of T equal segments of the whole video (VideoMAE on Something-Something v2)."""
 
+    num_test_clips = (1, 2)
+
     def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices: a random frame of each segment of n // T frames (the n % T last frames are never used).
 
@@ -29,7 +31,7 @@ class Segment(Sampler):
         One clip is the second of these, the centre of every segment. Raises ConfigError for other numbers of clips and
         DecodeError for an empty video.
         """
-        if num_clips not in (1, 2):
+        if num_clips not in self.num_test_clips:
             raise ConfigError(
                 f"num_clips: {num_clips} is not allowed with segment sampling; use 1 or 2, or dense sampling"
             )

@@ -1,0 +1,235 @@
+"""What can be known wrong is said before the first step, all at once, by a run, a submission and a sweep alike."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.toy_runs import REPOSITORY, toy_config, write_config
+from videoadapt.cli.submit import main as submit
+from videoadapt.cli.train import main as train
+from videoadapt.config.loading import load_config
+from videoadapt.config.schema import Config
+from videoadapt.errors import ConfigError
+from videoadapt.runs import machine
+from videoadapt.runs.build import build_on_meta
+from videoadapt.runs.inputs import find_problems, load_inputs
+from videoadapt.runs.machine import output_problems
+from videoadapt.sweeps.checks import check_cells
+from videoadapt.sweeps.plan import Sweep
+from videoadapt.video.samplers import Sampler
+from videoadapt.video.samplers.segment import Segment
+
+TWO_MISTAKES = ["data.sampling.name=segment", "test.clips=4", "data.augment.rand_augment=foo"]
+TWO_LINES = [
+    "data.augment.rand_augment: 'foo' is no RandAugment; write it as in 'rand-m7-n4-mstd0.5-inc1'",
+    "test.clips = 4: data.sampling segment takes 1 or 2 from a video; choose that, or another data.sampling.name",
+]
+
+
+@pytest.fixture
+def path(clips: Path, tmp_path: Path) -> Path:
+    return write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+
+
+def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> list[str]:
+    return find_problems(load_config(path, overrides), ranks, here=here)[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["data.sampling.name=segment", "test.clips=4"], TWO_LINES[1]),
+        (["data.augment.rand_augment=foo"], TWO_LINES[0]),
+        (["data.augment.rand_augment=''"], "data.augment.rand_augment: '' is no RandAugment"),
+        (
+            ["optim.warmup_epochs=2.5"],
+            "optim.warmup_epochs = 2.5: is longer than the training (train.epochs = 2), so the learning rate would never reach "
+            "its peak; allowed: 0 to 2",
+        ),
+        (["optim.min_lr_per_256=0.06"], "optim.min_lr_per_256 = 0.06: is above optim.lr_per_256 = 0.05"),
+        (["optim.warmup_lr_per_256=1"], "optim.warmup_lr_per_256 = 1: is above optim.lr_per_256 = 0.05"),
+        (["train.batch_size=9", "train.accumulate=2"], "train.batch_size = 9: not divisible by 1 ranks x train.accumulate 2"),
+        (["train.batch_size=49"], "train.batch_size = 49: data.train has only 48 videos, so there is no full batch"),
+        (
+            ["data.val={holdout: 0.5}", "train.batch_size=48"],
+            "train.batch_size = 48: data.train has only 24 videos after data.val.holdout, so there is no full batch",
+        ),
+        (["train.batch_size=1"], "train.batch_size = 1: leaves one clip for a forward pass, and BatchNorm in the head needs"),
+        (
+            ["train.batch_size=1", "model.head.batch_norm=false", "data.augment.mixup=0.8"],
+            "train.batch_size = 1: leaves one clip for a forward pass, which data.augment.mixup would mix with itself",
+        ),
+        (["train.enable=false", "test.enable=false"], "train.enable and test.enable are both false: leaves nothing to do"),
+        (["train.enable=false"], "holds no checkpoint to test, and model.weights = None has no head for 8 classes"),
+        (["model.weights=none.pth"], "model.weights = none.pth: there is no such file"),
+        (["model.weights=package:masked_trunk.safetensors"], "masked_trunk.safetensors (videoadapt): does not fit the model"),
+        (["data.crop_px=60"], "data.crop_px = 60: height and width need to be a multiple of"),
+        (
+            ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "optim.layer_decay=0.5"],
+            "optim.layer_decay = 0.5: needs a backbone that is a plain chain of blocks, which model.backbone.name = timm is",
+        ),
+        (["data.val={holdout: 0.5, group: (}"], "data.val: group '(' is no regular expression"),
+        (["data.val={holdout: 0.5, group: none}"], "data.val: group 'none' does not match"),
+        (["data.cache=/etc/passwd/x"], "data.cache = /etc/passwd/x: /etc/passwd is a file; choose another folder"),
+        (["data.root=/etc/passwd"], "data.root = /etc/passwd: "),
+        (["data.rendered={motions: trunk, clips_per_epoch: 8}", "data.train=null", "data.num_frames=26"],
+         "data.num_frames = 26: a rendered video is 24 frames long"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_its_key(overrides: list[str], line: str, path: Path) -> None:
+    found = problems(path, *overrides)
+    assert len(found) == 1 and line in found[0], found
+    assert not (path.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optim.warmup_epochs=2"],
+        ["optim.min_lr_per_256=0.05", "optim.warmup_lr_per_256=0.05"],
+        ["data.sampling.name=segment", "data.val=test", "test.clips=2"],
+        ["data.sampling.name=segment", "test.clips=4", "test.enable=false"],
+        ["train.enable=false", "test.enable=false", "train.enable=true"],
+        ["train.batch_size=2", "data.augment.mixup=0.8"],
+        ["train.batch_size=1", "data.augment.repeated=2"],
+    ],
+)
+def test_what_is_just_right_passes(overrides: list[str], path: Path) -> None:
+    assert problems(path, *overrides) == []
+
+
+def test_each_rank_needs_two_clips_unless_they_share_statistics(path: Path) -> None:
+    assert "leaves one clip" in problems(path, ranks=8)[0] and problems(path, ranks=4) == []
+    assert problems(path, "model.head.sync=true", ranks=8) == []
+    assert problems(path, ranks=3) == ["train.batch_size = 8: not divisible by 3 ranks x train.accumulate 1"]
+
+
+def test_all_problems_come_in_one_error(path: Path) -> None:
+    wrong = [*TWO_MISTAKES, "optim.warmup_epochs=3", "train.batch_size=49", "data.crop_px=33", "model.weights=none.pth"]
+    with pytest.raises(ConfigError) as caught:
+        load_inputs(load_config(path, wrong))
+    keys = [line.partition(" ")[0].rstrip(":") for line in caught.value.problems]
+    assert keys == [
+        "data.augment.rand_augment", "test.clips", "optim.warmup_epochs", "model.weights", "data.crop_px", "train.batch_size",
+    ]  # fmt: skip
+
+
+def test_a_run_a_submission_and_a_sweep_say_the_same(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["--cfg", str(path), *TWO_MISTAKES]) == 2
+    assert submit(["--cfg", str(path), *TWO_MISTAKES, "--dry-run"]) == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("error: ") for line in shown] == 2 * TWO_LINES
+    set_for_all = "{data.sampling.name: segment, test.clips: 4}"
+    sweep = path.with_name("s.yaml")
+    sweep.write_text(
+        f"base: {path}\noutput: {path.parent / 'sweep'}\nset: {set_for_all}\nseeds: [0, 1]\n"
+        "axes:\n  augment:\n    wrong: {data.augment.rand_augment: foo}\n    right: {data.augment.flip: 0.5}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_cells(Sweep(sweep))
+    assert sorted(caught.value.problems) == [
+        f"augment wrong, seed 0 and 1 more cells: {TWO_LINES[0]}",
+        f"augment wrong, seed 0 and 3 more cells: {TWO_LINES[1]}",
+    ]
+    assert not (path.parent / "out").exists() and not (path.parent / "sweep").exists()
+
+
+def test_a_sampler_says_what_it_gives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Sampler.num_test_clips is None
+    monkeypatch.setattr(Segment, "num_test_clips", (2,))
+    segment = ["data.sampling.name=segment", "data.val=test"]
+    assert problems(path, *segment) == [
+        "data.val: is tested by one clip, and data.sampling segment takes 2; set it to null"
+    ]
+
+
+def test_a_model_is_checked_without_its_numbers(path: Path) -> None:
+    trunk = REPOSITORY / "configs" / "quickstart.yaml"
+    config = load_config(trunk, ["data.root", str(path.parent), "output", str(path.parent / "out")])
+    state = torch.get_rng_state()
+    model = build_on_meta(config, 8)
+    assert all(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+    assert torch.get_rng_state().equal(state)
+    assert torch.zeros(2).fill_(1).sum() == 2  # outside of the check, values are set as ever
+
+
+def link(folder: Path) -> Path:
+    (folder / "link").symlink_to("nowhere")
+    return folder / "link"
+
+
+def file(folder: Path) -> Path:
+    (folder / "file").touch()
+    return folder / "file"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (file, "{0}/file is a file; choose another folder"),
+        (lambda folder: file(folder) / "deeper" / "still", "{0}/file is a file; choose another folder"),
+        (link, "{0}/link is a link to nowhere, which is not there; remove the link, or choose another folder"),
+        (lambda folder: link(folder) / "deeper", "{0}/link is a link to nowhere, which is not there; remove the link"),
+        (lambda folder: folder / ("x" * 256), "File name too long; choose another folder"),
+        (lambda folder: folder / "a\0b", "embedded null byte; choose another folder"),
+    ],
+)
+def test_an_output_that_cannot_be(make: Any, reason: str, tmp_path: Path) -> None:
+    (found,) = output_problems(make(tmp_path))
+    assert found.startswith("output = ") and reason.format(tmp_path) in found
+
+
+def test_an_output_that_this_user_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.log").touch()
+    (tmp_path / "run.log").chmod(0o444)
+    tmp_path.chmod(0o555)
+
+    def access(path: Any, mode: int) -> bool:
+        return bool(os.stat(path).st_mode & 0o200) or mode == os.F_OK
+
+    monkeypatch.setattr(machine.os, "access", access)  # root may do everything
+    assert output_problems(tmp_path / "new") == [
+        f"output = {tmp_path}/new: this user may not write in {tmp_path}; choose another folder"
+    ]
+    tmp_path.chmod(0o755)
+    assert output_problems(tmp_path / "new") == []
+    assert output_problems(tmp_path) == [
+        f"output = {tmp_path}: this user may not write to its run.log; choose another folder"
+    ]
+
+
+def test_an_output_that_nothing_but_trying_shows(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["--cfg", str(path), "output=/proc/run"]) == 2
+    assert "output = /proc/run: cannot be made: No such file or directory" in capsys.readouterr().err
+
+
+def test_the_cache_of_the_tests_is_tried_before_training(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rendered = ["data.rendered={motions: quickstart, clips_per_epoch: 8}", "data.train=null", "data.cache=/proc/frames"]
+    assert train(["--cfg", str(path), *rendered]) == 2
+    assert "data.cache = /proc/frames: cannot be used" in capsys.readouterr().err
+    assert not list((path.parent / "out").glob("checkpoints/*"))
+
+
+def test_compiling_needs_a_compiler(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = ["train.compile=true"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert problems(path, *compiled) == [
+        "train.compile = true: there is no compiler g++ or clang++ on this machine; install one, or set train.compile false"
+    ]
+    assert problems(path, *compiled, here=False) == []  # the job's node may have one
+    (tmp_path / "mine").touch()
+    (tmp_path / "mine").chmod(0o755)
+    monkeypatch.setenv("CXX", "mine -O2")
+    assert problems(path, *compiled) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
+def test_shipped_settings_have_no_problem(name: str) -> None:
+    from videoadapt.runs.checks import setting_problems
+
+    config: Config = load_config(REPOSITORY / "configs" / name)
+    assert setting_problems(config) == []

@@ -1,0 +1,165 @@
+"""What is wrong with the settings of a run among themselves: found before its files are looked at, one line each.
+
+Every line names the key to change, its value, and what is allowed.
+"""
+
+import numpy as np
+
+from videoadapt.config.schema import AugmentConfig, Config, Holdout
+from videoadapt.errors import ConfigError
+from videoadapt.models.classifier import Classifier
+from videoadapt.rendering.files import NUM_FRAMES
+from videoadapt.runs.build import build_sampler
+from videoadapt.runs.folder import find_checkpoint
+from videoadapt.video.rand_augment import RandAugment
+
+
+def setting_problems(config: Config) -> list[str]:
+    """Everything that is wrong with a config alone, whatever the files and the machine."""
+    problems = [*_pretrain_problems(config), *_rendered_problems(config), *_clip_problems(config)]
+    if config.train.enable:
+        problems += _rate_problems(config)
+    elif not config.test.enable and config.task == "train":
+        problems.append("train.enable and test.enable are both false: leaves nothing to do; set one of them true")
+    return problems
+
+
+def batch_problems(config: Config, num_videos: int, ranks: int) -> list[str]:
+    """What is wrong with the batch size for so many training videos, shared by so many processes."""
+    size, accumulate, augment = config.train.batch_size, config.train.accumulate, config.data.augment
+    if size % (ranks * accumulate):
+        return [f"train.batch_size = {size}: not divisible by {ranks} ranks x train.accumulate {accumulate}"]
+    if size > num_videos:
+        source = "data.rendered" if config.data.rendered else "data.train"
+        keys = {
+            "data.val.holdout": isinstance(config.data.val, Holdout),
+            "data.first_per_class": config.data.first_per_class,
+        }
+        left = " and ".join(key for key, is_set in keys.items() if is_set)
+        return [
+            f"train.batch_size = {size}: {source} has only {num_videos} videos{' after ' if left else ''}{left}, so there is "
+            "no full batch; choose a smaller one"
+        ]
+    clips = size * augment.repeated // (ranks * accumulate)
+    if clips < min_clips(config, ranks):
+        return [
+            f"train.batch_size = {size}: leaves one clip for a forward pass, and BatchNorm in the head needs two; choose a "
+            "larger one, or set model.head.batch_norm false"
+        ]
+    mixed = " and ".join(f"data.augment.{key}" for key in ("mixup", "cutmix") if getattr(augment, key))
+    if clips < 2 and mixed:
+        return [
+            f"train.batch_size = {size}: leaves one clip for a forward pass, which {mixed} would mix with itself; choose a "
+            f"larger one, or set {mixed} to 0"
+        ]
+    return []
+
+
+def min_clips(config: Config, ranks: int) -> int:
+    """How many clips a rank needs in a micro-batch: BatchNorm of its own in the head needs two."""
+    head = config.model.head
+    own_statistics = config.task == "train" and head.batch_norm and not (head.sync and ranks > 1)
+    return 2 if own_statistics else 1
+
+
+def _pretrain_problems(config: Config) -> list[str]:
+    """What a config asks for that masked pre-training does not do."""
+    if config.task != "pretrain":
+        return []
+    augment, adapter = config.data.augment, config.model.adapter
+    names = [adapter["name"]] if isinstance(adapter, dict) else [part["name"] for part in adapter]
+    problems = []
+    if names != ["full"]:
+        problems.append(
+            f"model.adapter.name = {' + '.join(names)!r}: task pretrain trains the whole backbone; allowed: full"
+        )
+    if config.model.weights is not None:
+        problems.append(
+            f"model.weights = {config.model.weights}: task pretrain starts from new weights; set it to null"
+        )
+    if config.data.val is not None:
+        problems.append("data.val: task pretrain has no labels to validate on; set it to null")
+    if config.test.enable:
+        problems.append("test.enable = true: task pretrain has no classes to test; set it to false")
+    if not config.train.enable:
+        problems.append("train.enable = false: leaves task pretrain nothing to do")
+    for key in ("mixup", "cutmix", "label_smoothing", "erasing"):
+        if getattr(augment, key):
+            problems.append(f"data.augment.{key} = {getattr(augment, key)}: the target is the clip itself; set it to 0")
+    return problems
+
+
+def _rendered_problems(config: Config) -> list[str]:
+    """What data.rendered cannot do of what a config asks for."""
+    data, rendered = config.data, config.data.rendered
+    if rendered is None:
+        return []
+    problems = []
+    if data.train is not None or data.val is not None:
+        problems.append("data.rendered: takes the place of data.train and data.val; set both to null")
+    if data.first_per_class is not None:
+        problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
+    if rendered.motions == "any" and config.task == "train":
+        problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
+    sampler = build_sampler(data)
+    indices_VT = sampler.test_indices(NUM_FRAMES, data.num_frames, min(sampler.num_test_clips or (1,)))
+    if len(np.unique(indices_VT[0])) < data.num_frames:
+        problems.append(
+            f"data.num_frames = {data.num_frames}: a rendered video is {NUM_FRAMES} frames long, in which data.sampling finds "
+            "no such clip; choose fewer, or a smaller data.sampling.stride_frames"
+        )
+    if data.augment != AugmentConfig(mixup=data.augment.mixup, cutmix=data.augment.cutmix,
+                                     label_smoothing=data.augment.label_smoothing):  # fmt: skip
+        problems.append(
+            "data.augment: rendered clips are cut by `crop: multi_scale`, once each; leave flip, rand_augment, erasing and "
+            "repeated as they are"
+        )
+    return problems
+
+
+def _clip_problems(config: Config) -> list[str]:
+    """What is wrong with how clips are taken from a video, for testing as well: that comes last and would be found last."""
+    data, problems = config.data, []
+    if data.augment.rand_augment is not None:
+        try:
+            RandAugment(data.augment.rand_augment)
+        except ConfigError as error:
+            problems.append(f"data.augment.rand_augment: {error}")
+    allowed = build_sampler(data).num_test_clips
+    if allowed is None:
+        return problems
+    numbers, name = " or ".join(map(str, allowed)), data.sampling["name"]
+    if config.test.enable and config.test.clips not in allowed:
+        problems.append(
+            f"test.clips = {config.test.clips}: data.sampling {name} takes {numbers} from a video; choose that, or another "
+            "data.sampling.name"
+        )
+    if config.train.enable and data.val is not None and 1 not in allowed:
+        problems.append(f"data.val: is tested by one clip, and data.sampling {name} takes {numbers}; set it to null")
+    return problems
+
+
+def _rate_problems(config: Config) -> list[str]:
+    """What would keep the learning rate from rising to its peak and falling again."""
+    optim, epochs = config.optim, config.train.epochs
+    problems = [
+        f"optim.{key} = {rate:g}: is above optim.lr_per_256 = {optim.lr_per_256:g}, which should be the highest rate"
+        for key in ("warmup_lr_per_256", "min_lr_per_256")
+        if (rate := getattr(optim, key)) > optim.lr_per_256
+    ]
+    if optim.warmup_epochs > epochs:
+        problems.append(
+            f"optim.warmup_epochs = {optim.warmup_epochs:g}: is longer than the training (train.epochs = {epochs}), so the "
+            f"learning rate would never reach its peak; allowed: 0 to {epochs}"
+        )
+    return problems
+
+
+def nothing_to_test(config: Config, model: Classifier, num_classes: int) -> str:
+    """Say that there is neither a checkpoint nor a loaded head to test, and what to do; "" where there is one."""
+    if find_checkpoint(config.output) is not None or model.head_loaded:
+        return ""
+    return (
+        f"output = {config.output}: holds no checkpoint to test, and model.weights = {config.model.weights} has no head for "
+        f"{num_classes} classes; train first (train.enable true) or name a fine-tuned file"
+    )

@@ -1,0 +1,73 @@
+"""What a run needs of the machine that it is started on: a device, a compiler, places to write to."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from videoadapt.config.schema import Config
+from videoadapt.distributed import choose_device
+from videoadapt.errors import ConfigError
+from videoadapt.video.cache.folder import cache_folder
+
+_OWN_FILES = (".lock", "run.log", "metrics.jsonl", "timing.jsonl", "checkpoints", "tensorboard")
+
+
+def machine_problems(config: Config) -> list[str]:
+    """What this machine does not offer of what a config asks for, a line each."""
+    problems = []
+    try:
+        device = choose_device(config.device)
+    except ConfigError as error:
+        problems += error.problems
+    else:
+        if config.train.compile and (missing := _missing_compiler(device)):
+            problems.append(f"train.compile = true: {missing}; install one, or set train.compile false")
+    place = cache_folder(config.data.cache) if reads_files(config) else None
+    if place is not None and (reason := why_unwritable(place)):
+        problems.append(f"data.cache = {config.data.cache}: {reason}")
+    return problems
+
+
+def reads_files(config: Config) -> bool:
+    """Whether the run opens any video file: training on rendered clips does not."""
+    return config.data.rendered is None or config.test.enable
+
+
+def output_problems(folder: Path) -> list[str]:
+    """What keeps a run from writing into its folder, which may not be there yet; a line, or none."""
+    reason = why_unwritable(folder)
+    locked = [name for name in _OWN_FILES if not reason and (folder / name).exists()]
+    locked = [name for name in locked if not os.access(folder / name, os.W_OK)]
+    if locked:
+        reason = f"this user may not write to its {', '.join(locked)}; choose another folder"
+    return [f"output = {folder}: {reason}"] if reason else []
+
+
+def why_unwritable(folder: Path) -> str:
+    """Say what keeps files from being written in a folder that is there or would be made, and what to do; "" if nothing."""
+    path = Path(os.path.abspath(folder))
+    try:
+        for place in (path, *path.parents):
+            try:
+                os.lstat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            break
+        if not os.path.exists(place):
+            return f"{place} is a link to {os.readlink(place)}, which is not there; remove the link, or choose another folder"
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        return f"{getattr(error, 'strerror', None) or error}; choose another folder"
+    if not place.is_dir():
+        return f"{place} is a file; choose another folder"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"this user may not write in {place}; choose another folder"
+    return ""
+
+
+def _missing_compiler(device: torch.device) -> str:
+    """What torch.compile would look for in vain: a C++ compiler for the CPU, a C compiler for Triton's kernels."""
+    variable, usual = ("CC", ["gcc", "clang"]) if device.type == "cuda" else ("CXX", ["g++", "clang++"])
+    names = os.environ.get(variable, "").split()[:1] or usual  # the variable may bring arguments
+    return "" if any(map(shutil.which, names)) else f"there is no compiler {' or '.join(names)} on this machine"
