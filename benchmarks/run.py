@@ -218,12 +218,17 @@ def wrong(read: Callable[[Path, list[int]], Any], path: Path, clips: list[Any], 
 
 def read_in_order(path: Path) -> Any:
     """All frames of FFmpeg's best video stream as it plays, upright: uint8 (N, H, W, 3)."""
-    import av
     import numpy as np
 
-    with av.open(str(path.absolute()), metadata_errors="ignore") as container:
-        video: Any = container.streams.best("video")
-        frames = [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in container.decode(video)]
+    from videoadapt.video.decoders._opening import open_stream
+    from videoadapt.video.decoders._orientation import orientation_of
+    from videoadapt.video.decoders._pictures import Pictures
+
+    pictures = Pictures()
+    with open_stream(path, 1) as (container, stream):
+        frames = [
+            orientation_of(path, frame).upright(pictures.rgb(frame), axes=(0, 1)) for frame in container.decode(stream)
+        ]
     return np.stack(frames)
 
 

@@ -1,6 +1,9 @@
 """The frames that a video file gives: the reference, from a decoder that is there, and through the cache."""
 
 import os
+import re
+import shutil
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -25,6 +28,21 @@ def read_in_order(path: Path) -> np.ndarray:
             np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
             for frame in container.decode(container.streams.best("video"))
         ]
+    return np.stack(frames)
+
+
+def shown_by_ffmpeg(path: Path) -> np.ndarray:
+    """What the `ffmpeg` command shows of a film, uint8 (N, H, W, 3). Skips where it is missing, and fails in CI."""
+    if shutil.which("ffmpeg") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("the ffmpeg command is not installed")
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-fps_mode", "passthrough", "-sws_flags", "bilinear"]
+    command += ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
+    content = subprocess.run(command, capture_output=True, check=True).stdout
+    frames, start = [], 0
+    while head := re.compile(rb"P6\n(\d+) (\d+)\n255\n").match(content, start):
+        width, height = int(head[1]), int(head[2])
+        frames.append(np.frombuffer(content, np.uint8, 3 * width * height, head.end()).reshape(height, width, 3))
+        start = head.end() + 3 * width * height
     return np.stack(frames)
 
 

@@ -16,8 +16,32 @@ from av.stream import Disposition
 X264_FIXED_GOP = {"b-adapt": "0", "sc_threshold": "0", "crf": "12"}
 X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3:b-adapt=0:open-gop="
 VP9 = {"deadline": "realtime", "cpu-used": "8"}
+FIELDS = {"flags": "+ilme+ildct"}  # of an encoder of interlaced pictures
+MBAFF = FIELDS | {"x264-params": "tff=1"}
+MIRRORED, UPSIDE_DOWN, TRANSPOSED = (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0)  # display matrices: a, b, c, d
 STEPS = (1, 1, 3, 1, 7, 2)  # a variable frame rate
-FILMS: dict[str, tuple[dict[str, Any], bool]] = {  # name: what to write, whether seeking in it is exact
+Films = dict[str, tuple[dict[str, Any], bool]]  # name: what to write, whether seeking in it is exact
+UNUSUAL: Films = {  # what libraries show in different ways; the `ffmpeg` command is right
+    "mirrored.mp4": ({"matrix": MIRRORED, "bframes": 2}, True),
+    "upside_down.mov": ({"matrix": UPSIDE_DOWN}, True),
+    "transposed.mkv": ({"matrix": TRANSPOSED}, True),
+    "mirrored_mpeg4.mp4": ({"codec": "mpeg4", "matrix": MIRRORED}, False),
+    "interlaced.mp4": ({"options": MBAFF, "bframes": 2}, True),
+    "interlaced.mkv": ({"options": MBAFF, "bframes": 2}, True),
+    "interlaced.ts": ({"options": MBAFF, "bframes": 2}, False),
+    "interlaced_hevc.mp4": ({"codec": "libx265", "options": {"x265-params": X265 + "0:interlace=tff"}}, True),
+    "interlaced_mpeg2.mpg": ({"codec": "mpeg2video", "options": FIELDS}, False),
+    "interlaced_mpeg4.avi": ({"codec": "mpeg4", "options": FIELDS}, True),
+    "interlaced_later.mp4": ({"codec": "libx264", "halves": ({}, {"options": MBAFF})}, False),
+    "full_range_later.webm": ({"codec": "libvpx-vp9", "halves": ({"color_range": 1}, {"color_range": 2})}, True),
+    "ycgco.mp4": ({"options": {"x264-params": "colormatrix=YCgCo"}}, True),
+    "bt2020_constant.mkv": ({"options": {"x264-params": "colormatrix=bt2020c"}}, True),
+    "chroma_derived.mp4": ({"options": {"x264-params": "colormatrix=chroma-derived-nc"}}, True),
+    "tagged_rgb.mp4": ({"options": {"x264-params": "colormatrix=GBR"}}, True),
+    "rgb.mp4": ({"codec": "libx264rgb", "pix_fmt": "rgb24"}, True),
+    "wide_pixels.mp4": ({"pixel_aspect": Fraction(64, 45)}, True),
+}
+FILMS: Films = UNUSUAL | {
     "h264 closed [b] ä.mp4": ({"bframes": 3}, True),
     "h264_every_frame_key.mov": ({"gop": 1, "bframes": 2}, True),
     "h264_short_groups.mp4": ({"gop": 2, "bframes": 2}, True),
@@ -51,6 +75,7 @@ FILMS: dict[str, tuple[dict[str, Any], bool]] = {  # name: what to write, whethe
     "mpeg4.avi": ({"codec": "mpeg4", "bframes": 2}, False),
     "mpeg4.mp4": ({"codec": "mpeg4", "bframes": 2}, False),
     "mpeg2.mpg": ({"codec": "mpeg2video", "bframes": 2}, False),
+    "h264_full_range_later.mp4": ({"codec": "libx264", "halves": ({}, {"color_range": 2})}, False),
     "av1.mp4": ({"codec": "libsvtav1", "height": 64, "options": {"preset": "12"}}, False),
 }
 
@@ -83,6 +108,8 @@ def write_video(
     bframes: int = 0,
     options: dict[str, str] | None = None,
     counterclockwise: int = 0,
+    matrix: Sequence[float] = (),
+    pixel_aspect: Fraction | None = None,
     pix_fmt: str = "yuv420p",
     trim_frames: int = 0,
     container_options: dict[str, str] | None = None,
@@ -91,7 +118,8 @@ def write_video(
 ) -> Path:
     """Write `num_frames` pictures to `path`; the suffix picks the container.
 
-    `counterclockwise` is the rotation in degrees that the display matrix asks for; `trim_frames` makes an edit list
+    `counterclockwise` is the rotation in degrees that the display matrix asks for, or `matrix` is (a, b, c, d) of it;
+    `pixel_aspect` is the width of a pixel by its height; `trim_frames` makes an edit list
     start the film that many frames late, as a cut without re-encoding does; `steps`, taken in turn, are the ticks of
     1/fps_hz s that frames stay; `latin1_title` is metadata that is not UTF-8.
     """
@@ -104,6 +132,11 @@ def write_video(
         stream.gop_size, stream.codec_context.max_b_frames = gop, bframes
         if counterclockwise:
             stream.set_display_rotation(counterclockwise)
+        if matrix:
+            a, b, c, d = (round(value * 65536) for value in matrix)
+            stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         placeholder = "#" * len(latin1_title)
         if latin1_title:
             container.metadata["title"] = placeholder
@@ -140,18 +173,21 @@ def write_two_streams(path: Path, *, best: int) -> Path:
     return path
 
 
-def write_two_sizes(path: Path, codec: str, options: dict[str, str]) -> Path:
-    """Write one stream of 24 pictures of 64 x 48 pixels and then 24 of 128 x 96, as a recording of a call may be."""
+def write_halves(path: Path, *, codec: str, halves: Sequence[dict[str, Any]]) -> Path:
+    """Write one stream of 24 pictures of each of two encoders: `options`, other attributes, and `size`, 64 x 48 pixels."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options)
-        stream.height, stream.width, stream.pix_fmt, stream.gop_size = 48, 64, "yuv420p", 12
-        larger = av.CodecContext.create(codec, "w")
-        larger.height, larger.width, larger.pix_fmt, larger.gop_size = 96, 128, "yuv420p", 12
-        larger.time_base, larger.framerate, larger.options = Fraction(1, 25), Fraction(25), options
-        for first, encoder in ((0, stream), (24, larger)):
-            frames = []
-            for index in range(first, first + 24):
-                rgb_HWC = picture(index, encoder.height, encoder.width)
+        encoders: list[Any] = [container.add_stream(codec, rate=25), av.CodecContext.create(codec, "w")]
+        stream = encoders[0]
+        for number, (encoder, settings) in enumerate(zip(encoders, halves, strict=True)):
+            context = encoder if number else encoder.codec_context
+            wanted = {"pix_fmt": "yuv420p", "gop_size": 12, "time_base": Fraction(1, 25), "framerate": Fraction(25)}
+            wanted |= {"size": (64, 48), "options": VP9 if codec == "libvpx-vp9" else {}} | settings
+            context.width, context.height = wanted.pop("size")
+            for name, value in wanted.items():
+                setattr(context, name, value)
+            frames: list[Any] = []
+            for index in range(24 * number, 24 * number + 24):
+                rgb_HWC = picture(index, context.height, context.width)
                 frames.append(av.VideoFrame.from_ndarray(rgb_HWC, format="rgb24"))
                 frames[-1].pts, frames[-1].time_base = index, Fraction(1, 25)
             for frame in (*frames, None):
@@ -161,10 +197,16 @@ def write_two_sizes(path: Path, codec: str, options: dict[str, str]) -> Path:
     return path
 
 
+def write_two_sizes(path: Path, codec: str, options: dict[str, str]) -> Path:
+    """Write 24 pictures of 64 x 48 pixels and then 24 of 128 x 96, as a recording of a call may be."""
+    return write_halves(path, codec=codec, halves=[{"options": options}, {"options": options, "size": (128, 96)}])
+
+
 def write_film(folder: Path, name: str) -> Path:
     """Write the film of FILMS that is called `name` into `folder`. Raises UnknownCodecError without its encoder."""
     settings, _ = FILMS[name]
-    return (write_two_streams if "best" in settings else write_video)(folder / name, **settings)
+    write: Any = write_two_streams if "best" in settings else write_halves if "halves" in settings else write_video
+    return write(folder / name, **settings)  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ import av
 import numpy as np
 import pytest
 
-from tests.frames import read_in_order
-from tests.media import picture, write_video
+from tests.frames import assert_same, read_in_order, require_decoder, shown_by_ffmpeg
+from tests.media import UNUSUAL, picture, write_film, write_halves, write_two_sizes, write_video
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.cli import prepare
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.errors import DecodeError
 from videoadapt.preparing.encoding import Encoded, Settings, write_h264
+from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import probe
 
@@ -28,6 +29,7 @@ FINE = Settings(short_side_px=256, keyframe_every=12, crf=1)
 # Grey levels between source and copy at crf 1, mean and mean with sign: measured below 0.9 and 0.1, and 3.5 and 0.7 where
 # the source's chroma is interpolated otherwise (10 bits). A wrong matrix or range gives more than 3 with sign.
 SAME, SAME_COLOUR = 5.0, 1.5
+SAME_BUT_CHROMA = 16.0  # of RGB, half of whose chroma a copy leaves out: 14 for a GIF, which mixes colours from dots
 KINDS = {
     "mpeg4.avi": {"codec": "mpeg4", "bframes": 2, "options": {"qscale": "2", "flags": "+qscale"}},
     "open.mp4": {"bframes": 3, "options": {"x264-params": "open-gop=1"}},
@@ -41,25 +43,84 @@ KINDS = {
     "one_frame.mp4": {"num_frames": 1},
     "transport.ts": {"bframes": 3},
 }
+RGB = {  # codec, pixel format
+    "x264.mp4": ("libx264rgb", "bgr24"),
+    "vp9.webm": ("libvpx-vp9", "gbrp"),
+    "png.mov": ("png", "rgb24"),
+    "animation.apng": ("apng", "rgb24"),
+    "huffman.avi": ("huffyuv", "rgb24"),
+    "palette.gif": ("gif", "rgb8"),
+}
+
+
+def assert_copied(source: Path, expected: np.ndarray, same: float = SAME) -> None:
+    """The copy of `source` has these frames, upright, for every decoder, and says so in the same way to all."""
+    copy = source.parent / "new.mp4"
+    result = write_h264((source, copy), FINE)
+    assert isinstance(result, Encoded) and result.frames == len(expected), result
+    info = probe(copy)
+    assert (info.codec, info.seekable, any(info.orientation)) == ("h264", True, False)
+    assert info.keys == tuple(range(0, len(expected), 12))
+    shown = shown_by_ffmpeg(copy)
+    for decoder in DECODERS.names():
+        require_decoder(decoder)
+        with open_video(copy, {"name": decoder}) as opened:
+            frames = opened.get(range(opened.num_frames))
+        assert frames.shape == expected.shape
+        assert_same(frames, shown)
+        for index, frame_HWC in enumerate(frames.astype(np.float32)):
+            distances = np.abs(frame_HWC - expected).mean((1, 2, 3))
+            assert distances.argmin() == index and distances[index] < same
+        assert np.abs((frames.astype(np.float32) - expected).mean((0, 1, 2))).max() < SAME_COLOUR
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_same_frames_upright_and_in_their_colours(name: str, tmp_path: Path) -> None:
     source = write_video(tmp_path / name, **KINDS[name])
-    expected = read_in_order(source)
+    assert_copied(source, read_in_order(source))
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_a_copy_shows_what_ffmpeg_shows_of_the_source(name: str, tmp_path: Path) -> None:
+    source = write_film(tmp_path, name)
+    assert_copied(source, shown_by_ffmpeg(source), SAME_BUT_CHROMA if name == "rgb.mp4" else SAME)
+
+
+@pytest.mark.parametrize("name", RGB)
+def test_a_copy_of_rgb_pictures_reads_the_same_everywhere(name: str, tmp_path: Path) -> None:
+    codec, pix_fmt = RGB[name]
+    source = write_video(tmp_path / name, codec=codec, pix_fmt=pix_fmt, num_frames=14)
+    assert_copied(source, shown_by_ffmpeg(source), SAME_BUT_CHROMA)
+
+
+def test_a_matrix_that_changes_is_brought_to_the_first(tmp_path: Path) -> None:
+    source = write_halves(tmp_path / "a.mp4", codec="libx264", halves=[{"colorspace": 6}, {"colorspace": 1}])
+    assert_copied(source, shown_by_ffmpeg(source))
+
+
+def test_a_size_that_changes_is_refused(tmp_path: Path) -> None:
+    source = write_two_sizes(tmp_path / "a.mp4", "libx264", {})
     result = write_h264((source, tmp_path / "new.mp4"), FINE)
-    assert isinstance(result, Encoded) and result.frames == len(expected), result
+    assert isinstance(result, DecodeError) and "the size changes to 128 x 96 pixels" in str(result)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("matrix", [(), (0, 1, -1, 0), (-1, 0, 0, 1)])
+def test_a_copy_keeps_the_shape_of_the_film(matrix: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
+    size = {"height": 144, "width": 178, "codec": "mpeg4"}
+    source = write_video(tmp_path / f"a.{suffix}", **size, pixel_aspect=Fraction(64, 45), matrix=matrix, num_frames=3)
+    assert isinstance(write_h264((source, tmp_path / "new.mp4"), Settings(short_side_px=50)), Encoded)
     info = probe(tmp_path / "new.mp4")
-    assert (info.codec, info.seekable, info.quarter_turns) == ("h264", True, 0)
-    assert info.keys == tuple(range(0, len(expected), 12))
-    for decoder in ("decord", "pyav"):
-        with open_video(tmp_path / "new.mp4", {"name": decoder}) as opened:
-            frames = opened.get(range(opened.num_frames))
-        assert frames.shape == expected.shape
-        for index, frame_HWC in enumerate(frames.astype(np.float32)):
-            distances = np.abs(frame_HWC - expected).mean((1, 2, 3))
-            assert distances.argmin() == index and distances[index] < SAME
-        assert np.abs((frames.astype(np.float32) - expected).mean((0, 1, 2))).max() < SAME_COLOUR
+    shape = Fraction(info.width, info.height) * info.pixel_aspect
+    lies = suffix != "avi" and matrix[:1] == (0,)
+    assert float(shape) == pytest.approx((178 / 144 * 64 / 45) ** (-1 if lies else 1), rel=1e-4)
+    assert (info.width, info.height) == ((50, 62) if lies else (62, 50))
+
+
+def test_square_pixels_are_not_mentioned(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", height=48, width=64, num_frames=3)
+    assert isinstance(write_h264((source, tmp_path / "new.mp4"), Settings()), Encoded)
+    assert b"pasp" not in (tmp_path / "new.mp4").read_bytes()
 
 
 @pytest.mark.parametrize(("size", "short_side", "expected"), [

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.frames import require_decoder
 from tests.items import misbehave, process_of
-from tests.media import write_video
+from tests.media import UNUSUAL, write_film, write_video
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.cli import prepare
 from videoadapt.data.datasets.video_list import VideoList
@@ -22,7 +23,9 @@ from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
 from videoadapt.preparing.inspection import Inspection, _difference, inspect_file
+from videoadapt.preparing.scan import Row, _judge_file, summary
 from videoadapt.processes.worker import Lost, map_in_processes
+from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import decord
 
 DECORD = {"name": "decord"}
@@ -128,6 +131,64 @@ def test_real_clips_header_and_frames(clips_dir: Path, tmp_path: Path) -> None:
     assert code == 0  # HMDB51's headers are wrong in a known way, which harms nothing here
     assert [(row["header_frames"], row["frames"]) for row in rows.values()] == list(names.values())
     assert [row["notes"] for row in rows.values()] == [["header"], [], []]
+
+
+@pytest.mark.parametrize("decoder", DECODERS.names())
+def test_unusual_and_valid_files_are_kept(tmp_path: Path, decoder: str) -> None:
+    require_decoder(decoder)
+    names = [write_film(tmp_path, name).name for name in UNUSUAL]
+    rows = "".join(f"{name} 0\n" for name in names)
+    code, found = run_scan(tmp_path, rows, tmp_path / "out", "--decoder", decoder)
+    assert code == 0 and (tmp_path / "out" / "clean.csv").read_text() == rows
+    for name, row in zip(names, found.values(), strict=True):
+        assert row["wrong"] == row["complaint"] == "" and row["damaged_frames"] == 0, name
+        assert row["notes"] == ["interlaced"] * ("interlaced" in name) + ["pixels"] * (name == "wide_pixels.mp4")
+        assert row["interlaced_frames"] == (24 if "later" in name else 48) * ("interlaced" in name), name
+        assert row["pixel_aspect"] == ("64:45" if name == "wide_pixels.mp4" else "1:1")
+
+
+def damaged(path: Path, first_byte: int) -> Path:
+    """Turn a few bytes round, from `first_byte` on, as a bad disk does."""
+    content = bytearray(path.read_bytes())
+    for place in range(first_byte, len(content) * 4 // 5, 1501):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+FINE = {"qmin": "2", "qmax": "2"}  # pictures large enough that damage is in them, and not in their headers
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video"])
+def test_concealed_damage_is_counted(tmp_path: Path, codec: str) -> None:
+    options = {} if codec == "libx264" else FINE
+    path = damaged(write_video(tmp_path / "a.mp4", height=96, width=128, codec=codec, options=options), 2000)
+    found = inspect_file(path, DECORD)
+    assert isinstance(found, Inspection) and found.frames == 48
+    assert 3 <= found.damaged_frames < 48 and found.complaint.startswith(found.codec)
+    row = Row(Video("a.mp4", path, 0))
+    _judge_file(row, found, 1)
+    assert row.notes == ["damaged"]
+    assert summary([row])["frames with concealed damage"] == found.damaged_frames
+
+
+def test_lost_frames_that_no_header_counts(tmp_path: Path) -> None:
+    """A Matroska file of which a cluster cannot be found plays as a shorter film; FFmpeg says so in its log only."""
+    path = write_video(tmp_path / "a.mkv", num_frames=200, container_options={"cluster_time_limit": "1000"})
+    content = path.read_bytes()
+    cluster = b"\x1f\x43\xb6\x75"
+    place = content.index(cluster, content.index(cluster) + 1)
+    path.write_bytes(content[:place] + b"\0\0" + content[place + 2 :])
+    found = inspect_file(path, DECORD)
+    assert isinstance(found, Inspection) and found.frames < 200
+    assert found.damaged_frames == 0 and found.complaint.startswith("matroska")
+
+
+def test_a_complaint_is_of_its_own_file(tmp_path: Path) -> None:
+    bad = damaged(write_video(tmp_path / "a.mp4", height=96, width=128), 2000)
+    good = write_video(tmp_path / "b.mp4")
+    complaints = [inspect_file(path, DECORD).complaint for path in (bad, good, bad, good)]
+    assert complaints[0] == complaints[2] != "" and complaints[1] == complaints[3] == ""
 
 
 def believe_seekable(monkeypatch: pytest.MonkeyPatch, path: Path, num_frames: int) -> None:

@@ -62,12 +62,14 @@ def test_seeking_that_lands_at_an_earlier_key_frame_reads_on(
     source = write_video(tmp_path / "26.mp4", num_frames=60, fps_hz=26)
     assert isinstance(write_h264((source, tmp_path / "new.mp4"), Settings()), Encoded)
     monkeypatch.setattr(_probe, "PACKET_BUDGET_BYTES", budget)
-    with _probe.open_film(tmp_path / "new.mp4", 1) as film:
+    with _probe.open_demuxed(tmp_path / "new.mp4", 1) as video:
         landed = []
-        for key in film.info.keys:
-            film.container.seek(film.info.pts[key], stream=film.stream)
-            landed.append(next(packet.pts for packet in film.container.demux(film.stream) if packet.size))
-    assert landed != [film.info.pts[key] for key in film.info.keys], "the file is none of those that the test is about"
+        for key in video.info.keys:
+            video.container.seek(video.info.pts[key], stream=video.stream)
+            landed.append(next(packet.pts for packet in video.container.demux(video.stream) if packet.size))
+    assert landed != [video.info.pts[key] for key in video.info.keys], (
+        "the file is none of those that the test is about"
+    )
     with open_video(tmp_path / "new.mp4", {"name": "pyav"}) as first:
         truth = first.get(range(60))
     for index in (*range(0, 60, 7), 59, 12, 36, 24):

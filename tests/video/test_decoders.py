@@ -1,4 +1,4 @@
-"""Every decoder gives, for every index, the frame that PyAV gives when it reads the file in order."""
+"""Every decoder gives, for every index, the frame that PyAV gives when it reads the file in order, or the ffmpeg command."""
 
 import logging
 import wave
@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from tests.frames import assert_same, read_in_order, require_decoder
-from tests.media import FILMS, VP9, X264_FIXED_GOP, X265, write_film, write_two_sizes, write_video
+from tests.frames import assert_same, read_in_order, require_decoder, shown_by_ffmpeg
+from tests.media import FILMS, UNUSUAL, VP9, X264_FIXED_GOP, X265, write_film, write_two_sizes, write_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import _base, _mpeg4, _probe, pyav
@@ -36,15 +36,16 @@ REAL = [  # name, frames that decode, whether seeking is exact
 
 FILES = [name for name, *_ in REAL] + list(FILMS)
 # Files in which seeking is exact and that are handed over all the same: colour is interpolated otherwise, or worse.
-OTHER_COLOUR = {"h264_10bit.mp4", "h264_444_odd.mp4", "vp9_odd.webm"}
+OTHER_COLOUR = {"h264_10bit.mp4", "h264_444_odd.mp4", "vp9_odd.webm", "rgb.mp4"}
 TURNED = {"rotated_90.mp4", "rotated_180.mp4", "rotated_270.mp4"}
-VP9_FILES = {"vp9.webm", "vp9_vfr.mkv"}
+MIRRORED = {"mirrored.mp4", "upside_down.mov", "transposed.mkv"}
+VP9_FILES = {"vp9.webm", "vp9_vfr.mkv", "full_range_later.webm"}
 NARROW = {"narrow_48.mp4", "narrow_72.mp4"}
 SEVERAL = {"two_streams.mp4", "two_streams.mkv", "nasa_13013.mp4"}
-MPEG4 = {"v_SoccerJuggling_g23_c01.avi", "v_SoccerJuggling_g24_c01.avi", "mpeg4_not_utf8.avi"}
+MPEG4 = {"v_SoccerJuggling_g23_c01.avi", "v_SoccerJuggling_g24_c01.avi", "mpeg4_not_utf8.avi", "interlaced_mpeg4.avi"}
 HANDED_OVER = {
-    "decord": OTHER_COLOUR | TURNED | VP9_FILES | NARROW | SEVERAL | MPEG4,
-    "torchcodec": OTHER_COLOUR | MPEG4,
+    "decord": OTHER_COLOUR | TURNED | MIRRORED | VP9_FILES | NARROW | SEVERAL | MPEG4,
+    "torchcodec": OTHER_COLOUR | MIRRORED | MPEG4 | {"tagged_rgb.mp4", "full_range_later.webm"},
 }
 SEEKABLE = {name: seekable for name, _, seekable in REAL} | {name: exact for name, (_, exact) in FILMS.items()}
 
@@ -62,7 +63,7 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         path = written(tmp_path_factory.mktemp("films"), request.param)
     else:
         path = request.getfixturevalue("clips_dir") / request.param
-    return path, read_in_order(path)
+    return path, (shown_by_ffmpeg if path.name in UNUSUAL else read_in_order)(path)
 
 
 @pytest.fixture(params=DECODERS.names())
@@ -141,7 +142,7 @@ def test_indices_are_a_flat_list_of_integers(two_kinds, reader):
 
 def test_rate_size_and_rotation(tmp_path, reader):
     for counterclockwise, clockwise, size in [(90, 270, (64, 48)), (180, 180, (48, 64)), (270, 90, (64, 48))]:
-        path = write_video(tmp_path / "film.mp4", counterclockwise=counterclockwise, fps_hz=30, num_frames=3)
+        path = write_video(tmp_path / "video.mp4", counterclockwise=counterclockwise, fps_hz=30, num_frames=3)
         with reader(path) as decoder:
             assert (decoder.rotation, decoder.fps_hz) == (clockwise, 30.0)
             assert (decoder.height, decoder.width) == size

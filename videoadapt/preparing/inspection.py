@@ -1,17 +1,23 @@
 """What one video file really holds, and whether a decoder gives its frames: everything decoded, nothing believed."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import av.logging
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from videoadapt.errors import DecodeError
 from videoadapt.video.decoders import open_video
-from videoadapt.video.decoders._probe import as_decode_error, open_stream, probe
+from videoadapt.video.decoders._opening import as_decode_error, open_stream
+from videoadapt.video.decoders._pictures import Pictures
+from videoadapt.video.decoders._probe import probe
+from videoadapt.video.decoders._rate import mean_rate_hz
+from videoadapt.video.decoders._stream import StreamInfo
 
 NUM_SEEKS = 8
 GREY_LEVELS = 2  # that a pixel may differ by: room for a swscale that rounds otherwise; 0 is what is seen
@@ -26,10 +32,15 @@ class Inspection:
     codec: str
     height: int
     width: int
-    fps_hz: float
+    pixel_aspect: (
+        str  # width of a stored pixel : its height, "1:1" where the file says nothing; decoders take it for square
+    )
+    fps_hz: float  # mean, by the time stamps; what the header says where frames have none
     header_frames: int  # what the header announces; 0 where it says nothing (Matroska)
     frames: int  # what decodes in order
-    damaged_frames: int  # of these, marked by FFmpeg as damaged
+    interlaced_frames: int  # of these, pictures of two moments; decoders take each for one
+    damaged_frames: int  # of these, marked by FFmpeg as damaged, of which it conceals what it can
+    complaint: str  # the first error that FFmpeg reports while it reads on; empty for a sound file
     decoder: str  # the one that reads it: the configured one, or the one that took over
     in_order_because: str  # why it is read in order; empty where it is read by seeking
     wrong: str  # how the decoder's frames differ from those read in order; empty when they are the same
@@ -42,9 +53,9 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
     content. Returns the DecodeError of a file that cannot be read.
     """
     try:
+        info = probe(path)
         with as_decode_error(path), path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
-        info = probe(path)
         with open_video(path, decoder) as opened:
             counted = opened.num_frames
             rng = np.random.default_rng(digest.digest()[0])
@@ -52,7 +63,7 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
             wanted = rng.permutation(np.unique([0, counted - 1, *between])).tolist()
             found = {index: opened.get([index])[0] for index in wanted}
             height, width, name = opened.height, opened.width, type(opened).__module__.rpartition(".")[2]
-        frames, damaged, header_frames, reference = _read_in_order(path, wanted, info.quarter_turns)
+        in_order = _read_in_order(path, wanted, info)
     except DecodeError as error:
         return error
     return Inspection(
@@ -61,32 +72,67 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
         codec=info.codec,
         height=height,
         width=width,
-        fps_hz=info.fps_hz,
-        header_frames=header_frames,
-        frames=frames,
-        damaged_frames=damaged,
+        pixel_aspect=f"{info.pixel_aspect.numerator}:{info.pixel_aspect.denominator}",
+        fps_hz=in_order.fps_hz,
+        header_frames=in_order.header_frames,
+        frames=in_order.frames,
+        interlaced_frames=in_order.interlaced,
+        damaged_frames=in_order.damaged,
+        complaint=in_order.complaint,
         decoder=name,
         in_order_because=info.in_order_because,
-        wrong=f"{counted} frames, in order {frames}" if counted != frames else _difference(found, reference),
+        wrong=_difference(found, in_order.wanted)
+        if counted == in_order.frames
+        else f"{counted} frames, in order {in_order.frames}",
     )
 
 
-def _read_in_order(
-    path: Path, wanted: Sequence[int], quarter_turns: int
-) -> tuple[int, int, int, dict[int, np.ndarray]]:
-    """Frames that decode, those that are damaged, frames that the header announces, and the wanted ones in RGB (H, W, 3)."""
-    reformatter, keep = VideoReformatter(), set(wanted)
+class _InOrder(NamedTuple):
+    """What a decode from the first frame to the last finds; `wanted` are the pictures asked for, RGB (H, W, 3)."""
+
+    frames: int
+    interlaced: int
+    damaged: int
+    header_frames: int
+    fps_hz: float
+    complaint: str
+    wanted: dict[int, np.ndarray]
+
+
+def _read_in_order(path: Path, wanted: Sequence[int], info: StreamInfo) -> _InOrder:
+    pictures, keep = Pictures(), set(wanted)
     frames_HWC: dict[int, np.ndarray] = {}
-    count = damaged = 0
-    with open_stream(path, 1) as (container, stream):
+    count = interlaced = damaged = 0
+    stamps: list[int] = []
+    with _errors_of_ffmpeg() as errors, open_stream(path, 1) as (container, stream):
         header_frames = stream.frames
         for frame in container.decode(stream):
             if count in keep:
-                rgb_HWC = reformatter.reformat(frame, format="rgb24").to_ndarray()
-                frames_HWC[count] = np.rot90(rgb_HWC, quarter_turns)
+                frames_HWC[count] = info.orientation.upright(pictures.rgb(frame), axes=(0, 1))
+            interlaced += frame.interlaced_frame
             damaged += frame.is_corrupt
+            if frame.pts is not None:
+                stamps.append(frame.pts)
             count += 1
-    return count, damaged, header_frames, frames_HWC
+    rate = Fraction(info.fps_hz)
+    fps_hz = mean_rate_hz(sorted(stamps), info.time_base, rate) if len(stamps) == count else info.fps_hz
+    return _InOrder(count, interlaced, damaged, header_frames, fps_hz, next(iter(errors), ""), frames_HWC)
+
+
+@contextmanager
+def _errors_of_ffmpeg() -> Iterator[list[str]]:
+    """A list that fills with the errors which FFmpeg reports and reads on after, each with the name of who reports it."""
+    errors: list[str] = []
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # it would report the last file's error again, with this one's
+    try:
+        with av.logging.Capture(local=False) as lines:
+            yield errors
+            errors += [f"{name}: {text.strip()}" for _, name, text in lines]
+    finally:
+        av.logging.set_skip_repeated(skips)
+        av.logging.set_level(level)
 
 
 def _difference(found: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> str:

@@ -30,7 +30,9 @@ FAULTS = {
 }
 NOTES = {
     "header": "the header announces another number of frames",
-    "damaged": "frames that decode with damage",
+    "damaged": "FFmpeg conceals damage in frames, or reports errors while it reads on",
+    "interlaced": "frames of two moments, each read as one picture",
+    "pixels": "pixels that are not square, read as if they were",
 }
 
 
@@ -102,8 +104,12 @@ def _judge_file(row: Row, result: Inspection | DecodeError | Lost, min_frames: i
             row.blame("short", f"{result.frames} frames; allowed: {min_frames} or more")
         if result.header_frames not in (0, result.frames):
             row.notes.append("header")
-        if result.damaged_frames:
+        if result.damaged_frames or result.complaint:
             row.notes.append("damaged")
+        if result.interlaced_frames:
+            row.notes.append("interlaced")
+        if result.pixel_aspect != "1:1":
+            row.notes.append("pixels")
 
 
 def _judge_repeats(rows: Sequence[Row], fault: str) -> None:
@@ -118,12 +124,15 @@ def _judge_repeats(rows: Sequence[Row], fault: str) -> None:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, int]:
-    """Number of rows with each fault and note that occurs, and of rows by how their files are read."""
+    """Number of rows with each fault and note that occurs, of frames with damage, and of rows by how their files are read."""
     found = Counter(name for row in rows for name in (*row.faults, *row.notes))
     read = Counter("by seeking" if not row.found.in_order_because else "in order" for row in rows if row.found)
-    return {name: found[name] for name in (*FAULTS, *NOTES) if found[name]} | {
-        f"read {way}": n for way, n in read.items()
-    }
+    damaged = sum(row.found.damaged_frames for row in rows if row.found)
+    return (
+        {name: found[name] for name in (*FAULTS, *NOTES) if found[name]}
+        | ({"frames with concealed damage": damaged} if damaged else {})
+        | {f"read {way}": n for way, n in read.items()}
+    )
 
 
 def write_report(rows: Sequence[Row], folder: Path, settings: Mapping[str, Any]) -> Path | None:

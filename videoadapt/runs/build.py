@@ -154,7 +154,13 @@ def build_model(
 
 
 def _assemble(
-    spec: ModelConfig, weights: Weights | None, num_classes: int, num_frames: int, crop_px: int, *, name_keys: bool = True
+    spec: ModelConfig,
+    weights: Weights | None,
+    num_classes: int,
+    num_frames: int,
+    crop_px: int,
+    *,
+    name_keys: bool = True,
 ) -> Classifier:
     backbone_key, adapter_key, data_key = ("model.backbone", "model.adapter", "data") if name_keys else (None,) * 3
     with at_key(backbone_key):

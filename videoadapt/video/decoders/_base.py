@@ -14,7 +14,7 @@ import numpy as np
 from videoadapt import logger
 from videoadapt.errors import DecodeError, check_path
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders._probe import StreamInfo
+from videoadapt.video.decoders._stream import StreamInfo
 
 FALLBACK = "pyav"
 ITERATED_FRAMES = 32  # that a loop over all frames decodes at a time
@@ -31,17 +31,18 @@ class CannotRead(DecodeError):
 
 
 class Decoder(ABC):
-    """Frames by index, in the order in which the best video stream of `path` plays, with its rotation applied.
+    """Frames by index, in the order in which the best video stream of `path` plays, upright as its display matrix says.
 
     A sequence of frames, uint8 RGB: `len(video)`, `video[0]`, `video[-1]`, `video[10:20:2]`, `for frame in video`.
     """
 
     def __init__(self, path: Path, info: StreamInfo):
-        turned = info.quarter_turns % 2 == 1
+        turned = info.orientation.quarter_turns % 2 == 1
         self.path = path
         self.fps_hz = info.fps_hz
         self.height, self.width = (info.width, info.height) if turned else (info.height, info.width)
-        self.rotation = -info.quarter_turns % 4 * 90
+        self.rotation = -info.orientation.quarter_turns % 4 * 90  # degrees clockwise, already applied
+        self.mirrored = info.orientation.mirrored  # left for right, after that, already applied
         self._counted = info.num_frames
         self._after_block = False
 

@@ -12,34 +12,42 @@ from av.video.stream import VideoStream
 
 NAL_SLICES, NAL_IDR = range(1, 6), 5
 NAL_PARAMETERS = {"h264": 7, "hevc": 33}
+OTHER_PARAMETERS = "parameters that change on the way"
 INTRA, PREDICTED, BIDIRECTIONAL = range(3)
 
 
 class PacketFacts(NamedTuple):
-    """What of a packet decides: its time stamp, and whether it is a key, starts a closed group, is whole, keeps the size."""
+    """What of a packet decides: its time stamp, and whether it is a key, starts a closed group, is whole.
+
+    `keeps_size`: no picture from here on is known or suspected to have another size. `parameters`: it brings others than
+    the file starts with. `colour`, of VP9's keys: matrix and range, which each of them states anew; 0 elsewhere.
+    """
 
     pts: int | None
     key: bool
     clean_start: bool
     complete: bool
     keeps_size: bool
+    parameters: bool
+    colour: int
 
 
 def facts_of(packet: "Packet[VideoStream]", codec: str, extradata: bytes) -> PacketFacts:
     """Look at one packet of H.264, HEVC or VP9. VP9 may change its size at any frame, the others with new parameters."""
     clean = codec != "h264"
-    keeps_size = codec in NAL_PARAMETERS and not any(
-        data.data_type == "new_extradata" for data in packet.iter_sidedata()
-    )
+    known = codec in NAL_PARAMETERS
+    parameters = known and any(data.data_type == "new_extradata" for data in packet.iter_sidedata())
     if packet.is_keyframe and codec in NAL_PARAMETERS:
         units = _nal_units(codec, bytes(packet), extradata)
         slices = [kind for kind, _ in units if kind in NAL_SLICES]
         # After an IDR picture no frame refers to anything before it; another kind of H.264 slice promises nothing.
         clean = codec != "h264" or (bool(slices) and all(kind == NAL_IDR for kind in slices))
-        parameters = NAL_PARAMETERS[codec]
-        keeps_size &= bool(units) and all(unit in extradata for kind, unit in units if kind == parameters)
+        known = bool(units)
+        parameters |= any(unit not in extradata for kind, unit in units if kind == NAL_PARAMETERS[codec])
+    # VP9 specification, 7.2.2, in profile 0; pictures of the other profiles are not 8-bit 4:2:0.
+    colour = memoryview(packet)[4] >> 4 if codec == "vp9" and packet.is_keyframe and packet.size > 4 else 0
     complete = not (packet.is_discard or packet.is_corrupt)
-    return PacketFacts(packet.pts, packet.is_keyframe, clean, complete, keeps_size)
+    return PacketFacts(packet.pts, packet.is_keyframe, clean, complete, known and not parameters, parameters, colour)
 
 
 def _nal_units(codec: str, packet: bytes, extradata: bytes) -> list[tuple[int, bytes]]:
@@ -59,6 +67,11 @@ def _nal_units(codec: str, packet: bytes, extradata: bytes) -> list[tuple[int, b
     return units
 
 
+def one_vp9_colour(packets: Sequence[PacketFacts]) -> bool:
+    """True when all key frames of VP9 state the same matrix and range."""
+    return len({packet.colour for packet in packets if packet.key}) < 2
+
+
 def why_in_order(packets: Sequence[PacketFacts]) -> str:
     """Return why seeking among these packets (in file order) is not exact, or an empty string when it is."""
     pts = [packet.pts for packet in packets if packet.pts is not None]
@@ -66,6 +79,10 @@ def why_in_order(packets: Sequence[PacketFacts]) -> str:
         return "packets without a time stamp of their own"
     if not all(packet.complete for packet in packets):
         return "packets that are damaged or cut off by an edit list"
+    if any(
+        packet.parameters for packet in packets
+    ):  # colours that they leave open would be those of what was read before
+        return OTHER_PARAMETERS
     if not packets or not packets[0].key:
         return "a first packet that is no key frame"
     earliest_from_here = np.minimum.accumulate(pts[::-1])[::-1]

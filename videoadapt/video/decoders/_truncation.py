@@ -1,4 +1,4 @@
-"""Whether a file ends before its header says: avi and Matroska files that are cut off play as shorter films, without an error.
+"""Whether a file ends before its header says: avi and Matroska files that are cut off play as shorter videos, without an error.
 
 mp4 needs no such check, because its index names every frame; MPEG streams announce no size, so that they cannot tell.
 """

@@ -17,7 +17,8 @@ from annotated_types import Ge
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import CannotRead, Decoder
-from videoadapt.video.decoders._probe import SEEKABLE_CODECS, as_decode_error, probe
+from videoadapt.video.decoders._opening import as_decode_error
+from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
 
 EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
 UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to copy a frame; all other even ones work
@@ -35,8 +36,8 @@ class Decord(Decoder):
         info = probe(path, SEEKABLE_CODECS)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
-        if info.quarter_turns or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
-            raise CannotRead(path, "pictures that are rotated, odd-sized or not 8-bit 4:2:0")
+        if any(info.orientation) or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
+            raise CannotRead(path, "pictures that are rotated, mirrored, odd-sized or not 8-bit 4:2:0")
         if info.num_video_streams > 1:  # it may take another one than FFmpeg's best
             raise CannotRead(path, "several video streams")
         if not info.one_size:  # it would scale them all to the first one's

@@ -11,31 +11,33 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import Decoder
-from videoadapt.video.decoders._probe import Film, as_decode_error, open_film, open_stream
+from videoadapt.video.decoders._opening import as_decode_error, open_stream
+from videoadapt.video.decoders._pictures import Pictures
+from videoadapt.video.decoders._probe import open_demuxed
+from videoadapt.video.decoders._stream import DemuxedVideo
 
 NATIVE_BUDGET_BYTES = 256 * 2**20
 
 
 class _SeekingReader:
-    """Frames of a film in which seeking is exact, matched by their time stamps."""
+    """Frames of a video in which seeking is exact, matched by their time stamps."""
 
-    def __init__(self, film: Film):
-        self._film, self._pts = film, film.info.pts
+    def __init__(self, video: DemuxedVideo):
+        self._video, self._pts = video, video.info.pts
         self.num_frames = len(self._pts)
-        packet_of = {stamp: place for place, stamp in enumerate(film.stamps)}
+        packet_of = {stamp: place for place, stamp in enumerate(video.stamps)}
         self._packet_of = [packet_of[stamp] for stamp in self._pts]
-        self._decoder: Any = film.stream.codec_context
+        self._decoder: Any = video.stream.codec_context
         self._reading: Iterator[tuple[int, VideoFrame]] | None = None  # of one group, all frames
         self._next = self._stop = 0
 
     def frames(self, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for these ascending indices, group by group, decoding no more of a group than needed."""
-        keys = self._film.info.keys
+        keys = self._video.info.keys
         without_gaps = len(wanted) > 1 and wanted[-1] - wanted[0] == len(wanted) - 1
         while wanted:
             following = bisect_right(keys, wanted[0])
@@ -51,23 +53,23 @@ class _SeekingReader:
         self._reading = None
         missing = set(group)
         # Without those that nothing refers to, H.264 takes a fifth less time; should one be missed, all are decoded.
-        for others in ("NONREF", "DEFAULT") if self._film.info.codec == "h264" else ("DEFAULT",):
+        for others in ("NONREF", "DEFAULT") if self._video.info.codec == "h264" else ("DEFAULT",):
             for index, frame in self._decode(key, sorted(missing), others):
                 missing.discard(index)
                 yield index, frame
             if not missing:
                 return
-        raise DecodeError(f"{self._film.path}: frame {min(missing)} of {self.num_frames} does not decode")
+        raise DecodeError(f"{self._video.path}: frame {min(missing)} of {self.num_frames} does not decode")
 
     def _read_on(self, key: int, stop: int, group: list[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """Frames without gaps, going on where the last such request ended: a whole film may be read in parts."""
+        """Frames without gaps, going on where the last such request ended: a whole video may be read in parts."""
         if self._reading is None or not self._next <= group[0] < self._stop:
             self._reading, self._next, self._stop = self._decode(key, list(range(key, stop)), "DEFAULT"), key, stop
         for index in range(group[0], group[-1] + 1):
             found, frame = next((pair for pair in self._reading if pair[0] >= index), (-1, None))
             if frame is None or found != index:
                 self._reading = None
-                raise DecodeError(f"{self._film.path}: frame {index} of {self.num_frames} does not decode")
+                raise DecodeError(f"{self._video.path}: frame {index} of {self.num_frames} does not decode")
             self._next = index + 1
             yield index, frame
 
@@ -75,7 +77,7 @@ class _SeekingReader:
         """Yield the wanted frames of the group that starts with frame `key`; `others` is what to do with the rest of it."""
         awaited = {self._pts[index]: index for index in wanted}
         last = max(self._packet_of[index] for index in wanted)
-        with as_decode_error(self._film.path):
+        with as_decode_error(self._video.path):
             self._decoder.flush_buffers()
             for packet in chain(self._packets(self._packet_of[key], last), (None,)):
                 if packet is not None:
@@ -90,23 +92,23 @@ class _SeekingReader:
 
     def _packets(self, first: int, last: int) -> Iterator[Any]:
         """The packets from `first` to `last`, from memory or read again."""
-        if self._film.packets is not None:
-            yield from self._film.packets[first : last + 1]
+        if self._video.packets is not None:
+            yield from self._video.packets[first : last + 1]
             return
-        stamps = self._film.stamps[first : last + 1]
-        self._film.container.seek(stamps[0], stream=self._film.stream)
-        found = (packet for packet in self._film.container.demux(self._film.stream) if packet.size)
+        stamps = self._video.stamps[first : last + 1]
+        self._video.container.seek(stamps[0], stream=self._video.stream)
+        found = (packet for packet in self._video.container.demux(self._video.stream) if packet.size)
         # FFmpeg seeks by the times of decoding, and may come out at the key frame before.
         read = dropwhile(lambda packet: packet.pts != stamps[0], found)
         for stamp in stamps:
             packet = next(read, None)
             if packet is None or packet.pts != stamp:
-                raise DecodeError(f"{self._film.path}: seeking led to another packet than reading in order")
+                raise DecodeError(f"{self._video.path}: seeking led to another packet than reading in order")
             yield packet
 
 
 class _InOrderReader:
-    """Frames of a film that has to be read from its start; what fits the memory budget is decoded only once."""
+    """Frames of a video that has to be read from its start; what fits the memory budget is decoded only once."""
 
     def __init__(self, path: Path, decode: Callable[[], Iterator[VideoFrame]], num_frames: int | None):
         self.path, self._decode = path, decode
@@ -160,16 +162,16 @@ class PyAV(Decoder):
     """Decodes with PyAV. Raises DecodeError naming the file and the reason when `path` is no readable video."""
 
     def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
-        self._reformatter = VideoReformatter()
+        self._pictures = Pictures()
         with ExitStack() as opened:
-            film = opened.enter_context(open_film(path, threads))
-            super().__init__(path, film.info)
-            self._info = film.info
+            video = opened.enter_context(open_demuxed(path, threads))
+            super().__init__(path, video.info)
+            self._info = video.info
             self._reader: _SeekingReader | _InOrderReader
-            if film.info.seekable:
-                self._reader = _SeekingReader(film)
-            elif film.packets is not None:
-                self._reader = _InOrderReader(path, partial(_decode_packets, film), film.info.num_frames)
+            if video.info.seekable:
+                self._reader = _SeekingReader(video)
+            elif video.packets is not None:
+                self._reader = _InOrderReader(path, partial(_decode_packets, video), video.info.num_frames)
             else:
                 self._reader = _InOrderReader(path, partial(_decode_file, path, threads), None)
             self._open = opened.pop_all()
@@ -185,10 +187,8 @@ class PyAV(Decoder):
             if (frame.height, frame.width) != (self._info.height, self._info.width):
                 raise DecodeError(f"{self.path}: the size changes to {frame.width} x {frame.height} pixels on the way")
             with as_decode_error(self.path):
-                plane: Any = self._reformatter.reformat(frame, format="rgb24").planes[0]
-            rows_HX = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
-            frames_NHWC[bisect_left(wanted, index)] = rows_HX[:, : 3 * frame.width].reshape(frames_NHWC.shape[1:])
-        return np.rot90(frames_NHWC, self._info.quarter_turns, axes=(1, 2))
+                frames_NHWC[bisect_left(wanted, index)] = self._pictures.rgb(frame)
+        return self._info.orientation.upright(frames_NHWC, axes=(1, 2))
 
     def close(self) -> None:
         """Release the file and the frames in memory."""
@@ -196,12 +196,12 @@ class PyAV(Decoder):
         self._open.close()
 
 
-def _decode_packets(film: Film) -> Iterator[VideoFrame]:
-    assert film.packets is not None
-    decoder = film.stream.codec_context
-    with as_decode_error(film.path):
+def _decode_packets(video: DemuxedVideo) -> Iterator[VideoFrame]:
+    assert video.packets is not None
+    decoder = video.stream.codec_context
+    with as_decode_error(video.path):
         decoder.flush_buffers()
-        for packet in film.packets:
+        for packet in video.packets:
             yield from decoder.decode(packet)
         yield from decoder.decode(None)
 

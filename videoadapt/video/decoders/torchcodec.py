@@ -17,6 +17,7 @@ from annotated_types import Ge
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import CannotRead, Decoder
+from videoadapt.video.decoders._pictures import RGB
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
 
 INSTEAD = "or choose another decoder: decord, pyav"
@@ -48,6 +49,12 @@ class TorchCodec(Decoder):
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
         if info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are odd-sized or not 8-bit 4:2:0")
+        if info.orientation.mirrored:
+            raise CannotRead(path, "pictures that are mirrored")
+        if info.matrix == RGB:  # it would take BT.709
+            raise CannotRead(path, "4:2:0 pictures with the colour matrix of RGB")
+        if not info.one_colour:  # it would take the first one's range for all
+            raise CannotRead(path, "colours that may change on the way")
         super().__init__(path, info)
         self._moments_sec = np.array([float(stamp * info.time_base) for stamp in info.pts])
         try:
@@ -64,6 +71,8 @@ class TorchCodec(Decoder):
             raise CannotRead(path, f"torchcodec does not open {info.codec} {info.pixel_format}") from error
         if len(self._reader) != len(info.pts):
             raise CannotRead(path, "torchcodec counts other frames than the file has packets")
+        if round((self._reader.metadata.rotation or 0) / 90) % 4 != info.orientation.quarter_turns:
+            raise CannotRead(path, "a rotation that its pictures state, and not the container")
 
     @property
     def num_frames(self) -> int:
