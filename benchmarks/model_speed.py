@@ -226,11 +226,11 @@ def _huggingface(setting: Setting, device: torch.device) -> tuple[Callable[[], o
     from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
     size = SIZES[setting.backbone["size"]]
-    dims: dict[str, Any] = dict(
-        image_size=setting.crop_px, patch_size=size.patch_px, num_frames=setting.num_frames, hidden_size=size.width,
-        num_hidden_layers=size.depth, num_attention_heads=size.num_heads, intermediate_size=round(size.width * size.mlp_ratio),
-        num_labels=NUM_CLASSES, attn_implementation="sdpa",
-    )  # fmt: skip
+    dims: dict[str, Any] = {
+        "image_size": setting.crop_px, "patch_size": size.patch_px, "num_frames": setting.num_frames,
+        "hidden_size": size.width, "num_hidden_layers": size.depth, "num_attention_heads": size.num_heads,
+        "intermediate_size": round(size.width * size.mlp_ratio), "num_labels": NUM_CLASSES, "attn_implementation": "sdpa",
+    }  # fmt: skip
     config = VideoMAEConfig(**dims)
     model: Any = VideoMAEForVideoClassification(config)
     if setting.mode == "train":
