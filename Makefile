@@ -1,9 +1,12 @@
 # One command each; `make` alone lists them. The environment is made when first needed, and anew when its pins change.
+# JOBS is the number of processes that tests run in; 0 is this one, as a debugger needs.
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.videoadapt-installed
+PARALLEL := -n $(JOBS) --dist worksteal
 
 .PHONY: help quickstart trunk env format lint test test-slow test-slurm test-all check clean
 
@@ -28,17 +31,16 @@ lint: $(STAMP)  ## format, lint and types, changing nothing
 	$(PY) -m ruff check .
 	$(PY) -m mypy videoadapt tools
 
-test: $(STAMP)  ## the fast tests
-	$(PY) -m pytest -m "not slow and not slurm"
+test: $(STAMP)  ## the fast tests, in two processes (JOBS=2)
+	$(PY) -m pytest -m "not slow and not slurm" $(PARALLEL)
 
 test-slow: $(STAMP)  ## the slow tests: processes, signals, whole trainings
-	$(PY) -m pytest -m "slow and not slurm"
+	$(PY) -m pytest -m "slow and not slurm" $(PARALLEL)
 
 test-slurm: $(STAMP)  ## the tests on a Slurm that they start here (root; packages: tests/cluster/packages.txt)
 	$(PY) -m pytest -m slurm
 
-test-all: $(STAMP)  ## all tests
-	$(PY) -m pytest
+test-all: test test-slow test-slurm  ## all tests
 
 check: lint test-all  ## what CI runs
 

@@ -155,7 +155,8 @@ def test_qkv_looks_like_a_linear_layer():
 
 def test_drop_path_grows_linearly_and_is_off_in_eval():
     vit = ViT(size="tiny", depth=5, drop_path=0.2)
-    assert [block.mlp.drop_path.rate for block in vit.blocks] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+    assert isinstance(vit.blocks[0].mlp.drop_path, torch.nn.Identity)
+    assert [1 - float(block.mlp.drop_path.kept) for block in vit.blocks[1:]] == pytest.approx([0.05, 0.1, 0.15, 0.2])
     clip = torch.randn(1, 3, 2, 16, 16)
     torch.testing.assert_close(vit.eval()(clip), vit(clip), rtol=0, atol=0)
     outputs = {vit.train()(clip).sum().item() for _ in range(20)}

@@ -4,7 +4,7 @@ import pytest
 import timm.layers
 import torch
 
-from videoadapt.models.backbones._layers import DropPath, Mlp
+from videoadapt.models.backbones._layers import DropPath, Mlp, TubeletConv
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.4, 0.9])
@@ -32,3 +32,11 @@ def test_mlp_starts_and_computes_as_timm() -> None:
     assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
     x = torch.randn(3, 5, 8)
     assert torch.equal(made[0](x), made[1](x)) and torch.equal(*states)
+
+
+def test_tubelets_as_a_product_are_the_convolution() -> None:
+    torch.manual_seed(0)
+    conv, clip_BCTHW = TubeletConv(3, 48, kernel_size=(2, 8, 8), stride=(2, 8, 8)), torch.randn(2, 3, 4, 16, 24)
+    product = conv.as_product(clip_BCTHW)
+    torch.testing.assert_close(product, conv(clip_BCTHW), rtol=0, atol=1e-5)  # sums of 384 products in another order
+    assert product.shape == (2, 48, 2, 2, 3)

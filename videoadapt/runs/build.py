@@ -149,13 +149,16 @@ def build_model(
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     `name_keys`: whether it names an argument by its key in a config, or where there is none, by its class.
     """
-    weights = read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
-    return _assemble(spec, weights, num_classes, num_frames, crop_px, name_keys=name_keys)
+
+    def read() -> Weights | None:
+        return read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
+
+    return _assemble(spec, read, num_classes, num_frames, crop_px, name_keys=name_keys)
 
 
 def _assemble(
     spec: ModelConfig,
-    weights: Weights | None,
+    read: Callable[[], Weights | None],
     num_classes: int,
     num_frames: int,
     crop_px: int,
@@ -177,6 +180,7 @@ def _assemble(
         init_std=spec.head.init_std,
     )
     model = Classifier(backbone, head)
+    weights = read()  # once everything that is quickly known to be wrong has been said
     if weights is not None:
         report = load_trunk(model, weights, spec.inflate)
         model.head_loaded = not report.replaced and "head" not in report.new
@@ -238,7 +242,7 @@ def build_on_meta(config: Config, num_classes: int) -> Classifier | MaskedAutoen
         warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # that is what it is for
         if config.task == "pretrain":
             return build_autoencoder(config)
-        return _assemble(spec, weights, num_classes, config.data.num_frames, config.data.crop_px)
+        return _assemble(spec, lambda: weights, num_classes, config.data.num_frames, config.data.crop_px)
 
 
 class _WithoutValues(TorchFunctionMode):

@@ -9,14 +9,20 @@ from torch import Tensor, nn
 
 
 class TubeletConv(nn.Conv3d):
-    """A convolution whose windows do not overlap, as one matrix product: in bf16 on an H200 Conv3d takes 20 times as long."""
+    """A convolution whose windows do not overlap; on a GPU one matrix product, 20 times as fast in bf16."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, D, T', H', W') for clips (B, C, T, H, W) whose sides are multiples of the kernel's."""
-        batch, channels, *sides = input.shape
+        if input.is_cuda:
+            return self.as_product(input)
+        return super().forward(input)
+
+    def as_product(self, clip_BCTHW: Tensor) -> Tensor:
+        """The same, but for the order in which numbers are added up."""
+        batch, channels, *sides = clip_BCTHW.shape
         grid = [side // kernel for side, kernel in zip(sides, self.kernel_size, strict=True)]
         split = [size for pair in zip(grid, self.kernel_size, strict=True) for size in pair]
-        patches = input.reshape(batch, channels, *split).permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, *grid, -1)
+        patches = clip_BCTHW.reshape(batch, channels, *split).permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, *grid, -1)
         return F.linear(patches, self.weight.flatten(1), self.bias).movedim(-1, 1)
 
 
