@@ -1,21 +1,25 @@
 """`import videoadapt as va`: what a script or a notebook does with it, on a real toy run and its rendered clips."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 
 import videoadapt as va
 from tests.media import write_video
 from tests.toy_runs import environment, toy_config, write_config
 from videoadapt import api
 from videoadapt.distributed import choose_device
+from videoadapt.models.adapters import Adapter, AdapterModule, Parallel
+from videoadapt.registry import ADAPTERS
 from videoadapt.runs.build import open_run
 from videoadapt.weights.files import weights_path
 
@@ -61,9 +65,10 @@ def test_a_run_returns_its_results(result: va.RunResult) -> None:
     assert len((result.folder / "metrics.jsonl").read_text().splitlines()) == 6  # the one epoch that was asked for
 
 
-def test_a_run_without_a_test(result: va.RunResult) -> None:
-    again = va.run(va.load_config(result.folder / "config.yaml", ["test.enable=false"]))
-    assert again == va.RunResult(result.folder, None) and again.top1 is None
+def test_a_run_without_a_test(result: va.RunResult, tmp_path: Path) -> None:
+    copy = shutil.copytree(result.folder, tmp_path / "copy")  # finished: nothing is left to train
+    again = va.run(va.load_config(copy / "config.yaml", [f"output={copy}", "test.enable=false"]))
+    assert again == va.RunResult(copy, None) and again.top1 is None and again.top5 is None
 
 
 def test_three_lines(result: va.RunResult, file: Path) -> None:
@@ -142,9 +147,10 @@ def test_a_created_model_is_the_one_of_a_config(result: va.RunResult) -> None:
     torch.manual_seed(config.seed)
     adapter = {"name": "adaptformer", "bottleneck": 4, "dropout": 0.1}
     model = va.create_model("vit", **SIZES, adapter=adapter, num_classes=len(class_names), num_frames=4, crop_px=32)
-    model.load_state_dict(of_run.state_dict())  # strict: the same tensors
-    frozen = [p for p in model.parameters() if not p.requires_grad]
-    assert sum(p.numel() for p in frozen) == sum(p.numel() for p in of_run.parameters() if not p.requires_grad)
+    frozen = {name: p for name, p in of_run.named_parameters() if not p.requires_grad}
+    assert frozen.keys() == {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert all(torch.equal(model.get_parameter(name), tensor) for name, tensor in frozen.items())
+    model.load_state_dict(of_run.state_dict())  # and no tensor more or less
 
 
 def test_weights_of_a_created_model(tmp_path: Path) -> None:
@@ -176,6 +182,10 @@ def test_weights_of_a_created_model(tmp_path: Path) -> None:
         ({"adapter": "adaptformer", "blocks": [7]}, va.ConfigError, r"^AdaptFormer: blocks = \[7\]: allowed"),
         ({"botleneck": 4}, va.ConfigError, "^botleneck: .*did you mean 'bottleneck'"),
         ({"adapter": "lroa"}, va.ConfigError, "^adapter = 'lroa': did you mean 'lora'"),
+        ({"bottleneck": 0}, va.ConfigError, r"^AdaptFormer: bottleneck = 0: .* greater than or equal to 1"),
+        ({"bottleneck": "four"}, va.ConfigError, r"^AdaptFormer: bottleneck = 'four': "),
+        ({"drop_path": 2.0}, va.ConfigError, r"^ViT: drop_path = 2.0: .* less than 1"),
+        ({"width": 33}, va.ConfigError, r"^ViT: num_heads = 2: needs to divide width = 33"),
         ({"inflate": "mean"}, va.ConfigError, "^inflate = 'mean': "),
     ],
 )
@@ -198,6 +208,52 @@ def test_names_of_components() -> None:
     assert {"decord", "pyav", "torchcodec"} <= set(va.decoders())
     assert {"dense", "segment"} <= set(va.samplers())
     assert {"video_list", "synthetic"} <= set(va.datasets())
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> type:
+    """An adapter that is registered from outside of the package, for the time of a test."""
+    monkeypatch.setattr(ADAPTERS._known, "_obj_map", dict(ADAPTERS._known._obj_map))
+
+    @va.register_adapter("gate")
+    class Gate(Adapter):
+        def __init__(self, *, first: Annotated[int, Ge(0)] = 0):
+            self.first = first
+
+        def attach(self, backbone: Any) -> None:
+            for block in backbone.blocks[self.first :]:
+                block.mlp = Parallel(block.mlp, Scale(backbone.width))
+
+    return Gate
+
+
+class Scale(AdapterModule):
+    def __init__(self, width: int):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.zeros(width))
+
+    def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
+        return self.scale * x_BND
+
+
+def test_an_adapter_of_ones_own(gate: type, result: va.RunResult, tmp_path: Path) -> None:
+    assert "gate" in va.adapters()
+    model = va.create_model("vit", **SIZES, adapter="gate", first=1, num_classes=5, num_frames=4, crop_px=32)
+    assert [name for name, p in model.backbone.named_parameters() if p.requires_grad] == ["blocks.1.mlp.adapter.scale"]
+    changes = {"output": tmp_path / "run", "model.adapter": {"name": "gate", "first": 1}}
+    other = va.run(va.load_config(result.folder / "config.yaml", changes))
+    assert other.top1 is not None and va.load(other.folder).config.model.adapter == {"name": "gate", "first": 1}
+    with pytest.raises(va.ConfigError, match=r"model.adapter.first = -1: .* greater than or equal to 0"):
+        va.load_config(result.folder / "config.yaml", {"model.adapter": {"name": "gate", "first": -1}})
+
+
+def test_components_register_under_a_free_name() -> None:
+    doors = (va.register_adapter, va.register_backbone, va.register_dataset, va.register_decoder, va.register_sampler)
+    for door, taken in zip(doors, ("lora", "vit", "synthetic", "pyav", "dense"), strict=True):
+        with pytest.raises(
+            va.ConfigError, match=f"cannot be registered as '{taken}', which is one of videoadapt's own"
+        ):
+            door(taken)(type("Mine", (), {}))
 
 
 def test_overrides_from_python(tmp_path: Path) -> None:

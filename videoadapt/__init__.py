@@ -30,6 +30,11 @@ if TYPE_CHECKING:
         normalise,
         open_video,
         read_clip,
+        register_adapter,
+        register_backbone,
+        register_dataset,
+        register_decoder,
+        register_sampler,
         run,
         samplers,
     )
@@ -54,6 +59,11 @@ __all__ = [
     "normalise",
     "open_video",
     "read_clip",
+    "register_adapter",
+    "register_backbone",
+    "register_dataset",
+    "register_decoder",
+    "register_sampler",
     "run",
     "samplers",
 ]

@@ -4,18 +4,18 @@ A wrong argument is named in the error: TypeError for another type, ConfigError 
 Shapes: C channels, T frames, H W pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from videoadapt import distributed
 from videoadapt.config.loading import load_config
-from videoadapt.config.schema import Config, HeadConfig, ModelConfig
+from videoadapt.config.schema import Config
 from videoadapt.errors import (
     CheckpointError,
     ConfigError,
@@ -27,15 +27,18 @@ from videoadapt.errors import (
 )
 from videoadapt.execution import execute
 from videoadapt.inference.predictor import Prediction, Predictor
+from videoadapt.models.adapters import build_adapter
 from videoadapt.models.arguments import Named, model_components
+from videoadapt.models.assembly import assemble
+from videoadapt.models.backbone import Backbone
 from videoadapt.models.classifier import Classifier
+from videoadapt.models.head import Head
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
-from videoadapt.runs.build import build_model
 from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
-from videoadapt.weights.files import check_weights
-from videoadapt.weights.formats import Inflation
+from videoadapt.weights.files import check_weights, weights_path
+from videoadapt.weights.formats import Inflation, read_any
 
 __all__ = [
     "CheckpointError",
@@ -57,9 +60,15 @@ __all__ = [
     "normalise",
     "open_video",
     "read_clip",
+    "register_adapter",
+    "register_backbone",
+    "register_dataset",
+    "register_decoder",
+    "register_sampler",
     "run",
     "samplers",
 ]
+Class = TypeVar("Class", bound=type)
 
 
 def load(source: str | Path, *, weights: str | Path | None = None, device: str | torch.device = "auto") -> Predictor:
@@ -113,14 +122,12 @@ def create_model(
     if weights is not None:
         check_weights("weights", weights)
     chosen, methods = model_components(backbone, adapter, options)
-    spec = ModelConfig(
-        backbone=chosen,
-        adapter=methods[0] if len(methods) == 1 else methods,
-        weights=None if weights is None else str(weights),
-        head=HeadConfig(batch_norm=batch_norm),
-        inflate=inflate,
-    )
-    return build_model(spec, num_classes, num_frames, crop_px, name_keys=False)
+    built: Backbone = BACKBONES.build(chosen)
+    method = build_adapter(methods[0] if len(methods) == 1 else methods)
+    built.check_clip(num_frames, crop_px, crop_px)
+    head = Head(built.width, num_classes, batch_norm=batch_norm)
+    found = None if weights is None else read_any(weights_path(str(weights)))
+    return assemble(built, method, head, found, inflate)
 
 
 @dataclass(frozen=True)
@@ -176,3 +183,28 @@ def samplers() -> list[str]:
 def datasets() -> list[str]:
     """Names for `data.dataset`."""
     return DATASETS.names()
+
+
+def register_adapter(name: str) -> Callable[[Class], Class]:
+    """Class decorator: an `Adapter` (videoadapt.models.adapters) that `create_model` and configs call by this name."""
+    return ADAPTERS.register(name)
+
+
+def register_backbone(name: str) -> Callable[[Class], Class]:
+    """Class decorator: a `Backbone` (videoadapt.models.backbone) that `create_model` and configs call by this name."""
+    return BACKBONES.register(name)
+
+
+def register_decoder(name: str) -> Callable[[Class], Class]:
+    """Class decorator: a `Decoder` (videoadapt.video.decoders) that `open_video` and configs call by this name."""
+    return DECODERS.register(name)
+
+
+def register_sampler(name: str) -> Callable[[Class], Class]:
+    """Class decorator: a `Sampler` (videoadapt.video.samplers) that configs call by this name."""
+    return SAMPLERS.register(name)
+
+
+def register_dataset(name: str) -> Callable[[Class], Class]:
+    """Class decorator: a data set, with `load(source, root)` and `class_names`, that configs call by this name."""
+    return DATASETS.register(name)

@@ -65,7 +65,16 @@ class Head(nn.Module):
     The Linear's weight starts truncated-normal with `init_std` (0.01 in AdaptFormer's and MAE's heads), its bias zero.
     """
 
-    def __init__(self, width: int, num_classes: int, *, batch_norm: bool, sync: bool, dropout: float, init_std: float):
+    def __init__(
+        self,
+        width: int,
+        num_classes: int,
+        *,
+        batch_norm: bool = True,
+        sync: bool = False,
+        dropout: float = 0.0,
+        init_std: float = 0.01,
+    ):
         super().__init__()
         self.norm = FeatureBatchNorm(width, sync) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
+from videoadapt.files import write_text
 from videoadapt.preparing.class_folders import write_lists
 from videoadapt.preparing.downloads import DOWNLOADS
 
@@ -93,7 +94,7 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
             different.append(f"{split}: {len(absent)} of {len(rows)} videos are not there, first {absent[0]}")
         missing += [f"{split} {name}\n" for name in absent]
     write_lists(out / "lists", lists, found.class_names)
-    (out / "lists" / "missing.txt").write_text("".join(missing), encoding="utf-8")
+    write_text(out / "lists" / "missing.txt", "".join(missing))
     return found.root, {split: len(videos) for split, videos in lists.items()}, different
 
 

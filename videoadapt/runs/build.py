@@ -19,14 +19,13 @@ from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoade
 from videoadapt.data.structures import ClipBatch, Video
 from videoadapt.errors import CheckpointError, ConfigError, at_key
 from videoadapt.models.adapters import build_adapter
+from videoadapt.models.assembly import assemble
 from videoadapt.models.autoencoder import DECODERS, MaskedAutoencoder
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
-from videoadapt.models.loading import load_adapter, load_trunk
 from videoadapt.models.masking import num_masked_patches
-from videoadapt.models.parameters import freeze
 from videoadapt.registry import BACKBONES, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import MOTIONS, compiled_render, render
@@ -141,35 +140,25 @@ def build_test_loader(videos: Sequence[Video], config: DataConfig, num_clips: in
     )
 
 
-def build_model(
-    spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int, *, name_keys: bool = True
-) -> Classifier:
+def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int) -> Classifier:
     """Build backbone -> check that the clip fits -> weights (strict) -> adapter -> freeze; return it in training mode.
 
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
-    `name_keys`: whether it names an argument by its key in a config, or where there is none, by its class.
     """
 
     def read() -> Weights | None:
         return read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
 
-    return _assemble(spec, read, num_classes, num_frames, crop_px, name_keys=name_keys)
+    return _assemble(spec, read, num_classes, num_frames, crop_px)
 
 
 def _assemble(
-    spec: ModelConfig,
-    read: Callable[[], Weights | None],
-    num_classes: int,
-    num_frames: int,
-    crop_px: int,
-    *,
-    name_keys: bool = True,
+    spec: ModelConfig, read: Callable[[], Weights | None], num_classes: int, num_frames: int, crop_px: int
 ) -> Classifier:
-    backbone_key, adapter_key, data_key = ("model.backbone", "model.adapter", "data") if name_keys else (None,) * 3
-    with at_key(backbone_key):
+    with at_key("model.backbone"):
         backbone: Backbone = BACKBONES.build(spec.backbone)
-    adapter = build_adapter(spec.adapter, adapter_key)
-    with at_key(data_key):
+    adapter = build_adapter(spec.adapter, "model.adapter")
+    with at_key("data"):
         backbone.check_clip(num_frames, crop_px, crop_px)
     head = Head(
         backbone.width,
@@ -179,17 +168,9 @@ def _assemble(
         dropout=spec.head.dropout,
         init_std=spec.head.init_std,
     )
-    model = Classifier(backbone, head)
     weights = read()  # once everything that is quickly known to be wrong has been said
-    if weights is not None:
-        report = load_trunk(model, weights, spec.inflate)
-        model.head_loaded = not report.replaced and "head" not in report.new
-    with at_key(adapter_key):
-        adapter.attach(backbone)
-    if weights is not None:
-        load_adapter(model, weights)
-    freeze(model, backbone, adapter)
-    return model.train()
+    with at_key("model.adapter"):
+        return assemble(backbone, adapter, head, weights, spec.inflate)
 
 
 def build_renderer(

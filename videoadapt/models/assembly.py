@@ -1,0 +1,28 @@
+"""A classifier put together from its parts, in the one order that works."""
+
+from videoadapt.models.adapters import Adapter
+from videoadapt.models.backbone import Backbone
+from videoadapt.models.classifier import Classifier
+from videoadapt.models.head import Head
+from videoadapt.models.loading import load_adapter, load_trunk
+from videoadapt.models.parameters import freeze
+from videoadapt.weights.formats import Inflation, Weights
+
+
+def assemble(
+    backbone: Backbone, adapter: Adapter, head: Head, weights: Weights | None, inflate: Inflation = "average"
+) -> Classifier:
+    """Load the weights strictly, attach the adapter, freeze the rest; return the model in training mode.
+
+    `weights` may hold the adapter's tensors too, and None leaves everything as it was initialised. Raises ConfigError where
+    the adapter has no place in the backbone, CheckpointError for weights that do not fit.
+    """
+    model = Classifier(backbone, head)
+    if weights is not None:
+        report = load_trunk(model, weights, inflate)
+        model.head_loaded = not report.replaced and "head" not in report.new
+    adapter.attach(backbone)
+    if weights is not None:
+        load_adapter(model, weights)
+    freeze(model, backbone, adapter)
+    return model.train()
