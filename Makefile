@@ -1,5 +1,6 @@
 # One command each; `make` alone lists them. The environment is made when first needed, and anew when its pins change.
-# JOBS is the number of processes that tests run in; 0 is this one, as a debugger needs.
+# JOBS is the number of processes that the fast tests run in; 0 is this one, as a debugger needs. The slow ones run one by one:
+# they start processes of their own, and some share the cache in memory that a user has one of.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -35,7 +36,7 @@ test: $(STAMP)  ## the fast tests, in two processes (JOBS=2)
 	$(PY) -m pytest -m "not slow and not slurm" $(PARALLEL)
 
 test-slow: $(STAMP)  ## the slow tests: processes, signals, whole trainings
-	$(PY) -m pytest -m "slow and not slurm" $(PARALLEL)
+	$(PY) -m pytest -m "slow and not slurm"
 
 test-slurm: $(STAMP)  ## the tests on a Slurm that they start here (root; packages: tests/cluster/packages.txt)
 	$(PY) -m pytest -m slurm

@@ -1,5 +1,6 @@
 """Everything that can be known wrong before a run, found before its first step and said at once."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
 def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[str]:
     """Where backbone, adapters, weights, clips and optimizer do not fit; the class names are None where they are not known."""
     weights = config.model.weights
-    if weights is not None and not weights_path(weights).exists():
+    if weights is not None and not os.path.exists(weights_path(weights)):  # also for a name that is too long
         where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
         absent = [f"model.weights = {weights}: there is no such file{where}"]
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
