@@ -31,7 +31,7 @@ def test_train_and_test_on_eleven_real_clips(clips_dir: Path, tmp_path: Path) ->
     lists = ["data.train", str(tmp_path / "real.csv"), f"data.test={tmp_path / 'real.csv'}"]
     classes = [f"data.classes={tmp_path / 'classes.txt'}", "data.root", str(clips_dir), "data.workers", "2"]
     short = ["train.epochs=1", "train.batch_size=5", "train.accumulate=1", "train.precision=fp32"]
-    short += ["test.clips=2", "test.crops=1"]
+    short += ["optim.warmup_epochs=0", "test.clips=2", "test.crops=1"]
     output = tmp_path / "out"
     shown = run(Path("configs/hmdb51_adapt.yaml"), "output", str(output), *model, *lists, *classes, *short)
     assert "data.train and data.test share 11 videos" in shown
