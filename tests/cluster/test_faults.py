@@ -326,7 +326,7 @@ def test_one_rank_that_fails_ends_the_job_and_is_shown_first(jobs: Jobs, tree: T
         path.stat().st_mtime for path in (job.folder / "attempt_0.json", job.folder / "attempt_0_failure.json")
     )
     ended = max(path.stat().st_mtime for path in job.folder.glob("*_log.err"))
-    assert begun < failed and ended - failed < 15
+    assert begun < failed and ended - failed < 60  # a rank that waits for a lost one waits half an hour
 
 
 def test_a_killed_rank_ends_the_job(jobs: Jobs) -> None:
