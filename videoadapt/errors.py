@@ -3,6 +3,7 @@
 import difflib
 import operator
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ def explain(
         keys, allowed = _written(item, schema)
         key, said = ".".join(keys), item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            lines[key] = [f"{key}: unknown {word}; {did_you_mean(keys[-1], {*allowed, *also})}"]
+            lines[key] = [f"{key}: unknown {word}; {_meant(keys, {*allowed, *also}, schema)}"]
         elif item["type"] == "missing":
             hint = "; set it in the yaml, or on the command line" if word == "key" else ""
             lines[key] = [f"{key}: a value is required{hint}"]
@@ -167,6 +168,32 @@ def _written(item: Any, schema: "type[BaseModel]") -> tuple[list[str], set[str]]
             allowed = {name for model in models for name in model.model_fields}
             models = [inner for model in holders for inner in _models_in(model.model_fields[part].annotation)]
     return keys, allowed
+
+
+def _meant(keys: list[str], allowed: set[str], schema: "type[BaseModel]") -> str:
+    """What an unknown key may stand for: a slip of the pen for one beside it, or any key that has its words (`lr`)."""
+    said = did_you_mean(keys[-1], allowed)
+    close = keys_like(".".join(keys), schema) if said.startswith("allowed") else []
+    return f"did you mean '{close[0]}'? {said}" if close else said
+
+
+def keys_like(key: str, schema: "type[BaseModel]") -> list[str]:
+    """The dotted keys of a schema whose last part has all words of the last part of `key`, those beside it first."""
+    section, _, name = key.rpartition(".")
+    words = set(re.split("[_-]", name.lower()))
+
+    def distance(other: str) -> tuple[bool, bool, int]:
+        place, _, last = other.rpartition(".")
+        return place != section, not last.startswith(name.lower()), len(last)
+
+    return sorted((k for k in _keys_of(schema) if words <= set(k.rpartition(".")[2].split("_"))), key=distance)
+
+
+def _keys_of(schema: "type[BaseModel]", section: str = "") -> "Iterator[str]":
+    for name, field in schema.model_fields.items():
+        yield section + name
+        for inner in _models_in(field.annotation):
+            yield from _keys_of(inner, f"{section}{name}.")
 
 
 def _models_in(annotation: Any) -> "Iterator[type[BaseModel]]":

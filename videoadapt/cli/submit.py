@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 
 COMMANDS = ("status", "tail", "cancel")
 
@@ -26,9 +27,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--cfg", required=True, action="append", metavar="CONFIG", help="as for train; several make a job array"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key value", help="values to change, as for train")
+    add_overrides(parser, "values to change, as for train")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the script; submit nothing")
-    return parser.parse_args(arguments)
+    return parse_with_overrides(parser, arguments)
 
 
 def _parse_command(arguments: list[str]) -> argparse.Namespace:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.cli._command import EXIT_ERROR, command, program
+from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -23,10 +24,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="only print the cells that are missing")
     parser.add_argument("--slurm", nargs=argparse.REMAINDER, metavar="OPTION",
                         help="submit what is missing as one job array; options of the command submit follow")  # fmt: skip
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key value", help="keys of the sweep, or of the config of all its cells"
-    )
-    return parser.parse_args(arguments)
+    add_overrides(parser, "keys of the sweep, or of the config of all its cells")
+    return parse_with_overrides(parser, arguments, rest="--slurm")
 
 
 @command(stopped="stopped at once; run the same command again to resume")

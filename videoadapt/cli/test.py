@@ -3,12 +3,14 @@
 import argparse
 
 from videoadapt.cli._command import command
+from videoadapt.cli._overrides import parse_with_overrides
 from videoadapt.cli.train import STOPPED, parser, run
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    return parser("test", __doc__, "The newest checkpoint in `output` is tested, or the best.").parse_args(arguments)
+    made = parser("test", __doc__, "The newest checkpoint in `output` is tested, or the best.")
+    return parse_with_overrides(made, arguments)
 
 
 @command(STOPPED)

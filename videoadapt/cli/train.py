@@ -6,26 +6,28 @@ import sys
 from collections.abc import Sequence
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program, words_for
+from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 
 STOPPED = "stopped at once; run the same command again to resume from the last checkpoint"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    return parser("train", __doc__, "`train.enable false` only tests.").parse_args(arguments)
+    return parse_with_overrides(parser("train", __doc__, "`train.enable false` only tests."), arguments)
 
 
 def parser(name: str, description: str | None, hint: str) -> argparse.ArgumentParser:
     """What `train` and `test` take."""
     made = argparse.ArgumentParser(
         prog=program(name),
+        allow_abbrev=False,
         description=description,
         epilog=f"{hint} Exit codes: 0 done, 2 an error that you can fix, 3 unreadable test videos, 130 stopped by a signal.",
     )
     made.add_argument(
         "--cfg", required=True, metavar="CONFIG", help="a yaml file, or the name of a shipped one: quickstart"
     )
-    made.add_argument("overrides", nargs="*", metavar="key value", help="values to change, e.g. optim.lr_per_256 0.05")
+    add_overrides(made, "values to change, e.g. optim.lr_per_256 0.05")
     return made
 
 

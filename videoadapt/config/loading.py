@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from videoadapt.config.overrides import ArgumentText, parse_overrides, read_text
 from videoadapt.config.schema import Component, Config
-from videoadapt.config.yaml_files import merge, parse_overrides, read_yaml
+from videoadapt.config.yaml_files import merge, read_yaml
 from videoadapt.errors import ConfigError, at_key, explain
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS, Registry
 
@@ -86,7 +87,20 @@ def _check_component(spec: Any, registry: Registry, where: str, problems: list[s
         return None
     try:
         with at_key(where):
-            return registry.complete(spec)
+            return registry.complete(_read_arguments(spec, registry, where))
     except ConfigError as error:
         problems += error.problems
         return None
+
+
+def _read_arguments(spec: Component, registry: Registry, where: str) -> Component:
+    """Read what the command line gives as text, by the types in the component's signature."""
+    schema = registry.schema(spec["name"])
+
+    def read(value: Any, key: str, annotation: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: read(part, f"{key}.{name}", None) for name, part in value.items()}
+        return read_text(key, str(value), annotation) if isinstance(value, ArgumentText) else value
+
+    types = {name: argument.annotation for name, argument in schema.items()} | {"name": str}
+    return {name: read(value, f"{where}.{name}", types.get(name)) for name, value in spec.items()}

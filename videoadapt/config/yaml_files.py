@@ -1,7 +1,7 @@
-"""Yaml files with `_BASE_` and `key value` overrides -> one nested mapping. Scalars are read as YAML 1.2 has them."""
+"""Yaml files with `_BASE_` -> one nested mapping. Scalars are read as YAML 1.2 has them."""
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,7 +41,8 @@ def _place(mark: yaml.Mark) -> str:
     return f"{mark.name}:{mark.line + 1}"
 
 
-def _parse_yaml(text: str, name: str) -> Any:
+def parse_yaml(text: str, name: str) -> Any:
+    """Read one yaml value. Raises ConfigError, with `name` and the line, for what is no yaml."""
     loader = _Loader(text)
     loader.name = name
     try:
@@ -68,7 +69,7 @@ def read_yaml(path: str | Path, children: tuple[Path, ...] = ()) -> dict[str, An
     except (OSError, UnicodeDecodeError) as error:
         named = f" (named as _BASE_ in {children[-1]})" if children else ""
         raise ConfigError(f"{path}{named}: cannot be read: {error}") from error
-    raw = _parse_yaml(text, str(path)) or {}
+    raw = parse_yaml(text, str(path)) or {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds a {type(raw).__name__}; a config is a mapping of keys to values")
     bases = raw.pop("_BASE_", [])
@@ -95,33 +96,3 @@ def merge(base: Any, child: Any) -> Any:
     if "name" in child and "name" in base and child["name"] != base["name"]:
         return child
     return base | {key: merge(base[key], value) if key in base else value for key, value in child.items()}
-
-
-def parse_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """Nest `key value` and `key=value` tokens, whose values are yaml, or a mapping of dotted keys to values.
-
-    Raises ConfigError for a key without a value, and TypeError for a single string.
-    """
-    if isinstance(overrides, str):
-        raise TypeError(f"overrides = {overrides!r}: expected a list of strings, or a mapping of keys to values")
-    merged: dict[str, Any] = {}
-    for key, value in overrides.items() if isinstance(overrides, Mapping) else _parse_tokens(overrides):
-        nested = str(value) if isinstance(value, Path) else value
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        merged = merge(merged, nested)
-    return merged
-
-
-def _parse_tokens(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    tokens = iter(overrides)
-    for token in tokens:
-        key, equals, text = token.partition("=")
-        if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
-            raise ConfigError(f"override '{token}': expected `key value` or `key=value` with a dotted key")
-        if not equals:
-            following = next(tokens, None)
-            if following is None:
-                raise ConfigError(f"override '{key}': the value is missing; write `{key} VALUE`")
-            text = following
-        yield key, _parse_yaml(text, f"override '{key}'")

@@ -1,7 +1,6 @@
 """A sweep's yaml -> its cells, one for each combination of settings and seed; and which of them can and must still run."""
 
 import itertools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,8 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from videoadapt.config.loading import load_config
+from videoadapt.config.overrides import as_token, parse_overrides, split_tokens
 from videoadapt.config.shipped import find_beside, find_config
-from videoadapt.config.yaml_files import merge, parse_overrides, read_yaml
+from videoadapt.config.yaml_files import merge, read_yaml
 from videoadapt.errors import ConfigError, did_you_mean, explain
 from videoadapt.models.adapters import build_adapter
 from videoadapt.sweeps.cell import Cell, Settings, flat, short
@@ -24,8 +24,9 @@ class Sweep:
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()):
         path = find_config(path)
-        raw, self._given = read_yaml(path), parse_overrides(overrides)
-        for key in [key for key in self._given if key in SweepConfig.model_fields]:
+        raw, self._given = read_yaml(path), parse_overrides(overrides, SweepConfig)
+        tokens = [f"{key}={text}" for key, text in split_tokens(overrides) if not _is_own(key)]
+        for key in filter(_is_own, list(self._given)):
             raw[key] = merge(raw.get(key), self._given.pop(key))
         try:
             self.config = SweepConfig.model_validate(raw)
@@ -35,7 +36,7 @@ class Sweep:
         try:
             self.axes = {axis: labelled(axis, settings) for axis, settings in self.config.axes.items()}
             self._check_names()
-            self.cells = [cell for settings in self._combinations() for cell in self._cells(settings)]
+            self.cells = [cell for settings in self._combinations() for cell in self._cells(settings, tokens)]
             self._check_cells()
         except ConfigError as error:
             raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
@@ -108,15 +109,18 @@ class Sweep:
             if not any(all(settings[axis] in labels for axis, labels in rule.items()) for rule in excluded):
                 yield settings
 
-    def _cells(self, settings: dict[str, str]) -> Iterator[Cell]:
-        """The cells of one combination; their configs differ in seed and folder only, and are checked once."""
+    def _cells(self, settings: dict[str, str], given: Sequence[str]) -> Iterator[Cell]:
+        """The cells of one combination; their configs differ in seed and folder only, and are checked once.
+
+        `given`: what the sweep's command line says about the config, as it stands there.
+        """
         name = ",".join(f"{short(axis)}={re.sub(r'[^A-Za-z0-9_.+-]+', '-', label)}" for axis, label in settings.items())
-        changes = [self.config.set, self._given, *(self.axes[axis][label] for axis, label in settings.items())]
-        common = [f"{key}={json.dumps(value)}" for change in changes for key, value in change.items()]
-        config = load_config(self.base, [*common, f"output={json.dumps(str(self.folder))}"])
+        varied = [token for axis, label in settings.items() for token in _tokens(self.axes[axis][label])]
+        common = [*_tokens(self.config.set), *given, *varied]
+        config = load_config(self.base, [*common, as_token("output", str(self.folder))])
         for seed in dict.fromkeys([*self.config.seeds, *(self.config.select.seeds if self.config.select else [])]):
             folder = self.folder / "cells" / name / f"seed={seed}"
-            overrides = (*common, f"seed={seed}", f"output={json.dumps(str(folder))}")
+            overrides = (*common, f"seed={seed}", as_token("output", str(folder)))
             yield Cell(settings, seed, self.base, overrides, config.model_copy(update={"seed": seed, "output": folder}))
 
     def _check_names(self) -> None:
@@ -195,3 +199,12 @@ class Sweep:
                     problems.append(f"select.within: {cell.name} would take its choice from cells that are excluded")
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _is_own(key: str) -> bool:
+    """Whether a dotted key of the command line is one of the sweep's, and not of the config of its cells."""
+    return key.partition(".")[0] in SweepConfig.model_fields
+
+
+def _tokens(changes: dict[str, Any]) -> list[str]:
+    return [as_token(key, value) for key, value in changes.items()]
