@@ -104,7 +104,7 @@ def test_it_takes_other_clips_in_both_modes(name: str) -> None:
 def test_it_trains_on_from_a_checkpoint_to_the_same_bits(name: str, tmp_path: Path) -> None:
     def begin() -> tuple[Classifier, torch.optim.Optimizer]:
         model = build({"name": name}, head=NORMED)
-        return model, build_optimizer(model, 3, OptimConfig(name="adamw"))
+        return model, build_optimizer(model, model.backbone, OptimConfig(name="adamw"))
 
     def step(model: Classifier, optimizer: torch.optim.Optimizer, number: int) -> None:
         torch.manual_seed(number)

@@ -187,7 +187,9 @@ def test_model_weights_and_inflate_are_all_that_a_user_sets(tmp_path):
     models["average"](torch.randn(3, 3, 8, 64, 64)).square().mean().backward()
     positions = models["average"].backbone.space_positions
     assert positions.requires_grad and positions.grad.abs().max() > 0
-    groups = build_optimizer(models["average"], 3, OptimConfig(weight_decay=0.1, layer_decay=0.5)).param_groups
+    groups = build_optimizer(
+        models["average"], models["average"].backbone, OptimConfig(weight_decay=0.1, layer_decay=0.5)
+    ).param_groups
     group = next(group for group in groups if any(p is positions for p in group["params"]))
     assert (group["weight_decay"], group["lr_scale"]) == (0.0, 0.5**4)  # as MAE tunes: not decayed, like the embedding
 

@@ -1,6 +1,6 @@
 """What every backbone offers: the contract between backbones, adapters and the classifier."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ class Backbone(nn.Module):
     """
 
     width: int  # D
-    depth: int  # number of `blocks`, 0 when the backbone is not a plain chain of blocks
+    depth: int  # how many blocks follow one another, 0 when the backbone is not a plain chain of them
     fc_norm_eps: float | None  # epsilon of the LayerNorm between feature and head; None: no LayerNorm there
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
@@ -28,3 +28,19 @@ class Backbone(nn.Module):
 
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Make ready for tensors of a weight file, under the backbone's names, that it holds only when a file brings them."""
+
+    def layer_of(self, parameter: str) -> int:
+        """Number the layer of a parameter, by its name in this backbone, for layer decay.
+
+        0: in front of the blocks; 1 to `depth`: in that block; depth + 1: behind them. Needed where `depth` is not 0.
+        """
+        raise NotImplementedError
+
+    def undecayed(self) -> Collection[str]:
+        """Names of the parameters that weight decay leaves alone besides vectors: learned positions and class tokens."""
+        return ()
+
+
+def is_chain(backbone: Backbone) -> bool:
+    """Whether the backbone is a plain chain of blocks that numbers its layers, so that layer decay has a meaning."""
+    return backbone.depth > 0 and type(backbone).layer_of is not Backbone.layer_of

@@ -14,6 +14,7 @@ from videoadapt.data.list_files import read_classes
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, VideoAdaptError, at_key, why_unreadable
+from videoadapt.models.backbone import is_chain
 from videoadapt.models.classifier import Classifier
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
@@ -65,7 +66,7 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
     except VideoAdaptError as error:
         return [str(error)]
     problems = []
-    if config.train.enable and config.optim.layer_decay < 1 and not model.backbone.depth:
+    if config.train.enable and config.optim.layer_decay < 1 and not is_chain(model.backbone):
         problems.append(
             f"optim.layer_decay = {config.optim.layer_decay}: needs a backbone that is a plain chain of blocks, which "
             f"model.backbone.name = {config.model.backbone['name']} is not; allowed: 1.0"

@@ -19,7 +19,7 @@ from videoadapt.training.weight_average import WeightAverage
 def build_updater(run: Run, schedule: Schedule) -> Updater:
     """Return the run's updater at step 0. Raises ConfigError for a batch size, or an optimizer, that cannot be."""
     training = run.config.train
-    optimizer = build_optimizer(run.model, run.model.backbone.depth, run.config.optim)
+    optimizer = build_optimizer(run.model, run.model.backbone, run.config.optim)
     average = WeightAverage(run.model, training.ema) if training.ema is not None else None
     if training.compile:
         compile_blocks(run.model)

@@ -1,7 +1,6 @@
 """Parameter groups, the optimizer, and the learning rate as a pure function of the step."""
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 
 from videoadapt.config.schema import OptimConfig
 from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.models.backbone import Backbone, is_chain
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,25 @@ class WarmupCosine:
         return self.minimum + (self.peak - self.minimum) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, backbone: Backbone, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters; each group's rate is `lr * group["lr_scale"]`.
 
-    Vectors (biases, norms) and positions are not decayed. With `layer_decay` d < 1, block i of `depth` has scale
-    d^(depth - i), the embedding d^(depth + 1), and the head 1 (BEiT, section "fine-tuning"; used by VideoMAE). Raises
-    ConfigError when the backbone has no chain of blocks (depth 0) to decay over.
+    Vectors (biases, norms), positions, class and mask tokens are not decayed. With `layer_decay` d < 1, block i of the
+    backbone's `depth` has scale d^(depth - i), what stands in front of the blocks d^(depth + 1), and what stands behind them 1
+    (BEiT, section "fine-tuning"; used by VideoMAE). Raises ConfigError when the backbone has no chain of blocks to decay over.
     """
-    if config.layer_decay < 1 and not depth:
+    if config.layer_decay < 1 and not is_chain(backbone):
         raise ConfigError(
             f"optim.layer_decay = {config.layer_decay}: needs a backbone that is a plain chain of blocks, which model.backbone "
             "is not; allowed: 1.0"
         )
+    undecayed = {"mask_token", *(f"backbone.{name}" for name in backbone.undecayed())}
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decayed = parameter.ndim > 1 and not name.endswith(("_positions", "mask_token"))
-        lr_scale = config.layer_decay ** (depth + 1 - _layer_of(name, depth))
+        decayed = parameter.ndim > 1 and name not in undecayed
+        lr_scale = config.layer_decay ** _layers_above(name, backbone) if config.layer_decay < 1 else 1.0
         group = groups.setdefault(
             (lr_scale, decayed),
             {"params": [], "lr_scale": lr_scale, "weight_decay": config.weight_decay if decayed else 0.0},
@@ -64,6 +65,13 @@ def build_optimizer(model: nn.Module, depth: int, config: OptimConfig) -> torch.
     if config.name == "sgd":
         return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=config.momentum)
     return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas)
+
+
+def _layers_above(name: str, backbone: Backbone) -> int:
+    """How many layers of the backbone, and what follows it as one more, stand behind the parameter `name` of the model."""
+    if not name.startswith("backbone."):
+        return 0
+    return backbone.depth + 1 - backbone.layer_of(name.removeprefix("backbone."))
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:
@@ -90,13 +98,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group `lr` times its `lr_scale`, which is 1 in a group without one."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
-
-
-def _layer_of(name: str, depth: int) -> int:
-    """Number of the layer a parameter belongs to: 0 embedding, 1..depth blocks, depth + 1 all that follows."""
-    if not name.startswith("backbone."):
-        return depth + 1
-    if name.startswith("backbone.pool."):
-        return depth + 1
-    block = re.match(r"backbone\.(?:net\.)?blocks\.(\d+)\.", name)
-    return int(block.group(1)) + 1 if block else 0

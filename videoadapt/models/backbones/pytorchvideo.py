@@ -3,7 +3,7 @@
 Shapes: B clips, C channels, T frames, H W pixels, D width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -92,7 +92,10 @@ class PyTorchVideo(Backbone):
         net: Any = published.create(**published.arguments, **_sized(published.create, self.num_frames, self.crop_px))
         self.net = net
         self.width = _remove_classifier(net)
-        self.depth = len(net.blocks)
+        # a convolutional network's list of blocks begins with its stem and ends with its pooling, MViT's is blocks alone
+        self._stems = 0 if published.create is create_multiscale_vision_transformers else 1
+        stages = net.blocks[self._stems : -1] if self._stems else net.blocks
+        self.depth = sum(any(True for _ in stage.parameters()) for stage in stages)  # SlowFast's last one only joins
         self._model = model
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
@@ -103,6 +106,17 @@ class PyTorchVideo(Backbone):
                 f"num_frames = {num_frames} and crop_px = {(height_px, width_px)}: {self._model} is built for clips of "
                 f"{self.num_frames} frames and {self.crop_px} px; change these, or the backbone's num_frames and crop_px",
             )
+
+    def layer_of(self, parameter: str) -> int:
+        """0 for stem, patches and positions, 1 to `depth` for the stages or blocks, depth + 1 for norms and pooling behind."""
+        _, part, number, *_ = f"{parameter}.".split(".")
+        if part == "blocks":
+            return min(int(number) + 1 - self._stems, self.depth + 1)
+        return 0 if part in ("patch_embed", "cls_positional_encoding") else self.depth + 1
+
+    def undecayed(self) -> Collection[str]:
+        """MViT's class token and positions, as PySlowFast trains it."""
+        return [name for name, _ in self.named_parameters() if name.startswith("net.cls_positional_encoding.")]
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the pooled feature (MViT: the class token), (B, D)."""

@@ -4,9 +4,12 @@ Shapes: B clips, C channels, T frames, H W pixels, D width.
 """
 
 import difflib
+from collections.abc import Collection
+from functools import cached_property
 from typing import Any
 
 import timm
+from timm.models import group_parameters
 from torch import Tensor
 
 from videoadapt.errors import ArgumentError, ConfigError
@@ -39,6 +42,22 @@ class Timm(Backbone):
             raise ArgumentError(
                 type(self).__name__, f"crop_px = {(height_px, width_px)}: {self._model} takes {self._size_px} only"
             )
+
+    def layer_of(self, parameter: str) -> int:
+        """0 for what timm's own grouping calls the stem, 1 to `depth` for the blocks, depth + 1 for norms behind them."""
+        part, number, *_ = f"{(name := parameter.removeprefix('net.'))}.".split(".")
+        if part == "blocks":
+            return int(number) + 1
+        return 0 if name in self._stem else self.depth + 1
+
+    @cached_property
+    def _stem(self) -> set[str]:
+        groups = group_parameters(self.net, self.net.group_matcher(coarse=True), reverse=True)
+        return {name for name, group in groups.items() if group == 0}
+
+    def undecayed(self) -> Collection[str]:
+        """What timm's model says about itself, so that a tuning decays what timm's would."""
+        return {f"net.{name}" for name in getattr(self.net, "no_weight_decay", set)()}
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the mean over frames of the pooled image feature, (B, D)."""

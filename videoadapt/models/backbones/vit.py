@@ -5,7 +5,7 @@ With the weights of an image ViT come its own positions: a learned grid over spa
 Shapes: B clips, C channels, T frames, H W pixels, N tokens (time, then height, then width), D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -107,6 +107,17 @@ class ViT(Backbone):
         found = tensors.get("space_positions")
         if found is not None and found.ndim == 3:
             self.space_positions = nn.Parameter(self.patch_embed.weight.new_zeros(*found.shape[:2], self.width))
+
+    def layer_of(self, parameter: str) -> int:
+        """0 for patches and positions, 1 to `depth` for the blocks, depth + 1 for a pooling that is trained."""
+        part, number, *_ = f"{parameter}.".split(".")
+        if part == "blocks":
+            return int(number) + 1
+        return self.depth + 1 if part == "pool" else 0
+
+    def undecayed(self) -> Collection[str]:
+        """Positions that came with the weights of an image ViT: decay is for what multiplies."""
+        return ("space_positions",)
 
     def embed(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the tubelet tokens with their positions, (B, N, D)."""
