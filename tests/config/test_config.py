@@ -88,7 +88,7 @@ def test_scalars_are_read_as_yaml_1_2(tmp_path: Path) -> None:
 
 def test_duplicate_keys_are_refused_with_their_line(tmp_path: Path) -> None:
     path = write(tmp_path, "output: o\ntrain:\n  epochs: 1\n  epochs: 2\n")
-    with pytest.raises(ConfigError, match=r"x\.yaml:4: key 'epochs' stands twice"):
+    with pytest.raises(ConfigError, match=r"x\.yaml:4: key 'epochs' appears twice"):
         load_config(path)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,20 +11,36 @@ import yaml
 from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.errors import ConfigError
 
+_FAST_SIZE = 16_384  # characters: more brackets than that would overflow the stack of the parser in C
 
-class _Loader(yaml.SafeLoader):
+
+class _Rules(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
     """YAML 1.2's plain scalars (`6e-4` is a float, `no` is a word) and no duplicate keys."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # PyYAML shares it otherwise
+    file = ""  # what is read, for messages
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, KeyError, AttributeError) as error:  # what PyYAML raises for a tag like `!!int word`
+            kind = str(node.tag).rpartition(":")[2]
+            raise ConfigError(f"{self.place(node)}: not valid yaml: {str(node.value)[:40]!r} is no {kind}") from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # PyYAML says that no key can be a list or a mapping
             if key in seen:
-                raise ConfigError(f"{_place(key_node.start_mark)}: key '{key}' stands twice; keep one of them")
+                raise ConfigError(f"{self.place(key_node)}: key '{key}' appears twice; keep one of them")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def place(self, node: yaml.Node) -> str:
+        """File and line."""
+        return f"{self.file}:{node.start_mark.line + 1}"
 
 
 for _tag, _pattern, _first in (
@@ -32,24 +49,41 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+0123456789."),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+    _Rules.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 # `010` is ten and `1:30` a word: no octal, no base 60.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+_Rules.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
-def _place(mark: yaml.Mark) -> str:
-    return f"{mark.name}:{mark.line + 1}"
+class _Loader(_Rules, yaml.SafeLoader):
+    """Written in Python: slow, with good messages."""
+
+
+class _FastLoader(_Rules, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Written in C, where PyYAML was built with it: much faster, which a sweep of hundreds of cells needs."""
 
 
 def parse_yaml(text: str, name: str) -> Any:
     """Read one yaml value. Raises ConfigError, with `name` and the line, for what is no yaml."""
-    loader = _Loader(text)
-    loader.name = name
+    try:
+        with suppress(yaml.YAMLError, UnicodeEncodeError):  # the other one says what is wrong
+            if len(text) < _FAST_SIZE:
+                return _load(_FastLoader, text, name)
+        return _load(_Loader, text, name)
+    except yaml.MarkedYAMLError as error:
+        where = f"{name}:{error.problem_mark.line + 1}" if error.problem_mark else name
+        raise ConfigError(f"{where}: not valid yaml: {error.problem or error.context}") from error
+    except yaml.reader.ReaderError as error:  # a control character
+        where = f"{name}:{text.count(chr(10), 0, error.position) + 1}"
+        raise ConfigError(f"{where}: not valid yaml: {error.reason} (U+{error.character:04X})") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: lists or mappings are nested too deeply") from error
+
+
+def _load(kind: Any, text: str, name: str) -> Any:
+    loader = kind(text)
+    loader.file = name
     try:
         return loader.get_single_data()
-    except yaml.MarkedYAMLError as error:
-        where = _place(error.problem_mark) if error.problem_mark else name
-        raise ConfigError(f"{where}: not valid yaml: {error.problem or error.context}") from error
     finally:
         loader.dispose()
 
