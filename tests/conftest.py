@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,24 @@ import torch
 
 from videoadapt import logger
 from videoadapt.cli._command import name_user
+from videoadapt.processes.worker import CONTEXT
 
 name_user()  # as every command does
 # Toy models: two threads that wait for each other are slower, and much slower on a busy machine.
 torch.set_num_threads(1)
 # A failed assertion in a helper shows its values, as in a test.
 pytest.register_assert_rewrite("tests.frames", "tests.live_runs", "tests.toy_runs")
+
+# What the processes that read videos import. They are forked from one that imports what the first user of it names, so
+# that after a test of another kind each process of the loader's tests would import torch anew.
+READING = ["tests.items", "videoadapt.video.readers", "videoadapt.preparing.reencode", "videoadapt.preparing.scan"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_with_imports() -> None:
+    """Start the process that others are forked from with all that any test needs there."""
+    CONTEXT.set_forkserver_preload(READING)
+    forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,9 @@ def test_a_mistake_of_ours_keeps_its_traceback(error: Exception) -> None:
 
 def test_ctrl_c_gives_130_and_one_line() -> None:
     code = (
-        "import sys, time; from videoadapt.cli._command import command\n"
+        "import signal, sys, time; from videoadapt.cli._command import command\n"
+        # a shell starts what follows `nohup` or precedes `&` deaf to Ctrl-C, these tests as well
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "@command(stopped='stopped')\n"
         "def main(): print('ready', flush=True); time.sleep(60)\n"
         "sys.exit(main())"
