@@ -78,7 +78,7 @@ def test_class_file_and_its_faults(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("wave\ncart wheel\n")
     assert load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt"))).class_names == ["wave", "cart wheel"]
     (tmp_path / "classes.txt").write_text("wave\nwave\n")
-    with pytest.raises(DataListError, match="none twice"):
+    with pytest.raises(DataListError, match="stands there twice"):
         load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt")))
     with pytest.raises(DataListError, match=r"data\.classes: is not set"):
         load_splits(config(tmp_path, classes=None))

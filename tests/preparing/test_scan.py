@@ -295,7 +295,7 @@ def test_a_written_list_reads_back(tmp_path: Path) -> None:
     [
         (["--jobs", "0"], "--jobs 0: allowed: 1 or more"),
         (["--decoder", "decor"], "did you mean 'decord'"),
-        (["--classes", "nowhere.txt"], "nowhere.txt: cannot be read as class names"),
+        (["--classes", "nowhere.txt"], "nowhere.txt: cannot be read: No such file"),
         (["--list", "nowhere.csv"], "nowhere.csv: cannot be read: No such file"),
     ],
 )

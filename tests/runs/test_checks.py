@@ -44,7 +44,7 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
     [
         (["data.sampling.name=segment", "test.clips=4"], TWO_LINES[1]),
         (["data.augment.rand_augment=foo"], TWO_LINES[0]),
-        (["data.augment.rand_augment=''"], "data.augment.rand_augment: '' is no RandAugment"),
+        (["data.augment.rand_augment= "], "data.augment.rand_augment: ' ' is no RandAugment"),
         (
             ["optim.warmup_epochs=2.5"],
             "optim.warmup_epochs = 2.5: is longer than the training (train.epochs = 2), so the learning rate would never reach "

@@ -1,11 +1,28 @@
 """List and class files: names checked, written and read."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from videoadapt.data.structures import Video
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, why_unreadable
 from videoadapt.files import write_text
+
+_HEADER = {
+    "path",
+    "paths",
+    "file",
+    "filename",
+    "video",
+    "videos",
+    "name",
+    "id",
+    "clip",
+    "label",
+    "labels",
+    "class",
+    "target",
+}
 
 
 def write_list(path: Path, videos: Sequence[Video]) -> None:
@@ -26,11 +43,44 @@ def check_name(name: str) -> None:
 
 
 def read_classes(path: Path) -> list[str]:
-    """Read a file with one class name a line. Raises DataListError when it holds fewer than two, or one twice."""
-    try:
-        names = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataListError(f"{path}: cannot be read as class names: {error}") from error
-    if len(names) < 2 or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        raise DataListError(f"{path}: expected at least two class names, one a line, none twice")
+    """Read a file with one class name a line: UTF-8, with or without a byte-order mark, lines ended as Unix or Windows does.
+
+    Raises DataListError when it holds fewer than two names, one twice, or an empty line between them.
+    """
+    names = [line.removesuffix("\r") for line in read_text(path).rstrip("\r\n").split("\n")]
+    lines: dict[str, int] = {}
+    for line, name in enumerate(names, start=1):
+        if not name.strip():
+            raise DataListError(f"{path}: line {line} is empty; a class name stands on each line")
+        if lines.setdefault(name, line) != line:
+            raise DataListError(f"{path}: {name!r} stands there twice (lines {lines[name]} and {line}); take one out")
+    if len(names) < 2:
+        raise DataListError(f"{path}: holds {names[0]!r} alone; expected at least two class names, one a line")
     return names
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file that people write: UTF-8, without its byte-order mark. Raises DataListError."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataListError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        said = why_unreadable(path) or getattr(error, "strerror", None) or error
+        raise DataListError(f"{path}: cannot be read: {said}") from error
+
+
+def why_no_row(row: str, is_first: bool) -> str:
+    """Say in brackets what keeps a row of a list from being `path label`, where it can be told; "" where it cannot."""
+    label = row.rpartition(" ")[2]
+    if row.rpartition("\t")[2].isdecimal():
+        return " (the label follows a tab; write a space)"
+    if re.search(r"[,;]\s*\d+$", row):
+        return " (a comma stands before the label; write a space)"
+    if is_first and _HEADER & set(re.split(r"[\s,;_]+", row.lower())) and "." not in row:
+        return " (a header; take this line out)"
+    if re.fullmatch(r"[+-]\d+", label):
+        return " (labels count from 0)"
+    if named := re.match(r"[^,;]*\.\w+[\s,;]+(\D.*)$", row):
+        return f" (a name, {named[1]!r}, stands for the label; write the number of its line in the class file, from 0)"
+    return ""

@@ -41,7 +41,7 @@ def hmdb51(source: Path, work: Path) -> Annotated:
     lists: dict[str, list[tuple[str, int]]] = {f"{s}_split{n}": [] for n in "123" for s in ("train", "test")}
     for path in files:
         name, number = path.name[: -len("_test_split1.txt")], path.stem[-1]
-        for row in path.read_text(encoding="utf-8").splitlines():
+        for row in path.read_text(encoding="utf-8-sig").splitlines():
             video, _, mark = row.strip().rpartition(" ")
             side = {"1": "train", "2": "test"}.get(mark)
             if side:
@@ -59,7 +59,7 @@ def ucf101(source: Path, work: Path) -> Annotated:
         unpack([source / "UCF101.rar"], root)
     splits = _unpacked_or_source(source, work, "UCF101TrainTestSplits-RecognitionTask.zip")
     rows = [
-        row.split() for row in _only(splits, "classInd.txt").read_text(encoding="utf-8").splitlines() if row.strip()
+        row.split() for row in _only(splits, "classInd.txt").read_text(encoding="utf-8-sig").splitlines() if row.strip()
     ]
     if [row[0] for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
         raise DataListError(f"{_only(splits, 'classInd.txt')}: its rows are not numbered from 1")
@@ -68,7 +68,7 @@ def ucf101(source: Path, work: Path) -> Annotated:
     for number in (1, 2, 3):
         for side in ("train", "test"):
             path = _only(splits, f"{side}list{number:02}.txt")
-            videos = [row.split()[0] for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
+            videos = [row.split()[0] for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
             unknown = [video for video in videos if video.split("/")[0] not in names]
             if unknown:
                 raise DataListError(f"{path}: {unknown[0]} is of no class in classInd.txt")
@@ -122,7 +122,7 @@ def kinetics(source: Path, work: Path) -> Annotated:
     rows = {}
     for name, pattern in (("train", "train.csv"), ("val", "val*.csv")):
         path = _only(source, pattern)
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows[name] = list(csv.DictReader(file))
         missing = {"label", "youtube_id", "time_start", "time_end"} - set(rows[name][0] if rows[name] else ())
         if missing:
@@ -172,6 +172,6 @@ def _folder_with(root: Path, class_names: list[str]) -> Path:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise DataListError(f"{path}: is not JSON: {error}") from error

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config, DataConfig, Holdout
-from videoadapt.config.shipped import find_list
+from videoadapt.config.shipped import LISTS, find_list
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
 from videoadapt.data.videos import VideoRows
@@ -58,7 +58,8 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
     weights = config.model.weights
     if weights is not None and not os.path.exists(weights_path(weights)):  # also for a name that is too long
         where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
-        absent = [f"model.weights = {weights}: there is no such file{where}"]
+        place = "" if weights_path(weights).is_absolute() else f" {started_from()}"
+        absent = [f"model.weights = {weights}: there is no such file{place}{where}"]
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
         return absent + _model_problems(config, None)
     try:
@@ -128,7 +129,7 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
     try:
         videos: VideoRows = dataset.load(str(find_list(source)), data.root)
     except DataListError as error:
-        problems.append(f"data.{split} = {error}{_obtain(data)}")
+        problems.append(f"data.{split} = {error}{_where_lists_are(source, data)}")
         return nothing
     except OSError as error:  # of a data set that renders itself
         problems.append(f"data.root = {data.root}: {error.strerror}: {error.filename or source}; choose another folder")
@@ -161,7 +162,7 @@ def _class_names(dataset: object, config: Config, problems: list[str]) -> list[s
     try:
         return read_classes(find_list(data.classes))
     except DataListError as error:
-        problems.append(f"data.classes = {error}{_obtain(data)}")
+        problems.append(f"data.classes = {error}{_where_lists_are(data.classes, data)}")
         return []
 
 
@@ -188,7 +189,24 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
     if len(missing) <= limit * len(videos):
         logger.warning("%s; within the limit of %g, so the run goes on without them", said, limit)
         return []
+    if not data.root.is_dir() and not data.root.is_absolute():
+        said += f"; data.root starts {started_from()}"
     return [said + _obtain(data)]
+
+
+def _where_lists_are(name: str, data: DataConfig) -> str:
+    """What to do about a list that is not there; "" for one that is, and whose content is wrong."""
+    path = find_list(name)
+    if os.path.lexists(path):
+        return ""
+    if path.parts[:1] == (LISTS,):  # of a data set whose lists its owner makes
+        return f"; it is neither {started_from()} nor beside the package{_obtain(data)}"
+    return "" if path.is_absolute() else f"; this path starts {started_from()}: write the whole path, or start there"
+
+
+def started_from() -> str:
+    """Where relative paths start, for people."""
+    return f"in {os.getcwd()}, where the command was started"
 
 
 def _obtain(data: DataConfig) -> str:

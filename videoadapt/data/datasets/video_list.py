@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from videoadapt.data.list_files import read_text, why_no_row
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataListError, why_unreadable
+from videoadapt.errors import DataListError
 from videoadapt.registry import DATASETS
 
 
@@ -21,14 +22,7 @@ class VideoList:
         A path may hold spaces: the label is what follows the last one. Raises DataListError that names the first row that
         cannot be used and how many there are.
         """
-        try:
-            text = Path(source).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DataListError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-        except OSError as error:
-            raise DataListError(
-                f"{source}: cannot be read: {why_unreadable(Path(source)) or error.strerror}"
-            ) from error
+        text = read_text(Path(source))
         problems: list[str] = []
         videos = VideoRows(root, _rows(text, problems))
         if problems:
@@ -46,8 +40,7 @@ def _rows(text: str, problems: list[str]) -> Iterator[tuple[str, int, int]]:
         if not (row := row.strip()):
             continue
         name, _, label = row.rpartition(" ")
-        if name and label.isdecimal():
+        if name and label.isdecimal() and not name.endswith((",", ";")):
             yield name.strip(), int(label), line
             continue
-        hint = " (the label follows a tab; write a space)" if row.rpartition("\t")[2].isdecimal() else ""
-        problems.append(f"line {line}: {row!r}{hint}")
+        problems.append(f"line {line}: {row!r}{why_no_row(row, is_first=line == 1)}")

@@ -1,0 +1,67 @@
+"""Lists and class files as people bring them: what is wrong with a row is said, and a byte-order mark is none of the text."""
+
+from pathlib import Path
+
+import pytest
+
+from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.list_files import read_classes
+from videoadapt.errors import DataListError
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a.mp4,0\nb.mp4,1\n", "2 rows .* first line 1: 'a.mp4,0' (a comma stands before the label; write a space)"),
+        ("a.mp4, 0\n", "line 1: 'a.mp4, 0' (a comma stands before the label"),
+        ("a.mp4;0\n", "line 1: 'a.mp4;0' (a comma stands before the label"),
+        ('"my a.mp4",0\n', "(a comma stands before the label"),
+        ("path label\na.mp4 0\n", "1 rows .* line 1: 'path label' (a header; take this line out)"),
+        ("video_path,class\na.mp4 0\n", "(a header; take this line out)"),
+        (
+            "a.mp4 jump\n",
+            "(a name, 'jump', stands for the label; write the number of its line in the class file, from 0)",
+        ),
+        ("a.mp4,brush hair\n", "(a name, 'brush hair', stands for the label"),
+        ("my a.mp4 jump\n", "(a name, 'jump', stands for the label"),
+        ("a.mp4 -1\n", "(labels count from 0)"),
+        ("a.mp4\t0\n", "(the label follows a tab; write a space)"),
+    ],
+)
+def test_a_row_that_is_none_gets_a_hint(rows: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(DataListError) as error:
+        VideoList().load(str(tmp_path / "l.csv"), tmp_path)
+    assert all(part in str(error.value) for part in said.split(" .* ")) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["run\nwalk a bit\n", "\ufeffrun\nwalk a bit", "run\r\nwalk a bit\r\n", "run\nwalk a bit\n\n"]
+)
+def test_marks_and_line_ends_are_no_part_of_a_name(content: str, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_bytes(content.encode())
+    assert read_classes(tmp_path / "c.txt") == ["run", "walk a bit"]
+
+
+def test_only_a_line_ends_a_class_name(tmp_path: Path) -> None:
+    """Other separators, which splitlines() knows, are letters of a name, as they are in lists."""
+    names = ["one\x85half", "two\u2028three", "tab\tin it", "$x$ <b>&", "back\\slash", "\u65e5\u672c"]
+    (tmp_path / "c.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    assert read_classes(tmp_path / "c.txt") == names
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a\nb\na\n", "'a' stands there twice (lines 1 and 3); take one out"),
+        ("a\n\nb\n", "line 2 is empty"),
+        ("a\n", "holds 'a' alone; expected at least two"),
+        ("", "line 1 is empty"),
+        ("a\nb\n".encode("utf-16"), "is not UTF-8 text (byte 0); save it as UTF-8"),
+    ],
+)
+def test_class_files_that_cannot_be_used(content: str | bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(DataListError) as error:
+        read_classes(tmp_path / "c.txt")
+    assert str(error.value).startswith(f"{tmp_path}/c.txt: ") and said in str(error.value)
