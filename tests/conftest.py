@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
@@ -47,6 +48,17 @@ def clips_dir() -> Path:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that the first run renders its clips into."""
     return tmp_path_factory.mktemp("motions")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture(autouse=True)

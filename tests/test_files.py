@@ -3,11 +3,15 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from videoadapt.files import read_jsonl, write_json, write_text
+from tests.toy_runs import environment
+from videoadapt.errors import VideoAdaptError
+from videoadapt.files import PARTIAL, read_jsonl, remove_abandoned, write_atomically, write_json, write_text
 
 
 def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
@@ -28,6 +32,59 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space"):
         write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    (tmp_path / "a.txt" / "inside").touch()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(tmp_path / "a.txt", "new")
+    assert caught.value.filename == str(tmp_path / "a.txt") and not list(tmp_path.glob(".*"))
+
+
+def test_only_what_dead_writers_left_is_removed(tmp_path: Path) -> None:
+    path, seen = tmp_path / "a[1].txt", []
+    dead = tmp_path / f".{path.name}.1{PARTIAL}"
+
+    def write(partial: Path) -> None:
+        partial.write_text("mine")
+        dead.touch()  # no process holds a lock on it, as after a kill
+        write_text(path, "of another")
+        seen.extend([partial.exists(), dead.exists()])
+        dead.touch()
+
+    (other := tmp_path / f".b.txt.1{PARTIAL}").touch()
+    write_atomically(path, write)
+    assert seen == [True, False] and path.read_text() == "mine" and dead.exists() and other.exists()
+    remove_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_a_killed_writer_leaves_nothing_for_long(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, signal
+from videoadapt.files import write_atomically
+def write(path):
+    path.write_text("half")
+    print("x", flush=True)
+    signal.pause()
+write_atomically(pathlib.Path({str(tmp_path / "a.txt")!r}), write)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == b"x\n"
+        remove_abandoned(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 1
+        writer.kill()
+    write_text(tmp_path / "a.txt", "whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+@pytest.mark.parametrize("line", ["7", "[" * 10**5, "9" * 5000, '{"kind": "train"}', '"step"', "\0\0", "{"])
+def test_a_damaged_record_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
+    with pytest.raises(VideoAdaptError, match=r"m\.jsonl: line 2 is damaged"):
+        read_jsonl(tmp_path / "m.jsonl", "step")
 
 
 def test_a_half_written_record_is_left_out(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Every error that a user can cause. Each message names the key or file, the value, what is allowed, and what to do."""
 
 import difflib
+import errno
 import operator
 import os
 import re
+import resource
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -201,6 +203,32 @@ def _models_in(annotation: Any) -> "Iterator[type[BaseModel]]":
         yield annotation
     for part in get_args(annotation):
         yield from _models_in(part)
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EFBIG: "raise the limit (ulimit -f), or choose a disk that takes larger files",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "choose another place, or change its permissions",
+    errno.EPERM: "choose another place, or change its permissions",
+    errno.ENOTDIR: "a part of its path is a file; choose another place",
+    errno.EISDIR: "a file belongs there; choose another name, or move the folder away",
+    errno.EEXIST: "a file or a dangling link is in the place of a folder; choose another place",
+    errno.ELOOP: "its links lead in a circle; choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def what_the_system_refuses(error: OSError) -> str:
+    """One line on a file that the operating system refuses, and what to do; "" for an error that is about no file."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"{error.strerror}: this process may open {limit} at a time; raise the limit: ulimit -n 1024"
+    if error.errno is None or error.filename is None:
+        return ""
+    advice = _ADVICE.get(error.errno)
+    return f"{error.filename}: {error.strerror}{f'; {advice}' if advice else ''}"
 
 
 def why_unreadable(path: Path) -> str:

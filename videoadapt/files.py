@@ -1,13 +1,17 @@
 """Files written so that a crash, a kill or a full disk leaves either the old one or the new one, and records read back."""
 
 import errno
+import fcntl
 import glob
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from videoadapt.errors import VideoAdaptError
 
 PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed process left behind
 
@@ -15,19 +19,65 @@ PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place, both safe on the disk at return.
 
-    Raises OSError when the disk is full, with the old file as it was and no temporary one left.
+    What killed processes left half-written of `path` is removed. Raises OSError, with the file's name, when the disk is full
+    or the file cannot be made, with the old file as it was and no temporary one left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, path.name)
+    partial = None
+    try:
+        with _partial_of(path) as partial:
+            write(partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):
+            error.filename = str(path)  # the name that was asked for
+        raise
+
+
+@contextmanager
+def _partial_of(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` during the block; a lock on it says that its writer lives, and ends with the process."""
     # processes of two containers may have one number
     partial = path.with_name(f".{path.name}.{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")
+    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        _lock(handle)
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        os.close(handle)
+
+
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Delete the temporary files in `folder` (of the file `name`, None: of all) whose writers are dead.
+
+    A living writer holds a lock on its own. Where a file system has no locks, nothing is deleted.
+    """
+    for left in folder.glob(f".{'*' if name is None else glob.escape(name)}.*{PARTIAL}"):
+        try:
+            handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # gone, or another user's
+            continue
+        try:
+            if _lock(handle):
+                left.unlink(missing_ok=True)
+        except OSError:  # another user's folder
+            pass
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock a file against `remove_abandoned`; False where another process holds it, or where there are no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -42,12 +92,35 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file of one JSON object a line, empty where there is none; a half-written last line is left out."""
+def read_jsonl(path: Path, *keys: str) -> list[dict[str, Any]]:
+    """Read a file of one JSON object a line, empty where there is none; a half-written last line is left out.
+
+    Raises VideoAdaptError that names the first line which is no object, or has not all of `keys`.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            break
+        record = as_record(line, *keys)
+        if record is None:
+            raise VideoAdaptError(f"{path}: line {number} is damaged ({line[:40]!r}); delete that line")
+        found.append(record)
+    return found
+
+
+def as_record(line: bytes | str, *keys: str) -> dict[str, Any] | None:
+    """The JSON object in a line, None where it holds none, or not all of `keys`."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and all(key in record for key in keys) else None
 
 
 def remove_partial(path: Path) -> int:

@@ -4,8 +4,10 @@ import errno
 import os
 import random
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 from videoadapt.errors import CheckpointError
+from videoadapt.files import write_atomically
 from videoadapt.models.loading import save_trunk
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_newest
 from videoadapt.weights.files import write_tensors
@@ -84,7 +87,26 @@ def test_what_a_run_leaves_tells_of_a_full_disk(tmp_path: Path) -> None:
         for write in (
             lambda: save_trunk(layer, tmp_path / "trunk.safetensors", {}),
             lambda: write_tensors(tmp_path / "pretrained.pth", layer.state_dict(), {}, as_torch=True),
+            lambda: write_tensors(tmp_path / "merged.safetensors", layer.state_dict(), {}),
         ):
             with pytest.raises(OSError, match="File too large"):
                 write()
     assert not (tmp_path / "trunk.safetensors").exists()
+
+
+@pytest.mark.parametrize("tensors", [1, 40])
+def test_a_disk_that_fills_anywhere_in_a_file(tensors: int, small_disk: Path) -> None:
+    save_newest(small_disk, {"step": 1, "model": {}}, keep=1)
+    state = {"step": 2, "model": {str(number): torch.randn(100_000 // tensors) for number in range(tensors)}}
+    ballast, whole = small_disk / "ballast", 4 * 100_000
+    for room in range(4096, whole, whole // 25):
+        free = shutil.disk_usage(small_disk).free
+        ballast.write_bytes(bytes(free - room))
+        with pytest.raises(CheckpointError, match=r"step_00000002\.pt: .*No space left.*step_00000001.pt is intact"):
+            save_newest(small_disk, state, keep=1)
+        for name, as_torch in (("weights.pth", True), ("weights.safetensors", False)):
+            write = partial(write_tensors, tensors=state["model"], metadata={}, as_torch=as_torch)
+            with pytest.raises(OSError, match=rf"No space left on device: '.*/{name}'"):
+                write_atomically(small_disk / name, write)
+        assert names(small_disk) == ["step_00000001.pt"] and not list(small_disk.rglob(".*"))
+        ballast.unlink()

@@ -1,6 +1,7 @@
 """What can be known wrong is said before the first step, all at once, by a run, a submission and a sweep alike."""
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,25 @@ def file(folder: Path) -> Path:
 def test_an_output_that_cannot_be(make: Any, reason: str, tmp_path: Path) -> None:
     (found,) = output_problems(make(tmp_path))
     assert found.startswith("output = ") and reason.format(tmp_path) in found
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", ".lock", "outcome.json", "classes.txt", "results.json", "checkpoints"]
+)
+def test_an_output_with_something_else_in_a_files_place(name: str, tmp_path: Path) -> None:
+    is_folder = name == "checkpoints"
+    (tmp_path / name).touch() if is_folder else (tmp_path / name).mkdir()
+    kind = "folder" if is_folder else "regular file"
+    assert output_problems(tmp_path) == [
+        f"output = {tmp_path}: its {name} is no {kind}; move it away, or choose another folder"
+    ]
+
+
+def test_an_output_on_a_read_only_disk(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert output_problems(small_disk / "new") == [
+        f"output = {small_disk}/new: {small_disk} lies on a file system that is mounted read-only; choose another folder"
+    ]
 
 
 def test_an_output_that_this_user_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from tests.live_runs import stop_after
+from tests.live_runs import start, stop_after
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli.train import main
 from videoadapt.data.structures import Video, VideoViews
@@ -105,6 +105,29 @@ def test_another_file_of_that_name_is_refused(text: str, tmp_path: Path) -> None
     (tmp_path / FILE_NAME).write_text(text)
     with pytest.raises(VideoAdaptError, match=r"outcome\.json: is not the outcome of a run"):
         read_outcome(tmp_path)
+
+
+def test_a_folder_of_that_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(VideoAdaptError, match=r"outcome\.json: cannot be read: Is a directory; move it away"):
+        read_outcome(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_testing_is_recorded(number: signal.Signals, clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    config = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1}))
+    assert main(["--cfg", str(config), "test.enable", "false"]) == 0
+    with start(config, "train.enable=false", "test.clips=500") as process:
+        deadline = time.monotonic() + 120
+        while (output / "run.log").read_text().count("cost of a test video") < 2:  # one is of the training
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 130
+    record = record_in(output)
+    assert (record.outcome, record.signal) == (Outcome.STOPPED, number.name) and record.ended
 
 
 def test_refused_runs_take_no_earlier_outcome(clips: Path, tmp_path: Path) -> None:

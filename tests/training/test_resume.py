@@ -7,7 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,17 +197,6 @@ def test_a_run_with_other_values_needs_force(
     assert [record["step"] for record in records(output)] == list(range(1, 16))
     groups = load_checkpoint(list_checkpoints(output)[0])["optimizer"]["param_groups"]
     assert {group["weight_decay"] for group in groups} == {0.0, 0.3}  # the new value, not the saved one
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def assert_one_line_and_intact(shown: str, output: Path, intact: str) -> None:

@@ -50,7 +50,8 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
 
 
 def _run(main: Callable[[], int], stopped: str) -> int:
-    from videoadapt.errors import Interrupted, VideoAdaptError
+    from videoadapt.errors import Interrupted, VideoAdaptError, what_the_system_refuses
+    from videoadapt.processes.signals import Ended
 
     try:
         try:
@@ -60,11 +61,19 @@ def _run(main: Callable[[], int], stopped: str) -> int:
     except Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
         return EXIT_INTERRUPTED
+    except Ended as end:
+        sys.stderr.write(f"{end}: {stopped}\n")
+        return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")
         return EXIT_INTERRUPTED
     except VideoAdaptError as error:
         sys.stderr.write(f"error: {error}\n")
+        return EXIT_ERROR
+    except OSError as error:
+        if not (said := what_the_system_refuses(error)):
+            raise
+        sys.stderr.write(f"error: {said}\n")
         return EXIT_ERROR
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

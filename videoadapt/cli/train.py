@@ -46,9 +46,10 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
     config = load_config(cfg, overrides)
     from videoadapt import distributed
     from videoadapt.execution import execute
+    from videoadapt.processes.signals import ended_by_signal
 
     problem = ""
-    with distributed.process_group():
+    with ended_by_signal(), distributed.process_group():
         try:
             run, results = execute(config)
         except TooManyUnreadable as error:

@@ -18,7 +18,7 @@ from videoadapt.models.adapters import build_adapter
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
-from videoadapt.weights.files import write_tensors
+from videoadapt.weights.files import os_error_shown, write_tensors
 from videoadapt.weights.formats import to_videomae
 
 # Largest difference of logits, relative to their largest magnitude, that other kernels and another order of the same
@@ -92,7 +92,7 @@ def export_torch(model: Classifier, config: Config, class_names: Sequence[str], 
     names = {"class_names": json.dumps(list(class_names), ensure_ascii=False)}
 
     def save(partial: Path) -> None:
-        with partial.open("wb") as file:
+        with os_error_shown(partial), partial.open("wb") as file:
             torch.export.save(program, file, extra_files=names)
 
     write_atomically(out, save)

@@ -13,6 +13,7 @@ from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
 from videoadapt.registry import DATASETS
 from videoadapt.runs.build import build_test_loader
+from videoadapt.weights.files import os_error_shown
 
 
 def write_features(
@@ -45,7 +46,8 @@ def write_features(
 
     def save(path: Path) -> None:
         if out.suffix == ".safetensors":  # holds tensors only, so the names travel as metadata
-            save_file(arrays, path, {"video_id": json.dumps(ids, ensure_ascii=False)})
+            with os_error_shown(path):
+                save_file(arrays, path, {"video_id": json.dumps(ids, ensure_ascii=False)})
             return
         with path.open("wb") as file:
             np.savez(file, **arrays, video_id=np.array(ids))  # type: ignore[arg-type]

@@ -61,6 +61,30 @@ def end_on_signal(acts: bool, leaves: bool) -> Iterator[None]:
 
 
 @contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """Raise Ended when a signal that would kill the process arrives in the block, outside of any `stop_on_signal` in it.
+
+    Only the first one does: what the block says of its end is then being written. One that is ignored stays so (nohup).
+    """
+    ended = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise Ended(number)
+
+    deadly = [n for n in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+    for number in deadly:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in deadly:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
 def without_ctrl_c() -> Iterator[None]:
     """Processes started in the block ignore the terminal's Ctrl-C, unless they install a handler for it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -246,7 +246,13 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
         raise CheckpointError(
             f"{folder}: holds a masked pre-training, which has no classes; train on its pretrained.pth"
         )
-    class_names = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+    try:
+        class_names = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{folder / 'classes.txt'}: cannot be read as class names: {getattr(error, 'strerror', None) or error}; "
+            "put a sound copy back: one name a line, in the order of the labels"
+        ) from error
     model = build_seeded_model(config, len(class_names))
     path = find_checkpoint(folder)
     if path is None:

@@ -11,7 +11,12 @@ from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError
 from videoadapt.video.cache.folder import cache_folder
 
-_OWN_FILES = (".lock", "run.log", "metrics.jsonl", "timing.jsonl", "checkpoints", "tensorboard")
+_WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl")
+_REPLACED = (
+    "config.yaml", "classes.txt", "outcome.json", "results.json", "predictions.npz", "adapter.safetensors", "pretrained.pth",
+    "trunk.safetensors", "curves.png", "confusion.png", "per_class.csv", "reconstruction.png",
+)  # fmt: skip
+_FOLDERS = ("checkpoints", "tensorboard")
 
 
 def machine_problems(config: Config) -> list[str]:
@@ -38,11 +43,20 @@ def reads_files(config: Config) -> bool:
 def output_problems(folder: Path) -> list[str]:
     """What keeps a run from writing into its folder, which may not be there yet; a line, or none."""
     reason = why_unwritable(folder)
-    locked = [name for name in _OWN_FILES if not reason and (folder / name).exists()]
-    locked = [name for name in locked if not os.access(folder / name, os.W_OK)]
-    if locked:
-        reason = f"this user may not write to its {', '.join(locked)}; choose another folder"
-    return [f"output = {folder}: {reason}"] if reason else []
+    return [f"output = {folder}: {reason}"] if (reason := reason or _what_is_in_the_way(folder)) else []
+
+
+def _what_is_in_the_way(folder: Path) -> str:
+    """Say which of a run's own names cannot be written, because of what is there; "" if all can."""
+    for name in (*_WRITTEN_IN_PLACE, *_REPLACED):
+        if os.path.lexists(folder / name) and not os.path.isfile(folder / name):
+            return f"its {name} is no regular file; move it away, or choose another folder"
+    for name in _FOLDERS:
+        if os.path.lexists(folder / name) and not os.path.isdir(folder / name):
+            return f"its {name} is no folder; move it away, or choose another folder"
+    there = [name for name in (*_WRITTEN_IN_PLACE, *_FOLDERS) if os.path.exists(folder / name)]
+    locked = [name for name in there if not os.access(folder / name, os.W_OK)]
+    return f"this user may not write to its {', '.join(locked)}; choose another folder" if locked else ""
 
 
 def why_unwritable(folder: Path) -> str:
@@ -61,6 +75,8 @@ def why_unwritable(folder: Path) -> str:
         return f"{getattr(error, 'strerror', None) or error}; choose another folder"
     if not place.is_dir():
         return f"{place} is a file; choose another folder"
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return f"{place} lies on a file system that is mounted read-only; choose another folder"
     if not os.access(place, os.W_OK | os.X_OK):
         return f"this user may not write in {place}; choose another folder"
     return ""

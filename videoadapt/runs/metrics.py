@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from videoadapt import distributed, logger
+from videoadapt.files import as_record, write_atomically
 
 
 class MetricsWriter:
@@ -63,16 +64,23 @@ def _open_board(folder: Path, step: int) -> Any:
 
 
 def _cut_back(path: Path, step: int) -> None:
-    """Cut a jsonl file before its first record that is later than `step`, half-written or damaged; keep the rest as it is."""
+    """Cut a jsonl file before its first record that is later than `step`; of what is before, leave out what is damaged.
+
+    What remains stays as it is. Damaged: half a line, zeros after a power cut, what is no record of a step.
+    """
     path.touch()
-    kept = 0
+    kept, damaged = [], 0
     with path.open("rb") as file:
         for line in file:
-            try:
-                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                    break
-            except ValueError:  # zeros after a power cut
-                logger.warning("%s: damaged after byte %d, and cut there", path, kept)
+            record = as_record(line, "step")
+            if record is None or not isinstance(record["step"], int):
+                damaged += line.endswith(b"\n")  # the last one of a killed process is half a line
+            elif record["step"] > step:
                 break
-            kept += len(line)
-    os.truncate(path, kept)
+            elif line.endswith(b"\n"):
+                kept.append(line)
+    if not damaged:
+        os.truncate(path, sum(map(len, kept)))
+        return
+    logger.warning("%s: %d damaged lines up to step %d are left out; the curves have gaps there", path, damaged, step)
+    write_atomically(path, lambda partial: partial.write_bytes(b"".join(kept)))

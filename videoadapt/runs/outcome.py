@@ -55,8 +55,10 @@ def read_outcome(folder: Path) -> OutcomeRecord | None:
         return OutcomeRecord(**{**values, "outcome": Outcome(values["outcome"])})
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise VideoAdaptError(f"{path}: is not the outcome of a run ({error}); delete it") from error
+    except OSError as error:
+        raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
 
 
 class OutcomeRecorder:

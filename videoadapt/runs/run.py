@@ -14,6 +14,7 @@ from videoadapt.config.schema import Config
 from videoadapt.data.splits import Splits
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.files import remove_abandoned
 from videoadapt.log import setup_logging, show_table
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
@@ -80,6 +81,7 @@ def prepare(config: Config) -> Iterator[Run]:
         setup_logging(config.output)
         if distributed.is_main():
             remove_partial(config.output)
+            remove_abandoned(config.output)
         device = choose_device(config.device)
         if reads_files(config):
             join(config.data.cache)  # now, for a cache that cannot be used: testing would come to it after the training

@@ -4,7 +4,6 @@ An attempt is what runs between two waits in the queue. Its files are replaced o
 ranks on several hosts of a network file system cannot mix them up.
 """
 
-import json
 import os
 import socket
 import time
@@ -13,7 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from videoadapt.files import write_json
+from videoadapt.errors import VideoAdaptError
+from videoadapt.files import as_record, write_json
 
 
 class How(StrEnum):
@@ -138,7 +138,9 @@ def _ending_in_words(said: str) -> Ending:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = as_record(path.read_bytes())
     except FileNotFoundError:
         return {}
+    if content is None:
+        raise VideoAdaptError(f"{path}: is damaged; delete it, and nothing is known of that attempt")
     return content

@@ -122,7 +122,7 @@ def _is_controller(job_id: str, folder: Path) -> bool:
 
 def _progress(run: Path) -> str:
     """Step, last numbers, and how long training still takes at the speed of the last updates."""
-    trained = [record for record in read_jsonl(run / "metrics.jsonl") if record["kind"] == "train"]
+    trained = [record for record in read_jsonl(run / "metrics.jsonl", "kind", "step") if record["kind"] == "train"]
     if not trained:
         return "no step yet"
     last = trained[-1]
@@ -131,7 +131,7 @@ def _progress(run: Path) -> str:
     )
     if (run / "results.json").exists():
         return f"{shown}; tested, see results.json"
-    recent: list[dict[str, Any]] = read_jsonl(run / "timing.jsonl")[-RECENT:]
+    recent: list[dict[str, Any]] = read_jsonl(run / "timing.jsonl", "step_sec")[-RECENT:]
     if last["epoch"] and recent:
         steps_per_epoch = (last["step"] - 1) / last["epoch"]
         total = round(steps_per_epoch * read_yaml(run / "config.yaml")["train"]["epochs"])

@@ -10,10 +10,12 @@ from typing import Any
 from videoadapt.config.keys import alters
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Alters, Config
-from videoadapt.files import read_jsonl
+from videoadapt.errors import VideoAdaptError
+from videoadapt.files import as_record, read_jsonl
 from videoadapt.runs.outcome import Outcome, read_outcome
 from videoadapt.sweeps.old_logs import diverged_by_logs
 
+_IN_RESULTS = ("top1", "top5", "mean_class", "num_videos", "num_unreadable", "trained_parameters")
 LOG = "sweep.log"  # the output of a cell's process, in the cell's folder
 Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
@@ -66,13 +68,20 @@ class Cell:
     def results(self) -> dict[str, Any] | None:
         """The content of its results.json."""
         path = self.folder / "results.json"
-        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        try:
+            found = as_record(path.read_bytes(), *_IN_RESULTS)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
+        if found is None:
+            raise VideoAdaptError(f"{path}: is damaged; delete it, and the same command tests the cell again")
         return found
 
     @property
     def cost(self) -> tuple[int, float]:
         """Clips in its updates, and seconds that they took, including waiting for clips; (0, 0.0) without records."""
-        updates = read_jsonl(self.folder / "timing.jsonl")
+        updates = read_jsonl(self.folder / "timing.jsonl", "step_sec")
         clips = self.config.train.batch_size * self.config.data.augment.repeated
         return clips * len(updates), sum(update["step_sec"] for update in updates)
 
@@ -87,7 +96,8 @@ class Cell:
     @property
     def val_top1(self) -> float:
         """Its best validation top-1 (%), that of the checkpoint which is tested; less than any when it diverged."""
-        found = [r["top1"] for r in read_jsonl(self.folder / "metrics.jsonl") if r["kind"] == "val"]
+        records = read_jsonl(self.folder / "metrics.jsonl", "kind")
+        found = [r["top1"] for r in records if r["kind"] == "val"]
         return max(found, default=-math.inf) if not self.diverged else -math.inf
 
     def other_values(self) -> list[str]:

@@ -66,7 +66,7 @@ def train(run: Run) -> None:
             if draws:
                 from videoadapt.runs.pictures import plot_curves  # matplotlib is slow to import
 
-                plot_curves(read_jsonl(run.folder / "metrics.jsonl"), run.folder / "curves.png")
+                plot_curves(read_jsonl(run.folder / "metrics.jsonl", "kind", "step"), run.folder / "curves.png")
         except OSError as error:  # a full disk may be what ended the loop, and that error says more
             logger.warning("curves.png cannot be written: %s", error.strerror)
 

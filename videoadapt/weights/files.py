@@ -6,10 +6,12 @@ Every error starts with the path, so that whoever asked can put its own name in 
 import argparse
 import hashlib
 import json
+import os
 import pickle
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,19 +77,31 @@ def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, 
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if as_torch:
         save_torch({"model": whole}, path)
-    else:
+        return
+    with os_error_shown(path):
         save_file(whole, path, metadata=dict(metadata))
 
 
 def save_torch(value: Any, path: Path) -> None:
     """`torch.save`, but a full disk raises the operating system's OSError, which torch hides behind one of its own."""
-    with path.open("wb") as file:  # given a path, torch always hides it; given a file, where one of its writes fails
-        try:
-            torch.save(value, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
+    with os_error_shown(path), path.open("wb") as file:  # given a path, torch loses it
+        torch.save(value, file)
+
+
+@contextmanager
+def os_error_shown(path: Path) -> Iterator[None]:
+    """Raise the OSError that torch or safetensors, writing `path` in the block, hides behind an error of its own."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        hidden = error.__context__
+        while hidden is not None and not isinstance(hidden, OSError):  # torch fails again while it closes the file
+            hidden = hidden.__context__
+        if hidden is None and (said := re.search(r"\(os error (\d+)\)", str(error))):
+            hidden = OSError(int(said[1]), os.strerror(int(said[1])), str(path))
+        if hidden is None:
             raise
+        raise hidden from None
 
 
 def checksum(tensors: Tensors) -> str:

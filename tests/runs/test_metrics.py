@@ -1,0 +1,38 @@
+"""Records of a run resume where its checkpoint does, whatever a killed process or a person left in the files."""
+
+from pathlib import Path
+
+import pytest
+
+from videoadapt.files import read_jsonl
+from videoadapt.runs.metrics import MetricsWriter
+
+SOUND = [{"kind": "train", "step": step, "loss": 0.5} for step in (1, 2, 3)]
+
+
+def resumed(folder: Path, text: str, step: int) -> list[int]:
+    """Steps in metrics.jsonl after a run has resumed from `step` and has made one more."""
+    (folder / "metrics.jsonl").write_text(text)
+    writer = MetricsWriter(folder, step)
+    writer.metrics("train", step + 1, loss=0.25)
+    writer.close()
+    return [record["step"] for record in read_jsonl(folder / "metrics.jsonl", "kind", "step")]
+
+
+def line(step: int) -> str:
+    return f'{{"kind": "train", "step": {step}, "loss": 0.5}}\n'
+
+
+@pytest.mark.parametrize(
+    "damage", ["7\n", "{}\n", '{"step": "2"}\n', "\0\0\0\n", "[" * 10**5 + "\n", "9" * 5000 + "\n", '{"kind": "tra\n']
+)
+def test_a_damaged_line_blocks_no_resume(damage: str, tmp_path: Path, log_lines: list[str]) -> None:
+    assert resumed(tmp_path, line(1) + damage + line(2) + line(3), 2) == [1, 2, 3]
+    said = "1 damaged lines up to step 2 are left out; the curves have gaps there"
+    assert [text for text in log_lines if "damaged" in text] == [f"WARNING {tmp_path}/metrics.jsonl: {said}"]
+
+
+def test_what_is_later_and_half_a_line_go_without_a_word(tmp_path: Path, log_lines: list[str]) -> None:
+    assert resumed(tmp_path, line(1) + line(2) + line(3) + '{"kind": "tr', 2) == [1, 2, 3]
+    assert resumed(tmp_path, line(1) + line(2) + line(3)[:-1], 3) == [1, 2, 4]
+    assert not [text for text in log_lines if "damaged" in text]
