@@ -9,7 +9,7 @@ from videoadapt.processes.signals import Ended, ended_by_signal, stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
-def test_the_first_signal_ends_the_block_and_the_next_ones_do_not(number: signal.Signals) -> None:
+def test_the_first_signal_ends_the_block_and_no_later_one(number: signal.Signals) -> None:
     written = []
     with pytest.raises(Ended, match=number.name), ended_by_signal():
         try:
