@@ -59,6 +59,28 @@ def test_files_that_are_no_videos(
     assert "not a run folder" in capsys.readouterr().err
 
 
+def test_json_has_a_record_of_every_file(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run, clips = finished
+    good, bad = next(clips.glob("test/*/*.mp4")), tmp_path / "x.mp4"
+    bad.write_bytes(b"nothing")
+    capsys.readouterr()
+    assert demo.main([str(bad), str(good), "--run", str(run), "--json"]) == 2
+    out, err = capsys.readouterr()
+    first, second = map(json.loads, out.splitlines())
+    assert (first["video"], second["video"]) == (str(bad), str(good)) and "predictions" not in first
+    assert f"error: {first['error']}" in err and str(bad) in first["error"] and "error" not in second
+
+
+@pytest.mark.parametrize("top", ["0", "-1"])
+def test_less_than_one_answer_is_one_line(top: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        demo.main(["x.mp4", "--top", top])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert end.value.code == 2 and said.endswith(f"error: --top {top}: allowed: 1 or more")
+
+
 def test_a_real_clip(finished: tuple[Path, Path], clips_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, _ = finished
     name = "hmdb51_Turnk_r_Pippi_Michel_cartwheel_f_cm_np2_le_med_6.avi"  # its metadata is not UTF-8

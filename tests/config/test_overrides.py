@@ -16,6 +16,8 @@ from videoadapt.sweeps.schema import SweepConfig
 
 TEXTS = [
     "W/try #1",
+    "#1",
+    " ",
     "2025",
     "[a] b",
     "@x",

@@ -25,12 +25,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", metavar="TRUNK", help="with --adapter: the weight file that it was trained with")
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a video")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object a video, with `error` for one that cannot be read"
+    )
     args = parser.parse_args(arguments)
     if args.adapter and args.run:
         parser.error("--adapter and --run: give one of them")
     if args.weights and not args.adapter:
         parser.error("--weights: goes with --adapter")
+    if args.top < 1:
+        parser.error(f"--top {args.top}: allowed: 1 or more")
     return args
 
 
@@ -48,6 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
         except DecodeError as error:
             sys.stderr.write(f"error: {error}\n")
             code = EXIT_ERROR
+            if (
+                args.json
+            ):  # one record for each video and source, so that what reads them need not guess which is missing
+                for source in sources:
+                    _print_record({"video": str(video), **source, "error": str(error)})
             continue
         for source, predictions in zip(sources, answers, strict=True):
             (_print_json if args.json else _print_bars)(video, source, predictions)
@@ -76,7 +85,11 @@ def _open(args: argparse.Namespace) -> tuple[list[dict[str, str]], Callable[[Pat
 
 def _print_json(video: Path, source: dict[str, str], predictions: list[Any]) -> None:
     best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
-    print(json.dumps({"video": str(video), **source, "predictions": best}, ensure_ascii=False))
+    _print_record({"video": str(video), **source, "predictions": best})
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    print(json.dumps(record, ensure_ascii=False))
 
 
 def _print_bars(video: Path, source: dict[str, str], predictions: list[Any]) -> None:

@@ -85,7 +85,7 @@ def read_text(key: str, text: str, annotation: Any) -> Any:
         return value if text.lstrip().startswith("{") and any(_is_mapping(kind) for kind in kinds) else text
     if isinstance(value, list):
         return value if text.lstrip().startswith("[") and any(get_origin(kind) is list for kind in kinds) else text
-    return value if type(value) in kinds - {str} else text
+    return value if type(value) in kinds - {str, types.NoneType} else text
 
 
 def _values(tokens: Sequence[tuple[str, str]], schema: type[BaseModel]) -> Iterator[tuple[str, Any]]:
