@@ -134,7 +134,7 @@ def test_attentive_probe_is_one_query_over_all_tokens() -> None:
         keys, values = (pool.attention.kv(normed)[..., part].view(4, -1, 4, 8) for part in (slice(32), slice(32, 64)))
         weights = torch.softmax(torch.einsum("ohd,bnhd->bhn", query, keys) / math.sqrt(8), dim=-1)
         mixed = torch.einsum("bhn,bnhd->bhd", weights, values).reshape(4, 32)
-        feature = pool.query[0] + pool.attention.proj(mixed)
+        feature = pool.query[0] + mixed
         hidden = F.layer_norm(feature, (32,), pool.norm.weight, pool.norm.bias, 1e-5)
         feature = feature + pool.mlp.fc2(F.gelu(pool.mlp.fc1(hidden)))
         torch.testing.assert_close(model.backbone(CLIP), feature, **CLOSE)

@@ -12,6 +12,7 @@ from videoadapt import logger
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
 from videoadapt.models.backbone import Backbone
+from videoadapt.models.parameters import make_room
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats import Inflation, Weights, inflate_kernel
 
@@ -104,6 +105,7 @@ def load_adapter(model: nn.Module, weights: Weights) -> int:
     """
     found = weights.part(adapter=True)
     if found:
+        make_room(model, found)
         _check({name: t for name, t in model.state_dict().items() if ".adapter." in name}, found, weights)
         model.load_state_dict(found, strict=False)
         _note(model, f"{weights.path}: {len(found)} adapter tensors loaded")

@@ -1,5 +1,6 @@
 """Which parameters of a model are trained, how many they are, and what one clip costs."""
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,7 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
 
 def load_trainable_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Put saved tensors back. Raises CheckpointError unless names and shapes agree exactly."""
+    make_room(model, state)
     own = trainable_state(model)
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unexpected {name}" for name in state.keys() - own.keys()]
@@ -76,6 +78,15 @@ def load_trainable_state(model: nn.Module, state: dict[str, Tensor], path: Path)
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
+
+
+def make_room(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Let each adapter's module make ready for those of its tensors that only a file brings."""
+    for prefix, module in list(model.named_modules()):
+        if isinstance(module, AdapterModule):
+            module.make_room(
+                {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(prefix)}
+            )
 
 
 def count_gflops(model: nn.Module, num_frames: int, crop_px: int) -> float:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import Diverged
+from videoadapt.errors import CheckpointError, Diverged
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.runs.seeds import hash_seed
 from videoadapt.training.optimizer import restore_optimizer, set_learning_rate
@@ -122,7 +122,13 @@ class Updater:
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
         """Continue from a `state` read from `path`. Raises CheckpointError when it does not fit the model or the optimizer."""
+        ours = trainable_state(self.model).keys()
         load_trainable_state(self.model, state["model"], path)
+        if new := trainable_state(self.model).keys() - ours:
+            raise CheckpointError(
+                f"{path}: holds what only an older version trains ({', '.join(sorted(new))}); test it or predict with it, and "
+                "train in another `output`"
+            )
         restore_optimizer(self.optimizer, state["optimizer"], path)
         if state["scaler"]:  # empty when it was saved in another precision
             self.scaler.load_state_dict(state["scaler"])

@@ -3,7 +3,7 @@
 Shapes: B clips, N tokens, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from videoadapt.registry import name_of
 
 class AdapterModule(nn.Module):
     """Base of the modules that an adapter adds: whatever parameters it holds are trained."""
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make ready for tensors of a file, under this module's names, that it holds only when a file brings them."""
 
 
 class Parallel(nn.Module):

@@ -1,9 +1,13 @@
 """Attentive probing: a learned query gathers the tokens of the frozen trunk (V-JEPA, arXiv 2404.08471).
 
+V-JEPA's code declares a projection behind the attention and never calls it; V-JEPA 2's has none, and so has ours. Probes of
+older files were trained with one, and keep it (`make_room`).
+
 Shapes: B clips, N tokens, D width, H heads.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -11,6 +15,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from videoadapt import logger
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.adapters._base import Adapter, AdapterModule
 from videoadapt.models.backbone import Backbone
@@ -21,26 +26,27 @@ _STD = 0.02
 
 
 class CrossAttention(nn.Module):
-    """One query over all tokens: proj(softmax(q k^T / sqrt(D / H)) v)."""
+    """One query over all tokens: softmax(q k^T / sqrt(D / H)) v, and in a probe of an older file a projection of it."""
 
     def __init__(self, width: int, num_heads: int):
         super().__init__()
         self.num_heads = num_heads
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
-        self.proj = nn.Linear(width, width)
+        self.proj: nn.Module = nn.Identity()
 
     def forward(self, query_B1D: Tensor, x_BND: Tensor) -> Tensor:
         """Return (B, 1, D)."""
         q = self.q(query_B1D).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
         k, v = self.kv(x_BND).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        mixed_B1D: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return mixed_B1D
 
 
 class AttentivePool(AdapterModule):
     """query + attention(query, norm(x)), then + mlp(norm(.)): V-JEPA's block, of which the query's row is the feature.
 
-    Weights start truncated-normal with 0.02, those that end a branch divided by sqrt 2, biases zero.
+    Weights start truncated-normal with 0.02, those that end the MLP divided by sqrt 2, biases zero.
     """
 
     def __init__(self, width: int, num_heads: int, mlp_ratio: float):
@@ -56,8 +62,14 @@ class AttentivePool(AdapterModule):
                 nn.init.trunc_normal_(module.weight, std=_STD)
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
-            for last in (self.attention.proj, self.mlp.fc2):
-                last.weight.div_(math.sqrt(2))
+            self.mlp.fc2.weight.div_(math.sqrt(2))
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Hold the projection that a file of an older version brings, so that its probe answers as it did."""
+        if "attention.proj.weight" in tensors and isinstance(self.attention.proj, nn.Identity):
+            like = self.attention.q.weight
+            self.attention.proj = nn.Linear(len(like), len(like), device=like.device, dtype=like.dtype)
+            logger.info("attentive_probe: an older version's, with a projection behind the attention, which is kept")
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return the feature, (B, D), in float32 or better."""
@@ -84,8 +96,8 @@ class Pool(nn.Module):
 class AttentiveProbe(Adapter):
     """An AttentivePool in place of the mean over the last block's tokens; `num_heads` None is the backbone's number.
 
-    fc_norm and the head follow, as everywhere. Trains width x ((4 + 2 x mlp_ratio) x width + mlp_ratio + 10) numbers: for
-    ViT-B 7,088,640.
+    fc_norm and the head follow, as everywhere. Trains width x ((3 + 2 x mlp_ratio) x width + mlp_ratio + 9) numbers: for
+    ViT-B 6,498,048.
     """
 
     unmergeable = "its query has no place in the trunk"
