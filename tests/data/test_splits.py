@@ -72,6 +72,52 @@ def test_doubled_test_videos_are_refused(tmp_path: Path) -> None:
         load_splits(config(tmp_path))
 
 
+@pytest.mark.parametrize("how", ["./t.mp4", "a/../t.mp4", "a//../t.mp4", "soft.mp4", "hard.mp4", "a/up/t.mp4"])
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_one_test_file_under_two_names_is_refused(how: str, split: str, tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["train.mp4 0"])
+    write_list(tmp_path, "test.csv", ["test.mp4 0"])
+    write_list(tmp_path, f"{split}.csv", ["other.mp4 0", "t.mp4 0"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "soft.mp4").symlink_to("t.mp4")
+    (tmp_path / "hard.mp4").hardlink_to(tmp_path / "t.mp4")
+    write_list(tmp_path, f"{split}.csv", ["other.mp4 0", "t.mp4 0", f"{how} 1"], make_files=False)
+    line = (
+        f"data.{split}: 1 rows name a file that another row names as well, and it would count twice; first '{how}' "
+        "(line 3, label 1) is the same file as 't.mp4' (line 2, label 0); take one out"
+    )
+    with pytest.raises(DataListError) as caught:
+        load_splits(config(tmp_path, val=str(tmp_path / "val.csv") if split == "val" else None))
+    assert str(caught.value) == line
+
+
+def test_one_training_file_twice_is_said_aloud(tmp_path: Path, log_lines: list[str]) -> None:
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 0", "./b.mp4 0", "a.mp4 0"])
+    assert len(load_splits(config(tmp_path)).train) == 4
+    (line,) = log_lines
+    assert "data.train: 2 rows name a file that another row names as well, so that it is seen more often" in line
+    assert "'./b.mp4' (line 3, label 0) is the same file as 'b.mp4' (line 2, label 0)" in line
+
+
+def test_one_training_file_with_two_labels_is_named(tmp_path: Path, log_lines: list[str]) -> None:
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 0", "./b.mp4 0", "./a.mp4 1"])
+    load_splits(config(tmp_path))
+    (line,) = log_lines
+    assert "2 rows name a file that another row names as well, 1 of them with another label: './a.mp4' (line 4" in line
+    assert "label 1) is the same file as 'a.mp4' (line 1, label 0); one of the two labels is wrong" in line
+
+
+def test_files_that_are_not_there_are_not_the_same(tmp_path: Path, log_lines: list[str]) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0"])
+    write_list(tmp_path, "test.csv", ["t.mp4 0", "u.mp4 1"], make_files=False)
+    with pytest.raises(DataListError) as caught:
+        load_splits(config(tmp_path))
+    assert "not there" in str(caught.value) and "same file" not in str(caught.value) and not log_lines
+
+
 def test_class_file_and_its_faults(tmp_path: Path) -> None:
     write_list(tmp_path, "train.csv", ["a.mp4 0"])
     write_list(tmp_path, "test.csv", ["t.mp4 1"])

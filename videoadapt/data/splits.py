@@ -121,3 +121,14 @@ def num_shared(files_N: NDArray[Any], others_M: NDArray[Any]) -> int:
     """Number of files that two results of `find_files` share, under whatever names."""
     alike_N, alike_M = (np.isin(a["inode"], b["inode"]) for a, b in ((files_N, others_M), (others_M, files_N)))
     return len(set(files_N[alike_N].tolist()) & set(others_M[alike_M].tolist()) - {(NO_FILE, NO_FILE)})
+
+
+def first_rows(files_N: NDArray[Any]) -> NDArray[np.int64]:
+    """For every row of a result of `find_files` the first row that is the same file (N,): itself where there is no other."""
+    order = np.lexsort((files_N["inode"], files_N["device"]))  # stable: the rows of a file stay in order
+    device, inode = files_N["device"][order], files_N["inode"][order]
+    new = np.ones(len(order), dtype=np.bool_)
+    new[1:] = (device[1:] != device[:-1]) | (inode[1:] != inode[:-1]) | (inode[1:] == NO_FILE)
+    first_N = np.empty(len(order), dtype=np.int64)
+    first_N[order] = order[new][np.cumsum(new) - 1]
+    return first_N

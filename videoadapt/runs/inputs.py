@@ -21,6 +21,7 @@ from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build import build_on_meta, schedule_of
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
 from videoadapt.runs.machine import machine_problems, output_problems
+from videoadapt.runs.same_files import same_files
 from videoadapt.weights.files import weights_path
 
 
@@ -107,6 +108,7 @@ def load_splits(config: Config) -> Splits:
             problems += _wrong_labels(split, videos, len(class_names))
         files[split] = find_files(videos)
         problems += _missing_files(split, videos, files[split], limits[split], data)
+        problems += same_files(split, videos, files[split])
     if problems:
         raise DataListError("\n".join(problems))
     if isinstance(data.val, Holdout) and config.train.enable:
