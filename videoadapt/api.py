@@ -4,6 +4,7 @@ A wrong argument is named in the error: TypeError for another type, ConfigError 
 Shapes: C channels, T frames, H W pixels.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -79,13 +80,13 @@ def load(source: str | Path, *, weights: str | Path | None = None, device: str |
     """
     check_path("source", source)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         if weights is not None:
             raise ConfigError(
                 f"weights: a run folder names its own; with others, load its adapter: {path / 'adapter.safetensors'}"
             )
         return Predictor.from_run(path, device)
-    if not path.exists():
+    if not os.path.exists(path):
         raise CheckpointError(f"{path}: no such run folder or adapter file")
     return Predictor.from_adapter(path, weights, device)
 

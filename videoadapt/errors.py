@@ -236,7 +236,7 @@ def why_unreadable(path: Path) -> str:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        if path.is_symlink():
+        if os.path.islink(path):
             return f"is a link to {os.readlink(path)}, which is not there; copy the file itself, or fix the link"
         return getattr(error, "strerror", None) or str(error)
     if stat.S_ISDIR(status.st_mode):

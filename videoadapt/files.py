@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import secrets
@@ -42,7 +43,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def _partial_of(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` during the block; a lock on it says that its writer lives, and ends with the process."""
     # processes of two containers may have one number
-    partial = path.with_name(f".{path.name}.{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")
+    partial = path.with_name(f"{_begin(path.name)}{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")
     handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         _lock(handle)
@@ -57,7 +58,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
 
     A living writer holds a lock on its own. Where a file system has no locks, nothing is deleted.
     """
-    for left in folder.glob(f".{'*' if name is None else glob.escape(name)}.*{PARTIAL}"):
+    for left in folder.glob(f"{'.*.' if name is None else glob.escape(_begin(name))}*{PARTIAL}"):
         try:
             handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:  # gone, or another user's
@@ -97,7 +98,7 @@ def read_jsonl(path: Path, *keys: str) -> list[dict[str, Any]]:
 
     Raises VideoAdaptError that names the first line which is no object, or has not all of `keys`.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return []
     try:
         lines = path.read_bytes().splitlines(keepends=True)
@@ -128,10 +129,16 @@ def remove_partial(path: Path) -> int:
 
     Returns how many files that were.
     """
-    left = list(path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"))
+    left = list(path.parent.glob(f"{glob.escape(_begin(path.name))}*{PARTIAL}"))
     for partial in left:
         partial.unlink(missing_ok=True)
     return len(left)
+
+
+def _begin(name: str) -> str:
+    """What the names of a file's temporary ones begin with: they are longer, and file systems take 255 bytes."""
+    encoded = os.fsencode(name)
+    return f".{name if len(encoded) <= 200 else hashlib.sha256(encoded).hexdigest()}."
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from safetensors import safe_open
 
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import demo, features, train
+from videoadapt.inference.predictor import Prediction
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,13 @@ def test_files_that_are_no_videos(
     assert f"error: {tmp_path / 'x.mp4'}" in capsys.readouterr().err
     assert demo.main([str(tmp_path / "x.mp4"), "--run", str(tmp_path)]) == 2
     assert "not a run folder" in capsys.readouterr().err
+
+
+def test_bars_begin_in_one_column_whatever_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["\u8df3\u8dc3", "run", "$x$"]
+    demo._print_bars(Path("x.mp4"), {"run": "r"}, [Prediction(0, name, 0.5) for name in names])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len({cell_len(line.partition("#")[0]) for line in lines}) == 1 and names[0] in lines[0]
 
 
 def test_json_has_a_record_of_every_file(

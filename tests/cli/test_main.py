@@ -153,6 +153,18 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str], unbuffered: s
     assert process.communicate(timeout=60)[1] == "" and process.returncode == 141
 
 
+def test_a_terminal_without_the_letters_gets_them_spelled_out() -> None:
+    """Of a name in another script, and of a file's name that is no text in any."""
+    code = (
+        "import sys; from videoadapt.cli._command import command\n"
+        "@command(stopped='')\n"
+        "def main(): print('\\u65e5 \\udcff'); return 0\n"
+        "sys.exit(main())"
+    )
+    process = start("-c", code, stdout=subprocess.PIPE, PYTHONIOENCODING="ascii")
+    assert process.communicate(timeout=30) == ("\\u65e5 \\udcff\n", "") and process.returncode == 0
+
+
 def test_words_name_the_way_we_were_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))

@@ -121,7 +121,7 @@ def test_unreadable_files(broken: dict[str, object], tmp_path: Path, capsys: pyt
     assert main(["--cfg", str(config)]) == 3
     said = capsys.readouterr()
     assert f"1 of the 8 videos of data.test cannot be read and count as wrong; {output}" in said.err
-    assert "8 videos x 6 views" in said.out
+    assert "8 videos x 6 views; checkpoints/" in said.out
     record = read_outcome(output)
     assert record is not None and (record.outcome, record.error) == (Outcome.FAILED, "TooManyUnreadable")
     log = (output / "run.log").read_text(encoding="utf-8")

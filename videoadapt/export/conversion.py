@@ -1,6 +1,7 @@
 """A weight file of any known format into another format, and what a person needs to know about it."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,7 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
     format has no place for.
     """
     source, out = Path(source), Path(out)
-    if not source.exists():
+    if not os.path.exists(source):
         raise CheckpointError(f"{source}: no such file or folder")
     in_folder = to == "huggingface" and not out.suffix
     if not in_folder and out.suffix not in (".safetensors", ".pth"):

@@ -35,7 +35,7 @@ def read_class_folders(root: Path) -> ClassFolders:
     Classes are sorted by name; hidden files and folders are passed over. Raises DataListError when there are fewer
     than two classes, one of them holds no video, or a name cannot stand in a list.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataListError(f"{root}: is no folder; expected one with a folder of videos for each class")
     names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(names) < 2:

@@ -1,6 +1,5 @@
 """One video file as H.264 in mp4 that seeks fast and exactly: closed groups, upright, in its shape, no larger than needed."""
 
-import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from videoadapt.errors import DecodeError
-from videoadapt.files import PARTIAL, write_atomically
+from videoadapt.files import remove_partial, write_atomically
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._orientation import Orientation
@@ -58,8 +57,7 @@ def write_h264(job: tuple[Path, Path], settings: Settings) -> Encoded | DecodeEr
     Returns the DecodeError of a source that cannot be read, and of a target that could not be written or read back.
     """
     source, target = job
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*{PARTIAL}"):  # by a killed process
-        left.unlink(missing_ok=True)
+    remove_partial(target)  # of a process that was killed
     written: list[Encoded] = []
 
     def write(partial: Path) -> None:

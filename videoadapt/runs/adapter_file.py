@@ -6,6 +6,7 @@ model. Its metadata rebuild that model around a backbone, whose frozen tensors m
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], p
 def read_adapter(path: str | Path) -> AdapterFile:
     """Read an adapter file. Raises CheckpointError when it is missing, damaged or something else."""
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such adapter file; a finished run leaves adapter.safetensors")
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,5 +1,6 @@
 """From a Config to objects: the only place that does it."""
 
+import os
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -239,7 +240,7 @@ class _WithoutValues(TorchFunctionMode):
 
 def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Classifier]:
     """Rebuild the model of a finished or interrupted run from its folder: config, class names, model in eval mode."""
-    if not (folder / "config.yaml").is_file():
+    if not os.path.isfile(folder / "config.yaml"):
         raise CheckpointError(f"{folder}: not a run folder (no config.yaml in it)")
     config = load_config(folder / "config.yaml")
     if config.task != "train":

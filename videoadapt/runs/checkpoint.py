@@ -2,6 +2,7 @@
 
 import errno
 import lzma
+import os
 import pickle
 import re
 import shutil
@@ -30,7 +31,8 @@ UNREADABLE = (
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Files `checkpoints/step_NNNNNNNN.pt` of a run's folder, the newest (by step) first."""
-    found = (run / "checkpoints").glob("step_*.pt")
+    folder = run / "checkpoints"
+    found = folder.glob("step_*.pt") if os.path.isdir(folder) else ()  # also for a name that is too long
     return sorted((path for path in found if _step_of(path) is not None), key=lambda path: _step_of(path) or 0)[::-1]
 
 

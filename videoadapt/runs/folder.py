@@ -1,5 +1,6 @@
 """A run's folder: the checkpoint that it is judged by, its description, which run is the newest."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def save_description(config: Config, class_names: Sequence[str]) -> None:
 def find_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run is judged by: `best.pt` where there was validation, else the newest, else None."""
     best = folder / "checkpoints" / BEST
-    return best if best.is_file() else next(iter(list_checkpoints(folder)), None)
+    return best if os.path.isfile(best) else next(iter(list_checkpoints(folder)), None)
 
 
 def load_result(model: nn.Module, path: Path) -> dict[str, Any]:

@@ -50,11 +50,11 @@ class OutcomeRecord:
 def read_outcome(folder: Path) -> OutcomeRecord | None:
     """The record in a run's folder; None without one. Raises VideoAdaptError when the file holds something else."""
     path = folder / FILE_NAME
+    if not os.path.lexists(path):  # also for a name that is too long
+        return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return OutcomeRecord(**{**values, "outcome": Outcome(values["outcome"])})
-    except FileNotFoundError:
-        return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise VideoAdaptError(f"{path}: is not the outcome of a run ({error}); delete it") from error
     except OSError as error:

@@ -108,7 +108,8 @@ def attempts(folder: Path) -> list[Attempt]:
 
 def job_folders(run: Path) -> list[Path]:
     """Folders of a run's jobs, the newest submission last."""
-    found = [path for path in (run / "jobs").glob("*") if (path / "submission.json").is_file()]
+    jobs = (run / "jobs").glob("*") if os.path.isdir(run / "jobs") else ()  # also for a name that is too long
+    found = [path for path in jobs if (path / "submission.json").is_file()]
     return sorted(found, key=lambda path: float(_read(path / "submission.json")["submitted"]))
 
 

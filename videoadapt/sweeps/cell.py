@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Cell:
     def finished(self) -> bool:
         """Whether its results exist, or, without a test, its adapter; one without a test that diverged is done as well."""
         if not self.tested:
-            return (self.folder / "adapter.safetensors").is_file() or self.diverged
+            return os.path.isfile(self.folder / "adapter.safetensors") or self.diverged
         results = self.results
         return (
             results is not None and results["num_unreadable"] <= self.config.test.max_unreadable * results["num_videos"]
@@ -68,10 +69,10 @@ class Cell:
     def results(self) -> dict[str, Any] | None:
         """The content of its results.json."""
         path = self.folder / "results.json"
+        if not os.path.lexists(path):  # also for a name that is too long
+            return None
         try:
             found = as_record(path.read_bytes(), *_IN_RESULTS)
-        except FileNotFoundError:
-            return None
         except OSError as error:
             raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
         if found is None:
@@ -103,7 +104,7 @@ class Cell:
     def other_values(self) -> list[str]:
         """Keys that matter and have other values in the folder's config.yaml, with both values; none without one."""
         path = self.folder / "config.yaml"
-        if not path.is_file():
+        if not os.path.isfile(path):
             return []
         before, now = (dict(flat(config.model_dump(mode="json"))) for config in (load_config(path), self.config))
         return [

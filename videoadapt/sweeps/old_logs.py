@@ -1,5 +1,6 @@
 """Cells that were run before runs left an outcome.json: whether they diverged stands in their error messages only."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ _DIVERGED = re.compile(r"^error: step \d+: (the loss is |validation: .* not all 
 
 def diverged_by_logs(folder: Path, log: Path) -> bool:
     """Whether the last run in `folder`, with its output in `log` or as a job, ended because something was not finite."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    text = log.read_text(encoding="utf-8", errors="replace") if os.path.isfile(log) else ""
     newest_job = job_folders(folder)[-1:]
     text += "".join(attempt.failure().get("why", "") for job in newest_job for attempt in attempts(job))
     return _DIVERGED.search(text) is not None

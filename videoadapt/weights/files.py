@@ -53,7 +53,7 @@ def weights_path(location: str) -> Path:
 
 def check_weights(argument: str, location: str | Path) -> None:
     """Raise CheckpointError unless what a program gave for `argument`, as `weights_path` reads it, is there."""
-    if not weights_path(str(location)).exists():
+    if not os.path.exists(weights_path(str(location))):
         raise CheckpointError(f"{argument} = {str(location)!r}: no such file or folder of weights")
 
 
@@ -62,7 +62,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
     A file has no config: {}. Raises CheckpointError when something is missing, damaged, or could run code.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return _state_dict(_load(path), path), {}
     found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
     if found is None:

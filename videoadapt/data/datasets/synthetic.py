@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,8 +83,8 @@ class Synthetic:
 def _claim(root: Path, recipe: dict[str, Any]) -> None:
     """Write the recipe into an empty folder, or check that the folder was made by the same one."""
     path = root / "recipe.json"
-    if not path.exists():
-        if root.exists() and any(root.iterdir()):
+    if not os.path.exists(path):
+        if os.path.isdir(root) and any(root.iterdir()):
             raise DataListError(f"the root {root} holds other files; choose a folder that is empty or not there yet")
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, recipe)

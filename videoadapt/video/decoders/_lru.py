@@ -13,7 +13,7 @@ def identity(path: Path) -> tuple[Hashable, ...] | None:
     """What changes when a file does: where it is, its size and time of change; None for a file that cannot be looked at."""
     try:
         stat = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null byte in the name
         return None
     return os.path.abspath(path), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 

@@ -1,5 +1,6 @@
 """Formats of weights, one file each: told apart by their keys, never by a file's name, and brought under our names."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def read_weights(location: str, obtain: str = "") -> Weights:
     Raises CheckpointError when it is missing, damaged, holds Python objects, or has keys of no known format.
     """
     path = weights_path(location)
-    if not path.exists():
+    if not os.path.exists(path):
         hint = obtain or "give the path of a weight file or folder, or null to start from random weights"
         raise CheckpointError(f"model.weights = {path}: no such file; {hint}")
     try:
