@@ -11,7 +11,15 @@ import pytest
 
 from tests.toy_runs import environment
 from videoadapt.errors import VideoAdaptError
-from videoadapt.files import PARTIAL, read_jsonl, remove_abandoned, write_atomically, write_json, write_text
+from videoadapt.files import (
+    PARTIAL,
+    read_jsonl,
+    remove_abandoned,
+    remove_partial,
+    write_atomically,
+    write_json,
+    write_text,
+)
 
 
 def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
@@ -91,3 +99,17 @@ def test_a_half_written_record_is_left_out(tmp_path: Path) -> None:
     assert read_jsonl(tmp_path / "m.jsonl") == []
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"ste')
     assert read_jsonl(tmp_path / "m.jsonl") == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127])
+def test_a_name_may_be_as_long_as_the_file_system_takes(name: str, tmp_path: Path) -> None:
+    left = []
+
+    def write(partial: Path) -> None:
+        partial.write_text("new")
+        left.append(partial.with_stem(f"{partial.stem}0"))
+
+    write_atomically(tmp_path / name, write)
+    assert (tmp_path / name).read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+    left[0].touch()  # by a killed process
+    assert remove_partial(tmp_path / name) == 1 and list(tmp_path.iterdir()) == [tmp_path / name]

@@ -15,7 +15,9 @@ from rich.table import Table
 
 from videoadapt import distributed, logger
 
-console = Console(stderr=True)
+console = Console(
+    stderr=True, markup=False, emoji=False
+)  # names of files and settings are shown as they are: `[b] :x:`
 PLAIN_LINE_EVERY_SEC = 10.0
 
 
@@ -53,7 +55,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_row(*row)
     console.print(table)
     plain = io.StringIO()
-    Console(width=100, file=plain).print(table)
+    Console(width=100, file=plain, markup=False, emoji=False).print(table)
     record = logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", "msg": f"\n{plain.getvalue()}"})
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
@@ -96,12 +98,12 @@ def progress(title: str, total: int, unit: str) -> Iterator[ProgressLine]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
+        TextColumn("{task.fields[status]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         yield ProgressLine(title, total, unit, bar)

@@ -37,6 +37,10 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
         @functools.wraps(main)
         def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
             name_user()
+            if hasattr(
+                sys.stdout, "reconfigure"
+            ):  # a terminal may have no letters for a name, and a name be no text at all
+                sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 return _run(lambda: main(*args, **kwargs), stopped)
             except BrokenPipeError:

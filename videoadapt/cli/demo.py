@@ -94,6 +94,9 @@ def _print_record(record: dict[str, Any]) -> None:
 
 def _print_bars(video: Path, source: dict[str, str], predictions: list[Any]) -> None:
     print(f"{video}  ({' '.join(*source.items())})")
-    width = max(len(p.name) for p in predictions)
+    from rich.cells import cell_len  # a letter of Chinese takes two columns
+
+    width = max(cell_len(p.name) for p in predictions)
     for p in predictions:
-        print(f"  {100 * p.probability:6.2f} %  {p.name:<{width}}  {'#' * round(30 * p.probability)}")
+        space = " " * (width - cell_len(p.name))
+        print(f"  {100 * p.probability:6.2f} %  {p.name}{space}  {'#' * round(30 * p.probability)}")

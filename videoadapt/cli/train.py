@@ -58,7 +58,7 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
             return 0
     print(
         f"top-1 {results['top1']:.2f} %  top-5 {results['top5']:.2f} %  mean class {results['mean_class']:.2f} %  "
-        f"({results['num_videos']} videos x {results['num_views']} views)"
+        f"({results['num_videos']} videos x {results['num_views']} views; {results['checkpoint']})"
     )
     print(f"files: {config.output}")
     if problem:

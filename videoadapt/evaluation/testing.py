@@ -47,7 +47,8 @@ def test(run: Run) -> dict[str, Any]:
     if distributed.is_main():
         write_results(run, predictions, results)
         took = time.perf_counter() - start
-        logger.info("tested %d videos x %d views in %.1f s", len(splits.test), predictions.logits_NVK.shape[1], took)
+        views = predictions.logits_NVK.shape[1]
+        logger.info("tested %s on %d videos x %d views in %.1f s", source, len(splits.test), views, took)
     return results
 
 

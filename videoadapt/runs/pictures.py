@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from videoadapt.files import write_atomically
+from videoadapt.runs.lettering import lettering, on_one_line
 
 _DPI = 150
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9641e", "#8a8f98"
@@ -34,6 +35,12 @@ def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     A record has `kind` and `step`; "train" records `loss`, `top1` and `lr`, all others ("val") `top1`. Without any `top1`
     (masked pre-training) that part is left out.
     """
+    with lettering((), path):
+        figure = _curves_figure(metrics)
+        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+
+
+def _curves_figure(metrics: Sequence[dict[str, Any]]) -> Figure:
     train = [record for record in metrics if record["kind"] == "train"]
     figure = Figure(figsize=(13, 3.8), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -48,7 +55,7 @@ def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     lr_axes.set_ylim(bottom=0)
     for axes in (loss_axes, *top1_axes_if_any, lr_axes):
         _style(axes)
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    return figure
 
 
 def _draw_top1(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
@@ -95,6 +102,12 @@ def _style(axes: Axes) -> None:
 
 def plot_reconstructions(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BCTHW: Tensor, path: Path) -> None:
     """Draw each clip as three rows of its frames, original, masked and predicted, as a PNG; values in [0, 1]."""
+    with lettering((), path):
+        figure = _reconstructions_figure(clips_BCTHW, masked_BCTHW, predicted_BCTHW)
+        write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches="tight"))
+
+
+def _reconstructions_figure(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BCTHW: Tensor) -> Figure:
     every = -(-clips_BCTHW.shape[2] // _SHOWN_FRAMES)
     shown_BRTHWC = torch.stack((clips_BCTHW, masked_BCTHW, predicted_BCTHW), dim=1)[:, :, :, ::every].movedim(2, -1)
     num_clips, _, num_frames, height, width, _ = shown_BRTHWC.shape
@@ -111,7 +124,7 @@ def plot_reconstructions(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BC
     )
     axes.tick_params(length=0, labelsize=8, labelbottom=False, labeltop=True)
     axes.spines[:].set_visible(False)
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches="tight"))
+    return figure
 
 
 def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
@@ -127,6 +140,12 @@ def plot_confusion(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: S
 
     predicted_N: the best class of each video, -1 where unreadable: that counts in the row's total and in no column.
     """
+    with lettering(class_names, path):
+        figure = _confusion_figure(labels_N, predicted_N, class_names)
+        write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches="tight"))
+
+
+def _confusion_figure(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: Sequence[str]) -> Figure:
     num_classes = len(class_names)
     videos_K1 = np.bincount(labels_N, minlength=num_classes)[:, None]
     percent_KK = 100 * confusion_matrix(labels_N, predicted_N, num_classes) / np.maximum(videos_K1, 1)
@@ -148,7 +167,7 @@ def plot_confusion(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: S
             value = percent_KK[row, column]
             colour = "white" if value > 35 else "#30343b"
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8)
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches="tight"))
+    return figure
 
 
 def _summary(labels_N: np.ndarray, predicted_N: np.ndarray) -> str:
@@ -170,7 +189,7 @@ def _name_ticks(axes: Axes, class_names: Sequence[str], side_inch: float) -> Non
         axes.set_ylabel("true class (row of per_class.csv, from 0)")
         axes.set_xlabel("predicted class (row of per_class.csv, from 0)")
         return
-    names = [_shorten(name) for name in class_names]
+    names = [_shorten(on_one_line(name)) for name in class_names]
     font_pt = min(9.0, 0.65 * 72 * side_inch / num_classes)  # two thirds of the picture are cells
     axes.set_xticks(range(num_classes), names, rotation=90, fontsize=font_pt)
     axes.set_yticks(range(num_classes), names, fontsize=font_pt)

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from videoadapt.files import write_atomically
+from videoadapt.runs.lettering import lettering
 from videoadapt.sweeps.cell import short
 
 _COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
@@ -49,6 +50,12 @@ def plot(points: Sequence[Point], order: Mapping[str, Sequence[str]], path: Path
     other beats with fewer parameters. Where an axis has more settings than there are numbers of parameters, and does not
     change them (a factor, a number of frames), its settings are the horizontal axis, and all others are colours.
     """
+    with lettering((f"{axis}{label}" for axis, labels in order.items() for label in labels), path):
+        figure = _figure(points, order)
+        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+
+
+def _figure(points: Sequence[Point], order: Mapping[str, Sequence[str]]) -> Figure:
     figure = Figure(figsize=(9.5, 6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -89,7 +96,7 @@ def plot(points: Sequence[Point], order: Mapping[str, Sequence[str]], path: Path
         _keep_labels_apart(figure, axes)
     else:
         _name_points(figure, axes, [(point.settings[next(iter(order))], point) for point in points])
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    return figure
 
 
 def _free_axis(points: Sequence[Point]) -> str | None:

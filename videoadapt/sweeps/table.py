@@ -79,7 +79,8 @@ def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
         cells += [f"{row.num_clips:,.0f}", f"{row.train_sec:,.0f}"]
         cells.append(str(len(row.top1)) if len(row.top1) == row.num_seeds else f"{len(row.top1)} of {row.num_seeds}")
         lines.append(cells + ([row.settings[chosen]] if chosen else []))
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
 def _at_the_end(sweep: Sweep, rows: Sequence[Row]) -> str:
