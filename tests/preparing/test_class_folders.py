@@ -86,6 +86,77 @@ def test_a_class_that_a_list_misses_is_said(tmp_path: Path, capsys: pytest.Captu
     assert "test holds no video of 1 classes, first 'swim'" in capsys.readouterr().out
 
 
+SPLIT_NAMES = [("train", "val", "test"), ("Training", "validation", "TEST"), ("trainset", "val_set", "Testing")]
+
+
+@pytest.mark.parametrize("folders", SPLIT_NAMES)
+def test_folders_of_splits_are_the_lists(
+    folders: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were three classes, named test, train and val."""
+    names = {folder: [f"{folder}/{name}/{i}.mp4" for name in ("left", "right") for i in range(3)] for folder in folders}
+    root = make_folder(
+        tmp_path / "videos", [*names[folders[0]], *names[folders[1]], *names[folders[2]], f"{folders[0]}/notes.txt"]
+    )
+    assert prepare.main(["folder", str(root), "--out", str(tmp_path / "lists")]) == 0
+    assert (tmp_path / "lists" / "classes.txt").read_text() == "left\nright\n"
+    for folder, split in zip(folders, ("train", "val", "test"), strict=True):
+        assert read(tmp_path / "lists", split) == [(name, int("right" in name)) for name in names[folder]]
+    shown = capsys.readouterr().out
+    assert f"{root / folders[1]}: taken for the val list" in shown and "2 classes; 6 train, 6 val, 6 test" in shown
+    assert f"first '{folders[0]}/notes.txt'" in shown
+
+
+def test_a_split_without_a_folder_may_be_taken_from_training(tmp_path: Path) -> None:
+    names = [f"{split}/{name}/{i}.mp4" for split in ("train", "test") for name in ("a", "b") for i in range(10)]
+    root = make_folder(tmp_path / "videos", names)
+    for options, counts in (([], [20, 0, 20]), (["--val", "0.2"], [16, 4, 20])):
+        lists = tmp_path / f"lists{len(options)}"
+        assert prepare.main(["folder", str(root), "--out", str(lists), *options]) == 0
+        assert [
+            len(read(lists, s)) if (lists / f"{s}.csv").is_file() else 0 for s in ("train", "val", "test")
+        ] == counts
+
+
+def test_classes_called_as_a_split_are_classes(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "videos", [f"{name}/{i}.mp4" for name in ("bus", "train", "tram") for i in range(4)])
+    assert prepare.main(["folder", str(root), "--out", str(tmp_path / "lists")]) == 0
+    assert (tmp_path / "lists" / "classes.txt").read_text() == "bus\ntrain\ntram\n"
+
+
+def test_a_file_and_its_copy_are_never_on_two_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_folder(tmp_path / "videos", NAMES)
+    for number, name in enumerate(NAMES):  # each film in two copies, all of one size
+        (root / name).write_bytes(b"%04d" % (number // 2))
+    lists = tmp_path / "lists"
+    assert prepare.main(["folder", str(root), "--out", str(lists), "--val", "0.2", "--test", "0.3"]) == 0
+    contents = [(root / name).read_bytes() for split in ("train", "val", "test") for name, _ in read(lists, split)]
+    assert len(contents) == len(set(contents)) == len(NAMES) // 2
+    shown = capsys.readouterr().out
+    assert (
+        f"left out, the same bytes as {NAMES[0]}: {NAMES[1]}\n" in shown and shown.count("left out") == len(NAMES) // 2
+    )
+
+
+def test_a_test_folder_keeps_what_training_has_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_folder(
+        tmp_path / "videos", [f"{s}/{c}/{i}.mp4" for s in ("train", "test") for c in "ab" for i in (1, 2)]
+    )
+    for number, path in enumerate(sorted(root.rglob("*.mp4"))):
+        path.write_bytes(b"%d" % number)
+    (root / "train/a/1.mp4").write_bytes((root / "test/a/1.mp4").read_bytes())
+    (root / "train/a/2.mp4").write_bytes((root / "test/b/1.mp4").read_bytes())  # in another class
+    lists = tmp_path / "lists"
+    assert prepare.main(["folder", str(root), "--out", str(lists)]) == 3
+    assert read(lists, "test") == [("test/a/1.mp4", 0), ("test/a/2.mp4", 0), ("test/b/2.mp4", 1)]
+    assert read(lists, "train") == [("train/b/1.mp4", 1), ("train/b/2.mp4", 1)]
+    out, err = capsys.readouterr()
+    assert (
+        "left out, the same bytes as test/a/1.mp4: train/a/1.mp4" in out and "train holds no video of 1 classes" in out
+    )
+    assert "left out, the same bytes in another class, as train/a/2.mp4: test/b/1.mp4" in err
+
+
 def test_the_lists_fit_the_scan(tmp_path: Path) -> None:
     for name in ("a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +185,15 @@ def test_the_lists_fit_the_scan(tmp_path: Path) -> None:
         (NAMES, ["--group", "x+"], "--test: group 'x+' does not match"),
         (NAMES, ["--group", "v_"], "--test: no group is small enough"),
         (["a/1 \n2.mp4", *NAMES], [], "rename it"),
+        (["train/a/1.mp4", "test/a/1.mp4"], [], "its test, train hold 1 folders"),
+        (
+            ["train/a/1.mp4", "test/b/1.mp4", "more/b/1.mp4"],
+            [],
+            "test, train are folders of splits, and more beside them",
+        ),
+        (["train/a/1.mp4", "Training/b/1.mp4"], [], "of Training, train two are one split"),
+        (["train/1.mp4", "test/1.mp4"], [], "test: holds no folders; expected one for each class in test, train"),
+        (["train/a/1.mp4", "test/b/1.mp4"], ["--test", "0.1"], "--test 0.1: there is a folder for this list"),
     ],
 )
 def test_mistakes_are_one_line(

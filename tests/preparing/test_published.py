@@ -229,6 +229,27 @@ def test_kinetics(packed: bool, clip: bytes, tmp_path: Path) -> None:
     assert all((root / row.rpartition(" ")[0]).read_bytes() == clip for row in read(lists / "train.csv"))
 
 
+@pytest.mark.parametrize("layout", ["in a folder", "flat", "unpacked"])
+def test_replacements_of_kinetics_win(layout: str, clip: bytes, tmp_path: Path) -> None:
+    """Clips that were cut short in their part, and are whole in CVDF's replacement_for_corrupted_k400.tgz."""
+    source, folder = tmp_path / "in", "replacement_for_corrupted_k400"
+    names = ["R6llTwEh07w_000002_000012.mp4", "_-abc_000123_000133.mp4"]
+    write_files(source, KINETICS)
+    if layout == "unpacked":
+        write_files(
+            source,
+            {f"{part}/{name}": clip[: len(clip) // at] for part, at in (("a", 2), (folder, 1)) for name in names},
+        )
+    else:
+        below = "" if layout == "flat" else f"{folder}/"
+        write_tar(source / "train" / "part_0.tar.gz", dict.fromkeys(names, clip[: len(clip) // 2]), "w:gz")
+        write_tar(source / "replacement" / f"{folder}.tgz", {f"{below}{name}": clip for name in names}, "w:gz")
+    root, counts, _ = prepare("kinetics", source, tmp_path / "out", TWO)
+    assert counts["train"] == 2
+    rows = read(tmp_path / "out" / "lists" / "train.csv")
+    assert [(root / row.rpartition(" ")[0]).read_bytes() == clip for row in rows] == [True, True]
+
+
 def test_the_tool_says_what_is_not_as_published(
     clip: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,7 +109,7 @@ def test_every_fault_is_found_and_named(folder: Path, tmp_path: Path, capsys: py
     assert "No such file" in rows["absent.mp4 0"]["reason"]
     shown = capsys.readouterr().out
     assert "2 of 12 rows are kept" in shown
-    assert "first short.mp4: 5 frames; allowed: 8 or more" in shown
+    assert "         short.mp4 (line 2): 5 frames; allowed: 8 or more\n" in shown
 
 
 def test_a_sound_list_is_kept_whole(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,6 +258,18 @@ class Crashing(PyAV):
 """
 
 
+def test_ten_files_of_each_fault_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row(Video(f"{number}.mp4", tmp_path, 0, number)) for number in range(1, 14)]
+    for row in rows:
+        row.blame("unreadable", f"reason {row.video.line}")
+    rows[0].blame("label", "label 7")
+    prepare.show_findings(rows)
+    shown = capsys.readouterr().out
+    assert "     13  unreadable: cannot be decoded\n         1.mp4 (line 1): reason 1\n         2.mp4" in shown
+    assert "10.mp4 (line 10): reason 10\n         and 3 more\n" in shown and "11.mp4" not in shown
+    assert "      1  label: label outside the classes\n         1.mp4 (line 1): label 7\n" in shown
+
+
 @pytest.mark.slow
 def test_a_scan_survives_a_decoder_that_crashes(folder: Path, tmp_path: Path) -> None:
     for part in ("videoadapt", "tools"):
@@ -273,7 +285,7 @@ def test_a_scan_survives_a_decoder_that_crashes(folder: Path, tmp_path: Path) ->
         text=True,
     )
     assert done.returncode == 3, done.stderr
-    assert "first other.mp4: the process that worked on it was killed by SIGSEGV" in done.stdout
+    assert "other.mp4 (line 2): the process that worked on it was killed by SIGSEGV" in done.stdout
     assert (tmp_path / "out" / "clean.csv").read_text() == "good one [a].mp4 0\nshort.mp4 0\n"
 
 

@@ -3,9 +3,16 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
+
+if TYPE_CHECKING:
+    from videoadapt.preparing.scan import Row
+
+MOST_NAMED = 10  # files of each fault on the terminal; the report has all
 
 PUBLISHED = {
     "hmdb51": "hmdb51_org.rar and test_train_splits.rar",
@@ -29,11 +36,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     scan.add_argument("--decoder", default="decord", help="the decoder that training will use (default decord)")
     scan.add_argument("--out", type=Path, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
     scan.set_defaults(run=run_scan)
-    folder = commands.add_parser("folder", help="class folders to train, validation and test lists and class names")
-    folder.add_argument("folder", type=Path, help="one folder of videos for each class")
+    folder = commands.add_parser(
+        "folder",
+        help="class folders to train, validation and test lists and class names",
+        description="The class folders lie in FOLDER, or in folders train, val and test in it (also training, validation, "
+        "testing, trainset and so on), which are then the lists. Files with the same bytes are taken once.",
+    )
+    folder.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="one folder of videos for each class, or for each list"
+    )
     folder.add_argument("--out", type=Path, required=True, metavar="LISTS", help="folder for the lists")
-    folder.add_argument("--val", type=float, default=0.1, metavar="SHARE", help="of all videos (default 0.1)")
-    folder.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="of all videos (default 0.2)")
+    given = "where there are no folders train, val, test"
+    folder.add_argument("--val", type=float, metavar="SHARE", help=f"of all videos (default 0.1, {given})")
+    folder.add_argument("--test", type=float, metavar="SHARE", help=f"of all videos (default 0.2, {given})")
     folder.add_argument("--seed", type=int, default=0, help="another seed, another division")
     folder.add_argument("--group", metavar="REGEX", help="videos in which it finds the same text stay together")
     folder.set_defaults(run=run_folder)
@@ -84,7 +99,7 @@ def run_scan(args: argparse.Namespace) -> int:
     """Scan a list."""
     from videoadapt.config.shipped import find_list
     from videoadapt.data.list_files import read_classes
-    from videoadapt.preparing.scan import FAULTS, NOTES, scan, summary, write_report
+    from videoadapt.preparing.scan import scan, write_report
     from videoadapt.registry import DECODERS
 
     DECODERS.get(args.decoder)
@@ -104,16 +119,26 @@ def run_scan(args: argparse.Namespace) -> int:
         limit_sec=args.limit_sec,
     )
     clean = write_report(rows, folder, settings)
-    words = FAULTS | NOTES
-    for name, count in summary(rows).items():
-        first = next((row for row in rows if name in row.faults), None)
-        why = f", first {first.video.id}: {first.reason}" if first else ""
-        print(f"{count:7d}  {name}{f': {words[name]}' if name in words else ''}{why}")
+    show_findings(rows)
     if num_classes is None:
         print("labels are not checked: no --classes")
     kept = sum(not row.faults for row in rows)
     print(f"{kept} of {len(rows)} rows are kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
     return 0 if kept == len(rows) else EXIT_UNREADABLE
+
+
+def show_findings(rows: "Sequence[Row]") -> None:
+    """Print how many rows have each fault and note, and up to MOST_NAMED of those with a fault, with its reason."""
+    from videoadapt.preparing.scan import FAULTS, NOTES, summary
+
+    words = FAULTS | NOTES
+    for name, count in summary(rows).items():
+        print(f"{count:7d}  {name}{f': {words[name]}' if name in words else ''}")
+        blamed = [row for row in rows if name in row.faults]
+        for row in blamed[:MOST_NAMED]:
+            print(f"{'':9}{row.video.id} (line {row.video.line}): {row.reasons[name]}")
+        if len(blamed) > MOST_NAMED:
+            print(f"{'':9}and {len(blamed) - MOST_NAMED} more")
 
 
 def run_reencode(args: argparse.Namespace) -> int:
@@ -143,18 +168,24 @@ def run_reencode(args: argparse.Namespace) -> int:
 
 def run_folder(args: argparse.Namespace) -> int:
     """Make lists from class folders."""
-    from videoadapt.preparing.class_folders import classes_without, divide, read_class_folders, write_lists
+    from videoadapt.preparing.class_folders import classes_without, divided, read_class_folders, write_lists
 
     found = read_class_folders(args.folder)
-    lists = divide(found.videos, args.val, args.test, args.group, args.seed)
+    lists, copies = divided(found, {"val": args.val, "test": args.test}, args.group, args.seed)
     write_lists(args.out, lists, found.class_names)
+    for folder, split in sorted(found.split_of.items()):
+        print(f"{args.folder / folder}: taken for the {split} list; its folders are the classes")
     for split, names in classes_without(lists, found.class_names).items():
         print(f"{split} holds no video of {len(names)} classes, first {names[0]!r}")
     if found.others:
         print(f"{len(found.others)} files are no videos by their suffix and left out, first {found.others[0]!r}")
+    for video, other in copies.same_label:
+        print(f"left out, the same bytes as {other.id}: {video.id}")
+    for video, other in copies.other_label:
+        sys.stderr.write(f"left out, the same bytes in another class, as {other.id}: {video.id}\n")
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
     print(f"{args.out}: {len(found.class_names)} classes; {counts}")
-    return 0
+    return EXIT_UNREADABLE if copies.other_label else 0
 
 
 def run_published(args: argparse.Namespace) -> int:

@@ -109,14 +109,15 @@ def ssv2(source: Path, work: Path) -> Annotated:
 def kinetics(source: Path, work: Path) -> Annotated:
     """train.csv and val.csv (or validate.csv), and clips in tar or tar.gz parts, or in folders of any depth.
 
+    Of two clips with one name the one below a folder `replacement...` wins: CVDF's replacement_for_corrupted_k400.tgz.
     A clip's name is <youtube_id>_<start, six digits>_<end, six digits>; labels are class names in alphabetical order.
     """
     archives = sorted(path for path in source.rglob("*") if path.name.endswith((".tar", ".tar.gz", ".tgz")))
     root = work / "videos" if archives else source
-    for archive in archives:
+    for archive in sorted(archives, key=lambda path: (_is_replacement(path.relative_to(source) / "x"), path)):
         unpack([archive], root)
     where: dict[str, str] = {}
-    for path in sorted(root.rglob("*")):
+    for path in sorted(root.rglob("*"), key=lambda path: (not _is_replacement(path.relative_to(root)), path)):
         if path.suffix in (".mp4", ".mkv", ".webm") and not path.name.startswith("."):
             where.setdefault(path.stem, path.relative_to(root).as_posix())
     rows = {}
@@ -138,6 +139,10 @@ def kinetics(source: Path, work: Path) -> Annotated:
             stem = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}"
             lists[name].append((where.get(stem, f"{stem}.mp4"), numbers[row["label"]]))
     return Annotated(root, names, lists)
+
+
+def _is_replacement(path: Path) -> bool:
+    return any(part.lower().startswith("replacement") for part in path.parts[:-1])
 
 
 DOWNLOADS: dict[str, Callable[[Path, Path], Annotated]] = {

@@ -38,19 +38,26 @@ NOTES = {
 
 @dataclass
 class Row:
-    """A row of the list and what was found; `reason` says in words what the first fault is."""
+    """A row of the list and what was found; `reasons` says of each fault in words what it is."""
 
     video: Video
     found: Inspection | None = None
-    faults: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    reason: str = ""
+
+    @property
+    def faults(self) -> list[str]:
+        """The names of its faults, in the order in which they were found."""
+        return list(self.reasons)
+
+    @property
+    def reason(self) -> str:
+        """What the first fault is, in words; "" without one."""
+        return next(iter(self.reasons.values()), "")
 
     def blame(self, fault: str, reason: str) -> None:
         """Add a fault, once."""
-        if fault not in self.faults:
-            self.faults.append(fault)
-            self.reason = self.reason or reason
+        self.reasons.setdefault(fault, reason)
 
 
 def scan(
