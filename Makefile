@@ -23,7 +23,7 @@ trunk: $(STAMP)  ## pre-train the masked trunk in the package anew, on a GPU (do
 
 env: $(STAMP)  ## make the environment and install the package into it
 
-format: $(STAMP)  ## format the code, and mend what the linter can mend
+format: $(STAMP)  ## format the code, and fix what the linter can fix
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 

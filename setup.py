@@ -39,7 +39,7 @@ setup(
     packages=[*find_packages(include=["videoadapt", "videoadapt.*"]), "videoadapt.configs", "videoadapt.data_lists"],
     package_dir={"videoadapt.configs": "configs", "videoadapt.data_lists": "data_lists"},
     package_data={
-        "videoadapt": ["assets/*", "py.typed"],  # the quickstart's trunk; that the package is typed
+        "videoadapt": ["assets/*", "py.typed"],  # the quickstart's backbone; that the package is typed
         "videoadapt.configs": ["*.yaml", "*/*.yaml"],
         "videoadapt.data_lists": ["README.md", "*/*.csv", "*/*.txt"],
     },

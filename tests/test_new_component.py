@@ -89,7 +89,7 @@ def test_one_file_and_one_yaml(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(records(tmp_path / "out")) == 2
     trained = [line for line in (tmp_path / "out/run.log").read_text().splitlines() if "yes" in line]
-    assert any("trunk" in line for line in trained), trained
+    assert any("backbone" in line for line in trained), trained
     config["model"]["adapter"] = {"name": "block_biases", "frist": 1}
     done = subprocess.run(
         [*command[:3], str(write_config(path, config))], cwd=tree, env={**environment(), "PYTHONPATH": str(tree)},

@@ -11,7 +11,7 @@ from videoadapt.errors import CheckpointError
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
-from videoadapt.models.loading import load_trunk, save_trunk
+from videoadapt.models.loading import load_backbone, save_backbone
 from videoadapt.runs.build import build_model
 from videoadapt.weights.formats import read_weights
 
@@ -46,7 +46,7 @@ def saved(tmp_path: Path, content: object, name: str = "weights.pth") -> str:
 def refusal(location: str, model: Classifier | None = None) -> str:
     """The message with which a file is refused."""
     with pytest.raises(CheckpointError) as error:
-        load_trunk(model or toy(), read_weights(location))
+        load_backbone(model or toy(), read_weights(location))
     return str(error.value)
 
 
@@ -54,5 +54,5 @@ def trunk(path: Path, seed: int = 1, **dims: int) -> Path:
     """A weight file of a toy trunk with random values."""
     torch.manual_seed(seed)
     model = build_model(ModelConfig(backbone=SIZES | dims, adapter={"name": "full"}), 2, 4, 32)
-    save_trunk(model.backbone, path, {}, half=True)
+    save_backbone(model.backbone, path, {}, half=True)
     return path

@@ -1,6 +1,6 @@
 """videoadapt: parameter-efficient video action recognition with frozen, VideoMAE-pretrained transformers.
 
-docs/python.md shows these names at work. They are imported when they are first used: `import videoadapt` is quick.
+docs/python.md shows how to use these names. They are imported when they are first used: `import videoadapt` is quick.
 """
 
 from logging import getLogger

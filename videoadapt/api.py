@@ -1,4 +1,4 @@
-"""What scripts and notebooks use, as `import videoadapt as va`; docs/python.md shows it at work.
+"""What scripts and notebooks use, as `import videoadapt as va`; docs/python.md shows examples.
 
 A wrong argument is named in the error: TypeError for another type, ConfigError for a value that is not allowed.
 Shapes: C channels, T frames, H W pixels.

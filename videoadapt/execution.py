@@ -8,7 +8,7 @@ from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
 from videoadapt.runs.run import Run, prepare
 from videoadapt.training.loop import train
-from videoadapt.training.reconstruction import leave_trunk
+from videoadapt.training.reconstruction import leave_backbone
 
 
 def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
@@ -19,7 +19,7 @@ def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
     with prepare(config) as run:
         if config.train.enable:
             train(run)
-            (leave_trunk if config.task == "pretrain" else leave_adapter)(run)
+            (leave_backbone if config.task == "pretrain" else leave_adapter)(run)
         results = test(run) if config.test.enable else None
         if results is not None:
             _check_readable(run, results)

@@ -236,7 +236,7 @@ def test_a_file_that_this_user_may_not_read(tmp_path: Path) -> None:
         ("a.mp4 0\nb.mp4\n", "first line 2: 'b.mp4'"),
         (
             "\n{file} 51\n",
-            r"1 labels are outside 0\.\.50 .* first 51 of '{file}' \(line 2\); mend the list or data.classes",
+            r"1 labels are outside 0\.\.50 .* first 51 of '{file}' \(line 2\); fix the list or data.classes",
         ),
         ("a.mp4 0\n".encode("utf-16"), r"is not UTF-8 text \(byte 0\); save it as UTF-8"),
     ],

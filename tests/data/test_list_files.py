@@ -53,7 +53,7 @@ def test_only_a_line_ends_a_class_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("a\nb\na\n", "'a' stands there twice (lines 1 and 3); take one out"),
+        ("a\nb\na\n", "'a' appears twice (lines 1 and 3); take one out"),
         ("a\n\nb\n", "line 2 is empty"),
         ("a\n", "holds 'a' alone; expected at least two"),
         ("", "line 1 is empty"),

@@ -68,7 +68,7 @@ def test_a_few_missing_train_files_are_left_to_max_unreadable(tmp_path: Path) ->
 def test_doubled_test_videos_are_refused(tmp_path: Path) -> None:
     write_list(tmp_path, "train.csv", ["a.mp4 0", "a.mp4 0"])
     write_list(tmp_path, "test.csv", ["t.mp4 0", "t.mp4 1"])
-    with pytest.raises(DataListError, match=r"data.test = .*1 videos stand there twice, first 't\.mp4'"):
+    with pytest.raises(DataListError, match=r"data.test = .*1 videos appear twice, first 't\.mp4'"):
         load_splits(config(tmp_path))
 
 
@@ -124,7 +124,7 @@ def test_class_file_and_its_faults(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("wave\ncart wheel\n")
     assert load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt"))).class_names == ["wave", "cart wheel"]
     (tmp_path / "classes.txt").write_text("wave\nwave\n")
-    with pytest.raises(DataListError, match="stands there twice"):
+    with pytest.raises(DataListError, match="appears twice"):
         load_splits(config(tmp_path, classes=str(tmp_path / "classes.txt")))
     with pytest.raises(DataListError, match=r"data\.classes: is not set"):
         load_splits(config(tmp_path, classes=None))

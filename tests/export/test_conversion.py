@@ -26,7 +26,7 @@ from tests.weight_files import DATA, saved, state, toy
 from videoadapt.cli.convert import main
 from videoadapt.errors import CheckpointError
 from videoadapt.export.conversion import convert
-from videoadapt.models.loading import load_trunk, save_trunk
+from videoadapt.models.loading import load_backbone, save_backbone
 from videoadapt.weights.files import checksum
 from videoadapt.weights.formats import read_any, read_weights
 
@@ -116,7 +116,7 @@ def test_the_checksum_is_of_the_weights_and_not_of_the_format(tmp_path):
 
 def test_transformers_reads_our_folder_to_the_same_logits(tmp_path):
     model = toy(**AS_THERE)
-    load_trunk(model, read_weights(str(DATA / "videomae_finetune.pth")))
+    load_backbone(model, read_weights(str(DATA / "videomae_finetune.pth")))
     convert(DATA / "videomae_finetune.pth", tmp_path / "out", "huggingface", 3)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["layer_norm_eps"], config["num_frames"], config["image_size"]) == (1e-6, 16, 224)
@@ -142,7 +142,7 @@ def test_config_json_says_what_the_source_s_did(tmp_path):
 
 
 def test_heads_of_published_widths_are_known(tmp_path):
-    save_trunk(toy(width=128, depth=1, num_heads=4).backbone, tmp_path / "tiny.safetensors", {})
+    save_backbone(toy(width=128, depth=1, num_heads=4).backbone, tmp_path / "tiny.safetensors", {})
     convert(tmp_path / "tiny.safetensors", tmp_path / "tiny", "huggingface")
     assert json.loads((tmp_path / "tiny" / "config.json").read_text())["num_attention_heads"] == 4
     assert "48 wide; say --num-heads" in refused(DATA / "videomae_finetune.pth", tmp_path / "out", "huggingface")
@@ -158,8 +158,8 @@ def test_an_image_vit_is_converted_as_it_is_and_inflated_later(tmp_path):
     )
     for inflate in ("average", "centre"):
         direct, converted = toy(tubelet_frames=3), toy(tubelet_frames=3)
-        load_trunk(direct, read_weights(location), inflate)
-        load_trunk(converted, read_weights(str(tmp_path / "ours.safetensors")), inflate)
+        load_backbone(direct, read_weights(location), inflate)
+        load_backbone(converted, read_weights(str(tmp_path / "ours.safetensors")), inflate)
         assert same_bits(direct.backbone.state_dict(), converted.backbone.state_dict())
     assert "no video ViT" in refused(tmp_path / "ours.safetensors", tmp_path / "x.pth", "videomae")
 
@@ -169,8 +169,8 @@ def test_an_image_vit_is_converted_as_it_is_and_inflated_later(tmp_path):
 
 def test_what_a_format_cannot_hold_is_refused_and_not_written(tmp_path):
     positions = toy()
-    load_trunk(positions, read_weights(in_timm_folder(tmp_path / "timm", timm_vit())))
-    save_trunk(positions.backbone, tmp_path / "positions.safetensors", {})
+    load_backbone(positions, read_weights(in_timm_folder(tmp_path / "timm", timm_vit())))
+    save_backbone(positions.backbone, tmp_path / "positions.safetensors", {})
     source = state("videomae_finetune.pth")
     batch_norm = source | {"head.0.running_mean": torch.zeros(48)}
     batch_norm["blocks.0.attn.q_proj.weight"], batch_norm["blocks.0.attn.k_proj.weight"], value = batch_norm.pop(
@@ -257,5 +257,5 @@ def test_the_documented_log_lines_are_real(tmp_path):
         saved(tmp_path, {"model": mae_fine_tuned()}),
     ]
     for location in locations:
-        report = load_trunk(toy(), read_weights(location))
+        report = load_backbone(toy(), read_weights(location))
         assert f"\n{str(report).removeprefix(f'{location}: ')}\n" in DOC

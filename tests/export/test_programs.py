@@ -32,7 +32,7 @@ UNMERGEABLE = {
     "houlsby": "its bottleneck has a GELU",
     "adapter_plus": "its bottleneck has a GELU",
     "st_adapter": "its convolution mixes tokens",
-    "attentive_probe": "its query has no place in the trunk",
+    "attentive_probe": "its query has no place in the backbone",
     "vpt+st_adapter": "its tokens take part in the attention",
 }
 SLOW_TO_MERGE = UNMERGEABLE.keys() - {"adaptformer"} | {"lora+bitfit"}
@@ -104,7 +104,7 @@ def test_merged(
     code = export.main([str(tmp_path / f"m.{suffix}"), "--run", str(run)])
     captured = capsys.readouterr()
     if reason:
-        assert code == 2 and f"cannot be merged into the trunk exactly ({reason})" in captured.err
+        assert code == 2 and f"cannot be merged into the backbone exactly ({reason})" in captured.err
         assert not list(tmp_path.iterdir())
         return
     assert code == 0 and "its logits differ by" in captured.out

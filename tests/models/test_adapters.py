@@ -158,9 +158,9 @@ def test_vit_base_trains_as_many_parameters_as_published(num_classes, published_
 @pytest.mark.parametrize(
     ("adapter", "groups"),
     [
-        (Linear(), ["trunk (frozen)", "fc_norm", "head"]),
-        (Full(), ["trunk", "fc_norm", "head"]),
-        (AdaptFormer(bottleneck=2), ["trunk (frozen)", "adapter", "fc_norm", "head"]),
+        (Linear(), ["backbone (frozen)", "fc_norm", "head"]),
+        (Full(), ["backbone", "fc_norm", "head"]),
+        (AdaptFormer(bottleneck=2), ["backbone (frozen)", "adapter", "fc_norm", "head"]),
     ],
 )
 def test_the_table_covers_every_parameter_once(adapter, groups):

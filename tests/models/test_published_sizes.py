@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from tests.weight_files import DATA, refusal, saved, state, toy
 from videoadapt.models.backbones.vit import SIZES
-from videoadapt.models.loading import load_trunk
+from videoadapt.models.loading import load_backbone
 from videoadapt.weights.formats import read_weights
 
 Shapes = dict[str, tuple[int, ...]]
@@ -96,7 +96,7 @@ def test_the_shapes_used_here_are_those_of_the_published_files(manifest, shapes)
 def test_pre_training_files_of_every_size(tmp_path, size, version):
     shapes = pre_training(size, version)
     weights = read_weights(file_of(tmp_path, shapes, "model"))
-    report = load_trunk(meta_model(size, 51), weights)
+    report = load_backbone(meta_model(size, 51), weights)
     assert report.format == "VideoMAE pre-training" and report.new == ("fc_norm", "head") and report.replaced == ()
     assert set(report.unused) == {"decoder", "encoder_to_decoder", "mask_token", "encoder.norm"}
     assert report.loaded == 2 + 13 * SIZES[size].depth == len(trunk(size))
@@ -108,7 +108,7 @@ def test_pre_training_files_of_every_size(tmp_path, size, version):
 )
 @pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
 def test_fine_tuned_and_distilled_files(tmp_path, size, num_classes, wrap):
-    report = load_trunk(meta_model(size, 400), read_weights(file_of(tmp_path, fine_tuned(size, num_classes), wrap)))
+    report = load_backbone(meta_model(size, 400), read_weights(file_of(tmp_path, fine_tuned(size, num_classes), wrap)))
     head = (f"head ({num_classes} classes in the file, 400 here)",) if num_classes != 400 else ()
     assert (report.format, report.replaced, report.new, report.unused) == ("VideoMAE fine-tuned", head, (), ())
     assert report.loaded == len(trunk(size)) + (2 if head else 4)
@@ -140,8 +140,8 @@ def test_v2_on_hugging_face_puts_model_in_front(tmp_path, caplog, head):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "VideoMAEv2_Base", "model_config": model_config}))
     model, plain = toy(), toy()
     with caplog.at_level(logging.INFO, "videoadapt"):
-        report = load_trunk(model, read_weights(str(tmp_path)))
-    load_trunk(plain, read_weights(str(DATA / "videomae_finetune.pth")))
+        report = load_backbone(model, read_weights(str(tmp_path)))
+    load_backbone(plain, read_weights(str(DATA / "videomae_finetune.pth")))
     assert report.format == "VideoMAE V2 on Hugging Face" and report.loaded == len(kept)
     assert (report.new, report.notes) == (() if head else ("head",), ())
     clip = torch.randn(2, 3, 4, 16, 16)

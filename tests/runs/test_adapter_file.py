@@ -14,7 +14,7 @@ from videoadapt.cli import demo, train
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config, ModelConfig
 from videoadapt.errors import CheckpointError
-from videoadapt.models.loading import save_trunk
+from videoadapt.models.loading import save_backbone
 from videoadapt.runs.adapter_file import backbone_fingerprint, read_adapter, save_adapter
 from videoadapt.runs.build import build_model
 
@@ -107,7 +107,7 @@ def test_the_fingerprint_ignores_the_adapter_and_the_format(tmp_path: Path) -> N
             model = build_model(ModelConfig(backbone=backbone, adapter=adapter, weights=str(path)), 5, 4, 32)
             found.add(backbone_fingerprint(model))
             if weights.endswith(".pth") and adapter["name"] == "linear":
-                save_trunk(model.backbone, tmp_path / "ours.safetensors", {})
+                save_backbone(model.backbone, tmp_path / "ours.safetensors", {})
     assert len(found) == 1
 
 

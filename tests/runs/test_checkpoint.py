@@ -16,7 +16,7 @@ from torch import nn
 
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
-from videoadapt.models.loading import save_trunk
+from videoadapt.models.loading import save_backbone
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_newest
 from videoadapt.weights.files import write_tensors
 
@@ -85,7 +85,7 @@ def test_what_a_run_leaves_tells_of_a_full_disk(tmp_path: Path) -> None:
     layer = nn.Linear(1000, 1000)
     with no_file_beyond(2**20):
         for write in (
-            lambda: save_trunk(layer, tmp_path / "trunk.safetensors", {}),
+            lambda: save_backbone(layer, tmp_path / "trunk.safetensors", {}),
             lambda: write_tensors(tmp_path / "pretrained.pth", layer.state_dict(), {}, as_torch=True),
             lambda: write_tensors(tmp_path / "merged.safetensors", layer.state_dict(), {}),
         ):

@@ -309,7 +309,7 @@ def test_a_second_process_is_refused(clips: Path, tmp_path: Path) -> None:
         before = (output / "config.yaml").read_bytes()
         for ranks in (1, 2):
             refused = run(config, "optim.lr_per_256=0.1", ranks=ranks, code=2 if ranks == 1 else 1)
-            line = f"error: output = {output}: another run is at work there (process {first.pid} on "
+            line = f"error: output = {output}: another run is using this folder (process {first.pid} on "
             assert refused.count(line) == ranks and refused.count("Traceback") == ranks - 1  # torchrun's own
             assert (output / "config.yaml").read_bytes() == before and first.poll() is None
         os.kill(first.pid, signal.SIGKILL)  # alone: its loader's processes must not keep the lock

@@ -12,7 +12,7 @@ from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification,
 from tests.hub_files import AS_THERE, CLIP, in_hub_folder, reference
 from tests.weight_files import refusal, toy
 from videoadapt.errors import CheckpointError
-from videoadapt.models.loading import load_trunk
+from videoadapt.models.loading import load_backbone
 from videoadapt.weights.formats import read_weights
 
 
@@ -27,7 +27,7 @@ def test_classification_logits_equal_those_of_transformers(tmp_path, layout):
     model = toy(**AS_THERE)
     location = in_hub_folder(tmp_path, theirs, layout)
     assert (len(list(tmp_path.glob("*-of-*"))) >= 3) == ("shards" in layout)
-    report = load_trunk(model, read_weights(location))
+    report = load_backbone(model, read_weights(location))
     assert (report.format, report.loaded) == ("Hugging Face VideoMAE fine-tuned", 45)
     assert (report.replaced, report.new, report.notes) == ((), (), ())
     assert report.unused == (("key bias (softmax ignores it)",) if layout == "key bias" else ())
@@ -44,7 +44,7 @@ def test_classification_logits_equal_those_of_transformers(tmp_path, layout):
 def test_pre_training_encoders_output_equals_transformers(tmp_path, key_bias, pooled):
     theirs = reference(VideoMAEForPreTraining, key_bias=key_bias, use_mean_pooling=pooled)
     model = toy(**AS_THERE)
-    report = load_trunk(model, read_weights(in_hub_folder(tmp_path, theirs, "later" if key_bias else "hub")))
+    report = load_backbone(model, read_weights(in_hub_folder(tmp_path, theirs, "later" if key_bias else "hub")))
     assert (report.format, report.loaded) == ("Hugging Face VideoMAE pre-training", 41)
     dropped = {"decoder", "encoder_to_decoder", "mask_token"} | ({"videomae.layernorm"} if not pooled else set())
     assert set(report.unused) == dropped | ({"key bias (softmax ignores it)"} if key_bias else set())
@@ -63,8 +63,8 @@ def test_a_bare_model_and_bare_files(tmp_path):
     assert "encoder.layer.0.attention.attention.q_bias" in load_file(tmp_path / "model.safetensors")
     for location in (tmp_path, tmp_path / "model.safetensors"):
         model = toy(**AS_THERE)
-        report = load_trunk(model, read_weights(str(location)))
-        assert (report.format, report.loaded, report.notes) == ("Hugging Face VideoMAE trunk", 41, ())
+        report = load_backbone(model, read_weights(str(location)))
+        assert (report.format, report.loaded, report.notes) == ("Hugging Face VideoMAE backbone", 41, ())
         with torch.no_grad():
             output = theirs(CLIP.transpose(1, 2)).last_hidden_state
             assert largest_difference(model.backbone.forward_tokens(CLIP), output) <= 1e-5
@@ -82,7 +82,7 @@ def test_the_file_s_name_does_not_matter(tmp_path):
 def test_another_eps_in_config_json_is_said(tmp_path, caplog):
     location = in_hub_folder(tmp_path, reference(VideoMAEForVideoClassification), "hub")
     with caplog.at_level(logging.INFO, "videoadapt"):
-        report = load_trunk(toy(), read_weights(location))
+        report = load_backbone(toy(), read_weights(location))
     assert "layer_norm_eps = 1e-12, the model uses 1e-06" in report.notes[0]
     assert "note: config.json says layer_norm_eps" in caplog.text and "model.backbone.eps" in caplog.text
 

@@ -14,7 +14,7 @@ from tests.weight_files import refusal, saved, toy
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import ModelConfig, OptimConfig
 from videoadapt.evaluation.testing import test as run_test
-from videoadapt.models.loading import load_trunk, save_trunk
+from videoadapt.models.loading import load_backbone, save_backbone
 from videoadapt.runs.build import build_model, open_run
 from videoadapt.runs.run import prepare
 from videoadapt.training.loop import train
@@ -47,7 +47,7 @@ def mae(**changes: Any) -> dict[str, Tensor]:
 def test_each_step_of_a_still_clip_has_the_images_tokens(tmp_path, class_token, inflate):
     theirs = timm_vit(class_token=class_token, global_pool="avg")
     model = toy()
-    load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)), inflate)
+    load_backbone(model, read_weights(in_timm_folder(tmp_path, theirs)), inflate)
     with torch.no_grad():
         expected = theirs._pos_embed(theirs.patch_embed(IMAGE))[:, int(class_token) :]
         tokens = model.backbone.embed(still(8)).unflatten(1, (4, 16))
@@ -61,7 +61,7 @@ def test_the_whole_model_on_one_tubelet_equals_the_image_model(tmp_path, tubelet
     theirs = timm_vit(class_token=False, global_pool="avg")
     assert theirs.blocks[0].attn.qkv.bias[48:96].abs().max() > 0.05  # dropping the key bias is exact
     model = toy(tubelet_frames=tubelet_frames)
-    report = load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)))
+    report = load_backbone(model, read_weights(in_timm_folder(tmp_path, theirs)))
     assert report.unused == ("head of 7 image classes", KEY_BIAS) and report.new == ("head",)
     with torch.no_grad():
         feature = theirs.forward_head(theirs.forward_features(IMAGE), pre_logits=True)
@@ -74,8 +74,8 @@ def test_kernels_are_averaged_or_put_in_the_centre(tmp_path):
     location = in_timm_folder(tmp_path, theirs)
     kernel = theirs.patch_embed.proj.weight
     average, centre = toy(tubelet_frames=3), toy(tubelet_frames=3)
-    load_trunk(average, read_weights(location))
-    load_trunk(centre, read_weights(location), "centre")
+    load_backbone(average, read_weights(location))
+    load_backbone(centre, read_weights(location), "centre")
     torch.testing.assert_close(average.backbone.patch_embed.weight, torch.stack([kernel / 3] * 3, 2))
     zero = torch.zeros_like(kernel)
     assert centre.backbone.patch_embed.weight.equal(torch.stack([zero, kernel, zero], 2))
@@ -85,7 +85,7 @@ def test_kernels_are_averaged_or_put_in_the_centre(tmp_path):
 def test_positions_interpolate_in_space_and_repeat_in_time(tmp_path, size):
     theirs = timm_vit()
     model = toy()
-    load_trunk(model, read_weights(in_timm_folder(tmp_path, theirs)))
+    load_backbone(model, read_weights(in_timm_folder(tmp_path, theirs)))
     rows, columns = size[0] // 8, size[1] // 8
     grid = theirs.pos_embed[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
     resized = F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=False, antialias=False)
@@ -115,7 +115,7 @@ def test_positions_interpolate_in_space_and_repeat_in_time(tmp_path, size):
 def test_every_source_says_what_it_drops(tmp_path, make: Callable[[], dict], unused, loaded, new):
     source = make()
     model = toy(num_classes=7)  # as many as in the file: they are still image classes
-    report = load_trunk(model, read_weights(saved(tmp_path, {"model": source, "epoch": 1})))
+    report = load_backbone(model, read_weights(saved(tmp_path, {"model": source, "epoch": 1})))
     assert (report.format, report.loaded, report.new) == ("image ViT", loaded, new)
     assert sorted(report.unused) == sorted(unused)
     assert report.notes == (
@@ -165,9 +165,9 @@ def test_the_likely_cause_is_named(tmp_path):
 
 def test_a_saved_trunk_brings_its_positions_back(tmp_path):
     model, other = toy(), toy()
-    load_trunk(model, read_weights(in_timm_folder(tmp_path, timm_vit())))
-    save_trunk(model.backbone, tmp_path / "trunk.safetensors", {})
-    report = load_trunk(other, read_weights(str(tmp_path / "trunk.safetensors")))
+    load_backbone(model, read_weights(in_timm_folder(tmp_path, timm_vit())))
+    save_backbone(model.backbone, tmp_path / "trunk.safetensors", {})
+    report = load_backbone(other, read_weights(str(tmp_path / "trunk.safetensors")))
     assert report.format == "videoadapt" and other.backbone.space_positions.requires_grad
     clip = torch.randn(1, 3, 4, 24, 40)
     assert other.backbone(clip).equal(model.backbone(clip))

@@ -18,7 +18,7 @@ from tests.weight_files import DATA, TOY, refusal, saved, state, toy
 from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.adapters.adaptformer import AdaptFormer
-from videoadapt.models.loading import load_adapter, load_trunk, save_trunk
+from videoadapt.models.loading import load_adapter, load_backbone, save_backbone
 from videoadapt.runs.build import build_model
 from videoadapt.weights.formats import Weights, read_weights
 
@@ -32,7 +32,7 @@ def test_a_pre_training_file_says_what_it_leaves_out(caplog):
     model, source = toy(), state("videomae_pretrain.pth")
     fc_norm, head = model.fc_norm.weight.clone(), model.head.linear.weight.clone()
     with caplog.at_level(logging.INFO, "videoadapt"):
-        report = load_trunk(model, read_weights(str(DATA / "videomae_pretrain.pth")))
+        report = load_backbone(model, read_weights(str(DATA / "videomae_pretrain.pth")))
     assert report.format == "VideoMAE pre-training"
     assert set(report.unused) == {"mask_token", "encoder.norm", "decoder", "encoder_to_decoder"}
     assert (report.replaced, report.new) == ((), ("fc_norm", "head"))
@@ -56,7 +56,7 @@ def test_a_pre_training_file_says_what_it_leaves_out(caplog):
 @pytest.mark.parametrize("wrap", [lambda s: {"module": s}, lambda s: {"model": s, "epoch": 3}, dict])
 def test_fine_tuned_file_under_module_model_or_bare(tmp_path, wrap):
     model, source = toy(), state("videomae_finetune.pth")
-    report = load_trunk(model, read_weights(saved(tmp_path, wrap(source))))
+    report = load_backbone(model, read_weights(saved(tmp_path, wrap(source))))
     assert (report.format, report.loaded) == ("VideoMAE fine-tuned", len(source))
     assert (report.unused, report.replaced, report.new) == ((), (), ())
     assert model.head.linear.bias.equal(source["head.bias"]) and model.fc_norm.bias.equal(source["fc_norm.bias"])
@@ -74,8 +74,8 @@ def test_one_trunk_in_four_formats_gives_one_feature(tmp_path):
         else:
             split[key.replace(".mlp.fc", ".fc")] = value
     model = toy()
-    load_trunk(model, read_weights(str(DATA / "videomae_finetune.pth")))
-    save_trunk(model.backbone, tmp_path / "trunk.safetensors", {})
+    load_backbone(model, read_weights(str(DATA / "videomae_finetune.pth")))
+    save_backbone(model.backbone, tmp_path / "trunk.safetensors", {})
     files = [
         saved(tmp_path, {"model": {f"encoder.{key}": value for key, value in trunk.items()}}, "pretraining.pth"),
         saved(tmp_path, {"model": {f"encoder.{key}": value for key, value in split.items()}}, "adaptformer.pth"),
@@ -86,7 +86,7 @@ def test_one_trunk_in_four_formats_gives_one_feature(tmp_path):
     formats = []
     for file in files:
         other = toy()
-        formats.append(load_trunk(other, read_weights(file)).format)
+        formats.append(load_backbone(other, read_weights(file)).format)
         assert other.backbone(clip).equal(model.backbone(clip)), file
     assert formats == ["VideoMAE pre-training", "AdaptFormer", "AdaptFormer", "videoadapt"]
 
@@ -105,7 +105,7 @@ def test_key_names_and_shapes_of_published_base_models(tmp_path, manifest, num_c
     weights = read_weights(saved(tmp_path, {"model": {key: torch.zeros(1).expand(s) for key, s in shapes.items()}}))
     with torch.device("meta"):
         model = toy(num_classes, size="base", width=None, depth=None, num_heads=None)
-        report = load_trunk(model, weights)
+        report = load_backbone(model, weights)
         assert report.format == format and report.replaced == ()
         assert report.new == (("fc_norm", "head") if "pretrain" in manifest else ())
         AdaptFormer(bottleneck=64).attach(model.backbone)
@@ -122,7 +122,7 @@ def test_a_head_for_other_classes_is_replaced_and_said(caplog):
     model = toy(num_classes=7)
     head = model.head.linear.weight.clone()
     with caplog.at_level(logging.INFO, "videoadapt"):
-        report = load_trunk(model, read_weights(str(DATA / "videomae_finetune.pth")))
+        report = load_backbone(model, read_weights(str(DATA / "videomae_finetune.pth")))
     assert report.replaced == ("head (5 classes in the file, 7 here)",) and report.new == ()
     assert "replaced by new ones: head (5 classes in the file, 7 here)" in caplog.text
     assert model.head.linear.weight.equal(head)
@@ -233,7 +233,7 @@ def test_training_arguments_and_numpy_scalars_are_let_through(tmp_path):
         ),
         "epoch": 90,
     }
-    assert load_trunk(toy(), read_weights(saved(tmp_path, content))).loaded == 45
+    assert load_backbone(toy(), read_weights(saved(tmp_path, content))).loaded == 45
 
 
 def test_other_python_objects_are_refused_and_not_run(tmp_path):
@@ -245,7 +245,7 @@ def test_other_python_objects_are_refused_and_not_run(tmp_path):
 
 def test_damaged_and_foreign_files(tmp_path):
     whole = (DATA / "videomae_finetune.pth").read_bytes()
-    save_trunk(toy().backbone, tmp_path / "trunk.safetensors", {})
+    save_backbone(toy().backbone, tmp_path / "trunk.safetensors", {})
     tensors = (tmp_path / "trunk.safetensors").read_bytes()
     torch.save(state("videomae_finetune.pth"), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     old = (tmp_path / "old.pth").read_bytes()
@@ -261,7 +261,7 @@ def test_damaged_and_foreign_files(tmp_path):
         path.write_bytes(content)
         message = refusal(str(path))
         assert reason in message and str(path) in message and "model.weights" in message, message
-    assert load_trunk(toy(), read_weights(str(tmp_path / "old.pth"))).loaded == 45
+    assert load_backbone(toy(), read_weights(str(tmp_path / "old.pth"))).loaded == 45
 
 
 @pytest.mark.parametrize("suffix", ["pth", "old.pth", "safetensors"])
@@ -306,7 +306,7 @@ def test_package_files(tmp_path, monkeypatch):
         read_weights("package:no_such.safetensors")
     monkeypatch.setattr("videoadapt.weights.files.__file__", str(tmp_path / "weights" / "files.py"))
     (tmp_path / "assets").mkdir()
-    save_trunk(toy().backbone, tmp_path / "assets" / "trunk.safetensors", {})
+    save_backbone(toy().backbone, tmp_path / "assets" / "trunk.safetensors", {})
     assert read_weights("package:trunk.safetensors").format == "videoadapt"
 
 
@@ -317,12 +317,12 @@ def test_package_files(tmp_path, monkeypatch):
 def test_a_saved_trunk_loads_back_in_float32(tmp_path, half):
     model, other = toy(), toy()
     path = tmp_path / "trunk.safetensors"
-    save_trunk(model.backbone, path, {"source": "a test"}, half=half)
+    save_backbone(model.backbone, path, {"source": "a test"}, half=half)
     assert [file.name for file in tmp_path.iterdir()] == ["trunk.safetensors"]
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"format": "videoadapt", "source": "a test"}
         assert file.get_tensor("backbone.patch_embed.bias").dtype == (torch.float16 if half else torch.float32)
-    report = load_trunk(other, read_weights(str(path)))
+    report = load_backbone(other, read_weights(str(path)))
     assert report.new == ("fc_norm", "head")
     for name, tensor in other.backbone.state_dict().items():
         source = model.backbone.state_dict()[name]
@@ -333,11 +333,11 @@ def test_a_trunk_that_would_not_load_is_not_written(tmp_path):
     model = toy()
     model.backbone.blocks[0].mlp.fn.fc1.weight.data[0, 0] = 1e6
     with pytest.raises(CheckpointError, match=r"blocks\.\*\.mlp\.fn\.fc1\.weight"):
-        save_trunk(model.backbone, tmp_path / "trunk.safetensors", {}, half=True)
+        save_backbone(model.backbone, tmp_path / "trunk.safetensors", {}, half=True)
     adapted = toy()
     AdaptFormer(bottleneck=2).attach(adapted.backbone)
     with pytest.raises(CheckpointError, match=r"adapter"):
-        save_trunk(adapted.backbone, tmp_path / "trunk.safetensors", {})
+        save_backbone(adapted.backbone, tmp_path / "trunk.safetensors", {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,9 +20,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         action="append",
         metavar="FILE",
-        help="adapter.safetensors to use instead of a run folder; several of one trunk answer in one pass",
+        help="adapter.safetensors to use instead of a run folder; several of one backbone answer in one pass",
     )
-    parser.add_argument("--weights", metavar="TRUNK", help="with --adapter: the weight file that it was trained with")
+    parser.add_argument(
+        "--weights", metavar="BACKBONE", help="with --adapter: the weight file that it was trained with"
+    )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(

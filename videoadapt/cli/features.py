@@ -1,4 +1,4 @@
-"""Write pooled features of every video in a list to one file, from a trained run or from a config's frozen trunk."""
+"""Write pooled features of every video in a list to one file, from a trained run or from a config's frozen backbone."""
 
 import argparse
 import sys

@@ -56,7 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "reencode",
         help="write every file of a list as H.264 mp4 that seeks fast and exactly",
         description="Closed groups of pictures, upright, even sizes, no sound. Times are kept, also of a variable rate. "
-        "Every file is read back, and must have as many frames as its source. The same command goes on after a stop.",
+        "Every file is read back, and must have as many frames as its source. The same command resumes after a stop.",
     )
     reencode.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the files and the new list"

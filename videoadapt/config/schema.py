@@ -160,8 +160,8 @@ class OptimConfig(_Section):
 class TrainConfig(_Section):
     """The training loop. `batch_size` counts videos over all ranks and accumulation steps.
 
-    `resume`: what to do in a folder that holds checkpoints. strict goes on, and refuses a config with other values; force
-    goes on with the new values and logs each difference; never refuses the folder.
+    `resume`: what to do in a folder that holds checkpoints. strict resumes, and refuses a config with other values; force
+    resumes with the new values and logs each difference; never refuses the folder.
     """
 
     enable: Annotated[bool, NOTHING] = True

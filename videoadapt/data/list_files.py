@@ -53,7 +53,7 @@ def read_classes(path: Path) -> list[str]:
         if not name.strip():
             raise DataListError(f"{path}: line {line} is empty; a class name stands on each line")
         if lines.setdefault(name, line) != line:
-            raise DataListError(f"{path}: {name!r} stands there twice (lines {lines[name]} and {line}); take one out")
+            raise DataListError(f"{path}: {name!r} appears twice (lines {lines[name]} and {line}); take one out")
     if len(names) < 2:
         raise DataListError(f"{path}: holds {names[0]!r} alone; expected at least two class names, one a line")
     return names

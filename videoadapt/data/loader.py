@@ -81,7 +81,7 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
                 raise got.error
         finally:
             pool.stop()
-            room_ahead.release()  # the thread goes on, and sees that the pool has stopped
+            room_ahead.release()  # the thread wakes up, and sees that the pool has stopped
 
     def _batches_of(self, pool: WorkerPool[Item, Notes, Failure], batches: Iterable[Sequence[Item]]) -> Iterator[Batch]:
         begun: deque[list[Task[Item, Notes, Failure]]] = deque()
@@ -118,6 +118,6 @@ def _produce(
         for batch in batches:
             ready.put(batch)
             room_ahead.acquire()
-    except BaseException as raised:  # noqa: BLE001 - it goes on in the other thread
+    except BaseException as raised:  # noqa: BLE001 - it is raised again in the other thread
         error = raised
     ready.put(_End(error))

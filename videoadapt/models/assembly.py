@@ -4,7 +4,7 @@ from videoadapt.models.adapters import Adapter
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
-from videoadapt.models.loading import load_adapter, load_trunk
+from videoadapt.models.loading import load_adapter, load_backbone
 from videoadapt.models.parameters import freeze
 from videoadapt.weights.formats import Inflation, Weights
 
@@ -19,7 +19,7 @@ def assemble(
     """
     model = Classifier(backbone, head)
     if weights is not None:
-        report = load_trunk(model, weights, inflate)
+        report = load_backbone(model, weights, inflate)
         model.head_loaded = not report.replaced and "head" not in report.new
     adapter.attach(backbone)
     if weights is not None:

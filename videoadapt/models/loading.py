@@ -36,7 +36,7 @@ class LoadReport:
         return "; ".join([f"{self.path}: {self.format}, {self.loaded} tensors loaded", *parts])
 
 
-def load_trunk(model: nn.Module, weights: Weights, inflate: Inflation = "average") -> LoadReport:
+def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "average") -> LoadReport:
     """Fill a Classifier that has no adapter yet. A head for other classes is replaced, an absent part is new.
 
     An image's patch kernel is inflated along time, and the backbone makes room for positions that the file brings.
@@ -93,7 +93,7 @@ def _against_config(model: nn.Module, weights: Weights) -> list[str]:
     if None in (weights.eps, eps) or weights.eps == eps:
         return []
     return [
-        f"config.json says layer_norm_eps = {weights.eps:g}, the model uses {eps:g} (published trunks were trained with "
+        f"config.json says layer_norm_eps = {weights.eps:g}, the model uses {eps:g} (published backbones were trained with "
         "1e-06; model.backbone.eps)"
     ]
 
@@ -118,7 +118,7 @@ def _note(model: nn.Module, line: str) -> None:
         logger.info("%s", line)
 
 
-def save_trunk(backbone: nn.Module, path: Path, metadata: Mapping[str, str], *, half: bool = False) -> None:
+def save_backbone(backbone: nn.Module, path: Path, metadata: Mapping[str, str], *, half: bool = False) -> None:
     """Write the backbone's tensors in our format (safetensors, float16 if `half`); the file appears when whole.
 
     Raises CheckpointError when the backbone holds an adapter, or values that are not finite (in float16).
@@ -129,7 +129,7 @@ def save_trunk(backbone: nn.Module, path: Path, metadata: Mapping[str, str], *, 
     bad = [name for name, tensor in tensors.items() if ".adapter." in name or not tensor.isfinite().all()]
     if bad:
         raise CheckpointError(
-            f"{path}: not written: {', '.join(_grouped(bad))}: not finite, or not part of a plain trunk"
+            f"{path}: not written: {', '.join(_grouped(bad))}: not finite, or not part of a plain backbone"
         )
     # bytes through a file of our own: where the disk is full, safetensors hides the operating system's error
     content = save(tensors, {"format": "videoadapt", **metadata})

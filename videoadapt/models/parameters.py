@@ -23,7 +23,7 @@ def freeze(model: nn.Module, backbone: Backbone, adapter: Adapter) -> None:
 
 
 def hold_frozen_statistics(backbone: Backbone) -> None:
-    """Keep BatchNorm layers that do not train in eval mode, so that a frozen trunk's running statistics do not move."""
+    """Keep BatchNorm layers that do not train in eval mode, so that a frozen backbone's running statistics do not move."""
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):
             parameters = list(module.parameters()) or list(backbone.parameters())
@@ -41,15 +41,15 @@ class ParameterRow(NamedTuple):
 
 
 def parameter_table(model: nn.Module) -> list[ParameterRow]:
-    """Count parameters by group: the trunk (frozen, then trained), the adapter, and each part after the backbone."""
+    """Count parameters by group: the backbone (frozen, then trained), the adapter, and each part after the backbone."""
     adapted = {id(p) for m in model.modules() if isinstance(m, AdapterModule) for p in m.parameters()}
-    counts = {("trunk (frozen)", False): 0, ("trunk", True): 0, ("adapter", True): 0}
+    counts = {("backbone (frozen)", False): 0, ("backbone", True): 0, ("adapter", True): 0}
     for name, parameter in model.named_parameters():
         group = name.split(".", 1)[0]
         if id(parameter) in adapted:
             group = "adapter"
         elif group == "backbone":
-            group = "trunk" if parameter.requires_grad else "trunk (frozen)"
+            group = "backbone" if parameter.requires_grad else "backbone (frozen)"
         key = (group, parameter.requires_grad)
         counts[key] = counts.get(key, 0) + parameter.numel()
     total = sum(counts.values())
@@ -57,7 +57,7 @@ def parameter_table(model: nn.Module) -> list[ParameterRow]:
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Trainable parameters and all persistent buffers: with the frozen trunk they are the whole model."""
+    """Trainable parameters and all persistent buffers: with the frozen backbone they are the whole model."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     return {name: tensor.detach() for name, tensor in model.state_dict().items() if name not in frozen}
 

@@ -14,7 +14,7 @@ from videoadapt.errors import ConfigError
 
 @contextmanager
 def only_process_in(folder: Path) -> Iterator[None]:
-    """Keep every other run out of `folder` during the block. Raises ConfigError on all ranks when one is at work there.
+    """Keep every other run out of `folder` during the block. Raises ConfigError on all ranks when one is running there.
 
     Rank 0 holds the lock (flock) on the file `.lock` for all ranks. On NFS, flock keeps other hosts out only where the
     mount has locking (Linux since 2.6.12, not with `nolock` or `local_lock=flock`); Lustre needs the mount option `flock`.
@@ -29,7 +29,7 @@ def only_process_in(folder: Path) -> Iterator[None]:
 
 
 def wait_until_left(folder: Path, patience_sec: float) -> None:
-    """Wait while a process is at work in `folder`, at most so long. For one who knows that it will leave soon."""
+    """Wait up to `patience_sec` for the process that holds `folder` to end: for a caller who knows that it will."""
     path, deadline = folder / ".lock", time.monotonic() + patience_sec
     while path.exists() and time.monotonic() < deadline:
         with path.open(encoding="utf-8") as file:
@@ -37,7 +37,7 @@ def wait_until_left(folder: Path, patience_sec: float) -> None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                logger.warning("%s: waiting for process %s to leave", folder, file.read().strip())
+                logger.warning("%s: waiting for process %s to end", folder, file.read().strip())
             except OSError:  # no locks here
                 return
         time.sleep(1)
@@ -51,7 +51,7 @@ def _take(path: Path) -> int:
         owner = os.pread(handle, 200, 0).decode(errors="replace").strip() or "unknown"
         os.close(handle)
         raise ConfigError(
-            f"output = {path.parent}: another run is at work there (process {owner}); wait for it, stop it, or choose "
+            f"output = {path.parent}: another run is using this folder (process {owner}); wait for it, stop it, or choose "
             "another `output`"
         ) from error
     except OSError as error:

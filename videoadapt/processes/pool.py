@@ -230,7 +230,7 @@ def _into_slot(
             into = torch.frombuffer(memory.buffer, dtype=torch.uint8, offset=slot * slot_bytes, count=count)
             into.view(pixels.shape).copy_(pixels)
             return _Answer(_InSlot(tuple(pixels.shape), result.notes), lines)
-        except Exception as error:  # noqa: BLE001 - it goes on in the parent
+        except Exception as error:  # noqa: BLE001 - it is raised again in the parent
             error.add_note("in a loader's process:\n" + traceback.format_exc())
             return _Answer(_Raised(_sendable(error)), lines)
 

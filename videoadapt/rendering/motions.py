@@ -88,7 +88,7 @@ MOTIONS: dict[str, dict[str, dict[str, int]]] = {
         "twist_counter_clockwise": {"spin": -1, "orbit": -1},
     },
 }
-# Sixteen single changes from both, for comparing methods over a trunk that was pre-trained without labels.
+# Sixteen single changes from both, for comparing methods over a backbone that was pre-trained without labels.
 MOTIONS["table"] = MOTIONS["quickstart"] | {
     name: MOTIONS["trunk"][name]
     for name in (

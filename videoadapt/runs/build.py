@@ -208,7 +208,7 @@ def rendered_batches(
 
 
 def build_seeded_model(config: Config, num_classes: int) -> Classifier:
-    """Build the model; initial values come from the seed, so that a trunk without weights is the same in every process."""
+    """Build the model; initial values come from the seed, so that a backbone without weights is the same in every process."""
     torch.manual_seed(config.seed)
     return build_model(config.model, num_classes, config.data.num_frames, config.data.crop_px)
 

@@ -142,7 +142,7 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
         if doubled:
             again = videos[doubled[0]]
             problems.append(
-                f"data.{split} = {source}: {len(doubled)} videos stand there twice, first {again.id!r} (lines "
+                f"data.{split} = {source}: {len(doubled)} videos appear twice, first {again.id!r} (lines "
                 f"{videos[first[again.id]].line} and {again.line}); take one out"
             )
     return videos
@@ -175,7 +175,7 @@ def _wrong_labels(split: str, videos: VideoRows, num_classes: int) -> list[str]:
     first = videos[wrong[0]]
     return [
         f"data.{split}: {len(wrong)} labels are outside 0..{num_classes - 1} (data.classes names {num_classes} classes), "
-        f"first {first.label} of {first.id!r} (line {first.line}); mend the list or data.classes"
+        f"first {first.label} of {first.id!r} (line {first.line}); fix the list or data.classes"
     ]
 
 
@@ -189,7 +189,7 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
         f"first {first.path} (line {first.line}): {why_unreadable(first.path)}"
     )
     if len(missing) <= limit * len(videos):
-        logger.warning("%s; within the limit of %g, so the run goes on without them", said, limit)
+        logger.warning("%s; within the limit of %g, so the run continues without them", said, limit)
         return []
     if not data.root.is_dir() and not data.root.is_absolute():
         said += f"; data.root starts {started_from()}"

@@ -10,7 +10,7 @@ from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.files import write_atomically
 from videoadapt.models.autoencoder import MaskedAutoencoder
-from videoadapt.models.loading import save_trunk
+from videoadapt.models.loading import save_backbone
 from videoadapt.models.masking import draw_tubes, normalised_target, pick, tubelets
 from videoadapt.runs.folder import find_checkpoint, load_result
 from videoadapt.runs.forward import Precision, autocast
@@ -54,7 +54,7 @@ class Reconstruction:
         return {"loss": (prediction_BMP.float() - target_BMP).square().mean(dim=(1, 2)).sum()}
 
 
-def leave_trunk(run: Run) -> None:
+def leave_backbone(run: Run) -> None:
     """Load what a finished run made, and leave it in its folder: for `model.weights`, and to continue elsewhere.
 
     `pretrained.pth` is VideoMAE's own format, with the decoder; `trunk.safetensors` the backbone alone in float16.
@@ -65,10 +65,10 @@ def leave_trunk(run: Run) -> None:
     if not distributed.is_main():
         return
     tensors = to_pretraining(model.state_dict())
-    pretrained, trunk = run.folder / "pretrained.pth", run.folder / "trunk.safetensors"
+    pretrained, backbone = run.folder / "pretrained.pth", run.folder / "trunk.safetensors"
     write_atomically(pretrained, lambda partial: write_tensors(partial, tensors, {}, as_torch=True))
-    save_trunk(model.backbone, trunk, {"seed": str(run.config.seed)}, half=True)
-    for file in (pretrained, trunk):
+    save_backbone(model.backbone, backbone, {"seed": str(run.config.seed)}, half=True)
+    for file in (pretrained, backbone):
         logger.info("model.weights: %s (%.2f MB)", file, file.stat().st_size / 1e6)
 
 

@@ -21,7 +21,7 @@ class AdapterModule(nn.Module):
 
 
 class Parallel(nn.Module):
-    """x -> branch(x) + adapter(x). Weight files skip the word `branch` in names, so a trunk fits with and without."""
+    """x -> branch(x) + adapter(x). Weight files skip the word `branch` in names, so a backbone fits with and without."""
 
     def __init__(self, branch: nn.Module, adapter: AdapterModule):
         super().__init__()
@@ -50,7 +50,7 @@ class Serial(Parallel):
 class Adapter:
     """A way of tuning a backbone: `attach` changes it in place, `trainable` declares which of its parameters train."""
 
-    unmergeable: str = "it adds a function that no tensor of the trunk can hold"
+    unmergeable: str = "it adds a function that no tensor of the backbone can hold"
     alone: str = ""  # why it cannot be combined with other methods; "" when it can
     starts_unchanged: bool = True  # whether, before the first update, the model answers as without it
 
@@ -65,15 +65,15 @@ class Adapter:
                 yield from module.parameters()
 
     def merge(self, backbone: Backbone) -> None:
-        """Fold the trained values into the trunk's own tensors, exactly. Raises ConfigError when that cannot be done."""
+        """Fold the trained values into the backbone's own tensors, exactly. Raises ConfigError when that cannot be done."""
         raise ConfigError(
-            f"adapter {name_of(self)}: cannot be merged into the trunk exactly ({self.unmergeable}); "
+            f"adapter {name_of(self)}: cannot be merged into the backbone exactly ({self.unmergeable}); "
             "export to .onnx or .pt2, or pass on the run's adapter.safetensors"
         )
 
 
 def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] | None = None) -> list[nn.Module]:
-    """Return the trunk's own blocks numbered in `wanted` (None: all). Raises ConfigError when there are none, or not these."""
+    """Return the backbone's own blocks numbered in `wanted` (None: all). Raises ConfigError when one is not there."""
     blocks = [original(block) for block in getattr(backbone, "blocks", ())]
     if not blocks or not all(hasattr(block, "mlp") and hasattr(block, "attn") for block in blocks):
         raise ConfigError(
@@ -89,7 +89,7 @@ def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] 
 
 
 def original(module: nn.Module) -> nn.Module:
-    """Return the trunk's own module below the wrappers that adapters put around it, each of which calls it `branch`."""
+    """Return the backbone's own module below the wrappers that adapters put around it, each of which calls it `branch`."""
     while isinstance(inner := getattr(module, "branch", None), nn.Module):
         module = inner
     return module

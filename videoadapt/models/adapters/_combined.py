@@ -30,7 +30,7 @@ class Combined(Adapter):
         return chain.from_iterable(part.trainable(backbone) for part in self.parts)
 
     def merge(self, backbone: Backbone) -> None:
-        """Merge all of them. Raises ConfigError, with the trunk as it was, when one cannot be."""
+        """Merge all of them. Raises ConfigError, with the backbone as it was, when one cannot be."""
         for part in sorted(self.parts, key=lambda part: type(part).merge is not Adapter.merge):
             part.merge(backbone)
 

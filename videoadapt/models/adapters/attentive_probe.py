@@ -1,4 +1,4 @@
-"""Attentive probing: a learned query gathers the tokens of the frozen trunk (V-JEPA, arXiv 2404.08471).
+"""Attentive probing: a learned query gathers the tokens of the frozen backbone (V-JEPA, arXiv 2404.08471).
 
 V-JEPA's code declares a projection behind the attention and never calls it; V-JEPA 2's has none, and so has ours. Probes of
 older files were trained with one, and keep it (`make_room`).
@@ -100,7 +100,7 @@ class AttentiveProbe(Adapter):
     ViT-B 6,498,048.
     """
 
-    unmergeable = "its query has no place in the trunk"
+    unmergeable = "its query has no place in the backbone"
     starts_unchanged = False
 
     def __init__(self, *, num_heads: Annotated[int, Ge(1)] | None = None, mlp_ratio: Annotated[float, Gt(0)] = 4.0):

@@ -1,4 +1,4 @@
-"""BitFit: only the trunk's biases train (arXiv 2106.10199)."""
+"""BitFit: only the backbone's biases train (arXiv 2106.10199)."""
 
 from collections.abc import Iterator
 
@@ -23,4 +23,4 @@ class BitFit(Adapter):
                 yield parameter
 
     def merge(self, backbone: Backbone) -> None:
-        """Nothing to do: there are no tensors besides the trunk's own."""
+        """Nothing to do: there are no tensors besides the backbone's own."""

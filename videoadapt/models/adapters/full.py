@@ -23,4 +23,4 @@ class Full(Adapter):
         return backbone.parameters()
 
     def merge(self, backbone: Backbone) -> None:
-        """Nothing to do: there are no tensors besides the trunk's own."""
+        """Nothing to do: there are no tensors besides the backbone's own."""

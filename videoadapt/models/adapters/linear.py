@@ -1,4 +1,4 @@
-"""Linear probing: the trunk is frozen, only what follows it trains."""
+"""Linear probing: the backbone is frozen, only what follows it trains."""
 
 from videoadapt.models.adapters._base import Adapter
 from videoadapt.models.backbone import Backbone
@@ -9,10 +9,10 @@ from videoadapt.registry import ADAPTERS
 class Linear(Adapter):
     """Adds nothing to the backbone."""
 
-    alone = "it is the frozen trunk without any of them"
+    alone = "it is the frozen backbone without any of them"
 
     def attach(self, backbone: Backbone) -> None:
         """Leave the backbone as it is; any backbone will do."""
 
     def merge(self, backbone: Backbone) -> None:
-        """Nothing to do: there are no tensors besides the trunk's own."""
+        """Nothing to do: there are no tensors besides the backbone's own."""

@@ -62,7 +62,7 @@ class _SeekingReader:
         raise DecodeError(f"{self._video.path}: frame {min(missing)} of {self.num_frames} does not decode")
 
     def _read_on(self, key: int, stop: int, group: list[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """Frames without gaps, going on where the last such request ended: a whole video may be read in parts."""
+        """Frames without gaps, continuing where the last such request ended: a whole video may be read in parts."""
         if self._reading is None or not self._next <= group[0] < self._stop:
             self._reading, self._next, self._stop = self._decode(key, list(range(key, stop)), "DEFAULT"), key, stop
         for index in range(group[0], group[-1] + 1):

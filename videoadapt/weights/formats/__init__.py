@@ -79,12 +79,12 @@ def _recognised(tensors: Tensors) -> Found:
 
 
 def _from_ours(tensors: Tensors) -> Found:
-    """Trunk files, and state dicts of whole models, where an adapted branch stands under `.branch.`."""
+    """Backbone files, and state dicts of whole models, where an adapted branch stands under `.branch.`."""
     return Found("videoadapt", {plain_name(name): tensor for name, tensor in tensors.items()})
 
 
 def plain_name(name: str) -> str:
-    """Return the name that a tensor of the trunk has without adapters, which call what they stand around `branch`."""
+    """Return the name that a tensor of the backbone has without adapters, which call what they stand around `branch`."""
     return re.sub(r"\.branch(?=\.)", "", name)
 
 

@@ -46,7 +46,7 @@ def from_huggingface(tensors: Tensors) -> Found:
     for name in biases:
         del kept[name]
     kept = stack(rename(kept, _LATER), _QKV, ".qkv.weight")
-    kind = "fine-tuned" if "classifier.weight" in kept else "pre-training" if "decoder" in unused else "trunk"
+    kind = "fine-tuned" if "classifier.weight" in kept else "pre-training" if "decoder" in unused else "backbone"
     return Found(f"Hugging Face VideoMAE {kind}", rename(kept, _RULES), unused + (KEY_BIAS,) * bool(biases))
 
 

@@ -1,4 +1,4 @@
-"""Image ViTs of timm and MAE: a trunk whose patch kernel is 2D and whose positions are stored.
+"""Image ViTs of timm and MAE: a backbone whose patch kernel is 2D and whose positions are stored.
 
 Shapes: D width, t frames of a tubelet, p pixels of a patch, G positions along a side.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats._names import KEY_BIAS, Found, drop, rename
-from videoadapt.weights.formats._videomae import TRUNK
+from videoadapt.weights.formats._videomae import BACKBONE
 
 Inflation = Literal["average", "centre"]
 
@@ -36,7 +36,9 @@ def from_image(tensors: Tensors) -> Found:
         raise CheckpointError("an image ViT without `pos_embed`: its kind of positions is not known here")
     kept, has_key_bias = _split_bias(kept)
     unused += (KEY_BIAS,) * has_key_bias
-    return Found("image ViT", rename(kept, TRUNK) | {"backbone.space_positions": _grid(positions, has_class)}, unused)
+    return Found(
+        "image ViT", rename(kept, BACKBONE) | {"backbone.space_positions": _grid(positions, has_class)}, unused
+    )
 
 
 def inflate_kernel(kernel: Tensor, frames: int, how: Inflation) -> Tensor:

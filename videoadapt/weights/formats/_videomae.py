@@ -4,7 +4,7 @@ from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats._names import Found, drop, inverse, rename, stack
 
-TRUNK = (
+BACKBONE = (
     ("patch_embed.proj.", "backbone.patch_embed."),
     ("blocks.#.norm1.", "backbone.blocks.#.attn.norm."),
     ("blocks.#.norm2.", "backbone.blocks.#.mlp.norm."),
@@ -31,35 +31,35 @@ _ADAPTFORMER = (
 def from_pretraining(tensors: Tensors) -> Found:
     """Encoder and decoder; classification takes the mean of the tokens before `encoder.norm`."""
     kept, unused = _encoder(tensors)
-    return Found("VideoMAE pre-training", rename(kept, TRUNK), unused)
+    return Found("VideoMAE pre-training", rename(kept, BACKBONE), unused)
 
 
 def from_fine_tuned(tensors: Tensors) -> Found:
-    """A trunk, `fc_norm` and a plain `head`, also V2's distilled students; V2 on Hugging Face puts `model.` in front."""
+    """A backbone, `fc_norm` and a plain `head`, also V2's distilled students; V2 on Hugging Face puts `model.` in front."""
     prefixed = any(name.startswith("model.") for name in tensors)
     kept = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    return Found("VideoMAE V2 on Hugging Face" if prefixed else "VideoMAE fine-tuned", rename(kept, TRUNK + _HEAD))
+    return Found("VideoMAE V2 on Hugging Face" if prefixed else "VideoMAE fine-tuned", rename(kept, BACKBONE + _HEAD))
 
 
 def from_adaptformer(tensors: Tensors) -> Found:
     """AdaptFormer's code: q, k, v apart, the MLP flat in the block, `adaptmlp` or VPT's `embeddings`, BatchNorm as
-    `head.0`; or a trunk.
+    `head.0`; or a backbone.
     """
     kept, unused = _encoder(tensors)
     kept = stack(kept, [f".{letter}_proj.weight" for letter in "qkv"], ".qkv.weight")
-    return Found("AdaptFormer", rename(kept, TRUNK + _HEAD + _ADAPTFORMER), unused)
+    return Found("AdaptFormer", rename(kept, BACKBONE + _HEAD + _ADAPTFORMER), unused)
 
 
 def to_videomae(tensors: Tensors) -> Tensors:
-    """Our names -> those of a fine-tuned file, or for a trunk alone those of the encoder in a pre-training file."""
+    """Our names -> those of a fine-tuned file, or for a backbone alone those of the encoder in a pre-training file."""
     prefix = "encoder." if all(name.startswith("backbone.") for name in tensors) else ""
-    return {prefix + name: tensor for name, tensor in rename(tensors, inverse(TRUNK + _HEAD)).items()}
+    return {prefix + name: tensor for name, tensor in rename(tensors, inverse(BACKBONE + _HEAD)).items()}
 
 
 def to_pretraining(tensors: Tensors) -> Tensors:
     """Our names of a whole autoencoder -> those of a pre-training file."""
-    encoder = [(ours, f"encoder.{theirs}") for theirs, ours in TRUNK]
-    decoder = [(ours.replace("backbone.", "decoder."), f"decoder.{theirs}") for theirs, ours in TRUNK]
+    encoder = [(ours, f"encoder.{theirs}") for theirs, ours in BACKBONE]
+    decoder = [(ours.replace("backbone.", "decoder."), f"decoder.{theirs}") for theirs, ours in BACKBONE]
     return rename(tensors, [*encoder, *decoder, ("norm.", "encoder.norm.")])
 
 
