@@ -40,6 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     elif args.out.suffix == ".pt2":
         error = export_torch(model, config, class_names, args.out)
     else:
-        error = export_merged(model, config, args.out)
+        error = export_merged(model, config, class_names, args.out)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size")
     return 0

@@ -25,7 +25,8 @@ class Alters(Flag):
     UPDATES = (
         auto()
     )  # what training computes, and with it what the test gives: a run does not resume with another value
-    PREDICTION = auto()  # the answer about a video: the adapter file keeps it
+    PREDICTION = auto()  # the answer about a video: a statement (runs/statement.py) keeps it
+    FUNCTION = auto()  # the function that trained tensors are part of: they are never used with another value
     PASS = auto()  # the one pass in which an adapter bank answers for several adapters: it is the same in all
 
 
@@ -36,6 +37,7 @@ NOTHING, SCORES, UPDATES, PREDICTION, PASS = (
     Alters.PREDICTION,
     Alters.PASS,
 )
+FUNCTION = Alters.PREDICTION | Alters.FUNCTION
 
 
 class _Section(BaseModel):
@@ -58,23 +60,23 @@ def _known_cache(value: str) -> str:
 class HeadConfig(_Section):
     """What follows the pooled feature: `fc_norm`, optionally BatchNorm without affine, dropout, Linear."""
 
-    batch_norm: bool = True
-    sync: bool = False  # share BatchNorm statistics over ranks; false is AdaptFormer's behaviour
-    dropout: Share = 0.0
-    init_std: Annotated[float, Gt(0)] = 0.01
+    batch_norm: Annotated[bool, UPDATES | FUNCTION] = True
+    sync: Annotated[bool, UPDATES] = False  # share BatchNorm statistics over ranks; false is AdaptFormer's behaviour
+    dropout: Annotated[Share, UPDATES] = 0.0
+    init_std: Annotated[float, Gt(0), UPDATES] = 0.01
 
 
 class ModelConfig(_Section):
     """Backbone, its pre-trained weights, the adapter, the head."""
 
-    backbone: Annotated[Component, UPDATES | PREDICTION | PASS] = {"name": "vit", "size": "base"}
+    backbone: Annotated[Component, UPDATES | FUNCTION | PASS] = {"name": "vit", "size": "base"}
     weights: Annotated[str | None, UPDATES] = None
     obtain: Annotated[str, NOTHING] = ""  # said when the weights are missing: where to get them
     # how the patch kernel of an image ViT becomes one over frames
-    inflate: Annotated[Literal["average", "centre"], UPDATES | PREDICTION] = "average"
+    inflate: Annotated[Literal["average", "centre"], UPDATES | FUNCTION] = "average"
     # a list: several methods at once
-    adapter: Annotated[Component | list[Component], UPDATES | PREDICTION] = {"name": "adaptformer"}
-    head: Annotated[HeadConfig, UPDATES | PREDICTION] = HeadConfig()
+    adapter: Annotated[Component | list[Component], UPDATES | FUNCTION] = {"name": "adaptformer"}
+    head: HeadConfig = HeadConfig()
 
 
 class Holdout(_Section):

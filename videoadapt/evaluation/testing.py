@@ -19,6 +19,7 @@ from videoadapt.runs.build import build_test_loader
 from videoadapt.runs.checks import nothing_to_test
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
 from videoadapt.runs.run import Run
+from videoadapt.runs.statement import Difference, said
 
 
 def test(run: Run) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def test(run: Run) -> dict[str, Any]:
     is tested. Raises ConfigError when there is neither, NotFinite when a logit is not finite.
     """
     config, splits = run.config, run.splits
-    source = load_tested_weights(run)
+    source, differing = load_tested_weights(run)
     save_description(run.config, run.splits.class_names)
     start = time.perf_counter()
     accumulator = ViewAccumulator(splits.test, config.test.clips, config.test.crops, len(splits.class_names))
@@ -39,6 +40,8 @@ def test(run: Run) -> dict[str, Any]:
     results = {
         **predictions.results(),
         "checkpoint": source,
+        "statement": run.statement.as_dict(),
+        "other_than_trained": {key: {"trained": old, "tested": new} for key, old, new in differing},
         "trained_parameters": sum(row.num_parameters for row in parameter_table(run.model) if row.trainable),
         "test_list_sha256": splits.fingerprint(splits.test),
         "test_files_sha256": splits.files_fingerprint(splits.test),
@@ -52,16 +55,22 @@ def test(run: Run) -> dict[str, Any]:
     return results
 
 
-def load_tested_weights(run: Run) -> str:
-    """Load what is to be tested into the model; return its name for results.json."""
+def load_tested_weights(run: Run) -> tuple[str, list[Difference]]:
+    """Load what is to be tested into the model; return its name for results.json, and what is tested on purpose otherwise
+    than it was trained.
+
+    Raises CheckpointError when the checkpoint states another function than the run's.
+    """
     path = find_checkpoint(run.folder)
     if path is not None:
-        load_result(run.model, path)
-        return str(path.relative_to(run.folder))
+        differing = load_result(run.model, path, run.statement)
+        if differing:
+            logger.info("tested with other values than it was trained with: %s", said(differing))
+        return str(path.relative_to(run.folder)), differing
     assert isinstance(run.model, Classifier)
     if problem := nothing_to_test(run.config, run.model, len(run.splits.class_names)):
         raise ConfigError(problem)
-    return str(run.config.model.weights)
+    return str(run.config.model.weights), []
 
 
 def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -> None:
@@ -81,6 +90,7 @@ def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -
                 label=predictions.labels_N,
                 scores=predictions.scores_NK,
                 view_logits=predictions.logits_NVK,
+                class_names=np.array(run.splits.class_names),
             )
 
     write_atomically(folder / "predictions.npz", save)

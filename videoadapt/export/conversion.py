@@ -39,8 +39,9 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
     tensors = _renamed(weights, to)
     path = out / "model.safetensors" if in_folder else out
     config = _config(weights, num_heads) if in_folder else ""
-    about = {"format": "videoadapt" if to == "videoadapt" else "pt"}  # transformers reads no file without `pt`
-    write_atomically(path, lambda part: write_tensors(part, tensors, about, as_torch=path.suffix == ".pth"))
+    as_torch = path.suffix == ".pth"
+    about = {} if as_torch else {"format": "videoadapt" if to == "videoadapt" else "pt"}  # transformers needs `pt`
+    write_atomically(path, lambda part: write_tensors(part, tensors, about, as_torch=as_torch))
     lines = [f"{source}: {weights.format}"]
     lines += [f"left out: {', '.join(weights.unused)}"] if weights.unused else []
     parameters = sum(tensor.numel() for tensor in weights.tensors.values())

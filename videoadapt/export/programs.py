@@ -17,6 +17,7 @@ from videoadapt.files import write_atomically
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_seeded_model
+from videoadapt.runs.statement import Statement
 from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from videoadapt.weights.files import os_error_shown, write_tensors
 from videoadapt.weights.formats import to_videomae
@@ -74,7 +75,7 @@ def export_onnx(model: Classifier, config: Config, class_names: Sequence[str], o
     )
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {"class_names": json.dumps(list(class_names), ensure_ascii=False)})
+    onnx.helper.set_model_props(proto, _metadata(model, config, class_names))
     onnx.checker.check_model(proto)
     write_atomically(out, lambda partial: partial.write_bytes(proto.SerializeToString()))
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
@@ -89,11 +90,11 @@ def export_torch(model: Classifier, config: Config, class_names: Sequence[str], 
     with torch.inference_mode():
         pixels(clips)
     program = torch.export.export(pixels, (clips,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    names = {"class_names": json.dumps(list(class_names), ensure_ascii=False)}
+    metadata = _metadata(model, config, class_names)
 
     def save(partial: Path) -> None:
         with os_error_shown(partial), partial.open("wb") as file:
-            torch.export.save(program, file, extra_files=names)
+            torch.export.save(program, file, extra_files=metadata)
 
     write_atomically(out, save)
     with out.open("rb") as file:
@@ -101,13 +102,13 @@ def export_torch(model: Classifier, config: Config, class_names: Sequence[str], 
     return _compare(pixels, loaded, config, out)
 
 
-def export_merged(model: Classifier, config: Config, out: str | Path) -> float:
+def export_merged(model: Classifier, config: Config, class_names: Sequence[str], out: str | Path) -> float:
     """Write the model as a plain fine-tuned VideoMAE state dict and return the relative error when it is loaded again.
 
     The adapter is merged into the backbone, and the head's BatchNorm, which has no affine part, into its Linear. Changes
     `model`. Raises ConfigError when the adapter cannot be merged exactly.
     """
-    out = Path(out)
+    out, metadata = Path(out), {"format": "pt", **_metadata(model, config, class_names)}
     pixels = PixelsToLogits(model).eval()
     clips = _example(config)
     with torch.inference_mode():
@@ -118,7 +119,7 @@ def export_merged(model: Classifier, config: Config, out: str | Path) -> float:
     left = [name for name in tensors if name.startswith("backbone.")]
     if left:
         raise ConfigError(f"{out}: VideoMAE's layout has no place for {', '.join(left[:3])}; export to .onnx or .pt2")
-    write_atomically(out, lambda part: write_tensors(part, tensors, {"format": "pt"}, as_torch=out.suffix == ".pth"))
+    write_atomically(out, lambda part: write_tensors(part, tensors, metadata, as_torch=out.suffix == ".pth"))
     plain: dict[str, Any] = {"weights": str(out), "adapter": {"name": "full"}}
     plain["head"] = config.model.head.model_copy(update={"batch_norm": False})
     reloaded = build_seeded_model(
@@ -126,6 +127,12 @@ def export_merged(model: Classifier, config: Config, out: str | Path) -> float:
     )
     with torch.inference_mode():
         return _check(expected_BK, PixelsToLogits(reloaded.eval())(clips), out)
+
+
+def _metadata(model: Classifier, config: Config, class_names: Sequence[str]) -> dict[str, str]:
+    """What every export says of itself besides its tensors, as json."""
+    statement = Statement.of(config, class_names, model)
+    return {"class_names": json.dumps(statement.class_names, ensure_ascii=False), "statement": statement.as_json()}
 
 
 def _example(config: Config) -> Tensor:

@@ -18,6 +18,7 @@ from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_model
+from videoadapt.runs.statement import value_of
 
 
 class AdapterBank(nn.Module):
@@ -54,8 +55,7 @@ class AdapterBank(nn.Module):
         first = files[0]
         for file in files[1:]:
             for key in keys_that_alter(Alters.PASS):
-                section, name = key.split(".")
-                ours, theirs = (getattr(getattr(f.config, section), name) for f in (first, file))
+                ours, theirs = (value_of(f.config.model_dump(mode="json"), key) for f in (first, file))
                 if ours != theirs:
                     raise ConfigError(
                         f"{file.path}: {key} = {theirs!r}, but {ours!r} in {first.path}; adapters that share a pass need "

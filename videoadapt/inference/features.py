@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+import torch
 
 from videoadapt.data.structures import Unreadable
 from videoadapt.errors import ConfigError, DecodeError
@@ -13,13 +13,16 @@ from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
 from videoadapt.registry import DATASETS
 from videoadapt.runs.build import build_test_loader
-from videoadapt.weights.files import os_error_shown
+from videoadapt.runs.statement import Statement
+from videoadapt.weights.files import safetensors_bytes
 
 
 def write_features(
     predictor: Predictor, source: str, root: str | Path, num_clips: int, num_crops: int, out: str | Path
 ) -> tuple[int, list[Unreadable]]:
     """Write features (N, D), label (N) and video_id (N) of the videos of a list to `out` (.npz or .safetensors).
+
+    Beside them stands the statement of what they are made of (runs/statement.py), with this number of clips and crops.
 
     Returns how many were written and the videos that cannot be read: those are left out. Raises DataListError for the
     list and ConfigError for another suffix.
@@ -43,14 +46,18 @@ def write_features(
         "label": np.array([video.label for video, _ in rows]),
     }
     ids = [video.id for video, _ in rows]
+    views = predictor.config.test.model_copy(update={"clips": num_clips, "crops": num_crops})
+    config = predictor.config.model_copy(update={"test": views})
+    statement = Statement.of(config, predictor.class_names, predictor.model).as_json()
 
     def save(path: Path) -> None:
         if out.suffix == ".safetensors":  # holds tensors only, so the names travel as metadata
-            with os_error_shown(path):
-                save_file(arrays, path, {"video_id": json.dumps(ids, ensure_ascii=False)})
+            metadata = {"video_id": json.dumps(ids, ensure_ascii=False), "statement": statement}
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            path.write_bytes(safetensors_bytes(tensors, metadata))
             return
         with path.open("wb") as file:
-            np.savez(file, **arrays, video_id=np.array(ids))  # type: ignore[arg-type]
+            np.savez(file, **arrays, video_id=np.array(ids), statement=np.array(statement))  # type: ignore[arg-type]
 
     write_atomically(out, save)
     return len(rows), unreadable

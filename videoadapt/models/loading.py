@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import nn
 
 from videoadapt import logger
@@ -13,7 +12,7 @@ from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.parameters import make_room
-from videoadapt.weights.files import Tensors
+from videoadapt.weights.files import Tensors, write_tensors
 from videoadapt.weights.formats import Inflation, Weights, inflate_kernel
 
 
@@ -131,9 +130,7 @@ def save_backbone(backbone: nn.Module, path: Path, metadata: Mapping[str, str], 
         raise CheckpointError(
             f"{path}: not written: {', '.join(_grouped(bad))}: not finite, or not part of a plain backbone"
         )
-    # bytes through a file of our own: where the disk is full, safetensors hides the operating system's error
-    content = save(tensors, {"format": "videoadapt", **metadata})
-    write_atomically(path, lambda partial: partial.write_bytes(content))
+    write_atomically(path, lambda partial: write_tensors(partial, tensors, {"format": "videoadapt", **metadata}))
 
 
 def _check(expected: Tensors, found: Tensors, weights: Weights) -> None:

@@ -4,7 +4,6 @@
 model. Its metadata rebuild that model around a backbone, whose frozen tensors must have the same fingerprint.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -14,20 +13,18 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from videoadapt import __version__, distributed, logger
-from videoadapt.config.keys import keys_that_alter
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.runs.folder import find_checkpoint, load_result
 from videoadapt.runs.run import Run
-from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
-from videoadapt.weights.formats import plain_name
+from videoadapt.runs.statement import NORMALISATION, Statement, backbone_fingerprint
+from videoadapt.weights.files import safetensors_bytes
 
 FORMAT = "videoadapt adapter"
 
@@ -53,42 +50,22 @@ class AdapterFile:
         load_trainable_state(model, self.tensors, self.path)
 
 
-def backbone_fingerprint(model: nn.Module) -> str:
-    """Return the sha256 (hex) over name, shape and float32 bytes of all frozen parameters, in the order of names.
-
-    The names are those of the backbone without adapters, so neither the file format nor an adapter's place matters.
-    """
-    digest = hashlib.sha256()
-    frozen = {
-        plain_name(name): parameter for name, parameter in model.named_parameters() if not parameter.requires_grad
-    }
-    for name, parameter in sorted(frozen.items()):
-        digest.update(f"{name} {tuple(parameter.shape)}\n".encode())
-        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], path: str | Path) -> None:
     """Write the trained part of an adapted model and all that a prediction needs besides the backbone, atomically."""
-    dump = config.model_dump(mode="json")
-    kept: dict[str, Any] = {}
-    for key in keys_that_alter(Alters.PREDICTION):
-        section, name = key.split(".")
-        kept.setdefault(section, {})[name] = dump[section][name]
-    kept["seed"] = config.seed  # what a backbone without weights is made from
+    statement = Statement.of(config, class_names, model)
+    kept: dict[str, Any] = {**statement.config, "seed": config.seed}  # what a backbone without weights is made from
     if config.model.weights is not None and config.model.weights.startswith("package:"):
-        kept["model"]["weights"] = config.model.weights
+        kept["model"] = {**kept["model"], "weights": config.model.weights}
     metadata = {
         "format": FORMAT,
         "videoadapt": __version__,
-        "trunk": backbone_fingerprint(model),  # the file format's word
+        "trunk": str(statement.backbone),  # the file format's word
         "config": json.dumps(kept),
-        "class_names": json.dumps(list(class_names), ensure_ascii=False),
-        "normalisation": json.dumps({"mean": IMAGENET_MEAN, "std": IMAGENET_STD}),
+        "class_names": json.dumps(statement.class_names, ensure_ascii=False),
+        "normalisation": json.dumps(statement.normalisation),
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
-    # bytes through a file of our own: where the disk is full, safetensors hides the operating system's error
-    write_atomically(Path(path), lambda partial: partial.write_bytes(save(tensors, metadata)))
+    write_atomically(Path(path), lambda partial: partial.write_bytes(safetensors_bytes(tensors, metadata)))
 
 
 def read_adapter(path: str | Path) -> AdapterFile:
@@ -116,7 +93,7 @@ def read_adapter(path: str | Path) -> AdapterFile:
         raise CheckpointError(
             f"{path}: its metadata, written by videoadapt {version}, cannot be read by {__version__} ({error})"
         ) from error
-    if normalisation != {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}:
+    if normalisation != NORMALISATION:
         raise CheckpointError(f"{path}: was trained with another normalisation ({normalisation}) than this version's")
     return AdapterFile(path, config, class_names, metadata["trunk"], tensors)
 
@@ -125,7 +102,7 @@ def leave_adapter(run: Run) -> None:
     """Load what a finished run is judged by, and leave it as `adapter.safetensors` in the run's folder."""
     path = find_checkpoint(run.folder)
     assert path is not None and isinstance(run.model, Classifier), "a finished run has a checkpoint"
-    load_result(run.model, path)
+    load_result(run.model, path, run.statement)
     if distributed.is_main():
         save_adapter(run.model, run.config, run.splits.class_names, run.folder / "adapter.safetensors")
         size = (run.folder / "adapter.safetensors").stat().st_size

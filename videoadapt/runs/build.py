@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from videoadapt import distributed
+from videoadapt import distributed, logger
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config, DataConfig, ModelConfig
 from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
@@ -30,8 +30,10 @@ from videoadapt.models.masking import num_masked_patches
 from videoadapt.registry import BACKBONES, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import MOTIONS, compiled_render, render
-from videoadapt.runs.folder import find_checkpoint, load_result
+from videoadapt.runs.checkpoint import read_facts
+from videoadapt.runs.folder import find_checkpoint, load_result, read_class_names, statement_in
 from videoadapt.runs.seeds import hash_seed
+from videoadapt.runs.statement import Statement, said
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
@@ -247,16 +249,16 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
         raise CheckpointError(
             f"{folder}: holds a masked pre-training, which has no classes; train on its pretrained.pth"
         )
-    try:
-        class_names = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"{folder / 'classes.txt'}: cannot be read as class names: {getattr(error, 'strerror', None) or error}; "
-            "put a sound copy back: one name a line, in the order of the labels"
-        ) from error
-    model = build_seeded_model(config, len(class_names))
     path = find_checkpoint(folder)
     if path is None:
         raise CheckpointError(f"{folder}/checkpoints: holds no checkpoint; train first")
-    load_result(model, path)
+    there = statement_in(read_facts(path), path)
+    class_names = read_class_names(folder) or (there.class_names if there is not None else [])
+    if not class_names:
+        raise CheckpointError(
+            f"{folder / 'classes.txt'}: there is no such file; put it back: one name a line, by label"
+        )
+    model = build_seeded_model(config, len(class_names))
+    if differing := load_result(model, path, Statement.of(config, class_names, model)):
+        logger.info("%s: %s", folder / "config.yaml", said(differing))
     return config, class_names, model.to(device).eval()

@@ -88,6 +88,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself (its step, config, statement, origin), without reading its tensors.
+
+    Values that it does not hold, as in one of an older version, are absent. Raises CheckpointError as `load_checkpoint` does.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))  # sees its checksum
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (*UNREADABLE, StopIteration, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.get("version") != VERSION:
+        raise CheckpointError(f"{path}: not a checkpoint of a videoadapt run (version {VERSION})")
+    return {key: state[key] for key in ("step", "config", "statement", "origin") if key in state}
+
+
 def _step_of(path: Path) -> int | None:
     match = re.fullmatch(r"step_(\d{8,})\.pt", path.name)
     return int(match[1]) if match else None

@@ -10,7 +10,7 @@ from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.runs.build import build_sampler
-from videoadapt.runs.folder import find_checkpoint
+from videoadapt.runs.folder import newest_checkpoint
 from videoadapt.video.rand_augment import RandAugment
 
 
@@ -157,7 +157,7 @@ def _rate_problems(config: Config) -> list[str]:
 
 def nothing_to_test(config: Config, model: Classifier, num_classes: int) -> str:
     """Say that there is neither a checkpoint nor a loaded head to test, and what to do; "" where there is one."""
-    if find_checkpoint(config.output) is not None or model.head_loaded:
+    if newest_checkpoint(config.output) is not None or model.head_loaded:
         return ""
     return (
         f"output = {config.output}: holds no checkpoint to test, and model.weights = {config.model.weights} has no head for "

@@ -2,20 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from videoadapt import distributed
-from videoadapt.config.loading import dump_config
+from videoadapt import distributed, logger
+from videoadapt.config.loading import dump_config, load_config
 from videoadapt.config.schema import Config
-from videoadapt.errors import CheckpointError, VideoAdaptError
+from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
 from videoadapt.files import write_text
 from videoadapt.models.parameters import load_trainable_state
-from videoadapt.runs.checkpoint import BEST, DISK_FULL, list_checkpoints, load_checkpoint
+from videoadapt.runs.checkpoint import BEST, DISK_FULL, list_checkpoints, load_checkpoint, read_facts
+from videoadapt.runs.statement import Difference, Statement, check_statement, differences, value_of
 
 
 def newest_run(outputs: Path) -> Path:
@@ -45,29 +46,116 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def save_description(config: Config, class_names: Sequence[str]) -> None:
-    """Write config.yaml and classes.txt, which describe the folder's checkpoints: call it once the two are known to agree."""
+def save_description(config: Config, class_names: Sequence[str], step: int | None = None) -> None:
+    """Write config.yaml and classes.txt, which describe the folder's checkpoints; where there are any, both stay as they are.
+
+    `step`: where training resumes with other values, by `train.resume force`; config.yaml then becomes theirs, and what it
+    was is kept beside it.
+    """
 
     def write() -> None:
-        names = "".join(f"{name}\n" for name in class_names)
-        write_text(config.output / "config.yaml", dump_config(config))
-        if names:
-            write_text(config.output / "classes.txt", names)
+        folder, names = config.output, "".join(f"{name}\n" for name in class_names)
+        path, trained = folder / "config.yaml", newest_checkpoint(folder) is not None
+        if step is not None and path.is_file():
+            path.rename(folder / f"config_until_step_{step:08d}.yaml")
+        if not (trained and path.is_file()):
+            write_text(path, dump_config(config))
+        if names and not (trained and (folder / "classes.txt").is_file()):
+            write_text(folder / "classes.txt", names)
 
     distributed.on_main(write)
 
 
-def find_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that a run is judged by: `best.pt` where there was validation, else the newest, else None."""
+def newest_checkpoint(folder: Path) -> Path | None:
+    """`best.pt` where there is one, else the checkpoint of the latest step, else None; neither is opened."""
     best = folder / "checkpoints" / BEST
     return best if os.path.isfile(best) else next(iter(list_checkpoints(folder)), None)
 
 
-def load_result(model: nn.Module, path: Path) -> dict[str, Any]:
-    """Load the weights that a checkpoint stands for (their moving average, where one was kept); return its content.
+def find_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run is judged by: `best.pt` where there was validation, else the newest, else None.
 
-    Raises CheckpointError when it cannot be read or does not fit the model.
+    Raises CheckpointError when `best.pt` does not belong to the training that the newest checkpoint is of.
+    """
+    path = newest_checkpoint(folder)
+    if path is None or path.name != BEST:
+        return path
+    best = read_facts(path)
+    for other in list_checkpoints(folder):
+        with suppress(CheckpointError):  # a damaged one is passed over, as by resuming
+            problem = foreign(best, read_facts(other))
+            if problem:
+                raise ConfigError(f"{path}: {problem}, unlike {other.name}; put the right file back, or delete it")
+            break
+    return path
+
+
+def foreign(best: Mapping[str, Any], newest: Mapping[str, Any]) -> str:
+    """Say why the facts of a `best.pt` do not belong to the training of another checkpoint; "" where they do."""
+    if None not in (best.get("origin"), newest.get("origin")) and best["origin"] != newest["origin"]:
+        return "is of another run"
+    if "statement" not in best or "statement" not in newest:  # of an older version
+        return ""
+    lists = [value_of(facts, "config.lists.val") for facts in (best, newest)]
+    if lists[0] != lists[1]:
+        return "was the best on another validation list"
+    there, here = Statement.read(best["statement"]), Statement.read(newest["statement"])
+    differing = list(differences(there.as_dict(), here.as_dict()))
+    return f"was trained with another {differing[0][0].removeprefix('config.')}" if differing else ""
+
+
+def set_best_aside(folder: Path, step: int) -> None:
+    """Keep a `best.pt` of an earlier training under another name, so that the run is no longer judged by it."""
+
+    def rename() -> None:
+        best = folder / "checkpoints" / BEST
+        aside = best.with_name(f"best_until_step_{step:08d}.pt")
+        best.rename(aside)
+        logger.warning("%s: is not of this training, and is now %s", best, aside.name)
+
+    distributed.on_main(rename)
+
+
+def load_result(model: nn.Module, path: Path, here: Statement) -> list[Difference]:
+    """Load the weights that a checkpoint stands for: their moving average, where one was kept.
+
+    `here` states what they will be used in; returns what differs there on purpose. Raises CheckpointError when the file
+    cannot be read, does not fit the model, or states another function.
     """
     state = load_checkpoint(path)
+    there = statement_in(state, path)
+    differing = check_statement(path, there, here) if there is not None else []
     load_trainable_state(model, state["ema"] or state["model"], path)
-    return state
+    return differing
+
+
+def statement_in(facts: Mapping[str, Any], path: Path) -> Statement | None:
+    """What a checkpoint states; one of an older version is described by its folder's config.yaml and classes.txt.
+
+    None where neither says anything. Raises CheckpointError for a statement that cannot be read.
+    """
+    if "statement" in facts:
+        try:
+            return Statement.read(facts["statement"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{path}: its statement cannot be read: {error!r}") from error
+    folder = path.parent.parent
+    if not (folder / "config.yaml").is_file():
+        return None
+    logger.info("%s: an older version wrote it; that its backbone is the same cannot be seen", path)
+    return Statement.of(load_config(folder / "config.yaml"), read_class_names(folder))
+
+
+def read_class_names(folder: Path) -> list[str]:
+    """The class names of a run, in the order of its logits, from classes.txt; [] without one, as after pre-training.
+
+    Raises CheckpointError when the file cannot be read.
+    """
+    path = folder / "classes.txt"
+    try:
+        return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.lexists(path) else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as class names: {getattr(error, 'strerror', None) or error}; put a sound copy back: one "
+            "name a line, in the order of the labels"
+        ) from error

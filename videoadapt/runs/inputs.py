@@ -19,9 +19,12 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build import build_on_meta, schedule_of
+from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
+from videoadapt.runs.folder import find_checkpoint, statement_in
 from videoadapt.runs.machine import machine_problems, output_problems
 from videoadapt.runs.same_files import same_files
+from videoadapt.runs.statement import Statement, check_statement
 from videoadapt.weights.files import weights_path
 
 
@@ -49,6 +52,8 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
     except VideoAdaptError as error:
         problems.append(str(error))
     problems += _model_problems(config, splits.class_names if splits else None)
+    if splits is not None and not config.train.enable:
+        problems += _statement_problems(config, splits.class_names)
     if splits is not None and config.train.enable:
         problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks)
     return splits, problems
@@ -76,6 +81,18 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
     if class_names and isinstance(model, Classifier) and not config.train.enable and config.test.enable:
         problems += filter(None, [nothing_to_test(config, model, len(class_names))])
     return problems
+
+
+def _statement_problems(config: Config, class_names: Sequence[str]) -> list[str]:
+    """Where the checkpoint that shall be tested was made with other values; its frozen tensors are compared once loaded."""
+    try:
+        path = find_checkpoint(config.output)
+        there = None if path is None else statement_in(read_facts(path), path)
+        if path is not None and there is not None:
+            check_statement(path, there, Statement.of(config, class_names))
+    except VideoAdaptError as error:
+        return str(error).splitlines()
+    return []
 
 
 def load_splits(config: Config) -> Splits:

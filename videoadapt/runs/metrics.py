@@ -22,6 +22,7 @@ class MetricsWriter:
         for name in ("metrics", "timing"):
             path = folder / f"{name}.jsonl"
             _cut_back(path, step)
+            _say_lost(path, step)
             self._files[name] = path.open("a", encoding="utf-8")
         self._board = _open_board(folder / "tensorboard", step)
 
@@ -51,6 +52,16 @@ class MetricsWriter:
         for file in (*self._files.values(), *([self._board] if self._board else [])):
             with suppress(OSError):
                 file.close()
+
+
+def _say_lost(path: Path, step: int) -> None:
+    """Warn where a run resumes at `step`, and the records of its earlier updates are gone."""
+    if step and path.stat().st_size == 0:
+        logger.warning(
+            "%s: holds no updates before step %d, where this run resumes: it was deleted; curves begin there",
+            path,
+            step,
+        )
 
 
 def _open_board(folder: Path, step: int) -> Any:

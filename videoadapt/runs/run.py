@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from videoadapt.runs.forward import forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.runs.machine import reads_files
 from videoadapt.runs.outcome import OutcomeRecorder
+from videoadapt.runs.statement import Statement
 from videoadapt.video.cache.folder import join
 
 
@@ -43,6 +45,11 @@ class Run:
     def folder(self) -> Path:
         """The run's output folder."""
         return self.config.output
+
+    @cached_property
+    def statement(self) -> Statement:
+        """What its predictions are made of besides trained tensors; it looks at every frozen tensor, once."""
+        return Statement.of(self.config, self.splits.class_names, self.model)
 
     @property
     def best_checkpoint(self) -> Path:

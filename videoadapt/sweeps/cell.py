@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from videoadapt.config.schema import Alters, Config
 from videoadapt.errors import VideoAdaptError
 from videoadapt.files import as_record, read_jsonl
 from videoadapt.runs.outcome import Outcome, read_outcome
+from videoadapt.runs.statement import Statement, differences
 from videoadapt.sweeps.old_logs import diverged_by_logs
 
 _IN_RESULTS = ("top1", "top5", "mean_class", "num_videos", "num_unreadable", "trained_parameters")
@@ -102,27 +103,26 @@ class Cell:
         return max(found, default=-math.inf) if not self.diverged else -math.inf
 
     def other_values(self) -> list[str]:
-        """Keys that matter and have other values in the folder's config.yaml, with both values; none without one."""
-        path = self.folder / "config.yaml"
-        if not os.path.isfile(path):
-            return []
-        before, now = (dict(flat(config.model_dump(mode="json"))) for config in (load_config(path), self.config))
-        return [
-            f"{key} is {before.get(key)!r} there, {now.get(key)!r} now"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and alters(key) != Alters.NOTHING
-        ]
+        """Keys that matter and have other values in the folder's config.yaml or results.json, with both values.
+
+        None without these files. The two differ where somebody tested the run once more, in another way.
+        """
+        path, now, results = self.folder / "config.yaml", self.config.model_dump(mode="json"), self.results
+        found: dict[str, str] = {}
+        if results is not None and "statement" in results:
+            there = Statement.read(results["statement"])
+            tested = differences(there.config, Statement.of(self.config, there.class_names).config)
+            found |= {key: f"{key} was {old!r} in the test there, is {new!r} now" for key, old, new in tested}
+        if os.path.isfile(path):  # a name that is too long is no file
+            trained = differences(load_config(path).model_dump(mode="json"), now)
+            found |= {
+                key: f"{key} is {old!r} there, {new!r} now"
+                for key, old, new in trained
+                if alters(key) != Alters.NOTHING
+            }
+        return [found[key] for key in sorted(found)]
 
 
 def short(axis: str) -> str:
     """The last part of a dotted key, by which an axis is shown."""
     return axis.rpartition(".")[2]
-
-
-def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of every leaf of a nested mapping."""
-    if not isinstance(value, dict):
-        yield prefix, value
-        return
-    for key, part in value.items():
-        yield from flat(part, f"{prefix}.{key}" if prefix else key)

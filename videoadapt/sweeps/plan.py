@@ -15,7 +15,8 @@ from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.config.yaml_files import merge, read_yaml
 from videoadapt.errors import ConfigError, did_you_mean, explain
 from videoadapt.models.adapters import build_adapter
-from videoadapt.sweeps.cell import Cell, Settings, flat, short
+from videoadapt.runs.statement import flat
+from videoadapt.sweeps.cell import Cell, Settings, short
 from videoadapt.sweeps.schema import OWN_KEYS, SweepConfig, as_labels, labelled, texts
 
 

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from videoadapt.runs.folder import save_description
 from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.run import Run
 from videoadapt.training.build import build_updater
-from videoadapt.training.resume import described, find_resumable
+from videoadapt.training.resume import check_same_model, described, find_resumable, fingerprint, keep_or_set_aside_best
 from videoadapt.training.unreadable import UnreadableVideos
 from videoadapt.training.validation import validate
 
@@ -32,7 +33,7 @@ def train(run: Run) -> None:
     finite; DecodeError when too many videos cannot be read.
     """
     trainer = Trainer(run)
-    save_description(run.config, run.splits.class_names)
+    save_description(run.config, run.splits.class_names, trainer.step if trainer.changed else None)
     if trainer.step == trainer.total_steps:
         logger.info("training is complete (%d steps)", trainer.step)
         return
@@ -81,6 +82,9 @@ class Trainer:
         self.updater = build_updater(run, self.schedule)
         self.unreadable = UnreadableVideos(len(run.splits.train), run.config.data.max_unreadable)
         self.best_top1: float | None = None
+        self.described = described(run.config, run.splits)
+        self.origin = fingerprint(self.described)
+        self.changed: list[str] = []  # keys whose values were others before this training was resumed by force
         self._resume()
 
     @property
@@ -140,7 +144,7 @@ class Trainer:
             self.best_top1 = results["top1"]
             weights = average.state if average is not None else trainable_state(run.model)
             best = {"step": self.step, "model": weights, "ema": None, "val_top1": self.best_top1}
-            distributed.on_main(lambda: save_checkpoint(run.best_checkpoint, best))
+            distributed.on_main(lambda: save_checkpoint(run.best_checkpoint, {**best, **self._facts()}))
 
     def _save(self) -> None:
         state = {
@@ -148,17 +152,23 @@ class Trainer:
             "unreadable": self.unreadable.reasons,
             "best_top1": self.best_top1,
             "ranks": distributed.world_size(),
-            "config": described(self.run.config, self.run.splits),
         }
-        distributed.on_main(lambda: save_newest(self.run.folder, state, self.run.config.train.keep_checkpoints))
+        keep = self.run.config.train.keep_checkpoints
+        distributed.on_main(lambda: save_newest(self.run.folder, {**state, **self._facts()}, keep))
+
+    def _facts(self) -> dict[str, Any]:
+        """What every checkpoint says of the training that it is of."""
+        return {"config": self.described, "statement": self.run.statement.as_dict(), "origin": self.origin}
 
     def _resume(self) -> None:
-        config, now = self.run.config, described(self.run.config, self.run.splits)
-        found = find_resumable(self.run.folder, config.train.resume, now, self.total_steps, distributed.world_size())
+        run, mode = self.run, self.run.config.train.resume
+        found = find_resumable(run.folder, mode, self.described, self.total_steps, distributed.world_size())
         if found is None:
             return
+        check_same_model(found.state, run.statement, found.path)
+        self.changed, self.origin = found.changed, found.state.get("origin", self.origin)
         self.updater.restore(found.state, found.path)
         self.unreadable.reasons = found.state["unreadable"]
-        if "lists.val" not in found.changed:  # another list has another best
+        if keep_or_set_aside_best(run.folder, mode, self._facts(), found.state["step"]):
             self.best_top1 = found.state["best_top1"]
         logger.info("resuming from %s at step %d of %d", found.path, self.step, self.total_steps)

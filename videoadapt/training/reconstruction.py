@@ -61,7 +61,7 @@ def leave_backbone(run: Run) -> None:
     """
     path, model = find_checkpoint(run.folder), autoencoder_of(run)
     assert path is not None, "a finished run has a checkpoint"
-    load_result(model, path)
+    load_result(model, path, run.statement)
     if not distributed.is_main():
         return
     tensors = to_pretraining(model.state_dict())

@@ -1,6 +1,8 @@
 """Which checkpoint a run resumes from, and whether it may: never a silent start from step 0, never silently other values."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +11,9 @@ from videoadapt.config.keys import alters
 from videoadapt.config.schema import Alters, Config
 from videoadapt.data.splits import Splits
 from videoadapt.errors import CheckpointError, ConfigError
-from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
-
-Difference = tuple[str, Any, Any]  # key, value before, value now
+from videoadapt.runs.checkpoint import BEST, list_checkpoints, load_checkpoint, read_facts
+from videoadapt.runs.folder import foreign, set_best_aside, statement_in
+from videoadapt.runs.statement import Difference, Statement, check_statement, completed, differences, flat
 
 
 class Resumed(NamedTuple):
@@ -26,6 +28,12 @@ def described(config: Config, splits: Splits) -> dict[str, Any]:
     """The config, and what is in the lists that it names: what a checkpoint says of the run that it belongs to."""
     lists = {"train": splits.fingerprint(splits.train), "val": splits.fingerprint(splits.val)}
     return {**config.model_dump(mode="json"), "lists": lists}
+
+
+def fingerprint(described: dict[str, Any]) -> str:
+    """sha256 (hex) over everything that decides what a training from step 0 computes: two runs with one are the same."""
+    deciding = {key: value for key, value in flat(described) if Alters.UPDATES in alters(key)}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def find_resumable(run: Path, mode: str, now: dict[str, Any], total_steps: int, ranks: int = 1) -> Resumed | None:
@@ -82,7 +90,7 @@ def check_may_resume(mode: str, before: dict[str, Any], now: dict[str, Any], pat
             f"train.resume = never, but {path} exists and this run would resume from it; choose another `output`, delete the "
             "folder, or set train.resume strict (train.enable false only tests)"
         )
-    changed = list(_differences(before, now, ""))
+    changed = [found for found in differences(completed(before), now) if Alters.UPDATES in alters(found[0])]
     lines = [f"    {key}: {old!r} there, {new!r} here" for key, old, new in changed]
     if lines and mode == "strict":
         raise ConfigError(
@@ -97,9 +105,27 @@ def check_may_resume(mode: str, before: dict[str, Any], now: dict[str, Any], pat
     return changed
 
 
-def _differences(before: Any, now: Any, prefix: str) -> Iterator[Difference]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), f"{prefix}.{key}" if prefix else key)
-    elif before != now and Alters.UPDATES in alters(prefix):
-        yield prefix, before, now
+def check_same_model(state: dict[str, Any], here: Statement, path: Path) -> None:
+    """Raise CheckpointError where a checkpoint's tensors mean something else here, whatever `train.resume` says.
+
+    That is where class names or frozen tensors are others. Other values of the config are `check_may_resume`'s business.
+    """
+    there = statement_in(state, path)
+    if there is not None:
+        check_statement(path, replace(there, config=here.config), here)
+
+
+def keep_or_set_aside_best(run: Path, mode: str, now: dict[str, Any], step: int) -> bool:
+    """Whether the best validation so far still counts, for a training that resumes at `step` with these facts.
+
+    A `best.pt` of an earlier training is set aside when `mode` is force. Raises CheckpointError otherwise.
+    """
+    path = run / "checkpoints" / BEST
+    if not distributed.all_gather_objects(path.is_file())[0]:
+        return True
+    problem = foreign(read_facts(path), now)
+    if problem and mode != "force":
+        raise CheckpointError(f"{path}: {problem}; put the right file back, or delete it")
+    if problem:
+        set_best_aside(run, step)
+    return not problem

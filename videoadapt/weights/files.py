@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from videoadapt.errors import CheckpointError
@@ -73,13 +73,30 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, as_torch: bool = False) -> None:
-    """Write safetensors, or a torch file `{'model': tensors}`, which holds no metadata."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write safetensors, or a torch file `{'model': tensors}`, with `'metadata'` beside it where there is any.
+
+    Raises OSError where the disk is full.
+    """
     if as_torch:
-        save_torch({"model": whole}, path)
-        return
-    with os_error_shown(path):
-        save_file(whole, path, metadata=dict(metadata))
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_torch({"model": whole, **({"metadata": dict(metadata)} if metadata else {})}, path)
+    else:
+        path.write_bytes(safetensors_bytes(tensors, metadata))
+
+
+def safetensors_bytes(tensors: Tensors, metadata: Mapping[str, str]) -> bytes:
+    """The content of a safetensors file, the same bytes for the same values.
+
+    safetensors 0.8 writes metadata in an order of chance, and hides the operating system's error where a disk is full: so
+    it writes no file for us, and its header is sorted here.
+    """
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(metadata))
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(dict(sorted(header.items())), ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors behind it stay aligned
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
 def save_torch(value: Any, path: Path) -> None:
