@@ -22,7 +22,8 @@ class MetricsWriter:
         for name in ("metrics", "timing"):
             path = folder / f"{name}.jsonl"
             _cut_back(path, step)
-            _say_lost(path, step)
+            if name == "metrics":
+                _say_lost(path, step)
             self._files[name] = path.open("a", encoding="utf-8")
         self._board = _open_board(folder / "tensorboard", step)
 
