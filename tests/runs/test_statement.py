@@ -153,7 +153,7 @@ def test_ways_of_looking_may_differ_and_are_said(call: Any, folder: Path) -> Non
     )
 
 
-def test_a_config_that_was_edited_is_compared_by_every_door(
+def test_an_edited_config_is_compared_by_every_door(
     folder: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = (folder / "config.yaml").read_text()
@@ -177,7 +177,7 @@ def test_a_best_checkpoint_of_another_run_is_refused(call: Any, folder: Path) ->
     assert code == 0 and (folder / "checkpoints" / "best_until_step_00000010.pt").is_file()
 
 
-def test_a_best_checkpoint_of_an_earlier_training_is_set_aside(call: Any, folder: Path) -> None:
+def test_a_best_of_an_earlier_training_is_set_aside(call: Any, folder: Path) -> None:
     code, error = call("data.val=null", "train.epochs=3", "train.resume=force", test_only=False)
     assert code == 0
     assert results(folder)["checkpoint"] == "checkpoints/step_00000018.pt"
@@ -194,7 +194,7 @@ def test_the_config_before_a_forced_change_is_kept(call: Any, folder: Path) -> N
     assert call("model.adapter.scale=0.7")[0] == 0
 
 
-def test_checkpoints_of_an_older_version_are_described_by_their_folder(call: Any, folder: Path) -> None:
+def test_an_older_checkpoint_is_described_by_its_folder(call: Any, folder: Path) -> None:
     for path in folder.glob("checkpoints/*.pt"):
         state = load_checkpoint(path)
         save_checkpoint(path, {key: state[key] for key in state if key not in ("statement", "origin")})
@@ -246,7 +246,7 @@ def keys_of(values: Any, prefix: str = "") -> set[str]:
     return found
 
 
-def test_every_key_is_in_the_statement_or_changes_no_prediction(tmp_path: Path) -> None:
+def test_every_key_is_stated_or_changes_no_prediction(tmp_path: Path) -> None:
     config = Config(output=tmp_path)
     stated = Statement.of(config, ["a", "b"])
 
