@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,28 @@ def _begin(name: str) -> str:
     """What the names of a file's temporary ones begin with: they are longer, and file systems take 255 bytes."""
     encoded = os.fsencode(name)
     return f".{name if len(encoded) <= 200 else hashlib.sha256(encoded).hexdigest()}."
+
+
+def why_foreign(place: Path, others_may_not: int = 0o077) -> str:
+    """Say why a folder in a place where every user may write is not this user's own; "" if it is, or is not there yet.
+
+    `others_may_not`: bits of the mode that must not be set. What is in such a folder can be trusted: where its place is
+    sticky, as /dev/shm and /tmp are, nobody else can put another one there.
+    """
+    try:
+        status, parent = os.lstat(place), os.stat(place.parent)
+    except FileNotFoundError:
+        return ""
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{place} is {'a link' if stat.S_ISLNK(status.st_mode) else 'a file'}, not a folder"
+    if status.st_uid != os.getuid():
+        return f"{place} belongs to user {status.st_uid}, not to you ({os.getuid()})"
+    if mode & others_may_not:
+        return f"{place} is open to other users (its mode is {mode:o})"
+    if parent.st_mode & 0o002 and not parent.st_mode & stat.S_ISVTX:
+        return f"{place} can be replaced by anybody, for {place.parent} is not sticky (chmod +t)"
+    return ""
 
 
 def _sync_folder(folder: Path) -> None:

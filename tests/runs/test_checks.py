@@ -1,7 +1,9 @@
 """What can be known wrong is said before the first step, all at once, by a run, a submission and a sweep alike."""
 
+import getpass
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from videoadapt.cli.train import main as train
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError
+from videoadapt.processes.lock import only_process_in
 from videoadapt.runs import machine
 from videoadapt.runs.build import build_on_meta
 from videoadapt.runs.inputs import find_problems, load_inputs
@@ -194,6 +197,29 @@ def test_an_output_with_something_else_in_a_files_place(name: str, tmp_path: Pat
     assert output_problems(tmp_path) == [
         f"output = {tmp_path}: its {name} is no {kind}; move it away, or choose another folder"
     ]
+
+
+def test_code_that_another_may_have_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    raw = toy_config(tmp_path / "out", tmp_path, train={"compile": True})
+    config = load_config(write_config(tmp_path / "c.yaml", raw))
+    assert not [line for line in machine.machine_problems(config) if "torchinductor" in line]
+    place = tmp_path / f"torchinductor_{getpass.getuser()}"
+    place.symlink_to(tmp_path)
+    expected = f"train.compile = true: {place} is a link, not a folder; remove it, or name another folder"
+    assert [line for line in machine.machine_problems(config) if line.startswith(expected)]
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    assert not [line for line in machine.machine_problems(config) if "torchinductor" in line]
+
+
+def test_an_output_whose_lock_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"out: its \.lock is a link"), only_process_in(tmp_path / "out"):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_an_output_on_a_read_only_disk(small_disk: Path) -> None:

@@ -1,12 +1,13 @@
 """With a cache the frames are the same, from whichever process, however full, broken or shared it is."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -161,6 +162,104 @@ def test_a_folder_in_memory_is_a_folder_like_others(tmp_path: Path) -> None:
         frames(source(place), path)
         cache_place.leave_all()
         assert (place / "ab" / "features.npy").exists() and len(entries(place)) == 2
+
+
+def as_user(uid: int, act: Callable[[], object]) -> str:
+    """What `act` returns or raises in a process of another user, as text."""
+    if os.geteuid() != 0:
+        pytest.skip("acting as two users needs root")
+    theirs, ours = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.setgid(uid)
+            os.setuid(uid)
+            said = repr(act())
+        except BaseException as error:  # noqa: BLE001 - it goes on in the parent
+            said = f"{type(error).__name__}: {error}"
+        os.write(ours, said.encode())
+        os._exit(0)
+    os.close(ours)
+    with open(theirs) as file:
+        said = file.read()
+    os.waitpid(child, 0)
+    return said
+
+
+ATTACKER, VICTIM = 54_321, 54_322
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The place in memory of the user VICTIM, in a folder like /dev/shm, where everybody may write."""
+    with tempfile.TemporaryDirectory(dir=cache_place.MEMORY.parent) as shared:
+        os.chmod(shared, 0o1777)
+        monkeypatch.setattr(cache_place, "MEMORY", Path(shared) / f"videoadapt-{VICTIM}")
+        yield cache_place.MEMORY
+
+
+def victim_joins() -> str:
+    return as_user(VICTIM, lambda: cache_place.join("ram") and "joined")
+
+
+@pytest.mark.parametrize("what", ["folder", "link", "file"])
+def test_a_place_that_another_user_made_is_refused(what: str, memory: Path) -> None:
+    secret = memory.parent / "secret"
+    secret.mkdir()
+    (secret / ".bytes").write_text("of the victim")
+    os.chown(secret, VICTIM, VICTIM)
+    os.chown(secret / ".bytes", VICTIM, VICTIM)
+
+    def prepare_trap() -> None:
+        os.umask(0)
+        if what == "folder":
+            memory.mkdir(mode=0o777)
+            (memory / ".bytes").symlink_to(secret / ".bytes")
+        else:
+            memory.symlink_to(secret) if what == "link" else memory.touch()
+
+    assert as_user(ATTACKER, prepare_trap) == "None"
+    found = f"belongs to user {ATTACKER}, not to you \\({VICTIM}\\)" if what == "folder" else "is a link, not a folder"
+    refused = (
+        rf"ConfigError: data.cache = '?(ram|{re.escape(str(memory))})'?: (.* {found}.*; remove it|cannot be used: )"
+    )
+    assert re.match(refused, said := victim_joins()), said
+    assert (secret / ".bytes").read_text() == "of the victim" and [path.name for path in secret.iterdir()] == [".bytes"]
+
+
+def test_an_own_place_is_closed_to_others(memory: Path) -> None:
+    assert victim_joins() == "'joined'" and victim_joins() == "'joined'"
+    assert "PermissionError" in as_user(ATTACKER, lambda: list(memory.iterdir()))
+    memory.chmod(0o755)
+    assert "is open to other users (its mode is 755)" in victim_joins()
+    memory.chmod(0o700)
+    memory.parent.chmod(0o777)
+    assert "can be replaced by anybody" in victim_joins()
+
+
+@pytest.mark.parametrize("name", [".users", ".bytes", ".writing"])
+def test_no_link_in_a_folder_is_followed(name: str, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    path = write_video(tmp_path / "a.mp4")
+    place.mkdir()
+    (place / name).symlink_to(tmp_path / "mine")
+    if name == ".writing":  # looked at when a film is kept
+        assert np.array_equal(frames(source(place), path), decoded(path)) and not entries(place)
+    else:
+        with pytest.raises(ConfigError, match=r"cannot be used: Too many levels of symbolic links"):
+            source(place)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_an_entry_that_is_no_file_is_decoded_anew(what: str, place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    frames(source(place), path)
+    (entry,) = entries(place)
+    (tmp_path / "other.npy").write_bytes(bytes(FILM_BYTES))
+    entry.unlink()
+    entry.symlink_to(tmp_path / "other.npy") if what == "link" else os.mkfifo(entry)
+    assert np.array_equal(frames(source(place), path), decoded(path))
+    assert entry.is_file() and not entry.is_symlink() and not any((tmp_path / "other.npy").read_bytes())
 
 
 def test_an_unknown_word_is_no_folder(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One process works on a run's folder: the kernel holds the lock and drops it however the process ends."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -44,7 +45,14 @@ def wait_until_left(folder: Path, patience_sec: float) -> None:
 
 
 def _take(path: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ConfigError(
+            f"output = {path.parent}: its {path.name} is a link, whose target would be overwritten; remove the link"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

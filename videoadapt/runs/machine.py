@@ -9,7 +9,8 @@ import torch
 from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError
-from videoadapt.video.cache.folder import cache_folder
+from videoadapt.files import why_foreign
+from videoadapt.video.cache.folder import MEMORY, cache_folder
 
 _WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl")
 _REPLACED = (
@@ -29,8 +30,12 @@ def machine_problems(config: Config) -> list[str]:
     else:
         if config.train.compile and (missing := _missing_compiler(device)):
             problems.append(f"train.compile = true: {missing}; install one, or set train.compile false")
+        if config.train.compile and (reason := _foreign_code()):
+            problems.append(
+                f"train.compile = true: {reason}; remove it, or name another folder: TORCHINDUCTOR_CACHE_DIR"
+            )
     place = cache_folder(config.data.cache) if reads_files(config) else None
-    if place is not None and (reason := why_unwritable(place)):
+    if place is not None and (reason := (place == MEMORY and why_foreign(place)) or why_unwritable(place)):
         problems.append(f"data.cache = {config.data.cache}: {reason}")
     return problems
 
@@ -87,3 +92,12 @@ def _missing_compiler(device: torch.device) -> str:
     variable, usual = ("CC", ["gcc", "clang"]) if device.type == "cuda" else ("CXX", ["g++", "clang++"])
     names = os.environ.get(variable, "").split()[:1] or usual  # the variable may bring arguments
     return "" if any(map(shutil.which, names)) else f"there is no compiler {' or '.join(names)} on this machine"
+
+
+def _foreign_code() -> str:
+    """Why torch.compile's folder of compiled code, which every user may make first, is not this user's own; "" if it is."""
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return ""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # slow to import
+
+    return why_foreign(Path(default_cache_dir()), others_may_not=0o022)

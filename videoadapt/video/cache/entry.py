@@ -16,6 +16,7 @@ import numpy as np
 
 from videoadapt import logger
 from videoadapt.errors import DecodeError
+from videoadapt.video.cache.folder import open_here
 
 _HEADER_BYTES = 128  # of a .npy file of frames
 _PART_BYTES = 64 * 2**20  # decoded frames in hand while a video is put in
@@ -123,7 +124,7 @@ def _header(content: bytes) -> tuple[int, tuple[int, int, int]]:
 def read_film(entry: Path, path: Path, decode: Callable[[], Frames]) -> KeptFrames | None:
     """What is kept of the video `path`, which `decode` opens."""
     try:
-        file = entry.open("rb", buffering=0)
+        file = _open(entry)
         try:
             return KeptFrames(path, file, decode)
         except BaseException:
@@ -136,10 +137,14 @@ def read_film(entry: Path, path: Path, decode: Callable[[], Frames]) -> KeptFram
         return None
 
 
+def _open(entry: Path) -> io.FileIO:
+    return open(entry, "rb", buffering=0, opener=open_here)
+
+
 def is_whole(entry: Path) -> bool:
     """Whether a file can be read and holds frames, as many as its header says."""
     try:
-        with entry.open("rb", buffering=0) as file:
+        with _open(entry) as file:
             _film(file)
     except (OSError, ValueError):
         return False

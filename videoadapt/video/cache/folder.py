@@ -1,6 +1,9 @@
 """The place where decoded frames are kept, shared by all processes that use it at the same time.
 
 A place is in memory or a folder. Who uses it holds a lock on its file `.users`; `.bytes` counts what is in it.
+
+Memory is where every user of a machine may write: the place there has to be this user's own, closed to others. No link is
+followed inside of any place: whoever may write there could have another file overwritten through one.
 """
 
 import atexit
@@ -12,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from videoadapt.errors import ConfigError
-from videoadapt.files import PARTIAL
+from videoadapt.files import PARTIAL, why_foreign
 
 MEMORY = Path("/dev/shm") / f"videoadapt-{os.getuid()}"
 _LEFT_FREE = 0.1  # of the disk: others need it, too
@@ -39,7 +42,9 @@ def join(cache: str) -> Path | None:
         raise ConfigError(f"data.cache = 'ram': there is no {MEMORY.parent} on this machine; name a folder")
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        users = os.open(place / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if place == MEMORY and (reason := why_foreign(place)):
+            raise ConfigError(f"data.cache = 'ram': {reason}; remove it, or name a folder of your own")
+        users = open_here(place / ".users", os.O_RDWR | os.O_CREAT)
         if _alone(users):
             _tidy(place)
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -48,6 +53,11 @@ def join(cache: str) -> Path | None:
         raise ConfigError(f"data.cache = {place}: cannot be used: {reason}; choose another folder") from error
     _joined[place] = users
     return place
+
+
+def open_here(path: str | Path, flags: int) -> int:
+    """Open a file of a place, for `opener=` too: never through a link, and without waiting for a pipe's other end."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
 
 
 @atexit.register
@@ -77,15 +87,16 @@ def _tidy(place: Path) -> None:
         if place == MEMORY or file.suffix == PARTIAL:
             file.unlink()
         else:
-            total += file.stat().st_size
-    (place / ".bytes").write_bytes(b"%020d" % total)
+            total += file.lstat().st_size
+    with open(place / ".bytes", "wb", opener=open_here) as file:
+        file.write(b"%020d" % total)
 
 
 @contextmanager
 def only_one_at(entry: Path) -> Iterator[bool]:
     """True for one process at a time: each would decode the same film and count it. The kernel lets go of a killed one's."""
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with (entry.parent.parent / ".writing").open("ab") as file:
+    with open(entry.parent.parent / ".writing", "ab", opener=open_here) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(entry.stem[:12], 16))  # a byte for each entry
             alone = True
@@ -99,7 +110,7 @@ def reserve(place: Path, size: int, limit_bytes: int) -> bool:
     disk = shutil.disk_usage(place)
     if size > 0 and disk.free - size < disk.total * _LEFT_FREE:
         return False
-    with (place / ".bytes").open("r+b") as file:
+    with open(place / ".bytes", "r+b", opener=open_here) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         total = int(file.read()) + size
         if size > 0 and total > limit_bytes:

@@ -9,6 +9,7 @@ Shapes: N frames, H W pixels.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -105,10 +106,10 @@ class FrameSource:
             with only_one_at(entry) as alone:
                 if not alone:
                     return False
-                if entry.exists():  # another kept it since this process looked; or it is broken
+                if os.path.lexists(entry):  # another kept it since this process looked; or it is broken
                     if is_whole(entry):
                         return True
-                    reserve(place, -entry.stat().st_size, self._limit_bytes)
+                    reserve(place, -entry.lstat().st_size, self._limit_bytes)
                     entry.unlink()
                 reserve(place, -size * remove_partial(entry), self._limit_bytes)  # of processes that were killed here
                 if not reserve(place, size, self._limit_bytes):
