@@ -61,7 +61,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
     """
     for left in folder.glob(f"{'.*.' if name is None else glob.escape(_begin(name))}*{PARTIAL}"):
         try:
-            handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:  # gone, or another user's
             continue
         try:

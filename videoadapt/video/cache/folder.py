@@ -88,8 +88,8 @@ def _tidy(place: Path) -> None:
             file.unlink()
         else:
             total += file.lstat().st_size
-    with open(place / ".bytes", "wb", opener=open_here) as file:
-        file.write(b"%020d" % total)
+    with open(place / ".bytes", "wb", opener=open_here) as counter:
+        counter.write(b"%020d" % total)
 
 
 @contextmanager
