@@ -42,8 +42,8 @@ def join(cache: str) -> Path | None:
         raise ConfigError(f"data.cache = 'ram': there is no {MEMORY.parent} on this machine; name a folder")
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if place == MEMORY and (reason := why_foreign(place)):
-            raise ConfigError(f"data.cache = 'ram': {reason}; remove it, or name a folder of your own")
+        if place == MEMORY and (foreign := why_foreign(place)):
+            raise ConfigError(f"data.cache = 'ram': {foreign}; remove it, or name a folder of your own")
         users = open_here(place / ".users", os.O_RDWR | os.O_CREAT)
         if _alone(users):
             _tidy(place)
