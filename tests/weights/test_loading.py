@@ -19,7 +19,9 @@ from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.adapters.adaptformer import AdaptFormer
 from videoadapt.models.loading import load_adapter, load_backbone, save_backbone
+from videoadapt.runs.adapter_file import FORMAT
 from videoadapt.runs.build import build_model
+from videoadapt.runs.checkpoint import save_checkpoint
 from videoadapt.weights.formats import Weights, read_weights
 
 ADAPTFORMER = {"name": "adaptformer", "bottleneck": 6}
@@ -53,7 +55,18 @@ def test_a_pre_training_file_says_what_it_leaves_out(caplog):
     assert model.fc_norm.weight.equal(fc_norm) and model.head.linear.weight.equal(head)
 
 
-@pytest.mark.parametrize("wrap", [lambda s: {"module": s}, lambda s: {"model": s, "epoch": 3}, dict])
+def prefixed(tensors, prefix):
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {"module": s}, lambda s: {"model": s, "epoch": 3}, dict,
+        lambda s: {"state_dict": s, "meta": {"epoch": 3}}, lambda s: {"model_state_dict": s}, lambda s: {"model_state": s},
+        lambda s: {"state_dict": prefixed(s, "module.")}, lambda s: prefixed(s, "module._orig_mod."),
+    ],
+)  # fmt: skip
 def test_fine_tuned_file_under_module_model_or_bare(tmp_path, wrap):
     model, source = toy(), state("videomae_finetune.pth")
     report = load_backbone(model, read_weights(saved(tmp_path, wrap(source))))
@@ -299,6 +312,24 @@ def test_a_missing_file_names_the_key_and_where_to_get_it(tmp_path):
         read_weights("nowhere/x.pth", obtain="ask the authors")
     with pytest.raises(CheckpointError, match=r"no such file; give the path"):
         read_weights(str(tmp_path / "nothing"))
+
+
+def test_what_a_run_leaves_is_named_as_what_it_is(tmp_path):
+    """They were refused as weights with keys that are missing, unexpected and of no known format."""
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    checkpoint, adapter = run / "checkpoints" / "step_00000003.pt", run / "adapter.safetensors"
+    save_checkpoint(checkpoint, {"step": 3, "model": {"head.linear.bias": torch.zeros(2)}, "ema": None})
+    save_file({"head.linear.bias": torch.zeros(2)}, adapter, {"format": FORMAT})
+    for path, kind, option in (
+        (run, "the folder of a run", f"--run {run}"),
+        (checkpoint, "a checkpoint of a run", f"--run {run}"),
+        (adapter, "an adapter file", f"--adapter {adapter}"),
+    ):
+        said = refusal(str(path))
+        assert said.startswith(f"model.weights = {path}: is {kind}, which holds what was trained") and "\n" not in said
+        assert f"({option})" in said and "name the weights that the run began with" in said
 
 
 def test_package_files(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -35,6 +35,10 @@ _DAMAGED: tuple[type[Exception], ...] = (
     AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError,
     struct.error,
 )  # fmt: skip
+
+ADAPTER_FORMAT = "videoadapt adapter"  # in the metadata of what a finished run leaves
+_PLACES = ("model", "module", "state_dict", "model_state_dict", "model_state")
+_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
 _IN_A_FOLDER = (
     "model.safetensors",
@@ -63,13 +67,15 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     A file has no config: {}. Raises CheckpointError when something is missing, damaged, or could run code.
     """
     if not os.path.isdir(path):
-        return _state_dict(_load(path), path), {}
+        return _without_prefix(_state_dict(_load(path), path)), {}
+    if os.path.isfile(path / "config.yaml") and os.path.isdir(path / "checkpoints"):
+        raise CheckpointError(_of_a_run(path, "the folder of a run", f"--run {path}"))
     found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
     if found is None:
         raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(_IN_A_FOLDER)}")
     tensors = _read_shards(found) if found.suffix == ".json" else _state_dict(_load(found), found)
     config = path / "config.json"
-    return tensors, _read_json(config) if config.is_file() else {}
+    return _without_prefix(tensors), _read_json(config) if config.is_file() else {}
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, as_torch: bool = False) -> None:
@@ -168,6 +174,9 @@ def _load(path: Path) -> Any:
         if start == b"version h":
             raise CheckpointError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")
         if start[8:] == b"{":  # safetensors: eight bytes of length, then a json object
+            with safe_open(path, framework="pt") as opened:
+                if (opened.metadata() or {}).get("format") == ADAPTER_FORMAT:
+                    raise CheckpointError(_of_a_run(path, "an adapter file", f"--adapter {path}"))
             return load_file(path)
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -185,12 +194,33 @@ def _load(path: Path) -> Any:
 
 
 def _state_dict(content: Any, path: Path) -> Tensors:
-    """Return the tensors of a checkpoint, which stand under `model` or `module`, or alone."""
+    """Return the tensors of a checkpoint, which stand under one of _PLACES, or alone."""
     state = content
     if isinstance(content, dict):
-        state = next((content[key] for key in ("model", "module") if isinstance(content.get(key), dict)), content)
+        if content.keys() >= {"version", "model", "ema"}:
+            run = path.absolute().parent.parent
+            raise CheckpointError(_of_a_run(path, "a checkpoint of a run", f"--run {run}"))
+        state = next((content[key] for key in _PLACES if isinstance(content.get(key), dict)), content)
     is_state = isinstance(state, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in state.items())
     if not is_state or not state:
         held = f"keys {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(f"{path}: no tensors under `model`, `module` or at the top, but {held}")
+        raise CheckpointError(
+            f"{path}: no tensors under {', '.join(f'`{key}`' for key in _PLACES)} or at the top, but {held}"
+        )
     return dict(state)
+
+
+def _without_prefix(tensors: Tensors) -> Tensors:
+    """The tensors without what wrappers of the whole model put before all names."""
+    for prefix in _WRAPPERS:
+        if all(name.startswith(prefix) for name in tensors):
+            return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+    return tensors
+
+
+def _of_a_run(path: Path, kind: str, option: str) -> str:
+    """Why what a run leaves is no weight file, and what it is for; `option` gives it to the demo."""
+    return (
+        f"{path}: is {kind}, which holds what was trained beside a backbone and not the backbone; the demo takes it "
+        f"({option}), and a run resumes in its own `output`; name the weights that the run began with"
+    )
