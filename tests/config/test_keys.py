@@ -46,7 +46,7 @@ def test_a_key_without_a_mark_is_found() -> None:
     ("key", "what"),
     [
         ("data.workers", Alters.NOTHING),
-        ("test.batch_size", Alters.SCORES),
+        ("test.batch_size", Alters.SCORES | Alters.PREDICTION),
         ("data.augment.flip", Alters.UPDATES),
         ("data.val.holdout", Alters.UPDATES),
         ("data.decoder.threads", Alters.UPDATES | Alters.PREDICTION),

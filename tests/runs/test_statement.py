@@ -29,7 +29,7 @@ ALTERS_NO_PREDICTION = {
     "data.obtain", "data.cache", "data.cache_gb", "data.augment", "data.workers", "data.limit_sec", "data.max_unreadable",
     "optim", "pretrain", "train.enable", "train.epochs", "train.batch_size", "train.accumulate", "train.clip_grad_norm",
     "train.compile", "train.ema", "train.validate_every_epochs", "train.checkpoint_every_steps", "train.keep_checkpoints",
-    "train.resume", "test.enable", "test.batch_size", "test.max_unreadable",
+    "train.resume", "test.enable", "test.max_unreadable",
 }  # fmt: skip
 ELSEWHERE = {"model.weights": "backbone", "data.classes": "class_names"}  # what the statement holds instead of a path
 
@@ -147,7 +147,12 @@ def test_ways_of_looking_may_differ_and_are_said(call: Any, folder: Path) -> Non
         "test.average": {"trained": "logits", "tested": "probs"},
         "test.clips": {"trained": 2, "tested": 1},
     }
-    assert results(folder)["statement"]["config"]["test"] == {"clips": 1, "crops": 3, "average": "probs"}
+    assert results(folder)["statement"]["config"]["test"] == {
+        "clips": 1,
+        "crops": 3,
+        "average": "probs",
+        "batch_size": 24,
+    }
     assert (
         "tested with other values than it was trained with: data.sampling.stride_frames = 1 (2 in training), " in error
     )

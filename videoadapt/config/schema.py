@@ -188,7 +188,7 @@ class TestConfig(_Section):
     clips: Annotated[int, Ge(1), SCORES | PREDICTION | PASS] = 4
     crops: Annotated[int, Ge(1), SCORES | PREDICTION | PASS] = 3
     average: Annotated[Literal["logits", "probs"], SCORES | PREDICTION | PASS] = "logits"
-    batch_size: Annotated[int, Ge(1), SCORES] = 24
+    batch_size: Annotated[int, Ge(1), SCORES | PREDICTION] = 24  # alters the last bits of a sum
     max_unreadable: Annotated[Share, NOTHING] = 0.0
 
 
