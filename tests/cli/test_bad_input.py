@@ -238,6 +238,8 @@ def test_a_file_that_this_user_may_not_read(tmp_path: Path) -> None:
             "\n{file} 51\n",
             r"1 labels are outside 0\.\.50 .* first 51 of '{file}' \(line 2\); fix the list or data.classes",
         ),
+        (f"a.mp4 0\na.mp4 {'7' * 25}\n", f"1 rows are not `path label` .*, first line 2: 'a.mp4 {'7' * 25}'"),
+        (f"a.mp4 {'7' * 5000}\n", f"1 rows are not `path label` .*, first line 1: 'a.mp4 {'7' * 194}...'"),
         ("a.mp4 0\n".encode("utf-16"), r"is not UTF-8 text \(byte 0\); save it as UTF-8"),
     ],
 )

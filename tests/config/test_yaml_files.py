@@ -10,6 +10,7 @@ from videoadapt.config import yaml_files
 from videoadapt.config.yaml_files import parse_yaml, read_yaml
 from videoadapt.errors import ConfigError
 
+ANCHORS = "its anchors (`*name`) stand for more than 1000000 values, or for themselves"
 WRONG = {
     "a: 1\nb: 2\na: 3\n": ":3: key 'a' appears twice; keep one of them",
     "a: 1\nb: c: d\n": ":2: not valid yaml: mapping values are not allowed here",
@@ -23,6 +24,13 @@ WRONG = {
     f"a: {'1' * 5000}\n": f":1: not valid yaml: '{'1' * 40}' is no int",
     "[" * 5000: ": lists or mappings are nested too deeply",
     "[" * 200_000: ": lists or mappings are nested too deeply",
+    f"a: {'[' * 60}{']' * 60}": ": lists or mappings are nested too deeply",
+    f"a: {'[' * 2000}{']' * 2000}": ": lists or mappings are nested too deeply",
+    'a: "\\UFFFFFFFF"': ": not valid yaml: a character beyond U+10FFFF",
+    "a: &a [*a]\n": f": {ANCHORS}",
+    "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(30)): f": {ANCHORS}",
+    "_BASE_: 5\n": ": _BASE_ = [5]: expected the name of a yaml file, or a list of them",
+    "_BASE_: [[x]]\n": ": _BASE_ = [['x']]: expected the name of a yaml file, or a list of them",
 }
 
 

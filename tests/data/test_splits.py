@@ -1,5 +1,6 @@
 """Lists are checked before anything is decoded, all problems at once; the hold-out is deterministic and by group."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -199,6 +200,20 @@ def test_the_files_have_a_fingerprint(tmp_path: Path) -> None:
         found.add(Splits.files_fingerprint(videos))
         (tmp_path / name).write_bytes(before)
     assert len(found) == 5 and Splits.files_fingerprint(videos) == whole
+
+
+def test_no_fingerprint_waits_or_reads_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with (tmp_path / "huge.mp4").open("wb") as file:
+        file.truncate(2**40)
+    videos = [Video(name, tmp_path / name, 0) for name in ("pipe.mp4", "huge.mp4", "null\0byte.mp4")]
+    found = {Splits.files_fingerprint(videos)}
+    for place in (2**40 - 1, 0, (2**40 - 2**20) * 7 // 63):  # pieces of 2**20, 64 of them
+        with (tmp_path / "huge.mp4").open("r+b") as file:
+            file.seek(place)
+            file.write(b"x")
+        found.add(Splits.files_fingerprint(videos))
+    assert len(found) == 4
 
 
 def test_the_first_of_each_class_and_none_that_is_held_out(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Training, testing and resuming through the front door, on real rendered files."""
 
+import os
 import re
 from pathlib import Path
 
@@ -133,6 +134,19 @@ def test_unreadable_files(broken: dict[str, object], tmp_path: Path, capsys: pyt
     assert result["num_videos"] == 8 and result["readable_only"]["top1"] is not None
     assert np.isnan(np.load(output / "predictions.npz")["view_logits"][3]).all()
     assert main(["--cfg", str(config), "test.max_unreadable", "0.2"]) == 0
+    capsys.readouterr()
+
+
+def test_a_pipe_among_the_test_videos_costs_no_result(
+    broken: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test [3] (Grüße, 日本).mp4").unlink()
+    os.mkfifo(tmp_path / "test [3] (Grüße, 日本).mp4")
+    values = {"data": {**broken, "max_unreadable": 0.05}, "train": {"epochs": 1, "batch_size": 8}}
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", tmp_path, **values))
+    assert main(["--cfg", str(config), "test.max_unreadable", "0.5"]) == 0
+    result = results(tmp_path / "out")
+    assert result["num_unreadable"] == 1 and "is no regular file" in result["unreadable"][0]["reason"]
     capsys.readouterr()
 
 

@@ -105,7 +105,8 @@ def run_scan(args: argparse.Namespace) -> int:
     DECODERS.get(args.decoder)
     num_classes = args.classes
     if num_classes is not None:
-        num_classes = int(num_classes) if num_classes.isdecimal() else len(read_classes(find_list(num_classes)))
+        is_number = num_classes.isdecimal() and len(num_classes) <= 18
+        num_classes = int(num_classes) if is_number else len(read_classes(find_list(num_classes)))
     folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
     settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
     settings |= {"decoder": args.decoder}

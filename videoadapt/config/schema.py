@@ -124,7 +124,7 @@ class DataConfig(_Section):
     ] = None
     test: Annotated[str | None, SCORES] = None
     # a file with one name a line, or just their number
-    classes: Annotated[str | Annotated[int, Ge(2)] | None, UPDATES] = None
+    classes: Annotated[str | Annotated[int, Interval(ge=2, le=1_000_000)] | None, UPDATES] = None
     obtain: Annotated[str, NOTHING] = ""  # said when files are missing: where to get them
     decoder: Annotated[Component, UPDATES | PREDICTION] = {"name": "decord"}
     # larger frames are made this small before anything else

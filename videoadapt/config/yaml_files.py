@@ -1,5 +1,6 @@
 """Yaml files with `_BASE_` -> one nested mapping. Scalars are read as YAML 1.2 has them."""
 
+import math
 import re
 from collections.abc import Hashable
 from contextlib import suppress
@@ -11,6 +12,7 @@ import yaml
 from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.errors import ConfigError
 
+_DEEPEST, _MOST_VALUES = 50, 1_000_000
 _FAST_SIZE = 16_384  # characters: more brackets than that would overflow the stack of the parser in C
 
 
@@ -67,16 +69,42 @@ def parse_yaml(text: str, name: str) -> Any:
     try:
         with suppress(yaml.YAMLError, UnicodeEncodeError):  # the other one says what is wrong
             if len(text) < _FAST_SIZE:
-                return _load(_FastLoader, text, name)
-        return _load(_Loader, text, name)
+                return _within_reason(_load(_FastLoader, text, name), name)
+        return _within_reason(_load(_Loader, text, name), name)
     except yaml.MarkedYAMLError as error:
         where = f"{name}:{error.problem_mark.line + 1}" if error.problem_mark else name
         raise ConfigError(f"{where}: not valid yaml: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:  # a control character
         where = f"{name}:{text.count(chr(10), 0, error.position) + 1}"
         raise ConfigError(f"{where}: not valid yaml: {error.reason} (U+{error.character:04X})") from error
+    except OverflowError as error:
+        raise ConfigError(f"{name}: not valid yaml: a character beyond U+10FFFF") from error
     except RecursionError as error:
         raise ConfigError(f"{name}: lists or mappings are nested too deeply") from error
+
+
+def _within_reason(value: Any, name: str) -> Any:
+    """Return what was read. Raises ConfigError for what nests deeper than any config, or is too large written out.
+
+    A few lines of anchors (`*a`) can stand for billions of values, or for a list inside of itself.
+    """
+    sizes: dict[int, float] = {}  # of each list and mapping by its id; infinite while it is being counted
+
+    def size(part: Any, depth: int) -> float:
+        if not isinstance(part, dict | list | tuple | set):
+            return 1
+        if depth > _DEEPEST:
+            raise ConfigError(f"{name}: lists or mappings are nested too deeply")
+        if id(part) not in sizes:
+            sizes[id(part)] = math.inf
+            sizes[id(part)] = 1 + sum(
+                size(inner, depth + 1) for inner in (part.values() if isinstance(part, dict) else part)
+            )
+        return sizes[id(part)]
+
+    if size(value, 0) > _MOST_VALUES:
+        raise ConfigError(f"{name}: its anchors (`*name`) stand for more than {_MOST_VALUES} values, or for themselves")
+    return value
 
 
 def _load(kind: Any, text: str, name: str) -> Any:
@@ -108,7 +136,10 @@ def read_yaml(path: str | Path, children: tuple[Path, ...] = ()) -> dict[str, An
         raise ConfigError(f"{path}: holds a {type(raw).__name__}; a config is a mapping of keys to values")
     bases = raw.pop("_BASE_", [])
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = bases if isinstance(bases, list) else [bases]
+    if not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{path}: _BASE_ = {bases}: expected the name of a yaml file, or a list of them")
+    for base in bases:
         merged = merge(merged, read_yaml(find_beside(path, base), (*children, path)))
     return merge(merged, raw)
 

@@ -8,6 +8,9 @@ from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
 from videoadapt.registry import DATASETS
 
+_MOST_DIGITS = 18  # of a label; more do not fit into 64 bits
+_SHOWN = 200  # characters of a row that is none
+
 
 @DATASETS.register
 class VideoList:
@@ -40,7 +43,8 @@ def _rows(text: str, problems: list[str]) -> Iterator[tuple[str, int, int]]:
         if not (row := row.strip()):
             continue
         name, _, label = row.rpartition(" ")
-        if name and label.isdecimal() and not name.endswith((",", ";")):
+        if name and label.isdecimal() and len(label) <= _MOST_DIGITS and not name.endswith((",", ";")):
             yield name.strip(), int(label), line
             continue
+        row = row if len(row) <= _SHOWN else f"{row[:_SHOWN]}..."
         problems.append(f"line {line}: {row!r}{why_no_row(row, is_first=line == 1)}")
