@@ -7,7 +7,8 @@ import stat
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class Splits:
         return digest.hexdigest()
 
 
-def _content_digest(file: BinaryIO, size: int) -> bytes:
+def _content_digest(file: BufferedReader, size: int) -> bytes:
     """sha256 over a file's content; of a large file over pieces of it, evenly spread, with the first and the last bytes."""
     if size <= HASHED_BYTES:
         return hashlib.file_digest(file, "sha256").digest()
