@@ -65,6 +65,15 @@ def test_a_run_returns_its_results(result: va.RunResult) -> None:
     assert len((result.folder / "metrics.jsonl").read_text().splitlines()) == 6  # the one epoch that was asked for
 
 
+def test_weights_that_do_not_fit_name_no_key_of_a_yaml() -> None:
+    with pytest.raises(va.CheckpointError) as raised:
+        va.create_model(
+            "vit", **SIZES, weights="package:masked_trunk.safetensors", num_classes=8, num_frames=4, crop_px=32
+        )
+    said = str(raised.value)
+    assert "does not fit the model" in said and "change the backbone's size or width" in said and "model." not in said
+
+
 def test_a_run_without_a_test(result: va.RunResult, tmp_path: Path) -> None:
     copy = shutil.copytree(result.folder, tmp_path / "copy")  # finished: nothing is left to train
     again = va.run(va.load_config(copy / "config.yaml", [f"output={copy}", "test.enable=false"]))

@@ -57,6 +57,15 @@ def at_key(key: str | None) -> Iterator[None]:
         raise ConfigError([f"{key}.{argument}" for argument in error.arguments]) from error
 
 
+@contextmanager
+def at_file_key(key: str) -> Iterator[None]:
+    """Name the weight file that is refused in this block by its key in the config, `model.weights = a.pth: ...`."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{key} = {error}") from error
+
+
 class DataListError(VideoAdaptError):
     """A list of videos, or a class file, cannot be used as it is."""
 

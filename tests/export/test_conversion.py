@@ -137,7 +137,7 @@ def test_config_json_says_what_the_source_s_did(tmp_path):
     assert {key: before[key] for key in shared} == {key: after[key] for key in shared}
     lines = convert(tmp_path / "hub", tmp_path / "ours.safetensors")
     assert line(lines, "config.json") == (
-        "config.json: layer_norm_eps = 1e-12, which ours.safetensors cannot hold (model.backbone.eps)"
+        "config.json: layer_norm_eps = 1e-12, which ours.safetensors cannot hold (the backbone's eps)"
     )
 
 

@@ -123,10 +123,10 @@ def test_another_size_is_named_as_the_likely_cause(tmp_path):
     location = file_of(tmp_path, ends, "module")
     message = refusal(location, meta_model("huge", 400))
     for cause in (
-        "width = 1408 in the file, 1280 in the model: change model.backbone.size or width",
-        "patch_px = 14 in the file, 16 in the model: change model.backbone.size or patch_px",
-        "depth = 40 in the file, 32 in the model: change model.backbone.size or depth",
-        "mlp_ratio = 4.364 in the file, 4.0 in the model: change model.backbone.size or mlp_ratio",
+        "width = 1408 in the file, 1280 in the model: change the backbone's size or width",
+        "patch_px = 14 in the file, 16 in the model: change the backbone's size or patch_px",
+        "depth = 40 in the file, 32 in the model: change the backbone's size or depth",
+        "mlp_ratio = 4.364 in the file, 4.0 in the model: change the backbone's size or mlp_ratio",
     ):
         assert f"likely cause: {cause}" in message
 

@@ -25,6 +25,7 @@ from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
 from videoadapt.video.samplers import Sampler
 from videoadapt.video.samplers.segment import Segment
+from videoadapt.weights.files import weights_path
 
 ROOT = os.geteuid() == 0  # may write everywhere, so that only trying shows what the kernel refuses
 TWO_MISTAKES = ["data.sampling.name=segment", "test.clips=4", "data.augment.rand_augment=foo"]
@@ -32,6 +33,8 @@ TWO_LINES = [
     "data.augment.rand_augment: 'foo' is no RandAugment; write it as in 'rand-m7-n4-mstd0.5-inc1'",
     "test.clips = 4: data.sampling segment takes 1 or 2 from a video; choose that, or another data.sampling.name",
 ]
+
+SHIPPED = weights_path("package:masked_trunk.safetensors")
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         (["train.enable=false", "test.enable=false"], "train.enable and test.enable are both false: leaves nothing to do"),
         (["train.enable=false"], "holds no checkpoint to test, and model.weights = None has no head for 8 classes"),
         (["model.weights=none.pth"], "model.weights = none.pth: there is no such file"),
-        (["model.weights=package:masked_trunk.safetensors"], "masked_trunk.safetensors (videoadapt): does not fit the model"),
+        (["model.weights=package:masked_trunk.safetensors"], f"model.weights = {SHIPPED} (videoadapt): does not fit the model"),
         (["data.crop_px=60"], "data.crop_px = 60: height and width need to be a multiple of"),
         (
             ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "optim.layer_decay=0.5"],

@@ -120,7 +120,7 @@ def test_every_source_says_what_it_drops(tmp_path, make: Callable[[], dict], unu
     assert sorted(report.unused) == sorted(unused)
     assert report.notes == (
         "positions learned on a grid of 4 x 4 patches",
-        "patch kernel inflated to 2 frames (model.inflate = average)",
+        "patch kernel inflated to 2 frames (inflate = average)",
     )
     assert model.backbone.space_positions.flatten(0, 1).equal(source["pos_embed"][0, -16:])
     if "fc_norm.weight" in source:

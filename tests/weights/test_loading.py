@@ -144,9 +144,9 @@ def test_a_head_for_other_classes_is_replaced_and_said(caplog):
 
 def test_a_head_of_the_same_classes_built_otherwise_is_refused():
     message = refusal(str(DATA / "videomae_finetune.pth"), toy(batch_norm=True))
-    assert "missing in the file: head.norm.running_mean" in message and "model.head.batch_norm: false" in message
+    assert "missing in the file: head.norm.running_mean" in message and "set the head's batch_norm to false" in message
     message = refusal(str(DATA / "adaptformer_parallel.pth"))
-    assert "unexpected in the file: head.norm.running_var" in message and "model.head.batch_norm: true" in message
+    assert "unexpected in the file: head.norm.running_var" in message and "set the head's batch_norm to true" in message
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_adapters_in_the_file_need_to_be_those_of_the_model(adapter, problem):
     spec = ModelConfig(backbone={"name": "vit"} | TOY, adapter=adapter, weights=str(DATA / "adaptformer_parallel.pth"))
     with pytest.raises(CheckpointError) as error:
         build_model(spec, 5, 8, 32)
-    assert problem in str(error.value) and "model.adapter" in str(error.value)
+    assert problem in str(error.value) and str(error.value).startswith("model.weights = ")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -200,10 +200,10 @@ def test_no_tensor_may_be_missing_misshaped_or_not_finite(tmp_path):
 @pytest.mark.parametrize(
     ("dims", "cause"),
     [
-        ({"width": 96}, "width = 48 in the file, 96 in the model: change model.backbone.size or width"),
-        ({"depth": 4}, "depth = 3 in the file, 4 in the model: change model.backbone.size or depth"),
-        ({"depth": 2}, "depth = 3 in the file, 2 in the model: change model.backbone.size or depth"),
-        ({"patch_px": 16}, "patch_px = 8 in the file, 16 in the model: change model.backbone.size or patch_px"),
+        ({"width": 96}, "width = 48 in the file, 96 in the model: change the backbone's size or width"),
+        ({"depth": 4}, "depth = 3 in the file, 4 in the model: change the backbone's size or depth"),
+        ({"depth": 2}, "depth = 3 in the file, 2 in the model: change the backbone's size or depth"),
+        ({"patch_px": 16}, "patch_px = 8 in the file, 16 in the model: change the backbone's size or patch_px"),
         ({"tubelet_frames": 1}, "tubelet_frames = 2 in the file, 1 in the model"),
     ],
 )
@@ -273,7 +273,7 @@ def test_damaged_and_foreign_files(tmp_path):
         path = tmp_path / name
         path.write_bytes(content)
         message = refusal(str(path))
-        assert reason in message and str(path) in message and "model.weights" in message, message
+        assert reason in message and message.startswith(f"{path}: "), message
     assert load_backbone(toy(), read_weights(str(tmp_path / "old.pth"))).loaded == 45
 
 
@@ -297,7 +297,7 @@ def test_damage_anywhere_is_an_error_that_names_the_file(tmp_path, suffix):
             assert read_weights(str(path)).tensors
             assert content not in cut
     path.write_bytes(cut[0])
-    assert f"model.weights = {path}: " in refusal(str(path))
+    assert refusal(str(path)).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,8 @@ def test_files_without_a_state_dict(tmp_path, content):
     assert "no tensors under `model`, `module`" in refusal(saved(tmp_path, content))
 
 
-def test_a_missing_file_names_the_key_and_where_to_get_it(tmp_path):
-    with pytest.raises(CheckpointError, match=r"model\.weights = nowhere/x\.pth: no such file; ask the authors"):
+def test_a_missing_file_says_where_to_get_it(tmp_path):
+    with pytest.raises(CheckpointError, match=r"^nowhere/x\.pth: no such file; ask the authors"):
         read_weights("nowhere/x.pth", obtain="ask the authors")
     with pytest.raises(CheckpointError, match=r"no such file; give the path"):
         read_weights(str(tmp_path / "nothing"))

@@ -49,7 +49,7 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
     lines += [f"kept: {len(weights.tensors)} tensors, {parameters:,} parameters, {size:,} bytes"]
     lines += [f"sha256: {checksum(weights.tensors)}", f"written: {path}, {to}, {len(tensors)} tensors"]
     if weights.eps not in (None, PUBLISHED_EPS) and not in_folder:
-        lines += [f"config.json: layer_norm_eps = {weights.eps:g}, which {path.name} cannot hold (model.backbone.eps)"]
+        lines += [f"config.json: layer_norm_eps = {weights.eps:g}, which {path.name} cannot hold (the backbone's eps)"]
     if in_folder:
         write_text(out / "config.json", config)
         lines += ["config.json: says 16 frames of 224 px; for others change num_frames and image_size in it"]

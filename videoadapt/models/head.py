@@ -53,9 +53,9 @@ class FeatureBatchNorm(nn.BatchNorm1d):
 
 def _batch_of_one(what: str) -> str:
     return (
-        f"model.head.batch_norm = true: {what} holds one clip, whose variance is not defined; "
-        "raise train.batch_size (or change it so that the last batch holds at least two clips), "
-        "set model.head.sync: true to share statistics over ranks, or set model.head.batch_norm: false"
+        f"batch_norm of the head: {what} holds one clip, whose variance is not defined; "
+        "take a larger batch (or one that leaves at least two clips for the last batch), "
+        "share statistics over ranks (the head's sync), or leave batch_norm off"
     )
 
 

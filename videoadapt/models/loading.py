@@ -76,7 +76,7 @@ def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Te
     ours, theirs = model.state_dict().get(name), found.get(name)
     if ours is not None and theirs is not None and (theirs.ndim, ours.ndim) == (4, 5):
         found = found | {name: inflate_kernel(theirs, ours.shape[2], inflate)}
-        notes.append(f"patch kernel inflated to {ours.shape[2]} frames (model.inflate = {inflate})")
+        notes.append(f"patch kernel inflated to {ours.shape[2]} frames (inflate = {inflate})")
     return found, notes
 
 
@@ -87,13 +87,13 @@ def _against_config(model: nn.Module, weights: Weights) -> list[str]:
     if None not in (weights.num_heads, heads) and weights.num_heads != heads:
         raise CheckpointError(
             f"{weights.path} ({weights.format}): config.json says {weights.num_heads} attention heads, the model has "
-            f"{heads}: set model.backbone.num_heads: {weights.num_heads}"
+            f"{heads}: set the backbone's num_heads to {weights.num_heads}"
         )
     if None in (weights.eps, eps) or weights.eps == eps:
         return []
     return [
         f"config.json says layer_norm_eps = {weights.eps:g}, the model uses {eps:g} (published backbones were trained with "
-        "1e-06; model.backbone.eps)"
+        "1e-06; the backbone's eps)"
     ]
 
 
@@ -149,7 +149,7 @@ def _check(expected: Tensors, found: Tensors, weights: Weights) -> None:
     lines = [f"{title}: {line}" for title, names in groups.items() for line in _grouped(names)]
     if lines:
         lines += [f"likely cause: {cause}" for cause in _causes(expected, found)]
-        title = f"{weights.path} ({weights.format}): does not fit the model (model.weights)"
+        title = f"{weights.path} ({weights.format}): does not fit the model"
         raise CheckpointError("\n  ".join([title, *lines]))
 
 
@@ -165,15 +165,17 @@ def _grouped(names: list[str]) -> list[str]:
 def _causes(expected: Tensors, found: Tensors) -> list[str]:
     ours, theirs = _geometry(expected), _geometry(found)
     causes = [
-        f"{key} = {theirs[key]} in the file, {ours[key]} in the model: change model.backbone.size or {key}"
+        f"{key} = {theirs[key]} in the file, {ours[key]} in the model: change the backbone's size or {key}"
         for key in ours
         if key in theirs and theirs[key] != ours[key]
     ]
     ours_norm, theirs_norm = (any(name.startswith("head.norm.") for name in names) for names in (expected, found))
     if ours_norm != theirs_norm and any(name.startswith("head.") for name in expected):
-        causes.append(f"BatchNorm in only one of the two heads: set model.head.batch_norm: {str(theirs_norm).lower()}")
+        causes.append(
+            f"BatchNorm in only one of the two heads: set the head's batch_norm to {str(theirs_norm).lower()}"
+        )
     if any(".adapter." in name for name in found):
-        causes.append("the file's adapters are of another kind or size: set model.adapter as where they were trained")
+        causes.append("the file's adapters are of another kind or size: take the one that they were trained as")
     return causes
 
 

@@ -18,7 +18,7 @@ from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
 from videoadapt.data.loader import Loader
 from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Video
-from videoadapt.errors import CheckpointError, ConfigError, at_key
+from videoadapt.errors import CheckpointError, ConfigError, at_file_key, at_key
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.assembly import assemble
 from videoadapt.models.autoencoder import DECODERS, MaskedAutoencoder
@@ -148,11 +148,14 @@ def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: i
 
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     """
+    return _assemble(spec, lambda: _read(spec), num_classes, num_frames, crop_px)
 
-    def read() -> Weights | None:
-        return read_weights(spec.weights, spec.obtain) if spec.weights is not None else None
 
-    return _assemble(spec, read, num_classes, num_frames, crop_px)
+def _read(spec: ModelConfig) -> Weights | None:
+    if spec.weights is None:
+        return None
+    with at_file_key("model.weights"):
+        return read_weights(spec.weights, spec.obtain)
 
 
 def _assemble(
@@ -172,7 +175,7 @@ def _assemble(
         init_std=spec.head.init_std,
     )
     weights = read()  # once everything that is quickly known to be wrong has been said
-    with at_key("model.adapter"):
+    with at_file_key("model.weights"), at_key("model.adapter"):
         return assemble(backbone, adapter, head, weights, spec.inflate)
 
 
@@ -221,7 +224,7 @@ def build_on_meta(config: Config, num_classes: int) -> Classifier | MaskedAutoen
     Raises what `build_autoencoder` and `build_model` raise.
     """
     spec = config.model
-    weights = read_weights(spec.weights, spec.obtain) if spec.weights is not None and config.task == "train" else None
+    weights = _read(spec) if config.task == "train" else None
     with _WithoutValues(), torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # that is what it is for
         if config.task == "pretrain":

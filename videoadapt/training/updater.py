@@ -149,5 +149,6 @@ class Updater:
             self.step,
             "training",
             f"the loss is {loss}; clips of this batch: {', '.join(names)}. "
-            "Lower optim.lr_per_256, set train.clip_grad_norm, or use train.precision bf16 or fp32",
+            "Lower the learning rate (in a config optim.lr_per_256), clip the gradients (train.clip_grad_norm), "
+            "or compute in bf16 or fp32 (train.precision)",
         )

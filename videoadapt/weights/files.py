@@ -49,7 +49,7 @@ _IN_A_FOLDER = (
 
 
 def weights_path(location: str) -> Path:
-    """The file or folder that `model.weights` names: a path, or `package:NAME` for a file inside videoadapt."""
+    """The file or folder that `location` names: a path, or `package:NAME` for a file inside videoadapt."""
     if location.startswith("package:"):
         return Path(__file__).parents[1] / "assets" / location.removeprefix("package:")
     return Path(location)

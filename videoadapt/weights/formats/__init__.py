@@ -33,18 +33,15 @@ __all__ = [
 
 
 def read_weights(location: str, obtain: str = "") -> Weights:
-    """Read `model.weights`: a file or folder, or `package:NAME` for a file inside videoadapt; `obtain`: where to get it.
+    """Read a file or folder of weights, or `package:NAME` for a file inside videoadapt; `obtain`: where to get it.
 
     Raises CheckpointError when it is missing, damaged, holds Python objects, or has keys of no known format.
     """
     path = weights_path(location)
     if not os.path.exists(path):
-        hint = obtain or "give the path of a weight file or folder, or null to start from random weights"
-        raise CheckpointError(f"model.weights = {path}: no such file; {hint}")
-    try:
-        return read_any(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"model.weights = {error}") from error
+        hint = obtain or "give the path of a weight file or folder, or nothing (null) to start from random weights"
+        raise CheckpointError(f"{path}: no such file; {hint}")
+    return read_any(path)
 
 
 def read_any(path: Path) -> Weights:
