@@ -25,7 +25,7 @@ from videoadapt.data.loader import Loader
 from videoadapt.data.reading import EraseBoxes, ReadClips
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import DecodeError
-from videoadapt.processes.pool import Read
+from videoadapt.processes.slots import Read
 from videoadapt.registry import SAMPLERS
 from videoadapt.runs.build import build_clip_reader, build_view_reader
 from videoadapt.video.decoders import open_video

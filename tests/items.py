@@ -12,7 +12,7 @@ import torch
 
 from videoadapt.data.loader import Sample
 from videoadapt.data.structures import Unreadable, Video
-from videoadapt.processes.pool import Read
+from videoadapt.processes.slots import Read
 
 Seen = list[tuple[str, list[list[int]] | None, str]]
 

@@ -11,7 +11,7 @@ from videoadapt.data.batches import TrainItem
 from videoadapt.data.loader import Sample
 from videoadapt.data.reading import ReadClips, ReadViews, collate_clips, collate_views
 from videoadapt.data.structures import Unreadable, Video, VideoViews
-from videoadapt.processes.pool import Read
+from videoadapt.processes.slots import Read
 from videoadapt.processes.worker import Lost
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.readers import ClipReader, ViewReader

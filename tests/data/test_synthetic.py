@@ -16,7 +16,8 @@ from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.errors import ConfigError, DataListError
 from videoadapt.registry import DATASETS
 from videoadapt.rendering import files as rendering_files
-from videoadapt.rendering.motions import MOTIONS, draw_states, render
+from videoadapt.rendering.motions import MOTIONS, draw_states
+from videoadapt.rendering.painting import render
 
 
 def dataset(**changes: Any) -> Synthetic:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from videoadapt.rendering import motions as m
+from videoadapt.rendering import painting
+from videoadapt.rendering.noise import uniform
 
 NAMES = [name for vocabulary in ("quickstart", "trunk") for name in m.MOTIONS[vocabulary]]
 PAIRS = list(zip(NAMES[::2], NAMES[1::2], strict=True))
@@ -29,8 +31,8 @@ def resting_state(**phases: float) -> Tensor:
 
 
 def object_alpha(state: Tensor, name: str = "object0") -> Tensor:
-    look_BN = m._uniform(torch.tensor([3]), 5)
-    return m._object(m._Canvas(96, 96, state.device), state, look_BN, name)[1][0, 0]
+    look_BN = uniform(torch.tensor([3]), 5)
+    return painting._object(painting._Canvas(96, 96, state.device), state, look_BN, name)[1][0, 0]
 
 
 def centroid(alpha_HW: Tensor) -> tuple[float, float]:
@@ -86,7 +88,7 @@ def test_opposite_motions_are_each_others_time_reversal(one: str, other: str) ->
     seeds_B = torch.tensor([5, -(2**62) - 1])
     first, second = (m.draw_states([name] * 2, seeds_B, 9) for name in (one, other))
     assert circular(first - second.flip(1)).abs().max() < 1e-5
-    frames = [m.render(states, seeds_B, 36, 48).int() for states in (first, second)]
+    frames = [painting.render(states, seeds_B, 36, 48).int() for states in (first, second)]
     # rounding may move a pixel by a level, and by more where a coordinate is about to jump
     assert ((frames[0] - frames[1].flip(1)).abs() <= 1).float().mean() > 0.999
     assert ((frames[0] - frames[1]).abs() > 8).float().mean() > 0.002  # unlike in time: a frame-by-frame difference
@@ -95,9 +97,9 @@ def test_opposite_motions_are_each_others_time_reversal(one: str, other: str) ->
 def test_a_frame_depends_on_its_own_state_and_seed_alone() -> None:
     seeds_B = torch.arange(8)
     states_BTS = m.draw_states(list(m.MOTIONS["quickstart"]), seeds_B, NUM_FRAMES)
-    clips = m.render(states_BTS, seeds_B, 36, 48).int()
+    clips = painting.render(states_BTS, seeds_B, 36, 48).int()
     assert clips.shape == (8, NUM_FRAMES, 36, 48, 3)
-    alone = m.render(states_BTS[3:4, 17:18], seeds_B[3:4], 36, 48).int()
+    alone = painting.render(states_BTS[3:4, 17:18], seeds_B[3:4], 36, 48).int()
     assert (clips[3:4, 17:18] - alone).abs().max() <= 1
     assert len({bytes(clip.numpy()) for clip in clips[:, 0]}) == 8
 
@@ -105,7 +107,7 @@ def test_a_frame_depends_on_its_own_state_and_seed_alone() -> None:
 def test_pictures_show_objects_in_colour_on_a_darker_ground() -> None:
     state = resting_state()
     seeds_B = torch.arange(64)
-    frames_BHWC = m.render(state.expand(64, 1, -1), seeds_B, 72, 96)[:, 0].float()
+    frames_BHWC = painting.render(state.expand(64, 1, -1), seeds_B, 72, 96)[:, 0].float()
     brightest_BHW = frames_BHWC.amax(-1)
     share_B = (brightest_BHW > 130).float().mean(dim=(1, 2))
     assert share_B.median() > 0.08
@@ -138,10 +140,13 @@ def test_spin_and_orbit_turn_clockwise_on_the_screen() -> None:
 
 
 def test_no_shape_looks_the_same_after_a_turn() -> None:
-    for shape, turn in itertools.product(range(len(m._SHAPES)), (0.25, 0.5, 0.75)):
-        look_BN = torch.tensor([[(shape + 0.5) / len(m._SHAPES), 0.9, 0.5, 0.5, 0.0]])
-        canvas = m._Canvas(96, 96, look_BN.device)
-        masks = [m._object(canvas, resting_state(spin=spin), look_BN, "object0")[1] > 0.5 for spin in (0.1, 0.1 + turn)]
+    for shape, turn in itertools.product(range(len(painting._SHAPES)), (0.25, 0.5, 0.75)):
+        look_BN = torch.tensor([[(shape + 0.5) / len(painting._SHAPES), 0.9, 0.5, 0.5, 0.0]])
+        canvas = painting._Canvas(96, 96, look_BN.device)
+        masks = [
+            painting._object(canvas, resting_state(spin=spin), look_BN, "object0")[1] > 0.5
+            for spin in (0.1, 0.1 + turn)
+        ]
         overlap = (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()
         assert overlap < 0.75, (shape, turn)
 
@@ -160,7 +165,7 @@ def test_random_numbers_are_splitmix64() -> None:
         return value ^ value >> 31
 
     seeds = [0, 1, -1, 2**63 - 1, -(2**63)]
-    numbers = m._uniform(torch.tensor(seeds), 3, stream=1)
+    numbers = uniform(torch.tensor(seeds), 3, stream=1)
     for row, seed in enumerate(seeds):
         for column in range(3):
             mixed = finalise((finalise(seed % 2**64) + (column + 2**20) * 0x9E3779B97F4A7C15) % 2**64)

@@ -15,7 +15,8 @@ from timm.data import auto_augment
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
-from videoadapt.video.rand_augment import GREY, OPERATIONS, Draw, RandAugment
+from videoadapt.video.operations import OPERATIONS
+from videoadapt.video.rand_augment import GREY, Draw, RandAugment
 
 VIDEOMAE = "rand-m7-n4-mstd0.5-inc1"
 GEOMETRIC = {"Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"}

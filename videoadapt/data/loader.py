@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Generic, TypeVar
 
-from videoadapt.processes.pool import Failure, Item, Notes, Read, Task, WorkerPool
+from videoadapt.processes.pool import Task, WorkerPool
+from videoadapt.processes.slots import Failure, Item, Notes, Read
 from videoadapt.processes.worker import Lost
 
 Batch = TypeVar("Batch")

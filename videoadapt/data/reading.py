@@ -15,7 +15,7 @@ from videoadapt.data.batches import TestItem, TrainItem
 from videoadapt.data.loader import Loader, Sample
 from videoadapt.data.structures import ClipBatch, Unreadable, VideoViews
 from videoadapt.errors import DecodeError
-from videoadapt.processes.pool import Read
+from videoadapt.processes.slots import Read
 from videoadapt.processes.worker import Lost
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.transforms import EraseBox

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX
-from videoadapt.rendering.motions import draw_signs, draw_states, render, travel
+from videoadapt.rendering.motions import draw_signs, draw_states, travel
+from videoadapt.rendering.painting import render
 from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import multi_scale_boxes
 

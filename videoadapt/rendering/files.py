@@ -14,7 +14,8 @@ import torch
 
 from videoadapt import logger
 from videoadapt.log import progress
-from videoadapt.rendering.motions import FPS_HZ, draw_states, render
+from videoadapt.rendering.motions import FPS_HZ, draw_states
+from videoadapt.rendering.painting import render
 
 NUM_FRAMES = 24
 

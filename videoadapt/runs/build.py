@@ -29,7 +29,8 @@ from videoadapt.models.head import Head
 from videoadapt.models.masking import num_masked_patches
 from videoadapt.registry import BACKBONES, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
-from videoadapt.rendering.motions import MOTIONS, compiled_render, render
+from videoadapt.rendering.motions import MOTIONS
+from videoadapt.rendering.painting import compiled_render, render
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.folder import find_checkpoint, load_result, read_class_names, statement_in
 from videoadapt.runs.seeds import hash_seed

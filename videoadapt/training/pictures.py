@@ -12,7 +12,7 @@ from videoadapt import distributed, logger
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.reading import ReadClips
 from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
-from videoadapt.processes.pool import Read
+from videoadapt.processes.slots import Read
 from videoadapt.runs.build import build_clip_reader, build_renderer
 from videoadapt.runs.forward import autocast
 from videoadapt.runs.pictures import plot_reconstructions

@@ -1,0 +1,111 @@
+"""What a worker process does with an item: its pixels into a slot of memory that all processes share, the rest as an answer."""
+
+import logging
+import os
+import pickle
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.heap import Arena
+from typing import Generic, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+from videoadapt import logger
+
+Item = TypeVar("Item")
+Notes = TypeVar("Notes")
+Failure = TypeVar("Failure")
+LogLine: TypeAlias = tuple[int, str]  # level and message
+
+
+@dataclass(frozen=True)
+class Read(Generic[Notes]):
+    """What was read of an item: uint8 pixels, which travel through shared memory, and what there is to say of them."""
+
+    pixels: Tensor
+    notes: Notes
+
+
+@dataclass(frozen=True)
+class InSlot(Generic[Notes]):
+    """Stands for a Read whose pixels, of this shape, lie in the item's slot."""
+
+    shape: tuple[int, ...]
+    notes: Notes
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception that reading raised."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Notes, Failure]):
+    """What a worker says to an item, and what it logged meanwhile."""
+
+    result: InSlot[Notes] | Failure | Raised
+    lines: list[LogLine]
+
+
+def shared_memory(size: int) -> Arena:
+    """Memory for this process and those that it is sent to; what is never written takes none.
+
+    Where there is memfd it does not count as /dev/shm, which is small in a container.
+    """
+    if not hasattr(os, "memfd_create"):
+        return Arena(size)
+    handle = os.memfd_create("videoadapt")
+    os.ftruncate(handle, size)
+    memory = Arena(size, handle)
+    weakref.finalize(memory, os.close, handle)
+    return memory
+
+
+def into_slot(
+    read: Callable[[Item], Read[Notes] | Failure], memory: Arena, slot_bytes: int, item_and_slot: tuple[Item, int]
+) -> Answer[Notes, Failure]:
+    """Read an item and put its pixels into its slot."""
+    torch.set_num_threads(1)
+    item, slot = item_and_slot
+    with _collected() as lines:
+        try:
+            result = read(item)
+            if not isinstance(result, Read):
+                return Answer(result, lines)
+            pixels, count = result.pixels, result.pixels.numel()
+            if pixels.dtype != torch.uint8 or count > slot_bytes:
+                raise ValueError(f"{pixels.dtype} {tuple(pixels.shape)} does not fit into {slot_bytes} bytes")
+            into = torch.frombuffer(memory.buffer, dtype=torch.uint8, offset=slot * slot_bytes, count=count)
+            into.view(pixels.shape).copy_(pixels)
+            return Answer(InSlot(tuple(pixels.shape), result.notes), lines)
+        except Exception as error:  # noqa: BLE001 - it is raised again in the parent
+            error.add_note("in a loader's process:\n" + traceback.format_exc())
+            return Answer(Raised(_sendable(error)), lines)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The same exception, or where it cannot travel between processes, one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever its own code raises
+        said = RuntimeError(f"{type(error).__name__}: {error}")
+        said.add_note(error.__notes__[-1])
+        return said
+    return error
+
+
+@contextmanager
+def _collected() -> Iterator[list[LogLine]]:
+    """Collect what is logged during the block; only the main process has a terminal and a log file."""
+    lines: list[LogLine] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    yield lines
