@@ -25,6 +25,9 @@ def misbehave(item: str) -> str:
         raise ValueError(item)
     if item == "block":
         signal.pause()
+    if item.startswith("stop once ") and not os.path.exists(marker := item.removeprefix("stop once ")):
+        open(marker, "w").close()
+        os.kill(os.getpid(), signal.SIGSTOP)
     return item + "!"
 
 

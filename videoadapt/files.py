@@ -28,7 +28,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     remove_abandoned(path.parent, path.name)
     partial = None
     try:
-        with _partial_of(path) as partial:
+        with partial_of(path) as partial:
             write(partial)
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
@@ -41,7 +41,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def _partial_of(path: Path) -> Iterator[Path]:
+def partial_of(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` during the block; a lock on it says that its writer lives, and ends with the process."""
     # processes of two containers may have one number
     partial = path.with_name(f"{_begin(path.name)}{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")

@@ -1,6 +1,7 @@
 """Samples come back whole and in order, whatever happens to the processes that read them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from tests.items import Seen, listed, read
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.data.loader import Loader
+from videoadapt.processes import worker
 
 
 def load(batches: Sequence[Sequence[str]], workers: int, limit_sec: float = 60.0) -> list[Seen]:
@@ -78,6 +80,37 @@ def test_a_process_that_was_stopped_for_a_while_costs_nothing() -> None:
         rest = list(batches)
     assert [batch[0] for batch in rest] == [of("2:slow")] * 6
     assert is_gone(pid)
+
+
+def test_a_process_that_stays_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
+    monkeypatch.setattr(worker, "LOOK_EVERY_SEC", 0.1)
+    monkeypatch.setattr(worker, "_PATIENCE_SEC", 0.2)
+    files = dict.fromkeys(["2:slow"], "films/a.mp4")
+    batches = [["1:pid"], *[["2:slow"]] * 4]
+    loader = Loader(
+        read, batches, listed, workers=1, sample_bytes=40, limit_sec=1.0, file=lambda item: files.get(item, "")
+    )
+    with closing(iter(loader)) as batches:
+        pid = int(next(batches)[0][2])
+        os.kill(pid, signal.SIGSTOP)
+        rest = list(batches)
+    assert [batch[0] for batch in rest] == [of("2:slow")] * 4 and is_gone(pid)
+    (said,) = [line for line in log_lines if "process" in line]
+    assert re.fullmatch(
+        rf"WARNING process {pid}, stopped by .* for [12] s to films/a\.mp4; another one takes over", said
+    )
+
+
+def test_a_process_that_is_slow_to_end_is_said_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
+) -> None:
+    monkeypatch.setattr(worker, "LOOK_EVERY_SEC", 0.01)
+    monkeypatch.setattr(worker, "_PATIENCE_SEC", -1.0)  # so that it is late before its limit
+    monkeypatch.setattr(worker, "_SAY_EVERY_SEC", 0.2)
+    loader = Loader(read, [["1:pid"], ["2:slow"]], listed, workers=1, sample_bytes=40, limit_sec=1.0)
+    assert len(list(loader)) == 2
+    said = [line for line in log_lines if "has not answered" in line]
+    assert said and all("waiting on" in line for line in said) and len(said) < 4
 
 
 def test_an_exception_that_cannot_travel_says_what_it_is() -> None:

@@ -94,8 +94,11 @@ class WorkerPool(Generic[Item, Notes, Failure]):
     def wait_for(self, task: Task[Item, Notes, Failure]) -> Read[Notes] | Failure | Lost:
         """What was read of an item; the pixels are the slot's own. Raises what `read` raised."""
         while task.result is None:
-            for pipe in ready(self._workers):
+            answered = ready(self._workers)
+            for pipe in answered:
                 self._take_answer(pipe)
+            if not answered:
+                self._replace_stopped()
             self._hand_out()
         if isinstance(task.result, Raised):
             raise task.result.error
@@ -148,14 +151,22 @@ class WorkerPool(Generic[Item, Notes, Failure]):
                     _said.add(line)
                     logger.log(*line)
 
-    def _replace(self, pipe: Pipe, lost: Lost) -> None:
-        """Start another process in place of one that ended; what it worked on is tried once more."""
+    def _replace_stopped(self) -> None:
+        """Start others in place of processes that are stopped: neither they nor their files are to blame."""
+        for pipe, tasks in list(self._has.items()):
+            if tasks and self._workers[pipe].is_stopped(self._file(tasks[0].item)):
+                self._replace(pipe, None)
+
+    def _replace(self, pipe: Pipe, lost: Lost | None) -> None:
+        """Start another process in place of one that ended; what it worked on is tried once more. None: it was stopped."""
         with self._changing:
             worker = self._workers.pop(pipe)
             worker.kill()
             worker.join()
         tasks = self._has.pop(pipe)
-        if not worker.started:
+        if lost is None:
+            pass
+        elif not worker.started:
             self._failed_starts += 1
             if self._failed_starts > 1 and not self._stopped:
                 raise CannotStart(lost.reason)

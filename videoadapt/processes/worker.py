@@ -1,21 +1,29 @@
 """One call a file, in real processes: a file that kills or blocks its process loses itself and nothing else."""
 
+import math
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection, get_context
+from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+from videoadapt import logger
 from videoadapt.registry.transfer import transferable
 
 Pipe: TypeAlias = "connection.Connection[Any, Any]"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 STOP_SEC = 5.0  # what a process gets to remove what it had begun
+LOOK_EVERY_SEC = 2.0  # at processes that do not answer
+_PATIENCE_SEC = 10.0  # behind its limit, at which the kernel ends a process that runs
+_START_SEC = 120.0  # that imports may take, from a slow disk
+_SAY_EVERY_SEC = 60.0
 # Neither fork (threads of FFmpeg and torch) nor inherited files: a process sees at once when its parent is gone.
 CONTEXT = get_context("forkserver")
 
@@ -59,6 +67,9 @@ class Worker(Generic[Item, Result]):
         parts = [function.func, *function.args] if isinstance(function, partial) else [function]
         modules = [getattr(part, "__module__", None) for part in parts]
         CONTEXT.set_forkserver_preload([module for module in modules if module])
+        self._open = 0  # items without an answer
+        self._since = time.monotonic()  # it has the oldest of them
+        self._said_at = -math.inf
         self.pipe, theirs = CONTEXT.Pipe()
         arguments = (function, theirs, limit_sec, sigterm)
         self._process = CONTEXT.Process(target=_serve, args=arguments, daemon=True)
@@ -68,6 +79,9 @@ class Worker(Generic[Item, Result]):
 
     def send(self, item: Item) -> None:
         """Hand over an item. Where the process is gone, `receive` reports it."""
+        if not self._open:
+            self._since = time.monotonic()
+        self._open += 1
         with suppress(OSError):
             self.pipe.send(item)
 
@@ -83,8 +97,32 @@ class Worker(Generic[Item, Result]):
             if code is not None and code < 0:
                 return Lost(f"the process that worked on it was killed by {signal.Signals(-code).name}")
             return Lost(f"the process that worked on it ended with exit code {code}")
-        self.started = True
+        self._open -= self.started  # the first word is no answer
+        self.started, self._since = True, time.monotonic()
         return result
+
+    def is_stopped(self, item: object) -> bool:
+        """Whether the process, which does not answer to `item`, is stopped: by SIGSTOP, or a debugger. It may never go on.
+
+        Known only when its limit is well over, at which the kernel ends a process that runs. One that waits for a disk or
+        the network, which nothing can end, is waited for; both are said, the latter every minute.
+        """
+        limit_sec = self._limit_sec if self.started else max(self._limit_sec, _START_SEC)
+        silent_sec = time.monotonic() - self._since
+        if not self._open or silent_sec < limit_sec + _PATIENCE_SEC:
+            return False
+        state, pid = _state(self._process.pid), self._process.pid
+        if state in ("T", "t"):
+            logger.warning(
+                "process %s, stopped by SIGSTOP or a debugger, has not answered for %.0f s to %s; another one takes over",
+                pid, silent_sec, item,
+            )  # fmt: skip
+            return True
+        if time.monotonic() - self._said_at >= _SAY_EVERY_SEC:
+            self._said_at = time.monotonic()
+            why = " (it waits for a disk or the network)" if state == "D" else ""
+            logger.warning("process %s has not answered for %.0f s to %s%s: waiting on", pid, silent_sec, item, why)
+        return False
 
     def stop(self) -> None:
         """End the process, politely first."""
@@ -104,8 +142,16 @@ class Worker(Generic[Item, Result]):
 
 
 def ready(pipes: Iterable[Pipe]) -> list[Pipe]:
-    """Wait until at least one worker's pipe has something to receive; return all of these."""
-    return cast(list[Pipe], connection.wait(list(pipes)))
+    """Wait until at least one worker's pipe has something to receive; return all of these, none after LOOK_EVERY_SEC."""
+    return cast(list[Pipe], connection.wait(list(pipes), LOOK_EVERY_SEC))
+
+
+def _state(pid: int | None) -> str:
+    """The letter for what the kernel says that a process is doing; "" where it does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 def map_in_processes(
@@ -114,7 +160,8 @@ def map_in_processes(
     """Yield (index, `function(items[index])`) as results arrive, from `jobs` processes, each item exactly once.
 
     Where a process dies (a crash in native code, the memory killer, an exception, whose traceback is on stderr) or
-    works on one item longer than `limit_sec`, the result is a Lost, and a new process takes over the rest.
+    works on one item longer than `limit_sec`, the result is a Lost, and a new process takes over the rest; where it is
+    stopped, a new one takes over that item as well.
     """
     waiting = deque(range(len(items)))
     busy: dict[Pipe, tuple[Worker[Item, Result], int]] = {}
@@ -126,7 +173,15 @@ def map_in_processes(
                 worker = idle.pop() if idle else Worker(sent, limit_sec)
                 busy[worker.pipe] = worker, waiting.popleft()
                 worker.send(items[busy[worker.pipe][1]])
-            for pipe in ready(busy):
+            answered = ready(busy)
+            for pipe in [] if answered else list(busy):
+                worker, index = busy[pipe]
+                if worker.is_stopped(items[index]):
+                    del busy[pipe]
+                    worker.kill()
+                    worker.join()
+                    waiting.appendleft(index)
+            for pipe in answered:
                 worker, index = busy[pipe]
                 result = worker.receive()
                 if isinstance(result, Started):

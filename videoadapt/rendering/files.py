@@ -1,11 +1,8 @@
 """Clips of `motions.py` as H.264 files, encoded in several processes."""
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -13,7 +10,10 @@ import numpy as np
 import torch
 
 from videoadapt import logger
+from videoadapt.errors import VideoAdaptError
+from videoadapt.files import partial_of, remove_abandoned
 from videoadapt.log import progress
+from videoadapt.processes.worker import Lost, map_in_processes
 from videoadapt.rendering.motions import FPS_HZ, draw_states
 from videoadapt.rendering.painting import render
 
@@ -27,6 +27,7 @@ _FILES_PER_JOB = 16
 _RENDERED_AT_ONCE = 4  # videos whose frames stay in a core's cache
 _FEWEST_FILES_FOR_PROCESSES = 240  # below, starting processes takes longer than it saves
 _MOST_PROCESSES = 16
+_LIMIT_SEC = 300.0  # for a job, which takes a second or two
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def render_missing(files: list[ClipFile], title: str) -> None:
         return
     for folder in {file.path.parent for file in missing}:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(folder)
     logger.info("%s: %d", title, len(missing))
     jobs = [missing[start : start + _FILES_PER_JOB] for start in range(0, len(missing), _FILES_PER_JOB)]
     with progress(title, len(missing), "files") as line:
@@ -59,10 +61,23 @@ def _work(jobs: list[list[ClipFile]], num_files: int) -> Iterator[int]:
     if num_files < _FEWEST_FILES_FOR_PROCESSES or num_processes == 1:
         yield from map(_render_files, jobs)
         return
-    # spawn: a fork of a process that already runs threads (torch, CUDA, a progress bar) can hang
-    with ProcessPoolExecutor(num_processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        for future in as_completed([pool.submit(_render_files, job) for job in jobs]):
-            yield future.result()
+    for number, done in map_in_processes(_render_files_alone, jobs, num_processes, _LIMIT_SEC):
+        if isinstance(done, OSError):
+            raise done
+        if isinstance(done, Lost):
+            raise VideoAdaptError(
+                f"{jobs[number][0].path}: was not rendered: {done.reason}; run the same command again"
+            )
+        yield done
+
+
+def _render_files_alone(files: list[ClipFile]) -> int | OSError:
+    """In a process that shares the cores with others: what the disk refuses goes on in the parent."""
+    torch.set_num_threads(1)
+    try:
+        return _render_files(files)
+    except OSError as error:
+        return OSError(error.errno, error.strerror, error.filename)  # FFmpeg's own do not travel
 
 
 def _render_files(files: list[ClipFile]) -> int:
@@ -71,7 +86,9 @@ def _render_files(files: list[ClipFile]) -> int:
         seeds_B = torch.tensor([file.seed for file in part])
         states_BTS = draw_states([file.motion for file in part], seeds_B, NUM_FRAMES)
         for file, frames_THWC in zip(part, render(states_BTS, seeds_B, HEIGHT_PX, WIDTH_PX).numpy(), strict=True):
-            replace_file(file.path, partial(_encode, frames_THWC=frames_THWC))
+            with partial_of(file.path) as unfinished:  # not synced: a lost file is rendered again
+                _encode(unfinished, frames_THWC)
+                unfinished.replace(file.path)
     return len(files)
 
 
@@ -85,13 +102,3 @@ def _encode(path: Path, frames_THWC: np.ndarray) -> None:
         for frame_HWC in frames_THWC:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
         container.mux(stream.encode())
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then move it into place: a file that exists is whole."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
