@@ -1,5 +1,6 @@
 """The frames that a video file gives: the reference, from a decoder that is there, and through the cache."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ PYAV = {"name": "pyav"}
 # Grey levels by which one pixel may differ. Measured: 0 for all three decoders on all these files, with torchcodec on
 # FFmpeg 5.1; the room is for another FFmpeg's colour conversion, or one for another processor, that rounds otherwise.
 TOLERANCE = 2
+_SHOWN: dict[tuple[str, bytes], np.ndarray] = {}
 
 
 def read_in_order(path: Path) -> np.ndarray:
@@ -32,9 +34,20 @@ def read_in_order(path: Path) -> np.ndarray:
 
 
 def shown_by_ffmpeg(path: Path) -> np.ndarray:
-    """What the `ffmpeg` command shows of a film, uint8 (N, H, W, 3). Skips where it is missing, and fails in CI."""
+    """What the `ffmpeg` command shows of a film, uint8 (N, H, W, 3). Skips where it is missing, and fails in CI.
+
+    The same film is asked about once, for all decoders.
+    """
     if shutil.which("ffmpeg") is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("the ffmpeg command is not installed")
+    film = path.suffix, hashlib.sha256(path.read_bytes()).digest()
+    if film not in _SHOWN:
+        _SHOWN[film] = _ask_ffmpeg(path)
+        _SHOWN[film].flags.writeable = False
+    return _SHOWN[film]
+
+
+def _ask_ffmpeg(path: Path) -> np.ndarray:
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-fps_mode", "passthrough", "-sws_flags", "bilinear"]
     command += ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
     content = subprocess.run(command, capture_output=True, check=True).stdout

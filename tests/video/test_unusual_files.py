@@ -112,8 +112,8 @@ def test_every_colour_matrix(tmp_path: Path, decoder: str, full_range: int) -> N
     for code in range(NUM_MATRICES):
         options = f"matrix_coefficients={code}:video_full_range_flag={full_range}"
         path = filtered(plain, tmp_path / f"{code}.mp4", f"h264_metadata={options}")
-        assert_same(frames_of(path, decoder), shown_by_ffmpeg(path))
-        kinds.add(frames_of(path, decoder).tobytes())
+        assert_same(shown := frames_of(path, decoder), shown_by_ffmpeg(path))
+        kinds.add(shown.tobytes())
     assert len(kinds) == 5  # 601, 709, FCC, 240M, 2020
 
 
