@@ -26,6 +26,7 @@ VALUES: dict[str, list[Any]] = {
     "model.head.sync": [True],
     "model.head.dropout": [0.5, 1.0],
     "model.head.init_std": [1e-9],
+    "model.head.init_scale": [1e-9],
     "data.dataset.train_per_class": [1],
     "data.root": ["/etc/passwd"],
     "data.train": ["nowhere", None, "val"],
@@ -41,6 +42,8 @@ VALUES: dict[str, list[Any]] = {
     "data.num_frames": [1, 2, 3, 16, 24, 26],
     "data.sampling": [
         {"name": "segment"},
+        {"name": "segment", "short": "first_frame"},
+        {"name": "dense", "stride_frames": 2, "window": "adaptformer"},
         {"name": "dense", "stride_frames": 100},
         {"name": "dense", "stride_frames": 2, "window": "videomae"},
     ],
@@ -53,6 +56,8 @@ VALUES: dict[str, list[Any]] = {
     "data.augment.cutmix": [1.0],
     "data.augment.label_smoothing": [0.5],
     "data.augment.repeated": [2],
+    "data.augment.repeated_frames": ["same"],
+    "data.augment.cutmix_box": ["even"],
     "data.workers": [2],
     "data.limit_sec": [1e-9, 86_400],
     "data.max_unreadable": [0.0, 1.0],
@@ -61,6 +66,7 @@ VALUES: dict[str, list[Any]] = {
     "optim.warmup_lr_per_256": [0.05, 1.0],
     "optim.min_lr_per_256": [0.05, 1.0],
     "optim.warmup_epochs": [0, 0.5, 2, 1e-300],
+    "optim.warmup_peak": ["within"],
     "optim.weight_decay": [0.05],
     "optim.momentum": [0.0, 1.0],
     "optim.betas": [[0.0, 0.0], [0.9, 0.95]],
@@ -87,6 +93,7 @@ VALUES: dict[str, list[Any]] = {
     "pretrain.decoder_width": [15, 16],
     "pretrain.decoder_heads": [3, 4],
     "pretrain.decoder_depth": [1],
+    "pretrain.mask_token_cut": [1e-9, 1.0],
     "pretrain.picture_every_epochs": [1],
 }
 FREE_TEXT = ("output", "model.obtain", "data.obtain")  # say what they like, and decide nothing

@@ -19,6 +19,7 @@ from videoadapt.training.updater import Updater
 PROBE = {"name": "attentive_probe"}
 
 
+@pytest.mark.slow  # importing transformers takes seconds
 def test_it_equals_the_pooler_of_v_jepa_2_in_transformers() -> None:
     vjepa2 = pytest.importorskip("transformers.models.vjepa2", reason="compared with transformers' own V-JEPA 2")
     from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler

@@ -40,6 +40,8 @@ def test_the_head_starts_as_configured():
     assert head.linear.weight.std().item() == pytest.approx(0.05, rel=0.02) and not head.linear.bias.any()
     assert isinstance(head.norm, FeatureBatchNorm) and head.norm.sync and head.norm.eps == 1e-6
     assert list(head.norm.parameters()) == [] and head.dropout.p == 0.25
+    scaled = Head(512, 100, init_std=0.02, init_scale=0.001).linear.weight  # VideoMAE's fine-tuning
+    assert scaled.std().item() == pytest.approx(2e-5, rel=0.02)  # 51,200 draws: 0.3 % is one deviation of the estimate
     spec = ModelConfig(backbone=TINY, head=HeadConfig(batch_norm=False, init_std=0.5))
     plain = build_model(spec, 400, 4, 16).head
     assert isinstance(plain.norm, nn.Identity) and plain.linear.weight.std().item() == pytest.approx(0.5, rel=0.05)

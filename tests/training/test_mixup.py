@@ -77,6 +77,35 @@ def test_equals_timm_with_the_same_draws(
         torch.testing.assert_close(our_targets, targets, rtol=0, atol=1e-6)
 
 
+def test_even_boxes_are_those_of_videomae(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy of timm reaches half a side, rounded down, both ways from the centre; today's timm rounds one half up."""
+
+    def box(shape: tuple[int, ...], lam: float, margin: float = 0.0, count: None = None) -> tuple[int, int, int, int]:
+        sides, draw = shape[-2:], timm_mixup.np.random.randint
+        spans = []
+        for side in sides:
+            half, centre = int(side * np.sqrt(1 - lam)) // 2, draw(0, side, size=None)
+            spans += [max(centre - half, 0), min(centre + half, side)]
+        return spans[0], spans[1], spans[2], spans[3]
+
+    clips, labels = _batch(6, 33, 41)
+    reference = timm_mixup.Mixup(0.0, 1.0, label_smoothing=0.1, num_classes=CLASSES)
+    monkeypatch.setattr(timm_mixup, "rand_bbox", box)
+    even, odd = (
+        Mixup(mixup_alpha=0, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=CLASSES, cutmix_box=kind)
+        for kind in ("even", "whole")
+    )
+    differ = 0
+    for seed in range(12):
+        ours, targets = even(clips, labels, _generator(seed))
+        differ += not ours.equal(odd(clips, labels, _generator(seed))[0])
+        monkeypatch.setattr(timm_mixup, "np", _Numpy(seed))
+        images, their_targets = reference(clips.clone().flatten(1, 2), labels)
+        assert ours.equal(images.view_as(clips))
+        torch.testing.assert_close(targets, their_targets, rtol=0, atol=1e-6)
+    assert differ > 3
+
+
 def test_cutmix_pastes_one_box_into_all_frames() -> None:
     clips, labels = _batch(4, 20, 30)
     kept = set()

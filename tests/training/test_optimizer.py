@@ -1,8 +1,10 @@
 """The schedule agrees with the reference's, and parameter groups carry the right rates and decays."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -32,6 +34,15 @@ def test_warm_up_peak_and_minimum() -> None:
     assert learning_rate(20) == pytest.approx(2e-3)
     assert learning_rate(50) == pytest.approx((2e-3 + 2e-5) / 2)
     assert learning_rate(80) == learning_rate(100) == pytest.approx(2e-5)
+
+
+def test_videomaes_warm_up_has_the_peak_in_its_last_update() -> None:
+    learning_rate = WarmupCosine(2e-3, 8, 10, warmup_epochs=2, minimum=2e-5, peak_within=True)
+    warm_up = np.linspace(0, 2e-3, 20)  # as its cosine_scheduler has it
+    decay = [2e-5 + 0.5 * (2e-3 - 2e-5) * (1 + math.cos(math.pi * step / 60)) for step in range(60)]
+    found = [learning_rate(step) for step in range(80)]
+    assert found == pytest.approx([*warm_up, *decay], rel=1e-12, abs=1e-18)  # the same float64 formulas
+    assert WarmupCosine(2e-3, 8, 10, warmup_epochs=0.1, peak_within=True)(0) == 0  # a warm-up of one update
 
 
 def test_a_group_without_a_scale_gets_the_rate_itself() -> None:

@@ -1,6 +1,7 @@
 """Masked pre-training: the reference's numbers, tubes, targets, gradients, files, and runs that go on to the same bits."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,18 @@ def test_a_ratio_that_hides_nothing_or_all_is_refused() -> None:
     for grid_THW, ratio in (((4, 1, 1), 0.9), ((4, 2, 1), 0.1)):
         with pytest.raises(ConfigError, match=r"pretrain.mask_ratio = 0\.\d: hides 0 of the [12] patches"):
             draw_tubes(1, grid_THW, ratio, torch.Generator())
+
+
+def test_the_mask_token_starts_as_in_videomae() -> None:
+    """Normal with 0.02, cut at one deviation: 0.0108, by the formula for a truncated normal. Ours is not cut."""
+    torch.manual_seed(0)
+    vit, size = ViT(size="tiny", depth=1, width=32, num_heads=2), DecoderSize(20_000, 1, 0)
+    cut, whole = (MaskedAutoencoder(vit, size, mask_token_cut).mask_token for mask_token_cut in (1.0, None))
+    density, share = math.exp(-0.5) / math.sqrt(2 * math.pi), math.erf(1 / math.sqrt(2))
+    expected = 0.02 * math.sqrt(1 - 2 * density / share)
+    assert expected == pytest.approx(0.0108, abs=5e-5)
+    assert cut.std().item() == pytest.approx(expected, rel=0.02) and cut.abs().max() <= 0.02  # 20,000 draws: 0.5 %
+    assert whole.std().item() == pytest.approx(0.02, rel=0.02) and whole.abs().max() > 0.06
 
 
 def test_tubelets_and_their_target_by_hand() -> None:

@@ -10,6 +10,7 @@ import torch
 from tests.media import write_video
 from videoadapt.errors import DecodeError
 from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.transforms import TrainTransform, resize_short_side, view_crops
@@ -45,6 +46,23 @@ def test_a_clip_is_decided_by_its_generator(tmp_path: Path) -> None:
     indices = Dense(stride_frames=3).train_indices(48, 4, np.random.default_rng(1))
     expected = view_crops(resize_short_side(frames_TCHW(path, indices), 32), 32, 1)[0]
     assert clips_RCTHW[0].equal(expected.transpose(0, 1)) and clips_RCTHW[0].numel() == read.clip_bytes
+
+
+def test_one_set_of_frames_is_augmented_twice(tmp_path: Path) -> None:
+    """VideoMAE's repeated augmentation: the frames are the first generator's, all else is each one's own."""
+    path = write_video(tmp_path / "a.mp4", height=48, width=80)
+    dense, augment = Dense(stride_frames=3), RandAugment("rand-m7-n4-mstd0.5-inc1")
+    transform = TrainTransform(crop_px=32, crop="random_resized", flip=0.5, erasing=0.5, augment=augment)
+    clips_RCTHW, erase = ClipReader(SOURCE, dense, transform, num_frames=4, same_frames=True)(
+        path, [np.random.default_rng(seed) for seed in (1, 2, 3)]
+    )
+    for number, seed in enumerate((1, 2, 3)):
+        rng = np.random.default_rng(seed)
+        indices = dense.train_indices(48, 4, rng if seed == 1 else np.random.default_rng(1))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        expected, box = transform(frames_TCHW(path, indices).permute(0, 2, 3, 1), generator)
+        assert clips_RCTHW[number].equal(expected) and erase[number] == box
+    assert not clips_RCTHW[1].equal(clips_RCTHW[2])
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ SPECS = {
     "dense 3": {"name": "dense", "stride_frames": 3},
     "videomae": {"name": "dense", "window": "videomae"},
     "videomae 7": {"name": "dense", "window": "videomae", "stride_frames": 7},
+    "adaptformer": {"name": "dense", "window": "adaptformer"},
+    "adaptformer 1": {"name": "dense", "window": "adaptformer", "stride_frames": 1},
     "segment": {"name": "segment"},
+    "segment, first frame": {"name": "segment", "short": "first_frame"},
 }
 EVERY = pytest.mark.parametrize("sampler", [SAMPLERS.build(spec) for spec in SPECS.values()], ids=list(SPECS))
 
@@ -98,6 +101,48 @@ def test_random_start_is_uniform_over_every_start_that_fits() -> None:
 )
 def test_random_start_repeats_the_last_frame_of_a_short_video(frames: int, expected: list[int]) -> None:
     assert Dense().train_indices(frames, 8, _rng()).tolist() == expected
+
+
+def walked(frames: int, num_frames: int, stride: int, start: int) -> list[int]:
+    """Frame by frame, counted from 1 as AdaptFormer's loader does: it steps on only while that stays before the last one."""
+    number, found = start + 1, []
+    for _ in range(num_frames):
+        found.append(number - 1)
+        number += stride if number + stride < frames else 0
+    return found
+
+
+@pytest.mark.parametrize(("num_frames", "stride"), [(8, 4), (8, 1), (16, 4), (16, 2), (1, 4)])
+def test_adaptformers_window_is_its_loaders(num_frames: int, stride: int) -> None:
+    sampler = Dense(window="adaptformer", stride_frames=stride)
+    for frames in range(1, 150):
+        starts = range(max(frames - num_frames * stride + 1, 1))
+        for start in starts:
+            found = sampler.train_indices(frames, num_frames, _Start(start, len(starts)))
+            assert found.tolist() == walked(frames, num_frames, stride, start)
+
+
+class _Start:
+    """Stands for a Generator whose one draw is known, and checks the range that is asked for."""
+
+    def __init__(self, value: int, high: int):
+        self.value, self.high = value, high
+
+    def integers(self, low: int, high: int | None = None, size: int | None = None) -> int:
+        assert (low, high, size) == (self.high, None, None)
+        return self.value
+
+
+def test_ours_fits_where_adaptformers_stops_early() -> None:
+    assert Dense().train_indices(29, 8, _rng()).tolist() == [0, 4, 8, 12, 16, 20, 24, 28]
+    assert Dense(window="adaptformer").train_indices(29, 8, _rng()).tolist() == [0, 4, 8, 12, 16, 20, 24, 24]
+
+
+def test_a_short_video_shows_videomae_its_first_frame() -> None:
+    assert Segment(short="first_frame").train_indices(5, 8, _rng()).tolist() == [0] * 8
+    assert Segment().train_indices(5, 8, _rng()).tolist() == [0, 0, 1, 1, 2, 3, 3, 4]
+    same = [Segment(short=how).train_indices(8, 8, _rng(3)).tolist() for how in ("first_frame", "spread")]
+    assert same[0] == same[1] == list(range(8))
 
 
 def test_videomae_window_worked_examples() -> None:
@@ -176,7 +221,7 @@ def test_a_config_names_its_sampler(tmp_path: Path) -> None:
     path.write_text("output: o\n")
     written = {"name": "dense", "stride_frames": 4, "window": "random_start"}
     assert load_config(path).data.sampling == written
-    assert load_config(path, ["data.sampling.name", "segment"]).data.sampling == {"name": "segment"}
+    assert load_config(path, ["data.sampling.name", "segment"]).data.sampling == {"name": "segment", "short": "spread"}
     path.write_text("output: o\ndata: {sampling: {name: dense, stride_frames: 2}}\n")
     assert load_config(path).data.sampling == written | {"stride_frames": 2}
 
@@ -185,12 +230,15 @@ def test_a_config_names_its_sampler(tmp_path: Path) -> None:
     ("sampling", "said"),
     [
         ("{name: sparse}", "data.sampling.name = 'sparse': allowed: dense, segment"),
-        ("{name: segment, stride_frames: 4}", "data.sampling.stride_frames: unknown key; allowed: name"),
+        ("{name: segment, stride_frames: 4}", "data.sampling.stride_frames: unknown key; allowed: name, short"),
         (
             "{name: dense, stride_frames: 0}",
             "data.sampling.stride_frames = 0: input should be greater than or equal to 1",
         ),
-        ("{name: dense, window: all}", "data.sampling.window = 'all': input should be 'random_start' or 'videomae'"),
+        (
+            "{name: dense, window: all}",
+            "data.sampling.window = 'all': input should be 'random_start', 'adaptformer' or 'videomae'",
+        ),
     ],
 )
 def test_wrong_samplings_are_refused(sampling: str, said: str, tmp_path: Path) -> None:

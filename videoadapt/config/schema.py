@@ -64,6 +64,8 @@ class HeadConfig(_Section):
     sync: Annotated[bool, UPDATES] = False  # share BatchNorm statistics over ranks; false is AdaptFormer's behaviour
     dropout: Annotated[Share, UPDATES] = 0.0
     init_std: Annotated[float, Gt(0), UPDATES] = 0.01
+    # the Linear's start times this; VideoMAE's fine-tuning: 0.02 x 0.001
+    init_scale: Annotated[float, Gt(0), UPDATES] = 1.0
 
 
 class ModelConfig(_Section):
@@ -97,6 +99,8 @@ class AugmentConfig(_Section):
     cutmix: Annotated[float, Ge(0)] = 0.0
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     repeated: Annotated[int, Ge(1)] = 1  # clips drawn from each video of a batch
+    repeated_frames: Literal["own", "same"] = "own"  # of each clip; same: one set, augmented so many times (VideoMAE)
+    cutmix_box: Literal["whole", "even"] = "whole"  # even: an odd side is a pixel shorter (VideoMAE)
 
 
 class Rendered(_Section):
@@ -153,6 +157,8 @@ class OptimConfig(_Section):
     warmup_lr_per_256: Annotated[float, Ge(0)] = 0.0
     min_lr_per_256: Annotated[float, Ge(0)] = 0.0
     warmup_epochs: Annotated[float, Ge(0)] = 10
+    # the update with the full rate: the first after the warm-up (AdaptFormer), or the last within it (VideoMAE)
+    warmup_peak: Literal["after", "within"] = "after"
     weight_decay: Annotated[float, Ge(0)] = 0.0
     momentum: Share = 0.9
     betas: tuple[_Beta, _Beta] = (0.9, 0.999)
@@ -199,6 +205,8 @@ class PretrainConfig(_Section):
     decoder_width: Annotated[int | None, Ge(1), UPDATES] = None
     decoder_heads: Annotated[int | None, Ge(1), UPDATES] = None
     decoder_depth: Annotated[int | None, Ge(1), UPDATES] = None
+    # the mask token starts normal with 0.02, cut at so many deviations (VideoMAE: 1, which leaves 0.011); null: not cut
+    mask_token_cut: Annotated[float | None, Gt(0), UPDATES] = None
     picture_every_epochs: Annotated[int, Ge(1), NOTHING] = 20
 
 

@@ -13,6 +13,8 @@ from videoadapt.models.backbones._layers import Block, QKVLinear
 from videoadapt.models.backbones.vit import ViT, sinusoid_positions
 from videoadapt.models.masking import Mask, Tubelet, pick, tubelets
 
+_TOKEN_STD = 0.02
+
 
 class DecoderSize(NamedTuple):
     """Dimensions of one published (or, for `tiny`, our own) decoder."""
@@ -33,9 +35,13 @@ DECODERS = {  # by model.backbone.size
 
 
 class MaskedAutoencoder(nn.Module):
-    """Clips and a mask in, a prediction of the masked tubelets out (arXiv 2203.12602, section 3)."""
+    """Clips and a mask in, a prediction of the masked tubelets out (arXiv 2203.12602, section 3).
 
-    def __init__(self, backbone: ViT, decoder: DecoderSize):
+    The mask token starts normal with 0.02. VideoMAE's code cuts that at one deviation (`mask_token_cut` 1), so that the
+    deviation of what is left is 0.0108.
+    """
+
+    def __init__(self, backbone: ViT, decoder: DecoderSize, mask_token_cut: float | None = None):
         super().__init__()
         self.backbone = backbone
         self.norm = nn.LayerNorm(backbone.width, eps=backbone.eps)
@@ -48,7 +54,8 @@ class MaskedAutoencoder(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        bound = 2.0 if mask_token_cut is None else mask_token_cut * _TOKEN_STD  # 2.0 is a hundred deviations
+        nn.init.trunc_normal_(self.mask_token, std=_TOKEN_STD, a=-bound, b=bound)
 
     @property
     def tubelet(self) -> Tubelet:

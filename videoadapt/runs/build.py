@@ -62,7 +62,7 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
     size = published._replace(**{key: value for key, value in given.items() if value is not None})
     if size.width % size.num_heads:
         raise ConfigError(f"pretrain.decoder_heads = {size.num_heads}: needs to divide decoder_width = {size.width}")
-    return MaskedAutoencoder(backbone, size)
+    return MaskedAutoencoder(backbone, size, pretrain.mask_token_cut)
 
 
 def schedule_of(config: Config, videos: Sequence[Video]) -> Schedule:
@@ -100,7 +100,13 @@ def build_clip_reader(config: DataConfig) -> ClipReader:
         erasing=augment.erasing,
         augment=RandAugment(augment.rand_augment) if augment.rand_augment else None,
     )
-    return ClipReader(build_frame_source(config), build_sampler(config), transform, num_frames=config.num_frames)
+    return ClipReader(
+        build_frame_source(config),
+        build_sampler(config),
+        transform,
+        num_frames=config.num_frames,
+        same_frames=augment.repeated_frames == "same",
+    )
 
 
 def build_view_reader(config: DataConfig, num_clips: int, num_crops: int) -> ViewReader:
@@ -174,6 +180,7 @@ def _assemble(
         sync=spec.head.sync,
         dropout=spec.head.dropout,
         init_std=spec.head.init_std,
+        init_scale=spec.head.init_scale,
     )
     weights = read()  # once everything that is quickly known to be wrong has been said
     with at_file_key("model.weights"), at_key("model.adapter"):

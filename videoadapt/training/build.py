@@ -47,6 +47,7 @@ def build_objective(run: Run) -> Objective:
         mixup_alpha=augment.mixup,
         cutmix_alpha=augment.cutmix,
         label_smoothing=augment.label_smoothing,
+        cutmix_box=augment.cutmix_box,
         num_classes=len(run.splits.class_names),
     )
     return Classification(mixup, precision=precision, device=run.device)
@@ -62,4 +63,5 @@ def build_learning_rate(optim: OptimConfig, schedule: Schedule) -> WarmupCosine:
         warmup_epochs=optim.warmup_epochs,
         start=optim.warmup_lr_per_256 * scale,
         minimum=optim.min_lr_per_256 * scale,
+        peak_within=optim.warmup_peak == "within",
     )

@@ -6,6 +6,7 @@ draw for the whole batch. Shapes: B clips, C channels, T frames, H W pixels, K c
 
 import math
 import random
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,12 @@ class Mixup:
         switch_prob: float = 0.5,
         label_smoothing: float,
         num_classes: int,
+        cutmix_box: Literal["whole", "even"] = "whole",
     ):
         """An alpha of 0 turns that kind off; with both on, `switch_prob` is the probability of CutMix in a batch.
 
-        With both off the clips stay as they are and only the labels are smoothed.
+        With both off the clips stay as they are and only the labels are smoothed. `cutmix_box` "even" is VideoMAE's copy of an
+        older timm, whose boxes reach half a side, rounded down, to both sides of their centre; "whole" is today's timm.
         Raises ConfigError naming every wrong value.
         """
         problems = [
@@ -45,7 +48,7 @@ class Mixup:
         if problems:
             raise ConfigError(problems)
         self.mixup_alpha, self.cutmix_alpha, self.switch_prob = mixup_alpha, cutmix_alpha, switch_prob
-        self.label_smoothing, self.num_classes = label_smoothing, num_classes
+        self.label_smoothing, self.num_classes, self.even = label_smoothing, num_classes, cutmix_box == "even"
 
     def __call__(self, clips_BCTHW: Tensor, labels_B: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return mixed clips (B, C, T, H, W) and float32 targets (B, K); the given clips are not changed.
@@ -64,7 +67,7 @@ class Mixup:
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         lam = rng.betavariate(alpha, alpha)
         if cut:
-            clips_BCTHW, lam = _cutmix(clips_BCTHW, lam, rng)
+            clips_BCTHW, lam = _cutmix(clips_BCTHW, lam, rng, self.even)
         else:
             clips_BCTHW = clips_BCTHW.flip(0).mul_(1 - lam).add_(clips_BCTHW, alpha=lam)
         return clips_BCTHW, targets_BK * lam + targets_BK.flip(0) * (1 - lam)
@@ -74,16 +77,17 @@ class Mixup:
         return F.one_hot(labels_B.long(), self.num_classes).float().mul_(1 - self.label_smoothing).add_(off)
 
 
-def _cutmix(clips_BCTHW: Tensor, lam: float, rng: random.Random) -> tuple[Tensor, float]:
+def _cutmix(clips_BCTHW: Tensor, lam: float, rng: random.Random, even: bool) -> tuple[Tensor, float]:
     """Paste one box of the mirrored clip into every frame; return the clips and the share of pixels that stayed."""
     height, width = clips_BCTHW.shape[-2:]
     share = math.sqrt(1 - lam)
-    (top, bottom), (left, right) = _span(height, share, rng), _span(width, share, rng)
+    (top, bottom), (left, right) = _span(height, share, rng, even), _span(width, share, rng, even)
     mixed = clips_BCTHW.clone()
     mixed[..., top:bottom, left:right] = clips_BCTHW[..., top:bottom, left:right].flip(0)
     return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
-def _span(size: int, share: float, rng: random.Random) -> tuple[int, int]:
+def _span(size: int, share: float, rng: random.Random, even: bool) -> tuple[int, int]:
     length, centre = int(size * share), rng.randrange(size)
+    length -= length % 2 if even else 0
     return max(centre - length // 2, 0), min(centre + (length + 1) // 2, size)

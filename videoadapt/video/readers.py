@@ -23,11 +23,22 @@ _DECODED_BYTES = (
 
 
 class ClipReader:
-    """Reads random training clips of a video, each frame decoded once."""
+    """Reads random training clips of a video, each frame decoded once.
 
-    def __init__(self, source: FrameSource, sampler: Sampler, transform: TrainTransform, *, num_frames: int):
+    With `same_frames` all clips of one call are made from the frames of the first (VideoMAE's repeated augmentation).
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        sampler: Sampler,
+        transform: TrainTransform,
+        *,
+        num_frames: int,
+        same_frames: bool = False,
+    ):
         self._source, self._sampler, self._transform = source, sampler, transform
-        self._num_frames = num_frames
+        self._num_frames, self._same_frames = num_frames, same_frames
         self.clip_bytes = 3 * num_frames * transform.crop_px**2
 
     def __call__(
@@ -35,11 +46,13 @@ class ClipReader:
     ) -> tuple[Tensor, tuple[EraseBox | None, ...]]:
         """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), and what to erase of each.
 
-        A generator decides everything random about its clip. Raises DecodeError naming a file that cannot be read.
+        A generator decides everything random about its clip, but for frames that are the first clip's. Raises DecodeError
+        naming a file that cannot be read.
         """
         with closing(self._source.open(path)) as video:
-            indices = [self._sampler.train_indices(video.num_frames, self._num_frames, rng) for rng in rngs]
-            frames = _decode_once(video, indices)
+            drawing = rngs[:1] if self._same_frames else rngs
+            indices = [self._sampler.train_indices(video.num_frames, self._num_frames, rng) for rng in drawing]
+            frames = _decode_once(video, indices) * (len(rngs) // len(drawing))
         clips, erase = [], []
         for frames_THWC, rng in zip(frames, rngs, strict=True):
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))

@@ -29,14 +29,23 @@ _PLACES = {
 class LowRank(AdapterModule):
     """x -> scale * up(down(dropout(x))), section 4.1, for each of `chosen` among `num_parts` equal parts of the output.
 
-    `down` starts Kaiming-uniform (a = sqrt 5), `up` zero, so at first nothing changes.
+    `down` starts Kaiming-uniform (a = sqrt 5), `up` zero, so at first nothing changes. With `own_masks` each part draws its
+    own dropout of x, as peft's separate layers do; otherwise all share one.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, num_parts: int, chosen: list[int], rank: int, scale: float, dropout: float
+        self,
+        inputs: int,
+        outputs: int,
+        num_parts: int,
+        chosen: list[int],
+        rank: int,
+        scale: float,
+        dropout: float,
+        own_masks: bool = False,
     ):
         super().__init__()
-        self.num_parts, self.chosen, self.scale = num_parts, chosen, scale
+        self.num_parts, self.chosen, self.scale, self.own_masks = num_parts, chosen, scale, own_masks
         self.down = nn.Parameter(torch.empty(len(chosen), rank, inputs))  # (G, R, I)
         self.up = nn.Parameter(torch.zeros(len(chosen), outputs // num_parts, rank))  # (G, O, R)
         self.dropout = nn.Dropout(dropout)
@@ -45,8 +54,11 @@ class LowRank(AdapterModule):
 
     def forward(self, x_NI: Tensor) -> Tensor:
         """Return what is added to the layer's output, (..., num_parts * O)."""
-        x_NI = self.dropout(x_NI)
-        found = {part: F.linear(F.linear(x_NI, self.down[g]), self.up[g]) for g, part in enumerate(self.chosen)}
+        shared_NI = None if self.own_masks else self.dropout(x_NI)
+        found = {}
+        for g, part in enumerate(self.chosen):
+            dropped_NI = self.dropout(x_NI) if shared_NI is None else shared_NI
+            found[part] = F.linear(F.linear(dropped_NI, self.down[g]), self.up[g])
         zeros = torch.zeros_like(next(iter(found.values())))
         return self.scale * torch.cat([found.get(part, zeros) for part in range(self.num_parts)], dim=-1)
 
@@ -61,6 +73,8 @@ class LowRank(AdapterModule):
 class LoRA(Adapter):
     """Low-rank changes of the `targets` in `blocks` (None: all), scaled by `alpha / rank`.
 
+    `dropout` is of their input, which is one for q, k and v: `dropout_masks` "shared" draws one mask for them, as the paper's
+    released code does in a joint layer (`MergedLinear`), "own" one for each, as peft does for separate layers.
     Trains blocks x rank x (inputs + outputs) for each target: for ViT-B, rank 8, q and v 294,912.
     """
 
@@ -71,12 +85,13 @@ class LoRA(Adapter):
         alpha: float = 16.0,
         targets: Annotated[list[Target], MinLen(1)] = ["q", "v"],  # noqa: B006 (read only)
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        dropout_masks: Literal["shared", "own"] = "shared",
         blocks: list[int] | None = None,
     ):
         if len(set(targets)) != len(targets):
             raise ConfigError(f"targets = {targets}: each may appear once")
         self.rank, self.scale, self.targets = rank, alpha / rank, targets
-        self.dropout, self.blocks = dropout, blocks
+        self.dropout, self.own_masks, self.blocks = dropout, dropout_masks == "own", blocks
 
     def attach(self, backbone: Backbone) -> None:
         """Put a LowRank beside every layer that holds a target."""
@@ -87,9 +102,8 @@ class LoRA(Adapter):
                     continue
                 holder = original(getattr(block, branch)).fn
                 layer = bare_layer(self, holder, name)
-                low_rank = LowRank(
-                    layer.in_features, layer.out_features, len(parts), chosen, self.rank, self.scale, self.dropout
-                )
+                sizes = layer.in_features, layer.out_features, len(parts)
+                low_rank = LowRank(*sizes, chosen, self.rank, self.scale, self.dropout, self.own_masks)
                 setattr(holder, name, Parallel(layer, low_rank))
 
     @torch.no_grad()

@@ -16,11 +16,10 @@ from videoadapt.registry import ADAPTERS
 
 
 class Prompt(AdapterModule):
-    """P tokens, uniform in +- sqrt(6 / (F + D)) at first, F numbers in a patch (section 3.2's Xavier initialisation)."""
+    """P tokens, uniform in +- `bound` at first (section 3.2's Xavier initialisation)."""
 
-    def __init__(self, num_tokens: int, width: int, patch_numbers: int):
+    def __init__(self, num_tokens: int, width: int, bound: float):
         super().__init__()
-        bound = math.sqrt(6 / (patch_numbers + width))
         self.tokens = nn.Parameter(torch.empty(1, num_tokens, width).uniform_(-bound, bound))
 
     def forward(self, x_BND: Tensor) -> Tensor:
@@ -48,23 +47,42 @@ class VPT(Adapter):
     """`num_tokens` learned tokens: "deep" has its own in front of every block and drops them after it; "shallow" puts
     them in front of the first block and keeps them to the last.
 
+    They start uniform in +- sqrt(6 / (F + D)), where `init` says what F is: "tubelet", the numbers that a token of the clip is
+    made of; "patch", those of its patch in one frame, VPT's own formula (KMnP/vpt; for ViT-B 0.0625). "shape" is AdaptFormer's
+    released code, sqrt(6 / ((num_tokens + 1) D)): Xavier's rule read off the tensor's shape (8 tokens: 0.0295).
     Trains num_tokens x width numbers, "deep" in every block: for ViT-B, 8 tokens 73,728.
     """
 
     unmergeable = "its tokens take part in the attention"
     starts_unchanged = False
 
-    def __init__(self, *, num_tokens: Annotated[int, Ge(1)] = 8, form: Literal["deep", "shallow"] = "deep"):
-        self.num_tokens, self.form = num_tokens, form
+    def __init__(
+        self,
+        *,
+        num_tokens: Annotated[int, Ge(1)] = 8,
+        form: Literal["deep", "shallow"] = "deep",
+        init: Literal["tubelet", "patch", "shape"] = "tubelet",
+    ):
+        self.num_tokens, self.form, self.init = num_tokens, form, init
 
     def attach(self, backbone: Backbone) -> None:
         """Wrap every block, or for "shallow" the first and the last."""
         num_blocks = len(residual_blocks(self, backbone))
         blocks, embedding = backbone.blocks, backbone.patch_embed
         assert isinstance(blocks, nn.ModuleList) and isinstance(embedding, nn.Module)
-        kernel = original(embedding).get_parameter("weight")
+        bound = self._bound(original(embedding).get_parameter("weight"))
         for index in range(num_blocks) if self.form == "deep" else sorted({0, num_blocks - 1}):
             first = index == 0 or self.form == "deep"
             last = index == num_blocks - 1 or self.form == "deep"
-            prompt = Prompt(self.num_tokens, backbone.width, kernel[0].numel()) if first else None
+            prompt = Prompt(self.num_tokens, backbone.width, bound) if first else None
             blocks[index] = Prompted(blocks[index], prompt, self.num_tokens if last else 0)
+
+    def _bound(self, kernel: Tensor) -> float:
+        """The largest start of a token's number, for a patch kernel (D, C, T, H, W)."""
+        width, channels, frames, height, columns = kernel.shape
+        added = {
+            "tubelet": channels * frames * height * columns,
+            "patch": channels * height * columns,
+            "shape": self.num_tokens * width,
+        }
+        return math.sqrt(6 / (added[self.init] + width))

@@ -13,15 +13,16 @@ from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_count
 class Dense(Sampler):
     """Frames at a fixed stride: a random stretch of the video for training, evenly spread stretches for testing.
 
-    `window` picks where a training clip lies. "random_start" (AdaptFormer's run): start, start + stride, ... with the
-    start uniform over every one for which the clip fits. "videomae": as VideoMAE's fine-tuning, see `train_indices`.
+    `window` picks where a training clip lies. "random_start", our own: start, start + stride, ... with the start uniform over
+    every one for which the clip fits. "adaptformer": nearly that, the loader of AdaptFormer's run and of VideoMAE's
+    pre-training. "videomae": as VideoMAE's fine-tuning. `train_indices` says what each does.
     """
 
     def __init__(
         self,
         *,
         stride_frames: Annotated[int, Ge(1)] = 4,
-        window: Literal["random_start", "videomae"] = "random_start",
+        window: Literal["random_start", "adaptformer", "videomae"] = "random_start",
     ):
         self.stride_frames = stride_frames
         self.window = window
@@ -30,16 +31,25 @@ class Dense(Sampler):
         """Return (T,) indices of one training clip of `num_frames` frames.
 
         A video too short for "random_start" is read from frame 0, and its last frame at the stride is repeated.
-        "videomae" stretches T points over a window of T * stride frames that ends before a random frame; a video no
-        longer than the window gives n // stride points over its whole length, then its last frame.
+        "adaptformer" takes a clip for T * stride frames long, of which the last stride - 1 are not seen: starts end that much
+        earlier, and a short video's steps end before its very last frame. "videomae" stretches T points over a window of
+        T * stride frames that ends before a random frame; a video no longer than the window gives n // stride points over its
+        whole length, then its last frame.
         Raises DecodeError for an empty video.
         """
         check_counts(num_video_frames, num_frames)
         if self.window == "videomae":
             return self._videomae_window(num_video_frames, num_frames, rng)
+        if self.window == "adaptformer":
+            return self._adaptformer_window(num_video_frames, num_frames, rng)
         reach = (num_frames - 1) * self.stride_frames
         start = int(rng.integers(max(num_video_frames - reach, 1)))
         last_step = (num_video_frames - 1 - start) // self.stride_frames
+        return start + np.minimum(np.arange(num_frames), last_step) * self.stride_frames
+
+    def _adaptformer_window(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
+        start = int(rng.integers(max(num_video_frames - num_frames * self.stride_frames + 1, 1)))
+        last_step = max(num_video_frames - 2 - start, 0) // self.stride_frames
         return start + np.minimum(np.arange(num_frames), last_step) * self.stride_frames
 
     def _videomae_window(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:

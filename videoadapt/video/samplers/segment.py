@@ -1,5 +1,7 @@
 """One frame from each of T equal segments of a video."""
 
+from typing import Literal
+
 import numpy as np
 
 from videoadapt.errors import ConfigError
@@ -9,18 +11,27 @@ from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_count
 
 @SAMPLERS.register
 class Segment(Sampler):
-    """One frame from each of T equal segments of the whole video (VideoMAE on Something-Something v2)."""
+    """One frame from each of T equal segments of the whole video (VideoMAE on Something-Something v2).
+
+    `short` is what a training clip shows of a video of fewer than T frames: "spread", all of it evenly, or as VideoMAE's loader
+    "first_frame", that one T times.
+    """
 
     num_test_clips = (1, 2)
+
+    def __init__(self, *, short: Literal["spread", "first_frame"] = "spread"):
+        self.short = short
 
     def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices: a random frame of each segment of n // T frames (the n % T last frames are never used).
 
-        A video of fewer than T frames repeats its frames evenly, int(i * n / T), as its test clip does; VideoMAE's
-        loader would show frame 0 T times. Raises DecodeError for an empty video.
+        A video of fewer than T frames repeats its frames evenly, int(i * n / T), as its test clip does, or shows the first
+        one alone. Raises DecodeError for an empty video.
         """
         check_counts(num_video_frames, num_frames)
         segment = num_video_frames // num_frames
+        if segment == 0 and self.short == "first_frame":
+            return np.zeros(num_frames, dtype=np.int64)
         if segment == 0:
             return np.arange(num_frames) * num_video_frames // num_frames
         return np.arange(num_frames) * segment + rng.integers(segment, size=num_frames)
