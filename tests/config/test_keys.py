@@ -80,3 +80,22 @@ def test_a_run_resumes_unless_its_updates_change(key: str, tmp_path: Path) -> No
             check_may_resume("strict", before, now, tmp_path)
     else:
         assert check_may_resume("strict", before, now, tmp_path) == []
+
+
+LATER = ("model.head.init_scale", "data.augment.cutmix_box", "optim.warmup_peak", "pretrain.mask_token_cut")
+
+
+@pytest.mark.parametrize("key", [*LATER, "optim.betas"])
+def test_a_key_that_came_later_was_at_its_default(key: str, tmp_path: Path) -> None:
+    """A run of before resumes with the same meaning, and is refused with another."""
+    (tmp_path / "x.yaml").write_text("output: o\n")
+    before, now = (load_config(tmp_path / "x.yaml").model_dump(mode="json") for _ in range(2))
+    *sections, name = key.split(".")
+    holders: list[dict[str, Any]] = [before, now]
+    for section in sections:
+        holders = [holder[section] for holder in holders]
+    del holders[0][name]
+    assert check_may_resume("strict", before, now, tmp_path) == []
+    holders[1][name] = "another"
+    with pytest.raises(ConfigError, match=rf" {key}: "):
+        check_may_resume("strict", before, now, tmp_path)

@@ -1,7 +1,8 @@
-"""What each key of a config alters, read off the schema."""
+"""What each key of a config alters, and what it is where nothing is said, read off the schema."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from inspect import isclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -38,6 +39,25 @@ def marked_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator
             yield from marked_keys(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", mark
+
+
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dumped config of an older version with the keys that came later, at their defaults: those keep what was.
+
+    Components are left as they are, and so is a section that is not there.
+    """
+    return _filled(values, Config(output=Path()).model_dump(mode="json"), Config)
+
+
+def _filled(values: Mapping[str, Any], defaults: dict[str, Any], section: type[BaseModel]) -> dict[str, Any]:
+    found = dict(values)
+    for name, field in section.model_fields.items():
+        inner = _section(field)
+        if inner is None:
+            found.setdefault(name, defaults[name])
+        elif isinstance(found.get(name), Mapping):
+            found[name] = _filled(found[name], defaults[name], inner)
+    return found
 
 
 def _mark(field: Any) -> Alters | None:

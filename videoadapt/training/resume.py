@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videoadapt import distributed, logger
-from videoadapt.config.keys import alters
+from videoadapt.config.keys import alters, with_defaults
 from videoadapt.config.schema import Alters, Config
 from videoadapt.data.splits import Splits
 from videoadapt.errors import CheckpointError, ConfigError
@@ -90,7 +90,8 @@ def check_may_resume(mode: str, before: dict[str, Any], now: dict[str, Any], pat
             f"train.resume = never, but {path} exists and this run would resume from it; choose another `output`, delete the "
             "folder, or set train.resume strict (train.enable false only tests)"
         )
-    changed = [found for found in differences(completed(before), now) if Alters.UPDATES in alters(found[0])]
+    there, here = with_defaults(completed(before)), with_defaults(now)
+    changed = [found for found in differences(there, here) if Alters.UPDATES in alters(found[0])]
     lines = [f"    {key}: {old!r} there, {new!r} here" for key, old, new in changed]
     if lines and mode == "strict":
         raise ConfigError(
