@@ -88,6 +88,7 @@ VALUES: dict[str, list[Any]] = {
     "test.crops": [1, 2, 40],
     "test.average": ["probs"],
     "test.batch_size": [1, 1000],
+    "test.compile": [True],
     "test.max_unreadable": [1.0],
     "pretrain.mask_ratio": [0.5, 0.95],
     "pretrain.decoder_width": [15, 16],
@@ -97,7 +98,12 @@ VALUES: dict[str, list[Any]] = {
     "pretrain.picture_every_epochs": [1],
 }
 FREE_TEXT = ("output", "model.obtain", "data.obtain")  # say what they like, and decide nothing
-SLOW_TO_RUN = ("train.compile", "data.workers", "data.cache")  # minutes, processes, or the memory of others
+SLOW_TO_RUN = (
+    "train.compile",
+    "test.compile",
+    "data.workers",
+    "data.cache",
+)  # minutes, processes, or the memory of others
 
 
 def tiny_run(output: Path, root: Path) -> dict[str, Any]:

@@ -41,7 +41,14 @@ def test_it_learns_from_motion_and_more_than_the_head_alone(tmp_path: Path, caps
         name = row.rpartition(" ")[0]
         freeze_first_frame(root / name, still / name)
     shutil.copytree(output, tmp_path / "out_still")
-    lists = ["data.dataset", "{name: video_list}", "data.test", str(root / "test.csv"), "data.classes", str(output / "classes.txt")]
+    lists = [
+        "data.dataset",
+        "{name: video_list}",
+        "data.test",
+        str(root / "test.csv"),
+        "data.classes",
+        str(output / "classes.txt"),
+    ]
     changed = ["output", str(tmp_path / "out_still"), "data.root", str(still), "train.enable", "false"]
     run(CONFIG, *changed, *lists, threads=2)
     assert results(tmp_path / "out_still")["num_unreadable"] == 0

@@ -72,10 +72,17 @@ __all__ = [
 Class = TypeVar("Class", bound=type)
 
 
-def load(source: str | Path, *, weights: str | Path | None = None, device: str | torch.device = "auto") -> Predictor:
+def load(
+    source: str | Path,
+    *,
+    weights: str | Path | None = None,
+    device: str | torch.device = "auto",
+    compile: bool = False,
+) -> Predictor:
     """A trained model from its run folder, or from an adapter file around the backbone in `weights`.
 
     `weights` may be left out where the adapter's backbone comes with videoadapt. `device`: auto, cpu, cuda, cuda:1.
+    `compile`: let torch.compile make it faster, for many videos; the first then takes up to a minute.
     Raises CheckpointError when a file is missing or damaged, or the backbone is not the adapter's.
     """
     check_path("source", source)
@@ -85,10 +92,10 @@ def load(source: str | Path, *, weights: str | Path | None = None, device: str |
             raise ConfigError(
                 f"weights: a run folder names its own; with others, load its adapter: {path / 'adapter.safetensors'}"
             )
-        return Predictor.from_run(path, device)
+        return Predictor.from_run(path, device, compile)
     if not os.path.exists(path):
         raise CheckpointError(f"{path}: no such run folder or adapter file")
-    return Predictor.from_adapter(path, weights, device)
+    return Predictor.from_adapter(path, weights, device, compile)
 
 
 def normalise(clips: Tensor) -> Tensor:

@@ -1,11 +1,17 @@
 """torch.compile: one graph for all blocks that are alike, and the same numbers as without it."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from tests.toy_runs import results, toy_config, write_config
+from videoadapt.cli import train
+from videoadapt.inference.predictor import Predictor
 from videoadapt.models.backbones.vit import ViT
-from videoadapt.models.compiling import compile_blocks
+from videoadapt.models.compiling import compile_blocks, compiled_only_if, filled_up
 
 
 def deep_vit(drop_path: float) -> ViT:
@@ -35,3 +41,46 @@ def test_compiled_blocks_give_the_same_gradients() -> None:
         model(clip_BCTHW).sum().backward()
     for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-6)  # another order of the same sums
+
+
+def test_what_training_compiled_is_tested_without() -> None:
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("eager")
+    model = deep_vit(0.0).eval()
+    compile_blocks(model, backend=counter)
+    clips_BCTHW = torch.randn(2, 3, 4, 32, 32)
+    with torch.inference_mode(), compiled_only_if(False, model):
+        model(clips_BCTHW)
+    assert counter.frame_count == 0
+    with torch.inference_mode():
+        model(clips_BCTHW)
+    assert counter.frame_count == 1
+
+
+def test_a_smaller_last_batch_is_filled_up_and_cut_again() -> None:
+    seen: list[int] = []
+
+    def double(clips_BCTHW: torch.Tensor) -> torch.Tensor:
+        seen.append(len(clips_BCTHW))
+        return 2 * clips_BCTHW.flatten(1).float()
+
+    clips = torch.randint(256, (7, 3, 2, 4, 4), dtype=torch.uint8)
+    found = torch.cat([filled_up(double, 3)(part) for part in clips.split(3)])
+    assert torch.equal(found, double(clips)) and seen == [3, 3, 3, 7]
+
+
+@pytest.mark.slow
+def test_a_compiled_test_gives_the_numbers_of_a_plain_one(clips: Path, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "run", clips, train={"epochs": 1}))
+    assert train.main(["--cfg", str(path), "optim.warmup_epochs=0", "test.batch_size=7"]) == 0
+    plain, first = np.load(tmp_path / "run" / "predictions.npz"), results(tmp_path / "run")
+    torch.compiler.reset()
+    again = ["train.enable=false", "optim.warmup_epochs=0", "test.batch_size=7", "test.compile=true"]
+    assert train.main(["--cfg", str(path), *again]) == 0
+    compiled = np.load(tmp_path / "run" / "predictions.npz")
+    # another order of the same float32 sums
+    np.testing.assert_allclose(compiled["view_logits"], plain["view_logits"], rtol=1e-4, atol=1e-5)
+    assert results(tmp_path / "run")["top1"] == first["top1"]
+    video = next(clips.glob("test/*/*.mp4"))
+    both = [Predictor.from_run(tmp_path / "run", "cpu", compile=wanted).logits(video) for wanted in (False, True)]
+    torch.testing.assert_close(*both, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
 from videoadapt.training.updater import Updater
 from videoadapt.training.weight_average import WeightAverage
+from videoadapt.video.transforms import EraseBox
 
 NUM_CLASSES = 5
 
@@ -275,3 +277,26 @@ def test_a_state_of_another_model_or_optimizer_is_refused(tmp_path: Path) -> Non
         full_updater(width=8).restore(state, path)
     with pytest.raises(CheckpointError, match=r"step_00000001.pt: .*optim.name, and optim.layer_decay"):
         full_updater(optimizer=torch.optim.SGD).restore(state, path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_device_is_waited_for_once_an_update() -> None:
+    device = torch.device("cuda")
+    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=NUM_CLASSES)
+    model = Net(dropout=0.1, batch_norm=True).to(device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    updater = Updater(
+        model, Classification(mixup, precision="bf16", device=device), torch.optim.AdamW(trained), lambda step: 1e-3,
+        clip_grad_norm=1.0, average=WeightAverage(model, 0.9),
+    )  # fmt: skip
+    box = EraseBox(seed=1, top=1, left=2, height=3, width=4)
+    batches = [replace(batch, erase=(box,) * len(batch.labels_B)) for batch in parts(batch_of(12), 4, 4, 4)]
+    updater.update(batches)  # the first makes the optimizer's state
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns(UserWarning) as caught:
+            updater.update(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [str(warning.message) for warning in caught if "synchronizing" in str(warning.message)]
+    assert len(waits) == 1, waits

@@ -27,6 +27,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--compile", action="store_true", help="faster passes after a minute's wait, for many videos")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object a video, with `error` for one that cannot be read"
     )
@@ -75,11 +76,11 @@ def _open(args: argparse.Namespace) -> tuple[list[dict[str, str]], Callable[[Pat
     device = choose_device(args.device)
     if not args.adapter:
         folder = args.run or newest_run(Path("outputs"))
-        predictor = Predictor.from_run(folder, device)
+        predictor = Predictor.from_run(folder, device, args.compile)
         return [{"run": str(folder)}], lambda video: [predictor.predict(video, args.top)]
     sources = [{"adapter": str(path)} for path in args.adapter]
     if len(sources) == 1:
-        predictor = Predictor.from_adapter(args.adapter[0], args.weights, device)
+        predictor = Predictor.from_adapter(args.adapter[0], args.weights, device, args.compile)
         return sources, lambda video: [predictor.predict(video, args.top)]
     bank = AdapterBank.from_files(args.adapter, args.weights).to(device)
     return sources, lambda video: predict_tasks(bank, device, video, args.top)

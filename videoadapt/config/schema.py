@@ -195,6 +195,8 @@ class TestConfig(_Section):
     crops: Annotated[int, Ge(1), SCORES | PREDICTION | PASS] = 3
     average: Annotated[Literal["logits", "probs"], SCORES | PREDICTION | PASS] = "logits"
     batch_size: Annotated[int, Ge(1), SCORES | PREDICTION] = 24  # alters the last bits of a sum
+    # torch.compile for the transformer blocks, in testing and validation: worth its wait for long lists
+    compile: Annotated[bool, SCORES] = False
     max_unreadable: Annotated[Share, NOTHING] = 0.0
 
 

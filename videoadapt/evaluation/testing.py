@@ -35,7 +35,8 @@ def test(run: Run) -> dict[str, Any]:
     accumulator = ViewAccumulator(splits.test, config.test.clips, config.test.crops, len(splits.class_names))
     loader = build_test_loader(splits.test, config.data, config.test.clips, config.test.crops)
     run.model.eval()
-    evaluate(run.forward, _with_progress(loader, len(loader)), accumulator, config.test.batch_size)
+    with run.testing_forward() as forward:
+        evaluate(forward, _with_progress(loader, len(loader)), accumulator, config.test.batch_size)
     predictions = accumulator.predictions(config.test.average)
     results = {
         **predictions.results(),

@@ -22,6 +22,7 @@ from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.videos import VideoInput, as_video, as_videos
 from videoadapt.models.classifier import Classifier
+from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, build_view_reader, open_run
 from videoadapt.runs.forward import forward
@@ -50,23 +51,33 @@ class Predictor:
     is decoded. Raises TypeError or ConfigError for what is no video.
     """
 
-    def __init__(self, config: Config, class_names: Sequence[str], model: Classifier, device: torch.device):
+    def __init__(
+        self, config: Config, class_names: Sequence[str], model: Classifier, device: torch.device, compile: bool = False
+    ):
+        """`compile`: let torch.compile make the passes faster, for many videos; the first then takes up to a minute."""
         self.config = config
         self.class_names = list(class_names)
         self.model = model
         self.device = device
         self._read = _view_reader(config)
+        self._compiled = compile
+        if compile:
+            compile_blocks(model)
 
     @classmethod
-    def from_run(cls, folder: str | Path, device: str | torch.device = "auto") -> "Predictor":
+    def from_run(cls, folder: str | Path, device: str | torch.device = "auto", compile: bool = False) -> "Predictor":
         """Open a run folder. Raises CheckpointError when it holds no config or no checkpoint."""
         device = choose_device(device)
         with _seeds_of_its_own(device):
-            return cls(*open_run(Path(folder), device), device)
+            return cls(*open_run(Path(folder), device), device, compile)
 
     @classmethod
     def from_adapter(
-        cls, path: str | Path, weights: str | Path | None = None, device: str | torch.device = "auto"
+        cls,
+        path: str | Path,
+        weights: str | Path | None = None,
+        device: str | torch.device = "auto",
+        compile: bool = False,
     ) -> "Predictor":
         """An adapter file around the backbone in `weights` (None: the one that it names, if that comes with videoadapt).
 
@@ -80,7 +91,7 @@ class Predictor:
         with _seeds_of_its_own(device):
             model = build_seeded_model(config, len(adapter.class_names))
         adapter.load_into(model)
-        return cls(config, adapter.class_names, model.to(device).eval(), device)
+        return cls(config, adapter.class_names, model.to(device).eval(), device, compile)
 
     @classmethod
     def from_config(cls, path: str | Path, device: str | torch.device = "auto") -> "Predictor":
@@ -137,12 +148,17 @@ class Predictor:
     @torch.no_grad()
     def mean_feature(self, views_NJCTHW: Tensor) -> Tensor:
         """Mean over the views of the pooled feature that the head sees: uint8 (N, J, 3, T, H, W) -> (D,)."""
-        return _in_batches(self.model.features, self.config, self.device, views_NJCTHW).mean(dim=0)
+        return self._in_batches(self.model.features, views_NJCTHW).mean(dim=0)
 
     def _view_logits(self, views_NJCTHW: Tensor) -> Tensor:
         if not self.class_names:
             raise ConfigError("this model has no trained head: it was made from a config, and gives features only")
-        return _in_batches(self.model, self.config, self.device, views_NJCTHW)
+        return self._in_batches(self.model, views_NJCTHW)
+
+    def _in_batches(self, function: Callable[[Tensor], Tensor], views_NJCTHW: Tensor) -> Tensor:
+        size = min(self.config.test.batch_size, views_NJCTHW.shape[0] * views_NJCTHW.shape[1])
+        called = filled_up(function, size) if self._compiled else function
+        return _in_batches(called, self.config, self.device, views_NJCTHW)
 
     def _answer(
         self, video: VideoInput | Iterable[VideoInput], answer: Callable[[Tensor], Answer]

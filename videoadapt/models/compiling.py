@@ -1,6 +1,13 @@
-"""torch.compile for the transformer blocks of a model: faster steps, after a wait at the first one."""
+"""torch.compile for the transformer blocks of a model: faster passes, after a wait at the first one.
 
-from torch import nn
+Shapes: B clips.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
 
 from videoadapt.models.backbones._layers import Block
 
@@ -13,3 +20,33 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     for module in model.modules():
         if isinstance(module, Block):
             module.compile(dynamic=False, backend=backend)
+
+
+@contextmanager
+def compiled_only_if(wanted: bool, model: nn.Module) -> Iterator[None]:
+    """Run the blocks of `model` compiled in the block, or without torch.compile, whatever was done to them before.
+
+    So a test after a training computes what the same test alone does.
+    """
+    if wanted:
+        compile_blocks(model)
+        yield
+    else:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+
+
+def filled_up(function: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:
+    """`function` of B clips, called with `size` of them: a smaller last batch is filled up with zeros, and they are cut off.
+
+    A compiled graph is for one size, and compiling another would take longer than the zeros do.
+    """
+
+    def call(clips_BCTHW: Tensor) -> Tensor:
+        missing = size - len(clips_BCTHW)
+        if missing > 0:
+            zeros = clips_BCTHW.new_zeros(missing, *clips_BCTHW.shape[1:])
+            return function(torch.cat([clips_BCTHW, zeros]))[:-missing]
+        return function(clips_BCTHW)
+
+    return call

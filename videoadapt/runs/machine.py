@@ -28,12 +28,14 @@ def machine_problems(config: Config) -> list[str]:
     except ConfigError as error:
         problems += error.problems
     else:
-        if config.train.compile and (missing := _missing_compiler(device)):
-            problems.append(f"train.compile = true: {missing}; install one, or set train.compile false")
-        if config.train.compile and (reason := _foreign_code()):
-            problems.append(
-                f"train.compile = true: {reason}; remove it, or name another folder: TORCHINDUCTOR_CACHE_DIR"
-            )
+        for section in ("train", "test"):
+            if not getattr(config, section).compile:
+                continue
+            if missing := _missing_compiler(device):
+                problems.append(f"{section}.compile = true: {missing}; install one, or set {section}.compile false")
+            if reason := _foreign_code():
+                where = "remove it, or name another folder: TORCHINDUCTOR_CACHE_DIR"
+                problems.append(f"{section}.compile = true: {reason}; {where}")
     place = cache_folder(config.data.cache) if reads_files(config) else None
     if place is not None and (reason := (place == MEMORY and why_foreign(place)) or why_unwritable(place)):
         problems.append(f"data.cache = {config.data.cache}: {reason}")

@@ -1,7 +1,7 @@
 """A run: its folder, its lists, its model on its device. What training, testing and inference start from."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from videoadapt.files import remove_abandoned
 from videoadapt.log import setup_logging, show_table
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
+from videoadapt.models.compiling import compiled_only_if, filled_up
 from videoadapt.models.parameters import count_gflops, parameter_table
 from videoadapt.processes.lock import only_process_in
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
@@ -59,6 +60,13 @@ class Run:
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """uint8 clips (B, 3, T, H, W) -> float32 logits (B, K) of the classifier, in the run's precision and on its device."""
         return forward(self.model, clips_BCTHW, self.config.train.precision, self.device)
+
+    @contextmanager
+    def testing_forward(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """`forward` for testing and validation in the block: compiled as `test.compile` says, whatever training did."""
+        test = self.config.test
+        with compiled_only_if(test.compile, self.model):
+            yield filled_up(self.forward, test.batch_size) if test.compile else self.forward
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Classification:
         compares with the label of the clip itself, not of the one mixed into it.
         """
         clips_BCTHW = normalise(batch.clips_BCTHW.to(self._device, non_blocking=True), batch.erase)
-        labels_B = batch.labels_B.to(self._device)
+        labels_B = batch.labels_B.to(self._device, non_blocking=True)
         clips_BCTHW, targets_BK = self._mixup(clips_BCTHW, labels_B, generator)
         logits_BK = logits_of(model, clips_BCTHW, self._precision)
         loss = nn.functional.cross_entropy(logits_BK, targets_BK, reduction="sum")

@@ -85,15 +85,16 @@ class Updater:
 
         self._wrapped.train()
         torch.manual_seed(hash_seed(self.seed, self.step, distributed.rank()))  # dropout and drop path
-        totals: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}  # on the device, so that the program waits for it once an update
         for number, batch in enumerate(micro_batches):
             seed = hash_seed(self.seed, self.step, distributed.rank(), number, 1)
             with self._gradients_summed_over_ranks(number == len(micro_batches) - 1):
                 sums = self.objective(self._wrapped, batch, torch.Generator().manual_seed(seed))
                 # DistributedDataParallel divides by the number of ranks: this makes the mean over all clips of it
                 self.scaler.scale(sums["loss"] * (distributed.world_size() / num_clips)).backward()
-            totals = {name: totals.get(name, 0.0) + value.item() for name, value in sums.items()}
-        means_V = distributed.all_reduce(torch.tensor(list(totals.values()), dtype=torch.float64)) / num_clips
+            found = {name: value.detach().double() for name, value in sums.items()}
+            totals = {name: totals[name] + value for name, value in found.items()} if totals else found
+        means_V = distributed.all_reduce(torch.stack(list(totals.values())).cpu()) / num_clips
         means = dict(zip(totals, means_V.tolist(), strict=True))
         if not math.isfinite(means["loss"]):
             raise self._not_finite(means["loss"], micro_batches)

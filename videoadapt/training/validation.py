@@ -20,9 +20,9 @@ def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, An
     accumulator = ViewAccumulator(videos, 1, 1, len(run.splits.class_names))
     loader = build_test_loader(videos, config.data, num_clips=1, num_crops=1)
     run.model.eval()
-    with average.swapped_in() if average is not None else nullcontext():
+    with average.swapped_in() if average is not None else nullcontext(), run.testing_forward() as forward:
         try:
-            evaluate(run.forward, loader, accumulator, config.test.batch_size)
+            evaluate(forward, loader, accumulator, config.test.batch_size)
         except NotFinite as error:
             raise Diverged(step, "validation", str(error)) from error
     results = accumulator.predictions(config.test.average).results()

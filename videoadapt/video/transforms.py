@@ -256,11 +256,13 @@ def normalise(
     """
     if len(erase) != len(clips_BCTHW):
         raise ValueError(f"{len(clips_BCTHW)} clips, but {len(erase)} erase boxes (use None for a clip without)")
-    shift, scale = (torch.tensor(v, device=clips_BCTHW.device).view(-1, 1, 1, 1) for v in (mean, std))
+    device = clips_BCTHW.device  # non_blocking: whoever normalises does not wait for what the device still has to do
+    shift, scale = (torch.tensor(v).view(-1, 1, 1, 1).to(device, non_blocking=True) for v in (mean, std))
     out_BCTHW = clips_BCTHW.to(torch.float32, copy=True).div_(255).sub_(shift).div_(scale)
     for clip_CTHW, box in zip(out_BCTHW, erase, strict=True):
         if box is not None:
             generator = torch.Generator().manual_seed(box.seed)
             noise = torch.randn(*clip_CTHW.shape[:2], box.height, box.width, generator=generator)
-            clip_CTHW[..., box.top : box.top + box.height, box.left : box.left + box.width] = noise.to(clip_CTHW.device)
+            rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+            clip_CTHW[..., rows, columns] = noise.to(device, non_blocking=True)
     return out_BCTHW
