@@ -19,6 +19,7 @@ import pytest
 from tests.media import write_video
 from videoadapt.cli.prepare import main
 from videoadapt.errors import DataListError
+from videoadapt.preparing import archives
 from videoadapt.preparing.archives import RAR_PROGRAMS, unpack
 from videoadapt.preparing.published import OFFICIAL, Official, prepare
 
@@ -332,3 +333,62 @@ def test_a_damaged_archive_is_named_and_what_is_there_is_kept(tmp_path: Path) ->
         with pytest.raises(DataListError, match=r"a\.tar\.gz: "):
             unpack([path], tmp_path / "again")
         assert not [entry for entry in (tmp_path / "again").rglob("*") if entry.is_file()]
+
+
+def bomb(path: Path, size: int) -> Path:
+    """Zeros, packed."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("zeros.avi", bytes(size))
+        return path
+    return write_tar(path, {"zeros.avi": bytes(size)}, "w:gz")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_archive_that_swells_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_SUSPICIOUS_BYTES", 10**6)
+    path = bomb(tmp_path / name, 2 * 10**6)
+    with pytest.raises(
+        DataListError, match=rf"{name}: 0\.0 MB unpack to 0\.0 GB or more, \d+ times as much.*unpack it yourself"
+    ):
+        unpack([path], tmp_path / "to")
+    assert not list((tmp_path / "to").iterdir())
+    unpack([bomb(tmp_path / name, 9 * 10**5)], tmp_path / "to")  # small enough to be a list
+
+
+def test_an_end_that_goes_on_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_MOST_PADDING", 10**6)
+    inside = write_tar(tmp_path / "a.tar", {"a.avi": b"x"}).read_bytes()
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(inside + bytes(3 * 10**6)))
+    with pytest.raises(DataListError, match=r"a\.tar\.gz: goes on for more than 1 MB behind its end"):
+        unpack([tmp_path / "a.tar.gz"], tmp_path / "to")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.rar"])
+def test_an_archive_for_which_there_is_no_room(name: str, tmp_path: Path, small_disk: Path) -> None:
+    noise = {"a.avi": os.urandom(500_000), "b.avi": os.urandom(900_000)}
+    path = tmp_path / name
+    if name == "a.rar":
+        if not shutil.which("lsar"):
+            pytest.skip("lsar is not installed")
+        write_rar(path, noise)
+    elif name == "a.zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in noise.items():
+                archive.writestr(member, content)
+    else:
+        write_tar(path, noise, "w:gz")
+    with pytest.raises(
+        DataListError, match=r"cannot be unpacked into .*: 0\.001 GB are to be written, 0\.0\d\d GB are free"
+    ):
+        unpack([path], small_disk / "to")
+    assert not [file for file in small_disk.rglob("*") if file.is_file()]
+
+
+def test_a_disk_that_fills_meanwhile_is_said(tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_check_sizes", lambda *sizes: None)
+    path = write_tar(tmp_path / "a.tar", {"a.avi": os.urandom(2_000_000)})
+    with pytest.raises(
+        DataListError, match=r"a\.tar: cannot be unpacked into .*: No space left on device; .* MB are free"
+    ):
+        unpack([path], small_disk / "to")

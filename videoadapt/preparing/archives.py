@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import shutil
 import subprocess
 import tarfile
@@ -14,6 +15,9 @@ from typing import IO
 from videoadapt.errors import DataListError
 from videoadapt.files import PARTIAL
 
+# Videos are packed already, and lists of them to a fifth at best.
+_SUSPICIOUS_BYTES, _MOST_TIMES = 10**9, 50
+_MOST_PADDING = 100 * 2**20  # behind the end of a tar, which is filled up to a block
 # Asked in this order; `{}` are the archive and the folder. Not bsdtar, which unpacks damaged files without an error.
 RAR_PROGRAMS = {
     "unrar": ["x", "-o+", "-idq", "--", "{archive}", "{folder}/"],
@@ -48,31 +52,73 @@ class _Joined(io.RawIOBase):
 def unpack(parts: Sequence[Path], folder: Path) -> None:
     """Unpack one archive, given as its parts in their order, into `folder`. Files that are there in full are passed over.
 
-    Raises DataListError for a damaged or cut archive, for names that would leave `folder`, and when a rar meets no
-    program that reads it.
+    Raises DataListError for a damaged or cut archive, for names that would leave `folder`, for more than the disk has room
+    for, for far more than videos can be packed into, and when a rar meets no program that reads it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     first = parts[0]
+    packed = sum(part.stat().st_size for part in parts)
     if first.suffix == ".rar":
+        members = _rar_members(first)
+        absent = [size for name, size in members if not (folder / name).is_file()]
+        _check_sizes(first, folder, packed, sum(size for _, size in members), sum(absent))
         _unpack_rar(first, folder)
         return
     written: list[Path] = []
+    total = 0
     try:
-        for name, size, stream in _zip_members(first) if zipfile.is_zipfile(first) else _tar_members(parts):
+        for name, size, stream in _zip_members(first, folder) if zipfile.is_zipfile(first) else _tar_members(parts):
             target = _target(folder, first, name)
+            total += size
             if not (target.is_file() and target.stat().st_size == size):
+                _check_sizes(first, folder, packed, total, size)
                 written.append(target)
                 _write(target, stream)
+    except DataListError:
+        _remove(written)
+        raise
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
-        for target in written:  # a checksum covers what was written before it, so none of it can be trusted
-            target.unlink(missing_ok=True)
+        _remove(written)
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the archive
+            free = shutil.disk_usage(folder).free
+            raise DataListError(
+                f"{first}: cannot be unpacked into {folder}: {error.strerror}; {free / 1e6:.1f} MB are free there; choose "
+                "another folder, or free some space, and run the same command again"
+            ) from error
         raise DataListError(
             f"{first}: cannot be unpacked ({error}); is it downloaded in full, with all {len(parts)} parts?"
         ) from error
 
 
-def _zip_members(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _remove(written: Sequence[Path]) -> None:
+    """Take back what was unpacked: a checksum covers what was written before it, so none of it can be trusted."""
+    for target in written:
+        target.unlink(missing_ok=True)
+
+
+def _check_sizes(archive: Path, folder: Path, packed: int, total: int, needed: int) -> None:
+    """Raise DataListError where an archive of `packed` bytes, `total` unpacked, is not to be unpacked into `folder`.
+
+    `needed`: bytes that are to be written next.
+    """
+    if total > _SUSPICIOUS_BYTES and total > _MOST_TIMES * packed:
+        raise DataListError(
+            f"{archive}: {packed / 1e6:.1f} MB unpack to {total / 1e9:.1f} GB or more, {total // max(1, packed)} times as much, which "
+            "no videos do; if that is right, unpack it yourself and name the folder"
+        )
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataListError(
+            f"{archive}: cannot be unpacked into {folder}: {needed / 1e9:.3f} GB are to be written, {free / 1e9:.3f} GB are free "
+            "there; choose another folder, or free some space, and run the same command again"
+        )
+
+
+def _zip_members(path: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     with zipfile.ZipFile(path) as archive:
+        absent = [m.file_size for m in archive.infolist() if not (folder / m.filename).is_file()]
+        total = sum(member.file_size for member in archive.infolist())
+        _check_sizes(path, folder, path.stat().st_size, total, sum(absent))
         for member in archive.infolist():
             if not member.is_dir():
                 with archive.open(member) as stream:
@@ -90,8 +136,12 @@ def _tar_members(parts: Sequence[Path]) -> Iterator[tuple[str, int, IO[bytes]]]:
                 yield member.name, member.size, stream
             elif not member.isdir():
                 raise DataListError(f"{parts[0]}: holds {member.name!r}, which is neither a file nor a folder")
-    while joined.read(2**20):  # to the end, where the checksum stands
-        pass
+    padding = 0
+    while part := joined.read(2**20):  # to the end, where the checksum stands
+        if (padding := padding + len(part)) > _MOST_PADDING:
+            raise DataListError(
+                f"{parts[0]}: goes on for more than {_MOST_PADDING / 1e6:.0f} MB behind its end; download it again"
+            )
 
 
 def _target(folder: Path, archive: Path, name: str) -> Path:
@@ -110,6 +160,19 @@ def _write(target: Path, stream: IO[bytes]) -> None:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _rar_members(archive: Path) -> list[tuple[str, int]]:
+    """Names and sizes of what is in a rar, as `lsar` lists them; none where that is not installed, or does not say."""
+    if shutil.which("lsar") is None:  # comes with unar
+        return []
+    command = ["lsar", "-json", str(archive.absolute())]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    try:
+        entries = json.loads(done.stdout)["lsarContents"]
+        return [(str(entry["XADFileName"]), int(entry.get("XADFileSize", 0))) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 def _unpack_rar(archive: Path, folder: Path) -> None:
