@@ -102,15 +102,16 @@ def _check_sizes(archive: Path, folder: Path, packed: int, total: int, needed: i
     `needed`: bytes that are to be written next.
     """
     if total > _SUSPICIOUS_BYTES and total > _MOST_TIMES * packed:
+        times = total // max(1, packed)
         raise DataListError(
-            f"{archive}: {packed / 1e6:.1f} MB unpack to {total / 1e9:.1f} GB or more, {total // max(1, packed)} times as much, which "
-            "no videos do; if that is right, unpack it yourself and name the folder"
+            f"{archive}: {packed / 1e6:.1f} MB unpack to {total / 1e9:.1f} GB or more, {times} times as much, which no videos "
+            "do; if that is right, unpack it yourself and name the folder"
         )
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataListError(
-            f"{archive}: cannot be unpacked into {folder}: {needed / 1e9:.3f} GB are to be written, {free / 1e9:.3f} GB are free "
-            "there; choose another folder, or free some space, and run the same command again"
+            f"{archive}: cannot be unpacked into {folder}: {needed / 1e9:.3f} GB are to be written, {free / 1e9:.3f} GB are "
+            "free there; choose another folder, or free some space, and run the same command again"
         )
 
 
