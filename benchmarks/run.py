@@ -3,6 +3,7 @@
 `python tools/benchmark.py bank --video clip.mp4`: K adapters in one pass against K runs, median of several.
 `python tools/benchmark.py data LIST ... --root VIDEOS`: the loader against decoding alone, and test views, per decoder.
 `python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
+`python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
 `python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
 """
 
@@ -47,6 +48,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     decoders.add_argument(
         "--clips", type=int, default=15, help="clips of 8 frames at stride 4, each from a fresh reader"
     )
+    threads = commands.add_parser("threads", help="a step on the CPU by how OpenMP's threads wait for one another")
+    threads.set_defaults(measure=bench_threads)
+    threads.add_argument(
+        "--busy", type=int, default=2, metavar="N", help="processes that never rest, for the second half"
+    )
+    threads.add_argument("--rounds", type=int, default=9)
     model = commands.add_parser("model", help="clips a second of the model alone, ours beside other code")
     model.set_defaults(measure=bench_model)
     model.add_argument("--mode", choices=("train", "infer"), default="train")
@@ -268,6 +275,15 @@ NAIVE: dict[str, Callable[[Path, list[int]], Any]] = {
     "pyav": naive_pyav,
     "torchcodec": naive_torchcodec,
 }
+
+
+def bench_threads(args: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of a step for each way of waiting, alone and beside busy processes."""
+    from benchmarks.waiting_threads import markdown, measure
+
+    result = measure(args.busy, args.rounds)
+    sys.stderr.write(markdown(result))
+    return result
 
 
 def bench_model(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,11 +3,17 @@
 docs/python.md shows how to use these names. They are imported when they are first used: `import videoadapt` is quick.
 """
 
+import os
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 logger = getLogger(__name__)  # of the whole package; only a command, or a run, says where it writes
+
+# Threads of torch wait for one another some 450 times a step on the CPU. OpenMP reads, when torch is imported, how long they go
+# round before they sleep; its own 300,000 rounds keep the cores from whoever else needs them (docs/benchmarks.md).
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "20000"
 
 if TYPE_CHECKING:
     from videoadapt.api import (

@@ -1,5 +1,7 @@
 """With a cache the frames are the same, from whichever process, however full, broken or shared it is."""
 
+import errno
+import io
 import os
 import re
 import shutil
@@ -21,9 +23,11 @@ from tests.toy_runs import REPOSITORY, assert_same_run, environment, run, toy_co
 from videoadapt.config.loading import load_config
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.video.cache import folder as cache_place
+from videoadapt.video.cache.entry import KeptFrames
 from videoadapt.video.decoders import open_video
 
-FILM_BYTES = 128 + 48 * 48 * 64 * 3  # of a .npy
+FRAME_BYTES = 48 * 64 * 3
+FILM_BYTES = 128 + 48 * FRAME_BYTES + 48 * 5 + 4  # a .npy, what each frame is checked by, and that its own
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_a_broken_entry_is_decoded_anew(broken: str, place: Path, tmp_path: Path
         entry.write_bytes(others[broken])
     assert np.array_equal(frames(source(place), path), decoded(path))
     assert entry.read_bytes() == whole
-    if broken in ("no header", "other words", "other numbers"):  # as long as it was
+    if broken in ("no header", "other words"):  # as long as it was
         assert int((place / ".bytes").read_text()) == FILM_BYTES
 
 
@@ -109,9 +113,104 @@ def test_an_entry_cut_while_open_is_left_for_the_video(
         with pytest.raises(DecodeError, match=r"a\.mp4"):
             film.get([48])
     assert [record.message for record in caplog.records] == [
-        f"data.cache: {entry} cannot be read, its video is decoded instead: it was cut short"
+        f"data.cache: {entry} is made anew from its video: it was cut short"
     ]
     assert np.array_equal(frames(made, path), truth) and np.array_equal(np.load(entry), truth)
+
+
+def zeroed(whole: bytes) -> bytes:
+    return whole[:128] + bytes(48 * FRAME_BYTES) + whole[128 + 48 * FRAME_BYTES :]
+
+
+def with_one_bit_turned(whole: bytes) -> bytes:
+    place = 128 + 7 * FRAME_BYTES + 100
+    return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+
+
+def with_two_frames_exchanged(whole: bytes) -> bytes:
+    first, second, third = 128, 128 + FRAME_BYTES, 128 + 2 * FRAME_BYTES
+    return whole[:first] + whole[second:third] + whole[first:second] + whole[third:]
+
+
+def with_another_mark(whole: bytes) -> bytes:
+    return whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:]
+
+
+@pytest.mark.parametrize("damage", [zeroed, with_one_bit_turned, with_two_frames_exchanged, with_another_mark])
+def test_a_damaged_entry_is_said_once_and_made_anew(
+    damage: Callable[[bytes], bytes], place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    made = source(place)
+    truth = frames(made, path)
+    (entry,) = entries(place)
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    for _ in range(3):
+        assert np.array_equal(frames(made, path, 0, 7, 47), truth[[0, 7, 47]])
+    assert len(caplog.records) == 1 and str(entry) in caplog.text and "anew" in caplog.text
+    assert entry.read_bytes() == whole and int((place / ".bytes").read_text()) == FILM_BYTES
+
+
+def test_an_entry_of_another_video_is_none(place: Path, tmp_path: Path) -> None:
+    one, other = write_video(tmp_path / "a.mp4"), write_video(tmp_path / "b.mp4", options={"crf": "40"})
+    made = source(place)
+    truth = frames(made, one)
+    (entry,) = entries(place)
+    frames(made, other)
+    (others,) = set(entries(place)) - {entry}
+    entry.write_bytes(others.read_bytes())
+    assert np.array_equal(frames(made, one), truth)
+
+
+def test_another_version_of_a_decoder_finds_nothing_of_the_last(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    for version in ("1.0", "1.1"):
+        own = tmp_path / version / "pyav-0.dist-info"
+        own.mkdir(parents=True)
+        (own / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pyav\nVersion: {version}\n")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(own.parent))
+            frames(source(place), path)
+    assert len(entries(place)) == 2
+
+
+def test_an_entry_on_an_erring_disk_is_replaced(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Erring(io.FileIO):
+        def readinto(self, buffer: object) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = write_video(tmp_path / "a.mp4")
+    made = source(place)
+    truth = frames(made, path)
+    (entry,) = entries(place)
+    old = entry.stat().st_ino
+    with closing(made.open(path)) as film, Erring(entry) as file:
+        assert isinstance(film, KeptFrames)
+        film._file = file
+        assert np.array_equal(film.get([3]), truth[[3]]) and not entries(place)
+        assert np.array_equal(frames(made, path), truth)
+        assert entry.stat().st_ino != old
+    for _ in range(2):
+        assert np.array_equal(frames(made, path), truth)
+    assert [record.message for record in caplog.records] == [
+        f"data.cache: {entry} is made anew from its video: [Errno 5] Input/output error"
+    ]
+    assert int((place / ".bytes").read_text()) == FILM_BYTES
+
+
+def test_an_entry_made_anew_by_another_process_stays(place: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    made = source(place)
+    truth = frames(made, path)
+    (entry,) = entries(place)
+    whole = entry.read_bytes()
+    entry.write_bytes(zeroed(whole))
+    with closing(made.open(path)) as film:
+        (tmp_path / "new").write_bytes(whole)
+        (tmp_path / "new").rename(entry)
+        assert np.array_equal(film.get([0]), truth[[0]])
+    assert entry.read_bytes() == whole and int((place / ".bytes").read_text()) == FILM_BYTES
 
 
 def test_a_video_with_a_damaged_end_reads_as_without_a_cache(place: Path, tmp_path: Path) -> None:

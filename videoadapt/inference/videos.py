@@ -25,6 +25,7 @@ class FramesInMemory:
     def __init__(self, frames_NHWC: np.ndarray):
         self._frames_NHWC = frames_NHWC
         self.num_frames, self.height, self.width, _ = frames_NHWC.shape
+        self.damaged = None  # whoever decoded them knows
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the frames at `indices`: uint8 (N, H, W, 3), contiguous."""

@@ -1,18 +1,20 @@
 """Decoded frames kept for the next epoch and the next run: one file a video, in memory or in a folder.
 
-What is in the cache changes no frame: a video is found by its path, size, time of change, decoder and short side, and
-is kept whole or not at all. A full cache takes nothing more; with every video once an epoch, throwing out the oldest
-would throw out the next one needed.
+What is in the cache changes no frame: a video is found by its path, size, time of change, short side and decoder, with the
+versions of that one's libraries; it is kept whole or not at all, and each frame is compared with its checksum. A full cache
+takes nothing more; with every video once an epoch, throwing out the oldest would throw out the next one needed.
 
 Shapes: N frames, H W pixels.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from videoadapt.video.cache.entry import Frames, TooLong, film_bytes, is_whole, 
 from videoadapt.video.cache.folder import join, only_one_at, reserve
 from videoadapt.video.decoders import open_video
 
-_LAYOUT = 1  # part of what a video is found by
+_LAYOUT = 2  # part of what a video is found by; one more when entries are written, or decoders read, in another way
 
 
 class FrameSource:
@@ -58,6 +60,7 @@ class FrameSource:
         self._not_kept: set[Path] = set()
         self._said_full = False
         self._place = join(cache)
+        self._versions = [av.__version__, _version(self._spec["name"])]
 
     def open(self, video: str | Path | Frames) -> Frames:
         """Frames of a file, or of a video that is decoded already. Raises DecodeError naming the file."""
@@ -65,16 +68,31 @@ class FrameSource:
             return self._smaller(video)
         path = Path(video)
         entry = self._entry(path)
-        decode = partial(self._decode, path)
         if entry is None:
-            return decode()
-        if (kept := read_film(entry, path, decode)) is not None:
+            return self._decode(path)
+        instead = partial(self._decode_instead, path, entry)
+        if (kept := read_film(entry, path, instead)) is not None:
             return kept
-        frames = decode()
-        if not self._keep(frames, entry) or (kept := read_film(entry, path, decode)) is None:
+        frames = self._decode(path)
+        if not self._keep(frames, entry) or (kept := read_film(entry, path, instead)) is None:
             return frames
         frames.close()
         return kept
+
+    def _decode_instead(self, path: Path, entry: Path, file: io.FileIO) -> Frames:
+        """Open the video whose entry `file` is damaged or cannot be read, and remove that entry: the next one makes it anew."""
+        place, damaged = entry.parent.parent, os.fstat(file.fileno())
+        try:
+            with only_one_at(entry) as alone:
+                found = os.stat(entry)
+                if alone and os.path.samestat(found, damaged):  # another process may have made it anew
+                    reserve(place, -found.st_size, self._limit_bytes)
+                    entry.unlink()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            self._give_up(place, error)
+        return self._decode(path)
 
     def _decode(self, path: Path) -> Frames:
         return self._smaller(open_video(path, self._spec))
@@ -92,7 +110,7 @@ class FrameSource:
         except OSError:
             return None
         identity = [
-            str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec, av.__version__, self._short_px, _LAYOUT
+            str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec, self._versions, self._short_px, _LAYOUT
         ]  # fmt: skip
         name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         return self._place / name[:2] / f"{name}.npy"
@@ -116,7 +134,7 @@ class FrameSource:
                     self._say_full(place)
                     return False
                 try:
-                    write_atomically(entry, lambda path: write_film(frames, path, self._limit_sec / 4))
+                    write_atomically(entry, lambda path: write_film(frames, path, entry.name, self._limit_sec / 4))
                 except BaseException:
                     reserve(place, -size, self._limit_bytes)
                     raise
@@ -124,10 +142,13 @@ class FrameSource:
             self._not_kept.add(entry)
             return False
         except (OSError, ValueError) as error:
-            logger.warning("data.cache: %s keeps no more frames: %s", place, error)
-            self._place = None
+            self._give_up(place, error)
             return False
         return True
+
+    def _give_up(self, place: Path, error: Exception) -> None:
+        logger.warning("data.cache: %s keeps no more frames: %s", place, error)
+        self._place = None
 
     def _say_full(self, place: Path) -> None:
         if not self._said_full:
@@ -137,6 +158,14 @@ class FrameSource:
                 "of its disk's %.1f GB stays free); raise data.cache_gb, or name a folder on a larger disk",
                 place, self._limit_bytes / 1e9, shutil.disk_usage(place).total / 1e9,
             )  # fmt: skip
+
+
+def _version(decoder: str) -> str:
+    """Of the library that a decoder has its name from; "" for a decoder that is none."""
+    try:
+        return metadata.version(decoder)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 class _Resized:
@@ -152,6 +181,11 @@ class _Resized:
     def num_frames(self) -> int:
         """See Frames."""
         return self._frames.num_frames
+
+    @property
+    def damaged(self) -> Set[int] | None:
+        """See Frames."""
+        return self._frames.damaged
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See Frames."""

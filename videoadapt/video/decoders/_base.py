@@ -5,7 +5,7 @@ Shapes: N frames, H W pixels.
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Self, SupportsIndex
 
@@ -50,6 +50,11 @@ class Decoder(ABC):
     @abstractmethod
     def num_frames(self) -> int:
         """Number of frames that decode, whatever the header says. Raises DecodeError when the file is damaged."""
+
+    @property
+    def damaged(self) -> Set[int] | None:
+        """Of the frames given so far, those that the decoder marked as damaged; None where it cannot tell."""
+        return None
 
     @abstractmethod
     def _read(self, wanted: list[int]) -> np.ndarray:

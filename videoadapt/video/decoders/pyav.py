@@ -1,7 +1,7 @@
 """PyAV (FFmpeg): reads every file, by seeking where that is exact and in order everywhere else."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, dropwhile
@@ -163,6 +163,7 @@ class PyAV(Decoder):
 
     def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
         self._pictures = Pictures()
+        self._damaged: set[int] = set()
         with ExitStack() as opened:
             video = opened.enter_context(open_demuxed(path, threads))
             super().__init__(path, video.info)
@@ -181,11 +182,18 @@ class PyAV(Decoder):
         """Number of frames that decode. Raises DecodeError when the file is damaged."""
         return self._reader.num_frames
 
+    @property
+    def damaged(self) -> Set[int] | None:
+        """See Decoder: FFmpeg marks what it could not decode whole, and what it filled in itself."""
+        return self._damaged
+
     def _read(self, wanted: list[int]) -> np.ndarray:
         frames_NHWC = np.empty((len(wanted), self._info.height, self._info.width, 3), np.uint8)
         for index, frame in self._reader.frames(wanted):
             if (frame.height, frame.width) != (self._info.height, self._info.width):
                 raise DecodeError(f"{self.path}: the size changes to {frame.width} x {frame.height} pixels on the way")
+            if frame.is_corrupt:
+                self._damaged.add(index)
             with as_decode_error(self.path):
                 frames_NHWC[bisect_left(wanted, index)] = self._pictures.rgb(frame)
         return self._info.orientation.upright(frames_NHWC, axes=(1, 2))
