@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.errors import VideoAdaptError
+from videoadapt.terminal import visible
 
 PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed process left behind
 
@@ -88,8 +89,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain Python values as indented JSON in UTF-8, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    """Write plain Python values as indented JSON in UTF-8, atomically; what a terminal would obey is escaped."""
+    text = visible(json.dumps(value, indent=2, ensure_ascii=False)) + "\n"
     # names of files may hold bytes that are no UTF-8: JSON spells their surrogates as Python escapes them
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="backslashreplace"))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -14,10 +15,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from videoadapt import distributed, logger
+from videoadapt.terminal import visible
 
-console = Console(
-    stderr=True, markup=False, emoji=False
-)  # names of files and settings are shown as they are: `[b] :x:`
+
+class _Screen(Console):
+    """Rich's own sequences reach the terminal; what is shown with them comes through `visible`."""
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def file(self) -> Any:
+        """The stream that obeys."""
+        stream = super().file
+        return getattr(stream, "obeyed", stream)
+
+
+# names of files and settings are shown as they are: `[b] :x:`
+console = _Screen(stderr=True, markup=False, emoji=False)
 PLAIN_LINE_EVERY_SEC = 10.0
 
 
@@ -42,17 +54,24 @@ def setup_logging(folder: Path | None = None) -> None:
         file = _RunLog(folder / "run.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
+    for handler in logger.handlers:
+        handler.addFilter(_made_visible)
+
+
+def _made_visible(record: logging.LogRecord) -> bool:
+    record.msg, record.args = visible(record.getMessage()), ()
+    return True
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to the terminal and to the log file, first column left, the others right."""
     if not distributed.is_main():
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=visible(title), title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     console.print(table)
     plain = io.StringIO()
     Console(width=100, file=plain, markup=False, emoji=False).print(table)
@@ -68,7 +87,7 @@ class ProgressLine:
     def __init__(self, title: str, total: int, unit: str, bar: Progress | None):
         self._title, self._total, self._unit = title, total, unit
         self._bar = bar
-        self._task = bar.add_task(title, total=total, status="") if bar else None
+        self._task = bar.add_task(visible(title), total=total, status="") if bar else None
         self._done = 0
         self._start = self._last_line = time.monotonic()
 
@@ -82,7 +101,7 @@ class ProgressLine:
         """Move on by `count` and show `status`; away from a terminal, write a plain line now and then."""
         self._done += count
         if self._bar and self._task is not None:
-            self._bar.update(self._task, advance=count, status=status)
+            self._bar.update(self._task, advance=count, status=visible(status))
             return
         now = time.monotonic()
         if distributed.is_main() and (now - self._last_line > PLAIN_LINE_EVERY_SEC or self._done == self._total):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
+from videoadapt.terminal import no_commands_to_the_terminal
+
 EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 3, 130, 141
 
 Arguments = ParamSpec("Arguments")
@@ -42,7 +44,8 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
             ):  # a terminal may have no letters for a name, and a name be no text at all
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
-                return _run(lambda: main(*args, **kwargs), stopped)
+                with no_commands_to_the_terminal():
+                    return _run(lambda: main(*args, **kwargs), stopped)
             except BrokenPipeError:
                 if not _reader_is_gone():
                     raise

@@ -1,0 +1,50 @@
+"""What reaches a terminal from names that others chose: letters, and no commands to the terminal.
+
+An escape sequence in the name of a class or a file could move the cursor over what was said, change the window's title or
+turn the order of letters round.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# All of C0 but tab and newline, delete, C1 (where 9B begins a sequence), signs of writing direction, and rarer ends of a line.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    r"""The text with what a terminal would obey as JSON writes it: \u001b. Newlines and tabs stay."""
+    return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class Visible:
+    """A text stream that shows commands to a terminal instead of passing them on; `obeyed` is the stream itself."""
+
+    def __init__(self, stream: Any):
+        self.obeyed = stream
+
+    def write(self, text: str) -> int:
+        """See io.TextIOBase."""
+        self.obeyed.write(visible(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """See io.IOBase."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.obeyed, name)
+
+
+@contextmanager
+def no_commands_to_the_terminal() -> Iterator[None]:
+    """During the block, what is written to stdout and stderr is shown and not obeyed."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (Visible(getattr(stream, "obeyed", stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
