@@ -3,6 +3,19 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+# A sampler, behind imports of numpy as np, Annotated, Ge and Sampler.
+OPENING = """
+class Opening(Sampler):
+    def __init__(self, *, skip: Annotated[int, Ge(0)] = 0):
+        self.skip = skip
+
+    def train_indices(self, num_video_frames, num_frames, rng):
+        return np.minimum(self.skip + np.arange(num_frames), num_video_frames - 1)
+
+    def test_indices(self, num_video_frames, num_frames, num_clips):
+        return np.stack([self.train_indices(num_video_frames, num_frames, None)] * num_clips)
+"""
+
 
 def install(site: Path, name: str, entry_points: Mapping[str, str], **modules: str) -> None:
     """Put a distribution into `site`: `entry_points` are kind -> lines of its group, `modules` name -> code."""

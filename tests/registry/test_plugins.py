@@ -6,29 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins import install
+from tests.plugins import OPENING, install
 from videoadapt.config.loading import COMPONENTS, load_config
 from videoadapt.errors import ConfigError
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
 from videoadapt.registry.components import Registry
 from videoadapt.registry.plugins import installed
 
-SAMPLER = """
+SAMPLER = f"""
 from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 from videoadapt.video.samplers import Sampler
 
-class Opening(Sampler):
-    def __init__(self, *, skip: Annotated[int, Ge(0)] = 0):
-        self.skip = skip
-
-    def train_indices(self, num_video_frames, num_frames, rng):
-        return np.minimum(self.skip + np.arange(num_frames), num_video_frames - 1)
-
-    def test_indices(self, num_video_frames, num_frames, num_clips):
-        return np.stack([self.train_indices(num_video_frames, num_frames, None)] * num_clips)
-"""
+{OPENING}"""
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.media import write_video
+from tests.plugins import OPENING
 from tests.toy_runs import REPOSITORY, environment
 
 PARTS = """
@@ -30,19 +31,8 @@ class Flipped(PyAV):
 
     def get(self, indices):
         return super().get(indices)[:, ::FLIP].copy()
-
-
-@SAMPLERS.register("opening")
-class Opening(Sampler):
-    def __init__(self, *, skip: Annotated[int, Ge(0)] = 0):
-        self.skip = skip
-
-    def train_indices(self, num_video_frames, num_frames, rng):
-        return np.minimum(self.skip + np.arange(num_frames), num_video_frames - 1)
-
-    def test_indices(self, num_video_frames, num_frames, num_clips):
-        return np.stack([self.train_indices(num_video_frames, num_frames, None)] * num_clips)
 """
+PARTS += '\n\n@SAMPLERS.register("opening")' + OPENING
 LOCK = "FLIP = -1\nLOCK = threading.Lock()"
 READING = """
 import hashlib
