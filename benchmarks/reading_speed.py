@@ -27,10 +27,11 @@ from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import DecodeError
 from videoadapt.processes.slots import Read
 from videoadapt.registry import SAMPLERS
-from videoadapt.runs.build import build_clip_reader, build_view_reader
+from videoadapt.runs.build_data import build_clip_reader, build_view_reader
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import forget, probe
-from videoadapt.video.transforms import resize_short_side, view_crops
+from videoadapt.video.resizing import resize_short_side
+from videoadapt.video.transforms import view_crops
 
 NUM_FRAMES, SEED = 8, 0
 CLIPS, CROPS, CROP_PX = 4, 3, 224

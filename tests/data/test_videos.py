@@ -11,7 +11,7 @@ from videoadapt.data.batches import Schedule, TrainBatches
 from videoadapt.data.reading import ReadClips
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
-from videoadapt.runs.build import build_clip_reader
+from videoadapt.runs.build_data import build_clip_reader
 
 ROWS = [("a b/ü [1].mp4", 3, 1), ("日本.mp4", 0, 2), ("/elsewhere/c.mp4", 1, 5), ("d.mp4", 2, 6)]
 LISTED = [Video(name, Path("/videos") / name, label, line) for name, label, line in ROWS]

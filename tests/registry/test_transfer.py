@@ -42,7 +42,7 @@ from videoadapt.config.loading import load_config
 from videoadapt.data.structures import Video
 from videoadapt.preparing.inspection import inspect_file
 from videoadapt.processes.worker import map_in_processes
-from videoadapt.runs.build import build_test_loader
+from videoadapt.runs.build_data import build_test_loader
 
 
 def read(workers):

@@ -12,8 +12,9 @@ from videoadapt.errors import DecodeError
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
+from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.samplers.dense import Dense
-from videoadapt.video.transforms import TrainTransform, resize_short_side, view_crops
+from videoadapt.video.transforms import TrainTransform, view_crops
 
 SOURCE = FrameSource({"name": "pyav"})
 

@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as V
 
 from videoadapt.errors import ConfigError
 from videoadapt.video import transforms
+from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -26,7 +27,6 @@ from videoadapt.video.transforms import (
     draw_resized_box,
     multi_scale_boxes,
     normalise,
-    resize_short_side,
     view_crops,
 )
 

@@ -14,7 +14,7 @@ PEAK_OF_VIEWS = """
 import sys
 from pathlib import Path
 from videoadapt.config.schema import Config
-from videoadapt.runs.build import build_view_reader
+from videoadapt.runs.build_data import build_view_reader
 
 def megabytes(field):
     return int(Path("/proc/self/status").read_text().partition(field + ":")[2].split()[0]) / 1024

@@ -15,7 +15,7 @@ from videoadapt.files import write_atomically, write_json
 from videoadapt.log import progress
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
-from videoadapt.runs.build import build_test_loader
+from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.checks import nothing_to_test
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
 from videoadapt.runs.run import Run

@@ -12,7 +12,7 @@ from videoadapt.files import write_atomically
 from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
 from videoadapt.registry import DATASETS
-from videoadapt.runs.build import build_test_loader
+from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.statement import Statement
 from videoadapt.weights.files import safetensors_bytes
 

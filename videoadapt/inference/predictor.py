@@ -24,7 +24,8 @@ from videoadapt.inference.videos import VideoInput, as_video, as_videos
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.runs.adapter_file import read_adapter
-from videoadapt.runs.build import build_seeded_model, build_view_reader, open_run
+from videoadapt.runs.build import build_seeded_model, open_run
+from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.forward import forward
 from videoadapt.video.readers import ViewReader
 from videoadapt.weights.files import check_weights

@@ -9,7 +9,7 @@ from videoadapt.config.schema import AugmentConfig, Config, Holdout
 from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
 from videoadapt.rendering.files import NUM_FRAMES
-from videoadapt.runs.build import build_sampler
+from videoadapt.runs.build_data import build_sampler
 from videoadapt.runs.folder import newest_checkpoint
 from videoadapt.video.rand_augment import RandAugment
 

@@ -18,7 +18,8 @@ from videoadapt.models.backbone import is_chain
 from videoadapt.models.classifier import Classifier
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
-from videoadapt.runs.build import build_on_meta, schedule_of
+from videoadapt.runs.build import build_on_meta
+from videoadapt.runs.build_data import schedule_of
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
 from videoadapt.runs.folder import find_checkpoint, statement_in

@@ -11,7 +11,7 @@ import submitit
 
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, VideoAdaptError
-from videoadapt.runs.build import schedule_of
+from videoadapt.runs.build_data import schedule_of
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.slurm.attempts import How, attempts
 from videoadapt.slurm.executors import batch_script, submit

@@ -2,7 +2,7 @@
 
 from videoadapt.config.schema import Config, Holdout
 from videoadapt.errors import ConfigError
-from videoadapt.runs.build import schedule_of
+from videoadapt.runs.build_data import schedule_of
 from videoadapt.runs.checks import batch_problems, setting_problems
 from videoadapt.runs.inputs import find_problems
 from videoadapt.runs.machine import output_problems

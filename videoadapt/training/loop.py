@@ -15,7 +15,7 @@ from videoadapt.files import read_jsonl
 from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
 from videoadapt.processes.signals import ASKING, priority, stop_on_signal
-from videoadapt.runs.build import build_train_loader, rendered_batches, schedule_of
+from videoadapt.runs.build_data import build_train_loader, rendered_batches, schedule_of
 from videoadapt.runs.checkpoint import save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
 from videoadapt.runs.metrics import MetricsWriter

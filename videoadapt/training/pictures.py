@@ -13,7 +13,7 @@ from videoadapt.data.batches import TrainItem
 from videoadapt.data.reading import ReadClips
 from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
 from videoadapt.processes.slots import Read
-from videoadapt.runs.build import build_clip_reader, build_renderer
+from videoadapt.runs.build_data import build_clip_reader, build_renderer
 from videoadapt.runs.forward import autocast
 from videoadapt.runs.pictures import plot_reconstructions
 from videoadapt.runs.run import Run

@@ -6,7 +6,7 @@ from typing import Any
 from videoadapt import logger
 from videoadapt.errors import Diverged, NotFinite
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
-from videoadapt.runs.build import build_test_loader
+from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.run import Run
 from videoadapt.training.weight_average import WeightAverage
 

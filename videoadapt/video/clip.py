@@ -13,8 +13,9 @@ from torch import Tensor
 
 from videoadapt.errors import ConfigError, DecodeError, check_count
 from videoadapt.video.decoders import open_video
+from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.samplers.dense import Dense
-from videoadapt.video.transforms import resize_short_side, view_crops
+from videoadapt.video.transforms import view_crops
 
 
 def read_clip(

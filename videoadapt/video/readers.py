@@ -14,8 +14,9 @@ from torch import Tensor
 
 from videoadapt.video.cache.entry import Frames
 from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.samplers import Sampler
-from videoadapt.video.transforms import EraseBox, TrainTransform, resize_short_side, view_crops
+from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops
 
 _DECODED_BYTES = (
     128 * 2**20

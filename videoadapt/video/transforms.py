@@ -7,15 +7,14 @@ Shapes: B clips, C channels, T frames, H W pixels.
 import math
 import random
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
+from videoadapt.video.resizing import resize_short_side
 
 
 class EraseBox(NamedTuple):
@@ -168,58 +167,6 @@ def _draw_sides(
     target = area * rng.uniform(*fraction)
     ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
     return round(math.sqrt(target / ratio)), round(math.sqrt(target * ratio))
-
-
-def resize_short_side(frames_TCHW: Tensor, short_px: int) -> Tensor:
-    """Resize uint8 frames so that the short side is `short_px` and the long side int(short_px * long / short).
-
-    Bit for bit what cv2.resize does with INTER_LINEAR (as both references test): half-pixel centres, no antialias,
-    weights in 1/2048. Frames whose short side fits already come back as they are.
-    """
-    height, width = frames_TCHW.shape[-2:]
-    short = min(height, width)
-    if short == short_px:
-        return frames_TCHW
-    new_height = short_px if height == short else int(short_px * height / width)
-    new_width = short_px if width == short else int(short_px * width / height)
-    return _resize_like_cv2(frames_TCHW, new_height, new_width)
-
-
-def _resize_like_cv2(frames_TCHW: Tensor, new_height: int, new_width: int) -> Tensor:
-    num_frames, channels, height, width = frames_TCHW.shape
-    # Channels last, and columns and channels as one axis, is how decoders deliver and what torch gathers fastest.
-    rows_THX = frames_TCHW.permute(0, 2, 3, 1).reshape(num_frames, height, width * channels)
-    left, right = (
-        (rows_THX.gather(2, source.expand(num_frames, height, -1)).int(), weight)
-        for source, weight in _cv2_taps(width, new_width, channels)
-    )
-    across = left[0].mul_(left[1]).addcmul_(*right)
-    across >>= 4
-    upper, lower = (
-        across.index_select(1, source).mul_(weight[:, None]).bitwise_right_shift_(16)
-        for source, weight in _cv2_taps(height, new_height, 1)
-    )
-    down = upper.add_(lower).add_(2)
-    down >>= 2
-    return down.to(torch.uint8).view(num_frames, new_height, new_width, channels).permute(0, 3, 1, 2)
-
-
-@lru_cache(maxsize=64)  # a film has one size, and its frames come one by one
-def _cv2_taps(old: int, new: int, values: int) -> list[tuple[Tensor, Tensor]]:
-    """The two source positions of every output position along one axis, each with its weight in 1/2048.
-
-    int64 and int32 of length new * values, for `values` values at each position.
-    """
-    position = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
-    first = np.floor(position)
-    fraction = position - first
-    first = first.astype(np.int64)
-    taps = []
-    for place, weight in ((first, 1 - fraction), (first + 1, fraction)):
-        source = (np.clip(place, 0, old - 1)[:, None] * values + np.arange(values)).reshape(-1)
-        in_2048ths = np.rint(weight * 2048).astype(np.int32).repeat(values)
-        taps.append((torch.from_numpy(source), torch.from_numpy(in_2048ths)))
-    return taps
 
 
 def view_crops(frames_TCHW: Tensor, crop_px: int, num_crops: int) -> list[Tensor]:

@@ -1,0 +1,143 @@
+"""From a Config to what reads, renders and orders the clips of a run."""
+
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from videoadapt import distributed
+from videoadapt.config.schema import Config, DataConfig
+from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
+from videoadapt.data.loader import Loader
+from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
+from videoadapt.data.structures import ClipBatch, Video
+from videoadapt.errors import at_key
+from videoadapt.registry import SAMPLERS
+from videoadapt.rendering.clips import Render, draw_clips
+from videoadapt.rendering.motions import MOTIONS
+from videoadapt.rendering.painting import compiled_render, render
+from videoadapt.runs.seeds import hash_seed
+from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.rand_augment import RandAugment
+from videoadapt.video.readers import ClipReader, ViewReader
+from videoadapt.video.samplers import Sampler
+from videoadapt.video.transforms import TrainTransform
+
+
+def schedule_of(config: Config, videos: Sequence[Video]) -> Schedule:
+    """The updates of a run over these training videos, or over clips rendered for it."""
+    training, rendered = config.train, config.data.rendered
+    num_videos = len(videos) if rendered is None else rendered.clips_per_epoch
+    return Schedule(num_videos, training.batch_size, training.epochs, training.accumulate, config.seed)
+
+
+def build_frame_source(config: DataConfig) -> FrameSource:
+    """Opens videos as `data.decoder`, `data.short_side_px` and `data.cache` say."""
+    return FrameSource(
+        config.decoder,
+        short_side_px=config.short_side_px,
+        cache=config.cache,
+        cache_bytes=int(config.cache_gb * 1e9),
+        limit_sec=config.limit_sec,
+    )
+
+
+def build_sampler(config: DataConfig) -> Sampler:
+    """Chooses the frames of a clip as `data.sampling` says."""
+    with at_key("data.sampling"):
+        sampler: Sampler = SAMPLERS.build(config.sampling)
+    return sampler
+
+
+def build_clip_reader(config: DataConfig) -> ClipReader:
+    """Reads training clips of a file, augmented as `data.augment` says."""
+    augment = config.augment
+    transform = TrainTransform(
+        crop_px=config.crop_px,
+        crop=augment.crop,
+        flip=augment.flip,
+        erasing=augment.erasing,
+        augment=RandAugment(augment.rand_augment) if augment.rand_augment else None,
+    )
+    return ClipReader(
+        build_frame_source(config),
+        build_sampler(config),
+        transform,
+        num_frames=config.num_frames,
+        same_frames=augment.repeated_frames == "same",
+    )
+
+
+def build_view_reader(config: DataConfig, num_clips: int, num_crops: int) -> ViewReader:
+    """Reads the test views of a file."""
+    return ViewReader(
+        build_frame_source(config),
+        build_sampler(config),
+        num_frames=config.num_frames,
+        crop_px=config.crop_px,
+        num_clips=num_clips,
+        num_crops=num_crops,
+    )
+
+
+def build_train_loader(videos: Sequence[Video], config: DataConfig, schedule: Schedule, start_step: int) -> TrainLoader:
+    """Iterates over this rank's ClipBatches from `start_step` to the end of training, across epochs."""
+    read = ReadClips(build_clip_reader(config), schedule.seed, config.augment.repeated)
+    return Loader(
+        read,
+        TrainBatches(videos, schedule, start_step),
+        collate_clips,
+        workers=config.workers,
+        sample_bytes=read.sample_bytes,
+        limit_sec=config.limit_sec,
+        file=file_of,
+    )
+
+
+def build_test_loader(videos: Sequence[Video], config: DataConfig, num_clips: int, num_crops: int) -> TestLoader:
+    """Iterates over VideoViews or Unreadable; every video is read by one rank."""
+    batches = TestBatches(videos)
+    read = ReadViews(build_view_reader(config, num_clips, num_crops))
+    return Loader(
+        read,
+        batches,
+        collate_views,
+        workers=min(config.workers, len(batches)),
+        sample_bytes=read.sample_bytes,
+        limit_sec=config.limit_sec,
+        file=file_of,
+    )
+
+
+def build_renderer(
+    config: DataConfig, device: torch.device, draw: Render = render
+) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
+    """Renders as many clips as asked for, drawn from a generator, as `data.rendered` says: see `draw_clips`."""
+    assert config.rendered is not None
+    return partial(
+        draw_clips,
+        None if config.rendered.motions == "any" else list(MOTIONS[config.rendered.motions]),
+        device=device,
+        sampler=build_sampler(config),
+        num_frames=config.num_frames,
+        crop_px=config.crop_px,
+        draw=draw,
+    )
+
+
+def rendered_batches(
+    config: Config, start_step: int, total_steps: int, device: torch.device
+) -> Generator[ClipBatch, None, None]:
+    """This rank's micro-batches from `start_step` on, each drawn from (seed, step, micro-batch, rank)."""
+    accumulate = config.train.accumulate
+    size = config.train.batch_size // (distributed.world_size() * accumulate)
+    draw: Render = compiled_render() if config.train.compile else render
+    render_clips = build_renderer(config.data, device, draw)
+    for step in range(start_step, total_steps):
+        for number in range(accumulate):
+            seed = hash_seed(config.seed, step, distributed.rank(), number, 2)
+            generator = torch.Generator().manual_seed(seed)
+            clips_BCTHW, labels_B = render_clips(size, generator)
+            ids = tuple(f"rendered {step}/{distributed.rank()}/{number}/{clip}" for clip in range(size))
+            yield ClipBatch(clips_BCTHW, labels_B, ids, (None,) * size)
