@@ -53,6 +53,11 @@ def test_a_parameter_is_where_its_gradient_comes_from(
     assert {0, *range(1, len(blocks) + 1)} <= set(found.values())
 
 
+def test_blocks_with_layers_between_them_are_no_chain() -> None:
+    twins = BACKBONES.build({"name": "timm", "model": "twins_pcpvt_small"})  # embeds its patches anew before each stage
+    assert not is_chain(twins) and hasattr(twins.net, "blocks")
+
+
 def measured_layers(backbone: Backbone, blocks: list[nn.Module], clip: Tensor) -> dict[str, int]:
     """The first block whose output depends on a parameter; what the first one's input depends on stands in front."""
     seen: list[Tensor] = []

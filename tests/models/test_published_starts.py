@@ -71,3 +71,31 @@ def test_q_and_v_drop_together_or_each_for_itself(own_masks: bool) -> None:
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
     block: Any = build({"name": "lora", "dropout_masks": "own" if own_masks else "shared"}).backbone.blocks[0]
     assert block.attn.fn.qkv.adapter.own_masks == own_masks
+
+
+def test_lora_is_pefts_with_its_masks() -> None:
+    """q and v as two layers of peft's: the same outputs, gradients and dropout, from the same generator in the same order."""
+    peft = pytest.importorskip("peft", reason="compared with peft's own layers")
+    torch.manual_seed(0)
+    width, rank = 12, 3
+    names, x = ("q", "v"), torch.randn(5, 7, width, dtype=torch.float64)
+    theirs = torch.nn.ModuleDict({name: torch.nn.Linear(width, width) for name in names}).double()
+    config = peft.LoraConfig(r=rank, lora_alpha=6, target_modules=["q", "v"], lora_dropout=0.3, init_lora_weights=False)
+    tuned = peft.inject_adapter_in_model(config, theirs).train()
+    low_rank = LowRank(width, 3 * width, 3, [0, 2], rank, 6 / rank, 0.3, True).double()
+    with torch.no_grad():
+        for number, name in enumerate(names):
+            low_rank.down[number] = tuned[name].lora_A["default"].weight
+            low_rank.up[number] = tuned[name].lora_B["default"].weight
+    torch.manual_seed(1)
+    ours = low_rank(x).chunk(3, dim=-1)
+    torch.manual_seed(1)
+    expected = [tuned[name](x) - tuned[name].base_layer(x) for name in names]
+    close = {"rtol": 0, "atol": 1e-12}  # float64: rounding alone
+    torch.testing.assert_close([ours[0], ours[2]], expected, **close)
+    assert not ours[1].any()
+    sum(part.square().sum() for part in expected).backward()
+    sum(part.square().sum() for part in ours).backward()
+    for number, name in enumerate(names):
+        torch.testing.assert_close(low_rank.down.grad[number], tuned[name].lora_A["default"].weight.grad, **close)
+        torch.testing.assert_close(low_rank.up.grad[number], tuned[name].lora_B["default"].weight.grad, **close)

@@ -164,6 +164,19 @@ def test_a_model_is_checked_without_its_numbers(path: Path) -> None:
     assert torch.zeros(2).fill_(1).sum() == 2  # outside of the check, values are set as ever
 
 
+@pytest.mark.parametrize("model", ["mvit_base_16x4", "slow_r50", "slowfast_r50", "x3d_xs"])
+def test_every_kind_of_comparison_network_is_checked_so(model: str, path: Path) -> None:
+    backbone = {"name": "pytorchvideo", "model": model, "num_frames": 8, "crop_px": 64}
+    overrides = {
+        "model.backbone": backbone,
+        "model.adapter": {"name": "full"},
+        "data.num_frames": 8,
+        "data.crop_px": 64,
+    }
+    built = build_on_meta(load_config(path, overrides), 8)
+    assert all(tensor.is_meta for tensor in [*built.parameters(), *built.buffers()])
+
+
 def link(folder: Path) -> Path:
     (folder / "link").symlink_to("nowhere")
     return folder / "link"

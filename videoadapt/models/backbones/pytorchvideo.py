@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone
@@ -89,7 +90,10 @@ class PyTorchVideo(Backbone):
         self._two_pathways = published.create is create_slowfast
         if self._two_pathways and self.num_frames % SLOWFAST_ALPHA:
             raise ConfigError(f"num_frames = {num_frames}: {model} needs a multiple of {SLOWFAST_ALPHA}")
-        net: Any = published.create(**published.arguments, **_sized(published.create, self.num_frames, self.crop_px))
+        with _ReadableNumbers():
+            net: Any = published.create(
+                **published.arguments, **_sized(published.create, self.num_frames, self.crop_px)
+            )
         self.net = net
         self.width = _remove_classifier(net)
         # a convolutional network's list of blocks begins with its stem and ends with its pooling, MViT's is blocks alone
@@ -122,6 +126,19 @@ class PyTorchVideo(Backbone):
         """Return the pooled feature (MViT: the class token), (B, D)."""
         self.check_clip(*clip_BCTHW.shape[2:])
         return self.net(_pathways(clip_BCTHW) if self._two_pathways else clip_BCTHW)
+
+
+class _ReadableNumbers(TorchFunctionMode):
+    """Makes on the CPU what MViT's constructor makes to read numbers off it, also where the network goes to the meta device.
+
+    Layers say on which device their tensors are; it does not.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.ones, torch.linspace) and "device" not in kwargs:
+            kwargs = {**kwargs, "device": "cpu"}
+        return func(*args, **kwargs)
 
 
 def _pathways(clip_BCTHW: Tensor) -> list[Tensor]:

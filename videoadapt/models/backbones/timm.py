@@ -5,7 +5,6 @@ Shapes: B clips, C channels, T frames, H W pixels, D width.
 
 import difflib
 from collections.abc import Collection
-from functools import cached_property
 from typing import Any
 
 import timm
@@ -32,7 +31,11 @@ class Timm(Backbone):
         net: Any = timm.create_model(model, pretrained=False, num_classes=0)
         self.net = net
         self.width = int(net.num_features)
-        self.depth = len(getattr(net, "blocks", ()))
+        blocks = net.blocks if hasattr(net, "blocks") and hasattr(net, "group_matcher") else ()
+        outside = _outside_blocks(net) if blocks else {}
+        self._stem = {name for name, group in outside.items() if group == 0}
+        between = [name for name, group in outside.items() if 0 < group < len(blocks)]  # as Twins' embeddings are
+        self.depth = 0 if between else len(blocks)
         self._model = model
         self._size_px = tuple(net.default_cfg["input_size"][1:]) if net.default_cfg.get("fixed_input_size") else None
 
@@ -44,16 +47,11 @@ class Timm(Backbone):
             )
 
     def layer_of(self, parameter: str) -> int:
-        """0 for what timm's own grouping calls the stem, 1 to `depth` for the blocks, depth + 1 for norms behind them."""
+        """0 for what timm's own grouping calls the stem, 1 to `depth` for the blocks, depth + 1 for what stands behind them."""
         part, number, *_ = f"{(name := parameter.removeprefix('net.'))}.".split(".")
         if part == "blocks":
             return int(number) + 1
         return 0 if name in self._stem else self.depth + 1
-
-    @cached_property
-    def _stem(self) -> set[str]:
-        groups = group_parameters(self.net, self.net.group_matcher(coarse=True), reverse=True)
-        return {name for name, group in groups.items() if group == 0}
 
     def undecayed(self) -> Collection[str]:
         """What timm's model says about itself, so that a tuning decays what timm's would."""
@@ -64,3 +62,12 @@ class Timm(Backbone):
         self.check_clip(*clip_BCTHW.shape[2:])
         frames_NCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
         return self.net(frames_NCHW).unflatten(0, (len(clip_BCTHW), -1)).mean(1)
+
+
+def _outside_blocks(net: Any) -> dict[str, int]:
+    """In which of timm's groups each parameter outside `blocks` is: 0 is the stem, then block by block.
+
+    What stands behind the last block is in its group.
+    """
+    groups = group_parameters(net, net.group_matcher(coarse=True), reverse=True)
+    return {name: group for name, group in groups.items() if not name.startswith("blocks.")}
