@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from videoadapt.config.schema import DataConfig
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.loader import Loader
-from videoadapt.data.reading import EraseBoxes, ReadClips
+from videoadapt.data.reading import ClipNotes, ReadClips
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import DecodeError
 from videoadapt.processes.slots import Read
@@ -74,10 +74,10 @@ class ByLimit:
         self._drawn = {item: drawn_indices(item.video.path, decoder, item.epoch, item.row) for item in items}
         self._limits = {item.video.path: limit_of(item.video.path, decoder)[0] for item in items}
 
-    def __call__(self, item: TrainItem) -> Read[EraseBoxes]:
+    def __call__(self, item: TrainItem) -> Read[ClipNotes]:
         """See Loader."""
         self._limits[item.video.path](self._drawn[item])
-        return Read(torch.zeros(1, dtype=torch.uint8), ())
+        return Read(torch.zeros(1, dtype=torch.uint8), ClipNotes(()))
 
 
 def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: int, workers: int) -> dict[str, float]:
@@ -92,7 +92,7 @@ def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: 
     speeds: dict[str, list[float]] = {"limit": [], "loader": []}
     for _ in range(repeats):
         for name, read, size in (("limit", ByLimit(decoder, items), 1), ("loader", load, load.sample_bytes)):
-            loader: Loader[TrainItem, EraseBoxes, Unreadable, int] = Loader(
+            loader: Loader[TrainItem, ClipNotes, Unreadable, int] = Loader(
                 read, batches, len, workers=workers, sample_bytes=size, limit_sec=config.limit_sec
             )
             start = 0.0

@@ -9,7 +9,7 @@ from tests.media import write_video
 from videoadapt.data import batches
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.loader import Sample
-from videoadapt.data.reading import ReadClips, ReadViews, collate_clips, collate_views
+from videoadapt.data.reading import ClipNotes, ReadClips, ReadViews, collate_clips, collate_views
 from videoadapt.data.structures import Unreadable, Video, VideoViews
 from videoadapt.processes.slots import Read
 from videoadapt.processes.worker import Lost
@@ -31,22 +31,22 @@ def test_a_batch_holds_the_clips_and_names_the_rest() -> None:
     broken = Unreadable(1, VIDEOS[1], "b.mp4: is empty")
     batch = collate_clips(
         [
-            Sample(ITEMS[0], Read(clips(2, 7), (BOX, None))),
+            Sample(ITEMS[0], Read(clips(2, 7), ClipNotes((BOX, None), 3))),
             Sample(ITEMS[1], broken),
             Sample(ITEMS[2], Lost("took longer than 3 s", overtime=True)),
-            Sample(ITEMS[3], Read(clips(1, 9), (None,))),
+            Sample(ITEMS[3], Read(clips(1, 9), ClipNotes((None,)))),
         ]
     )
     assert batch.clips_BCTHW.equal(torch.cat([clips(2, 7), clips(1, 9)]))
     assert batch.labels_B.tolist() == [0, 0, 3] and batch.video_ids == ("a.mp4", "a.mp4", "d.mp4")
-    assert batch.erase == (BOX, None, None)
+    assert batch.erase == (BOX, None, None) and batch.damaged == (("a.mp4", 3),)
     lost = "c.mp4: took longer than 3 s; raise data.limit_sec, or encode it anew, or take it out of the list"
     assert batch.unreadable == (broken, Unreadable(2, VIDEOS[2], lost))
 
 
 def test_clips_are_counted_by_their_pixels() -> None:
     with pytest.raises(ValueError, match="differ in number"):
-        collate_clips([Sample(ITEMS[0], Read(clips(2, 7), (None,)))])
+        collate_clips([Sample(ITEMS[0], Read(clips(2, 7), ClipNotes((None,))))])
 
 
 def test_a_batch_of_nothing_readable_has_no_clips() -> None:
@@ -57,9 +57,9 @@ def test_a_batch_of_nothing_readable_has_no_clips() -> None:
 
 
 def test_views_travel_with_their_video_or_the_reason() -> None:
-    views = collate_views([Sample(batches.TestItem(3, VIDEOS[3]), Read(clips(2, 1)[:, None], None))])
+    views = collate_views([Sample(batches.TestItem(3, VIDEOS[3]), Read(clips(2, 1)[:, None], 5))])
     assert isinstance(views, VideoViews) and (views.index, views.video) == (3, VIDEOS[3])
-    assert views.views_NJCTHW.shape == (2, 1, 3, 2, 4, 4)
+    assert views.views_NJCTHW.shape == (2, 1, 3, 2, 4, 4) and views.damaged_frames == 5
     broken = Unreadable(3, VIDEOS[3], "d.mp4: is empty")
     assert collate_views([Sample(batches.TestItem(3, VIDEOS[3]), broken)]) is broken
 
@@ -71,7 +71,7 @@ def test_a_row_is_read_or_says_why_not(tmp_path: Path) -> None:
     first, again, later = (read(TrainItem(epoch, 5, good)) for epoch in (0, 0, 1))
     assert isinstance(first, Read) and isinstance(again, Read) and isinstance(later, Read)
     assert first.pixels.shape == (2, 3, 4, 32, 32) and first.pixels.numel() == read.sample_bytes
-    assert first.pixels.equal(again.pixels) and first.notes == again.notes and None not in first.notes
+    assert first.pixels.equal(again.pixels) and first.notes == again.notes and None not in first.notes.erase
     assert not first.pixels.equal(later.pixels)
     views = ReadViews(ViewReader(source, Dense(), num_frames=4, crop_px=32, num_clips=2, num_crops=3))
     assert isinstance(seen := views(batches.TestItem(5, good)), Read) and seen.pixels.shape == (2, 3, 3, 4, 32, 32)

@@ -5,7 +5,7 @@ Every random choice about a clip comes from (seed, epoch, row, repeat), so it de
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +20,12 @@ from videoadapt.processes.worker import Lost
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.transforms import EraseBox
 
-EraseBoxes: TypeAlias = tuple[EraseBox | None, ...]
+
+class ClipNotes(NamedTuple):
+    """What there is to say of the clips of a row: what to erase of each, and damaged frames (None: nobody can tell)."""
+
+    erase: tuple[EraseBox | None, ...]
+    damaged_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,12 @@ class ReadClips:
         """Bytes of what is read of a row."""
         return self.repeated * self.reader.clip_bytes
 
-    def __call__(self, item: TrainItem) -> Read[EraseBoxes] | Unreadable:
+    def __call__(self, item: TrainItem) -> Read[ClipNotes] | Unreadable:
         """Return uint8 clips (R, 3, T, H, W) and what to erase of each."""
         rngs = [np.random.default_rng([self.seed, item.epoch, item.row, repeat]) for repeat in range(self.repeated)]
         try:
-            return Read(*self.reader(item.video.path, rngs))
+            clips_RCTHW, erase, damaged = self.reader.with_damage(item.video.path, rngs)
+            return Read(clips_RCTHW, ClipNotes(erase, damaged))
         except DecodeError as error:
             return Unreadable(item.row, item.video, str(error))
 
@@ -56,16 +62,16 @@ class ReadViews:
         """Bytes of what is read of a row."""
         return self.reader.views_bytes
 
-    def __call__(self, item: TestItem) -> Read[None] | Unreadable:
+    def __call__(self, item: TestItem) -> Read[int | None] | Unreadable:
         """Return uint8 views (N, J, 3, T, H, W)."""
         try:
-            return Read(self.reader(item.video.path), None)
+            return Read(*self.reader.with_damage(item.video.path))
         except DecodeError as error:
             return Unreadable(item.row, item.video, str(error))
 
 
-TrainLoader: TypeAlias = Loader[TrainItem, EraseBoxes, Unreadable, ClipBatch]
-TestLoader: TypeAlias = Loader[TestItem, None, Unreadable, VideoViews | Unreadable]
+TrainLoader: TypeAlias = Loader[TrainItem, ClipNotes, Unreadable, ClipBatch]
+TestLoader: TypeAlias = Loader[TestItem, int | None, Unreadable, VideoViews | Unreadable]
 
 
 def file_of(item: TrainItem | TestItem) -> str:
@@ -73,7 +79,7 @@ def file_of(item: TrainItem | TestItem) -> str:
     return item.video.id
 
 
-def collate_clips(samples: Sequence[Sample[TrainItem, EraseBoxes, Unreadable]]) -> ClipBatch:
+def collate_clips(samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]]) -> ClipBatch:
     """Copy the clips that could be read into one batch; the videos that could not travel by name."""
     read = [(sample.item.video, sample.result) for sample in samples if isinstance(sample.result, Read)]
     videos = [video for video, result in read for _ in range(len(result.pixels))]  # of each clip
@@ -81,17 +87,18 @@ def collate_clips(samples: Sequence[Sample[TrainItem, EraseBoxes, Unreadable]]) 
         _together([result.pixels for _, result in read]),
         torch.tensor([video.label for video in videos], dtype=torch.int64),
         tuple(video.id for video in videos),
-        tuple(box for _, result in read for box in result.notes),
+        tuple(box for _, result in read for box in result.notes.erase),
         tuple(_unreadable(s.item, s.result) for s in samples if not isinstance(s.result, Read)),
+        tuple((video.id, result.notes.damaged_frames) for video, result in read if result.notes.damaged_frames),
     )
 
 
-def collate_views(samples: Sequence[Sample[TestItem, None, Unreadable]]) -> VideoViews | Unreadable:
+def collate_views(samples: Sequence[Sample[TestItem, int | None, Unreadable]]) -> VideoViews | Unreadable:
     """Copy the views of one video."""
     (sample,) = samples
     if not isinstance(sample.result, Read):
         return _unreadable(sample.item, sample.result)
-    return VideoViews(sample.item.row, sample.item.video, _together([sample.result.pixels]))
+    return VideoViews(sample.item.row, sample.item.video, _together([sample.result.pixels]), sample.result.notes)
 
 
 def _together(parts: Sequence[Tensor]) -> Tensor:

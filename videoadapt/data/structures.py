@@ -35,22 +35,30 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class VideoViews:
-    """All test views of one video: uint8 (N clips, J crops, 3, T, H, W)."""
+    """All test views of one video: uint8 (N clips, J crops, 3, T, H, W).
+
+    `damaged_frames` of those that it is made from the decoder marked; None where it cannot tell.
+    """
 
     index: int
     video: Video
     views_NJCTHW: Tensor
+    damaged_frames: int | None = None
 
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """A training batch: uint8 clips, their labels, what to erase, and the samples that could not be read."""
+    """A training batch: uint8 clips, their labels, what to erase, and the samples that could not be read.
+
+    `damaged`: ids of videos with damage, as far as decoders can tell, and how many of the frames read have it.
+    """
 
     clips_BCTHW: Tensor
     labels_B: Tensor
     video_ids: tuple[str, ...]
     erase: tuple[EraseBox | None, ...]
     unreadable: tuple[Unreadable, ...] = ()
+    damaged: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.clips_BCTHW) == len(self.labels_B) == len(self.video_ids) == len(self.erase):

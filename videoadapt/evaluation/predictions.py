@@ -1,6 +1,6 @@
 """Averaged predictions of all test videos, and the accuracies in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +19,19 @@ class Predictions:
     """Per-view logits of a whole list, and every number that follows from them."""
 
     def __init__(
-        self, videos: Sequence[Video], logits_NVK: np.ndarray, unreadable: dict[int, str], average: Average = "logits"
+        self,
+        videos: Sequence[Video],
+        logits_NVK: np.ndarray,
+        unreadable: dict[int, str],
+        average: Average = "logits",
+        damaged_frames: Mapping[int, int | None] | None = None,
     ):
+        """`damaged_frames` of each video that was read, by its row; None, or no number, where the decoder cannot tell."""
         self.videos = videos
         self.logits_NVK = logits_NVK
         self.unreadable = unreadable
         self.average = average
+        self.damaged_frames = damaged_frames or {}
         self.scores_NK = average_views(torch.from_numpy(logits_NVK), average).numpy()
         self.labels_N = np.array([video.label for video in videos], dtype=np.int64)
         self.ranks_N = self._ranks()
@@ -53,6 +60,21 @@ class Predictions:
             "unreadable": [
                 {"video": self.videos[index].id, "line": self.videos[index].line, "reason": reason}
                 for index, reason in self.unreadable.items()
+            ],
+            **self._damage(),
+        }
+
+    def _damage(self) -> dict[str, Any]:
+        """Videos and frames that were read although their decoder marked them, and videos whose decoder marks nothing."""
+        found = {index: frames for index, frames in self.damaged_frames.items() if frames}
+        told = sum(frames is not None for frames in self.damaged_frames.values())
+        return {
+            "num_damaged_videos": len(found),
+            "num_damaged_frames": sum(found.values()),
+            "num_damage_unknown": len(self.videos) - len(self.unreadable) - told,
+            "damaged": [
+                {"video": self.videos[index].id, "line": self.videos[index].line, "frames": frames}
+                for index, frames in found.items()
             ],
         }
 

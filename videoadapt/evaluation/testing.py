@@ -81,6 +81,13 @@ def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -
         logger.warning(
             "cannot be read, counts as wrong: %s of data.test, line %d: %s", item["video"], item["line"], item["reason"]
         )
+    if results["num_damaged_videos"]:
+        first = results["damaged"][0]
+        logger.warning(
+            "%d videos of data.test have damage that the decoder conceals, %d of the frames that were read; first %s, line %d; "
+            "results.json lists them",
+            results["num_damaged_videos"], results["num_damaged_frames"], first["video"], first["line"],
+        )  # fmt: skip
     write_json(folder / "results.json", results)
 
     def save(path: Any) -> None:

@@ -38,6 +38,7 @@ class ViewAccumulator:
         self._num_classes = num_classes
         self._logits: dict[int, dict[tuple[int, int], np.ndarray]] = {}
         self._unreadable: dict[int, str] = {}
+        self._damaged_frames: dict[int, int | None] = {}
 
     def add(self, view: ViewId, logits_K: np.ndarray) -> None:
         """Take the float32 logits of one view. Raises NotFinite, and ValueError when it is doubled or out of place."""
@@ -63,9 +64,14 @@ class ViewAccumulator:
             raise ValueError(f"{self._videos[video].id}: arrived as unreadable and a second time")
         self._unreadable[video] = reason
 
+    def note_damage(self, video: int, frames: int | None) -> None:
+        """Note how many frames of a video the decoder marked as damaged; None where it cannot tell."""
+        self._damaged_frames[video] = frames
+
     def gather(self) -> None:
         """Merge what all ranks hold; a video that two ranks delivered raises ValueError."""
-        for rank, (logits, unreadable) in enumerate(distributed.all_gather_objects((self._logits, self._unreadable))):
+        mine = self._logits, self._unreadable, self._damaged_frames
+        for rank, (logits, unreadable, damaged_frames) in enumerate(distributed.all_gather_objects(mine)):
             if rank == distributed.rank():
                 continue
             doubled = [*(logits.keys() & self._logits.keys()), *(unreadable.keys() & self._unreadable.keys())]
@@ -73,6 +79,7 @@ class ViewAccumulator:
                 raise ValueError(f"{self._videos[doubled[0]].id}: delivered by two ranks")
             self._logits |= logits
             self._unreadable |= unreadable
+            self._damaged_frames |= damaged_frames
 
     def predictions(self, average: Average) -> "Predictions":
         """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
@@ -88,7 +95,8 @@ class ViewAccumulator:
                     f"{video.id}: {len(missing)} of {len(self._views)} views never arrived, first clip {clip}, crop {crop}"
                 )
             logits_NVK[index] = np.stack([views[place] for place in self._views])
-        return Predictions(self._videos, logits_NVK, dict(sorted(self._unreadable.items())), average)
+        unreadable, damaged = dict(sorted(self._unreadable.items())), dict(sorted(self._damaged_frames.items()))
+        return Predictions(self._videos, logits_NVK, unreadable, average, damaged)
 
 
 @torch.inference_mode()
@@ -130,6 +138,7 @@ def _evaluate_own(
         if isinstance(item, Unreadable):
             accumulator.add_unreadable(item.index, item.reason)
             continue
+        accumulator.note_damage(item.index, item.damaged_frames)
         for clip, crops_JCTHW in enumerate(item.views_NJCTHW):
             waiting.extend((ViewId(item.index, clip, crop), view) for crop, view in enumerate(crops_JCTHW))
         while len(waiting) >= batch_size:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from videoadapt import logger
 from videoadapt.data.structures import Unreadable
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.files import write_atomically
@@ -31,16 +32,23 @@ def write_features(
     if out.suffix not in (".npz", ".safetensors"):
         raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
     videos = DATASETS.build(predictor.config.data.dataset).load(source, Path(root))
-    rows, unreadable = [], []
+    rows, unreadable, damaged = [], [], {}
     with progress("features", len(videos), "videos") as line:
         for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops):
             if isinstance(item, Unreadable):
                 unreadable.append(item)
             else:
+                if item.damaged_frames:
+                    damaged[item.video.id] = item.damaged_frames
                 rows.append((item.video, predictor.mean_feature(item.views_NJCTHW).numpy()))
             line.advance()
     if not rows:
         raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")
+    if damaged:
+        logger.warning(
+            "%d videos have damage that the decoder conceals, %d of the frames that were read; first %s",
+            len(damaged), sum(damaged.values()), next(iter(damaged)),
+        )  # fmt: skip
     arrays = {
         "features": np.stack([feature for _, feature in rows]),
         "label": np.array([video.label for video, _ in rows]),

@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videoadapt import logger
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.videos import VideoInput, as_video, as_videos
+from videoadapt.inference.videos import FramesInMemory, VideoInput, as_video, as_videos
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.forward import forward
-from videoadapt.video.readers import ViewReader
 from videoadapt.weights.files import check_weights
 
 Answer = TypeVar("Answer")
@@ -178,10 +178,20 @@ def predict_tasks(bank: AdapterBank, device: torch.device, video: VideoInput, to
     return [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
 
 
-def _view_reader(config: Config) -> ViewReader:
+def _view_reader(config: Config) -> Callable[[Path | FramesInMemory], Tensor]:
     """Reads the test views of the run; a cache is for those who come to a video in every epoch."""
     data = config.data.model_copy(update={"cache": "off"})
-    return build_view_reader(data, config.test.clips, config.test.crops)
+    reader = build_view_reader(data, config.test.clips, config.test.crops)
+
+    def read(video: Path | FramesInMemory) -> Tensor:
+        views_NJCTHW, damaged = reader.with_damage(video)
+        if damaged:
+            logger.warning(
+                "%s: %d of the frames that were read have damage, which the decoder conceals", video, damaged
+            )
+        return views_NJCTHW
+
+    return read
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.run import Run
 from videoadapt.training.build import build_updater
 from videoadapt.training.resume import check_same_model, described, find_resumable, fingerprint, keep_or_set_aside_best
-from videoadapt.training.unreadable import UnreadableVideos
+from videoadapt.training.unreadable import DamagedVideos, UnreadableVideos
 from videoadapt.training.validation import validate
 
 
@@ -56,6 +56,7 @@ def train(run: Run) -> None:
                         trainer.step,
                     )
         trainer.unreadable.log_total()
+        trainer.damaged.log_total()
     except Interrupted as interrupted:
         draws &= (
             interrupted.number == signal.SIGINT
@@ -80,6 +81,7 @@ class Trainer:
         self.run = run
         self.schedule = schedule_of(run.config, run.splits.train)
         self.updater = build_updater(run, self.schedule)
+        self.damaged = DamagedVideos()
         self.unreadable = UnreadableVideos(len(run.splits.train), run.config.data.max_unreadable)
         self.best_top1: float | None = None
         self.described = described(run.config, run.splits)
@@ -110,6 +112,7 @@ class Trainer:
         micro_batches = [next(batches) for _ in range(config.train.accumulate)]
         waited = time.perf_counter() - start
         self.unreadable.note(micro_batches)
+        self.damaged.note(micro_batches)
         lr, epoch = self.updater.learning_rate(self.step), self.step / self.schedule.steps_per_epoch
         values = self.updater.update(micro_batches)
         took = time.perf_counter() - start

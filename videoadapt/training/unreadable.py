@@ -11,6 +11,29 @@ from videoadapt.errors import DecodeError
 MOST_NAMED = 10  # in the error; the log names all
 
 
+class DamagedVideos:
+    """Training videos that were read although their decoder marked frames as damaged, on this rank since it began."""
+
+    def __init__(self) -> None:
+        self.frames: dict[str, int] = {}  # the most that a clip had
+
+    def note(self, micro_batches: Iterable[ClipBatch]) -> None:
+        """Take in what the batches tell."""
+        for name, frames in (pair for batch in micro_batches for pair in batch.damaged):
+            self.frames[name] = max(frames, self.frames.get(name, 0))
+
+    def log_total(self) -> None:
+        """Log how many there are on all ranks, if any; every rank calls it."""
+        found: dict[str, int] = {}
+        for part in distributed.all_gather_objects(self.frames):
+            found |= part
+        if found:
+            logger.warning(
+                "%d training videos have damage that the decoder conceals, up to %d frames of a clip; first %s; "
+                "`prepare scan` names all", len(found), max(found.values()), min(found),
+            )  # fmt: skip
+
+
 class UnreadableVideos:
     """Those met so far on any rank: `reasons` maps a video's id to the line of its list and what is wrong with it."""
 

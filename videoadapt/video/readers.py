@@ -45,22 +45,29 @@ class ClipReader:
     def __call__(
         self, path: str | Path, rngs: Sequence[np.random.Generator]
     ) -> tuple[Tensor, tuple[EraseBox | None, ...]]:
-        """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), and what to erase of each.
+        """As `with_damage`, without the damage."""
+        return self.with_damage(path, rngs)[:2]
 
-        A generator decides everything random about its clip, but for frames that are the first clip's. Raises DecodeError
-        naming a file that cannot be read.
+    def with_damage(
+        self, path: str | Path, rngs: Sequence[np.random.Generator]
+    ) -> tuple[Tensor, tuple[EraseBox | None, ...], int | None]:
+        """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), what to erase of each, and damaged frames.
+
+        Those are the frames read that the decoder marked as damaged, None where it cannot tell. A generator decides everything
+        random about its clip, but for frames that are the first clip's. Raises DecodeError naming a file that cannot be read.
         """
         with closing(self._source.open(path)) as video:
             drawing = rngs[:1] if self._same_frames else rngs
             indices = [self._sampler.train_indices(video.num_frames, self._num_frames, rng) for rng in drawing]
             frames = _decode_once(video, indices) * (len(rngs) // len(drawing))
+            damaged = _num_damaged(video)
         clips, erase = [], []
         for frames_THWC, rng in zip(frames, rngs, strict=True):
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             clip_CTHW, box = self._transform(frames_THWC, generator)
             clips.append(clip_CTHW)
             erase.append(box)
-        return torch.stack(clips), tuple(erase)
+        return torch.stack(clips), tuple(erase), damaged
 
 
 class ViewReader:
@@ -79,8 +86,12 @@ class ViewReader:
 
         Raises DecodeError naming a file that cannot be read.
         """
+        return self.with_damage(video)[0]
+
+    def with_damage(self, video: str | Path | Frames) -> tuple[Tensor, int | None]:
+        """The same, and the number of frames read that the decoder marked as damaged, None where it cannot tell."""
         with closing(self._source.open(video)) as frames:
-            return self._views(frames)
+            return self._views(frames), _num_damaged(frames)
 
     def _views(self, video: Frames) -> Tensor:
         """The views (N, J, 3, T, crop_px, crop_px) of an opened video; only the crops of its frames are kept."""
@@ -99,6 +110,10 @@ class ViewReader:
                 for clip, place in np.argwhere(indices_NT == index):
                     views_NJCTHW[clip, :, :, place] = crops_JCHW
         return views_NJCTHW
+
+
+def _num_damaged(video: Frames) -> int | None:
+    return None if video.damaged is None else len(video.damaged)
 
 
 def _decode_once(video: Frames, indices: Sequence[np.ndarray]) -> list[Tensor]:
