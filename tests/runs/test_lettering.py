@@ -1,6 +1,5 @@
 """Class names in pictures: mathematics, brackets and scripts are letters, and a font is found for them where there is one."""
 
-import logging
 import warnings
 from pathlib import Path
 
@@ -89,16 +88,15 @@ def test_a_font_that_has_the_letters_is_found(tmp_path: Path, monkeypatch: pytes
 
 
 def test_letters_of_no_font_are_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
-    monkeypatch.setattr(logger, "propagate", True)
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
     nowhere = "\U000f0000"  # for private use: no font has it; printable letters of scripts may be on this machine
     monkeypatch.setattr(lettering_module, "_letters", lambda path: set(map(chr, range(32, 127))))
-    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
         picture([f"{LETTER}\u672c", "b"], tmp_path / "c.png")
-    (line,) = caplog.messages
+    (line,) = log_lines
     assert f"c.png: no font on this machine has {LETTER} and 1 more" in line and "fonts-noto-cjk" in line
     assert nowhere not in line
 

@@ -328,7 +328,7 @@ def test_what_a_run_leaves_is_named_as_what_it_is(tmp_path):
         (adapter, "an adapter file", f"--adapter {adapter}"),
     ):
         said = refusal(str(path))
-        assert said.startswith(f"model.weights = {path}: is {kind}, which holds what was trained") and "\n" not in said
+        assert said.startswith(f"{path}: is {kind}, which holds what was trained") and "\n" not in said
         assert f"({option})" in said and "name the weights that the run began with" in said
 
 

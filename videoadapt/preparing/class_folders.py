@@ -57,7 +57,7 @@ def read_class_folders(root: Path) -> ClassFolders:
     and folders are passed over. Raises DataListError when there are fewer than two classes, one of them holds no video,
     split folders stand beside others, or a name cannot stand in a list.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataListError(f"{root}: is no folder; expected one with a folder of videos for each class")
     split_of = _split_folders(root)
     tops = [root / name for name in sorted(split_of)] if split_of else [root]
