@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.huggingface_vit import HuggingFaceViT
 from benchmarks.plain_vit import PlainViT
 from videoadapt.config.schema import ModelConfig
 from videoadapt.data.structures import ClipBatch
@@ -223,39 +224,11 @@ def _plain(setting: Setting, device: torch.device) -> tuple[Callable[[], object]
 
 def _huggingface(setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
     """Hugging Face's VideoMAE, with LoRA from PEFT where it trains."""
-    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
-
-    size = SIZES[setting.backbone["size"]]
-    dims: dict[str, Any] = {
-        "image_size": setting.crop_px, "patch_size": size.patch_px, "num_frames": setting.num_frames,
-        "hidden_size": size.width, "num_hidden_layers": size.depth, "num_attention_heads": size.num_heads,
-        "intermediate_size": round(size.width * size.mlp_ratio), "num_labels": NUM_CLASSES, "attn_implementation": "sdpa",
-    }  # fmt: skip
-    config = VideoMAEConfig(**dims)
-    model: Any = VideoMAEForVideoClassification(config)
-    if setting.mode == "train":
-        if setting.adapter["name"] != "lora":
-            raise ValueError("Hugging Face's VideoMAE is tuned by lora only, through PEFT")
-        from peft import LoraConfig, get_peft_model
-
-        rank = setting.adapter.get("rank", 8)
-        model = get_peft_model(
-            model,
-            LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["query", "value"], modules_to_save=["classifier"]),
-        )
-
-    class Logits(nn.Module):
-        """(B, 3, T, H, W) to logits: its own order is (B, T, 3, H, W)."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, clip_BCTHW: Tensor) -> Tensor:
-            logits_BK: Tensor = self.model(pixel_values=clip_BCTHW.transpose(1, 2)).logits
-            return logits_BK
-
-    return _step_of(Logits().to(device), setting, device), _needed_by_ours(setting)
+    if setting.mode == "train" and setting.adapter["name"] != "lora":
+        raise ValueError("Hugging Face's VideoMAE is tuned by lora only, through PEFT")
+    size, rank = SIZES[setting.backbone["size"]], setting.adapter.get("rank", 8) if setting.mode == "train" else None
+    model = HuggingFaceViT(size, setting.num_frames, setting.crop_px, NUM_CLASSES, rank)
+    return _step_of(model.to(device), setting, device), _needed_by_ours(setting)
 
 
 def _needed_by_ours(setting: Setting) -> float:

@@ -11,9 +11,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,53 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def bench_bank(args: argparse.Namespace) -> dict[str, object]:
-    """Seconds for a video and K tasks: one bank, and K predictors in turn, measured alternately."""
-    import torch
-
-    from benchmarks.reading_speed import alternate
-    from videoadapt.config.schema import Config, ModelConfig, TestConfig
+def bench_bank(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds for a video and K tasks: one bank, and K predictors in turn."""
+    from benchmarks.bank_speed import measure
     from videoadapt.distributed import choose_device
-    from videoadapt.inference.adapter_bank import AdapterBank
-    from videoadapt.inference.predictor import Predictor, predict_tasks
-    from videoadapt.models.backbones.vit import SIZES
-    from videoadapt.runs.adapter_file import save_adapter
-    from videoadapt.runs.build import build_seeded_model
 
     device = choose_device(args.device)
-    blocks = list(range(args.first_block, SIZES[args.size].depth))
-    adapter = {"name": "adaptformer", "bottleneck": 64, "blocks": blocks}
-    model = ModelConfig(backbone={"name": "vit", "size": args.size}, adapter=adapter)
-    config = Config(output=Path(), model=model, test=TestConfig(clips=1, crops=1))
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}.safetensors" for number in range(args.tasks)]
-        for number, path in enumerate(paths):
-            adapted = build_seeded_model(config, num_classes=51)
-            torch.manual_seed(number + 1)
-            for parameter in adapted.parameters():
-                if parameter.requires_grad:
-                    parameter.data.normal_(std=0.02)
-            save_adapter(adapted, config, [str(label) for label in range(51)], path)
-        bank = AdapterBank.from_files(paths).to(device)
-        predictors = [Predictor.from_adapter(path, None, device) for path in paths]
-
-    def together() -> None:
-        predict_tasks(bank, device, args.video)
-
-    def one_by_one() -> None:
-        for predictor in predictors:
-            predictor.predict(args.video)
-
-    bank_sec, single_sec = alternate([together, one_by_one], args.repeats)
-    return {
-        "tasks": args.tasks,
-        "first_block": args.first_block,
-        "size": args.size,
-        "device": str(device),
-        "bank_sec": bank_sec,
-        "one_by_one_sec": single_sec,
-        "ratio": single_sec / bank_sec,
-    }
+    return measure(args.video, args.tasks, args.size, args.first_block, args.repeats, device)
 
 
 def bench_data(args: argparse.Namespace) -> dict[str, object]:
@@ -170,111 +127,11 @@ def bench_data(args: argparse.Namespace) -> dict[str, object]:
     return result
 
 
-def bench_decoders(args: argparse.Namespace) -> dict[str, object]:
-    """Per file, library and way of reading: the share of frames with a pixel that is more than 2 grey levels off.
+def bench_decoders(args: argparse.Namespace) -> dict[str, Any]:
+    """Per file, library and way of reading: the share of frames with a pixel that is more than 2 grey levels off."""
+    from benchmarks.wrong_frames import measure
 
-    The truth is PyAV from the first frame on, turned upright. "before" uses the library at the frame indices, "after"
-    our decoder of that name. A clip at which the library raises has no frames; the share of those is "raises".
-    """
-    import numpy as np
-
-    result: dict[str, object] = {}
-    for path in args.files:
-        truth_NHWC = read_in_order(path)
-        starts = np.random.default_rng(0).integers(0, max(1, len(truth_NHWC) - 28), args.clips)
-        clips = [np.minimum(start + 4 * np.arange(8), len(truth_NHWC) - 1) for start in starts]
-        result[path.name] = {
-            name: {
-                "before": wrong(naive, path, clips, truth_NHWC),
-                "after": wrong(partial(ours, name), path, clips, truth_NHWC),
-            }
-            for name, naive in NAIVE.items()
-        }
-    return result
-
-
-def ours(name: str, path: Path, indices: list[int]) -> Any:
-    """What training does for a clip."""
-    from videoadapt.video.decoders import open_video
-
-    with open_video(path, {"name": name}) as decoder:
-        return decoder.get(indices)
-
-
-def wrong(read: Callable[[Path, list[int]], Any], path: Path, clips: list[Any], truth_NHWC: Any) -> dict[str, float]:
-    """Shares of wrong frames and of clips that raise, over all `clips` (lists of frame indices)."""
-    import numpy as np
-
-    from videoadapt.errors import ConfigError
-
-    num_wrong = num_frames = num_raises = 0
-    for indices in clips:
-        try:
-            frames_NHWC = read(path, indices.tolist())
-        except ImportError as error:
-            raise ConfigError(f"{error.name}: is not installed, so it cannot be measured") from error
-        except Exception:  # noqa: BLE001 - each library has errors of its own, and all of them count
-            num_raises += 1
-            continue
-        num_frames += len(indices)
-        for frame_HWC, truth_HWC in zip(frames_NHWC, truth_NHWC[indices], strict=True):
-            same_shape = frame_HWC.shape == truth_HWC.shape
-            num_wrong += not same_shape or int(np.abs(frame_HWC.astype(np.int16) - truth_HWC).max()) > 2
-    return {"wrong": num_wrong / max(1, num_frames), "raises": num_raises / len(clips)}
-
-
-def read_in_order(path: Path) -> Any:
-    """All frames of FFmpeg's best video stream as it plays, upright: uint8 (N, H, W, 3)."""
-    import numpy as np
-
-    from videoadapt.video.decoders._opening import open_stream
-    from videoadapt.video.decoders._orientation import orientation_of
-    from videoadapt.video.decoders._pictures import Pictures
-
-    pictures = Pictures()
-    with open_stream(path, 1) as (container, stream):
-        frames = [
-            orientation_of(path, frame).upright(pictures.rgb(frame), axes=(0, 1)) for frame in container.decode(stream)
-        ]
-    return np.stack(frames)
-
-
-def naive_decord(path: Path, indices: list[int]) -> Any:
-    """The usual call of decord."""
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
-    return decord.VideoReader(str(path.absolute()), num_threads=1).get_batch(indices).asnumpy()
-
-
-def naive_torchcodec(path: Path, indices: list[int]) -> Any:
-    """The usual call of torchcodec."""
-    from torchcodec.decoders import VideoDecoder
-
-    return VideoDecoder(path.absolute(), dimension_order="NHWC").get_frames_at(indices).data.numpy()
-
-
-def naive_pyav(path: Path, indices: list[int]) -> Any:
-    """The usual loop around PyAV: seek to index / rate, then decode until the time stamp is reached."""
-    import av
-    import numpy as np
-
-    with av.open(str(path.absolute())) as container:
-        stream: Any = container.streams.video[0]
-        frames = []
-        for index in indices:
-            stamp = (stream.start_time or 0) + round(index / (stream.average_rate * stream.time_base))
-            container.seek(stamp, stream=stream)
-            frame: Any = next(frame for frame in container.decode(stream) if frame.pts >= stamp)
-            frames.append(frame.to_ndarray(format="rgb24"))
-    return np.stack(frames)
-
-
-NAIVE: dict[str, Callable[[Path, list[int]], Any]] = {
-    "decord": naive_decord,
-    "pyav": naive_pyav,
-    "torchcodec": naive_torchcodec,
-}
+    return {path.name: measure(path, args.clips) for path in args.files}
 
 
 def bench_threads(args: argparse.Namespace) -> dict[str, Any]:

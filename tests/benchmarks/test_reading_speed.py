@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import run as benchmark
-from benchmarks.reading_speed import alternate, limit_of
+from benchmarks.decoding_alone import limit_of
+from benchmarks.reading_speed import alternate
 from tests.frames import assert_same, require_decoder
 from tests.media import write_video
 from videoadapt.video.decoders import open_video
