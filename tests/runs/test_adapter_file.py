@@ -139,3 +139,78 @@ def test_other_files_are_refused(finished: tuple[Path, Path], tmp_path: Path) ->
     save_file(tensors, tmp_path / "later", metadata | {"config": json.dumps({"model": {"novelty": 1}})})
     with pytest.raises(CheckpointError, match=r"(?s)written by videoadapt .*novelty"):
         read_adapter(tmp_path / "later")
+
+
+def foreign(folder: Path, **changes: object) -> Path:
+    """An adapter file from elsewhere: the metadata of a small one with other values, text as it is."""
+    config = Config(
+        output=folder,
+        model=ModelConfig(backbone={"name": "vit", "size": "tiny", "width": 32, "depth": 2, "num_heads": 2}),
+    )
+    path = folder / "adapter.safetensors"
+    save_adapter(build_model(config.model, 3, 8, 224), config, ["a", "b", "c"], path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    kept = json.loads(metadata["config"])
+    for key, value in changes.items():
+        if key in metadata:
+            metadata[key] = value if isinstance(value, str) else json.dumps(value)
+            continue
+        section, name = key.split("__")
+        kept.setdefault(section, {})[name] = value
+        metadata["config"] = json.dumps(kept)
+    save_file(load_file(path), path, {name: text for name, text in metadata.items() if text != "gone"})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model__adapter": {"name": "adaptformer", "colour": 1}}, "model.adapter.colour: unknown key"),
+        (
+            {"model__adapter": {"bottleneck": 0}},
+            "model.adapter.bottleneck = 0: input should be greater than or equal to 1",
+        ),
+        ({"model__adapter": [1]}, "model.adapter = 1: expected a mapping with a `name`"),
+        ({"model__backbone": {"name": "vit2"}}, "vit2"),
+        (
+            {"model__backbone": {"name": "vit", "width": 10**9}},
+            "width = 1000000000: input should be less than or equal to 16384",
+        ),
+        (
+            {"model__backbone": {"name": "vit", "depth": 10**7}},
+            "depth = 10000000: input should be less than or equal to 200",
+        ),
+        (
+            {"model__backbone": {"name": "vit", "width": 16380, "depth": 100, "num_heads": 1}},
+            "more memory than this machine has",
+        ),
+        ({"model__backbone": {"name": "vit", "width": 33, "num_heads": 2}}, "33"),
+        (
+            {"data__decoder": {"name": "pyav", "threads": 10**6}},
+            "threads = 1000000: input should be less than or equal to 64",
+        ),
+        ({"data__sampling": {"name": "dense", "stride": 1}}, "data.sampling.stride: unknown key"),
+        ({"data__num_frames": 10**9}, "data.num_frames = 1000000000: input should be less than or equal to 10000"),
+        ({"data__crop_px": "x"}, "data.crop_px = 'x': input should be a valid integer"),
+        ({"test__clips": 10**6}, "test.clips = 1000000: input should be less than or equal to 1000"),
+        ({"test__crops": 10**6}, "test.crops = 1000000: input should be less than or equal to 100"),
+        ({"config": []}, "config is a list, not a dict"),
+        ({"config": "[" * 100_000}, "config is no JSON"),
+        ({"config": "9" * 5000}, "config is no JSON"),
+        ({"config": {"model": 5}}, "model = 5: input should be a valid dictionary"),
+        ({"config": "gone"}, "it has no 'config'"),
+        ({"trunk": "gone"}, "it has no 'trunk'"),
+        ({"class_names": {}}, "class_names is a dict, not a list"),
+        ({"class_names": [1, 2, 3]}, "class_names are not two texts or more"),
+        ({"class_names": []}, "class_names are not two texts or more"),
+        ({"normalisation": "nothing"}, "normalisation is no JSON"),
+    ],
+)
+def test_a_file_from_elsewhere_is_checked_before_it_is_built(
+    changes: dict[str, object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = foreign(tmp_path, **changes)
+    assert demo.main(["x.mp4", "--adapter", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: ") and said in line

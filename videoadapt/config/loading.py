@@ -32,6 +32,14 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     Raises ConfigError with all problems at once: unknown keys and names, wrong types, values out of range.
     """
     raw = merge(read_yaml(Path(path)), parse_overrides(overrides))
+    try:
+        return check_config(raw)
+    except ConfigError as error:
+        raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
+
+
+def check_config(raw: dict[str, Any]) -> Config:
+    """Check all values, also those of components, wherever they come from. Raises ConfigError with all problems at once."""
     problems: list[str] = []
     for (section, key), registry in COMPONENTS.items():
         part = raw.setdefault(section, {})
@@ -45,7 +53,7 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     except ValidationError as error:
         problems = explain(error, Config) + problems
     if problems:
-        raise ConfigError([f"{path}: {problem}" for problem in problems])
+        raise ConfigError(problems)
     return config
 
 

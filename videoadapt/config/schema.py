@@ -137,9 +137,9 @@ class DataConfig(_Section):
         "off"  # frames are decoded once: off, ram, or a folder
     )
     cache_gb: Annotated[float, Gt(0), NOTHING] = 10.0  # what the cache may hold
-    num_frames: Annotated[int, Ge(1), UPDATES | PREDICTION | PASS] = 8
+    num_frames: Annotated[int, Interval(ge=1, le=10_000), UPDATES | PREDICTION | PASS] = 8
     sampling: Annotated[Component, UPDATES | PREDICTION | PASS] = {"name": "dense"}
-    crop_px: Annotated[int, Ge(1), UPDATES | PREDICTION | PASS] = 224
+    crop_px: Annotated[int, Interval(ge=1, le=8_192), UPDATES | PREDICTION | PASS] = 224
     augment: Annotated[AugmentConfig, UPDATES] = AugmentConfig()
     workers: Annotated[int, Ge(0), NOTHING] = (
         4  # processes that read videos; 0: the main one reads, without a time limit
@@ -191,8 +191,8 @@ class TestConfig(_Section):
     """Multi-view testing. `batch_size` counts views in one forward pass of one rank."""
 
     enable: Annotated[bool, NOTHING] = True
-    clips: Annotated[int, Ge(1), SCORES | PREDICTION | PASS] = 4
-    crops: Annotated[int, Ge(1), SCORES | PREDICTION | PASS] = 3
+    clips: Annotated[int, Interval(ge=1, le=1_000), SCORES | PREDICTION | PASS] = 4
+    crops: Annotated[int, Interval(ge=1, le=100), SCORES | PREDICTION | PASS] = 3
     average: Annotated[Literal["logits", "probs"], SCORES | PREDICTION | PASS] = "logits"
     batch_size: Annotated[int, Ge(1), SCORES | PREDICTION] = 24  # alters the last bits of a sum
     # torch.compile for the transformer blocks, in testing and validation: worth its wait for long lists

@@ -6,21 +6,22 @@ model. Its metadata rebuild that model around a backbone, whose frozen tensors m
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from videoadapt import __version__, distributed, logger
+from videoadapt.config.loading import check_config
 from videoadapt.config.schema import Config
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
 from videoadapt.files import write_atomically
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import load_trainable_state, trainable_state
+from videoadapt.runs.build import build_on_meta
 from videoadapt.runs.folder import find_checkpoint, load_result
 from videoadapt.runs.run import Run
 from videoadapt.runs.statement import NORMALISATION, Statement, backbone_fingerprint
@@ -85,17 +86,54 @@ def read_adapter(path: str | Path) -> AdapterFile:
             "go into model.weights"
         )
     try:
-        config = Config.model_validate({"output": path.parent, **json.loads(metadata["config"])})
-        class_names = json.loads(metadata["class_names"])
-        normalisation = json.loads(metadata["normalisation"])
-    except (KeyError, ValueError, ValidationError) as error:
+        kept, class_names, normalisation, backbone = (
+            _json_of(metadata, "config", dict),
+            _json_of(metadata, "class_names", list),
+            _json_of(metadata, "normalisation", dict),
+            metadata["trunk"],
+        )
+        if len(class_names) < 2 or not all(isinstance(name, str) for name in class_names):
+            raise ValueError("class_names are not two texts or more")
+        config = check_config({"output": path.parent, **kept})
+    except (KeyError, ValueError, ConfigError) as error:
         version = metadata.get("videoadapt")
+        problems = error.problems if isinstance(error, ConfigError) else [_said(error)]
         raise CheckpointError(
-            f"{path}: its metadata, written by videoadapt {version}, cannot be read by {__version__} ({error})"
+            f"{path}: its metadata, written by videoadapt {version}, cannot be read by {__version__}: {'; '.join(problems)}"
         ) from error
     if normalisation != NORMALISATION:
         raise CheckpointError(f"{path}: was trained with another normalisation ({normalisation}) than this version's")
-    return AdapterFile(path, config, class_names, metadata["trunk"], tensors)
+    _check_model(path, config, len(class_names))
+    return AdapterFile(path, config, class_names, backbone, tensors)
+
+
+def _check_model(path: Path, config: Config, num_classes: int) -> None:
+    """Raise CheckpointError where no model can be made of what the file says, before memory is taken for one."""
+    try:
+        without = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
+        model = build_on_meta(without, num_classes)
+    except VideoAdaptError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    needed = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    if needed > (there := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise CheckpointError(
+            f"{path}: describes a model of {needed / 1e9:,.0f} GB, more memory than this machine has ({there / 1e9:,.0f} GB)"
+        )
+
+
+def _json_of(metadata: Mapping[str, str], key: str, kind: type) -> Any:
+    """Raises KeyError or ValueError where the metadata have no such value."""
+    try:
+        value = json.loads(metadata[key])
+    except (RecursionError, ValueError) as error:  # brackets a thousand deep; numbers of a thousand digits
+        raise ValueError(f"{key} is no JSON: {error}") from error
+    if not isinstance(value, kind):
+        raise ValueError(f"{key} is a {type(value).__name__}, not a {kind.__name__}")
+    return value
+
+
+def _said(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def leave_adapter(run: Run) -> None:

@@ -17,6 +17,7 @@ from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._stream import StreamInfo
 
 FALLBACK = "pyav"
+MOST_THREADS = 64  # of one decoder: each takes memory for frames of its own
 ITERATED_FRAMES = 32  # that a loop over all frames decodes at a time
 
 _announced: set[str] = set()

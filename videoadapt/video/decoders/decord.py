@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Interval
 
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders._base import CannotRead, Decoder
+from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
 from videoadapt.video.decoders._opening import as_decode_error
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
 
@@ -28,7 +28,7 @@ UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to
 class Decord(Decoder):
     """Decodes with decord. Raises DecodeError naming the file, or CannotRead when PyAV has to read it."""
 
-    def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
+    def __init__(self, path: Path, /, *, threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1):
         try:
             import decord
         except (ImportError, OSError) as error:  # there is no wheel for arm64

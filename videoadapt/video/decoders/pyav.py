@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Interval
 from av.video.frame import VideoFrame
 
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders._base import Decoder
+from videoadapt.video.decoders._base import MOST_THREADS, Decoder
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._pictures import Pictures
 from videoadapt.video.decoders._probe import open_demuxed
@@ -161,7 +161,7 @@ class _InOrderReader:
 class PyAV(Decoder):
     """Decodes with PyAV. Raises DecodeError naming the file and the reason when `path` is no readable video."""
 
-    def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
+    def __init__(self, path: Path, /, *, threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1):
         self._pictures = Pictures()
         self._damaged: set[int] = set()
         with ExitStack() as opened:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Interval
 
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders._base import CannotRead, Decoder
+from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
 from videoadapt.video.decoders._pictures import RGB
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
 
@@ -43,7 +43,7 @@ SAME_MOMENT_SEC = 1e-6
 class TorchCodec(Decoder):
     """Decodes with torchcodec. Raises DecodeError naming the file, or CannotRead when PyAV has to read it."""
 
-    def __init__(self, path: Path, /, *, threads: Annotated[int, Ge(1)] = 1):
+    def __init__(self, path: Path, /, *, threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1):
         info = probe(path, SEEKABLE_CODECS)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
