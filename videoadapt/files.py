@@ -165,6 +165,29 @@ def why_foreign(place: Path, others_may_not: int = 0o077) -> str:
     return ""
 
 
+def why_unwritable(folder: Path) -> str:
+    """Say what keeps files from being written in a folder that is there or would be made, and what to do; "" if nothing."""
+    path = Path(os.path.abspath(folder))
+    try:
+        for place in (path, *path.parents):
+            try:
+                os.lstat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            break
+        if not os.path.exists(place):
+            return f"{place} is a link to {os.readlink(place)}, which is not there; remove the link, or choose another folder"
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        return f"{getattr(error, 'strerror', None) or error}; choose another folder"
+    if not place.is_dir():
+        return f"{place} is a file; choose another folder"
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return f"{place} lies on a file system that is mounted read-only; choose another folder"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"this user may not write in {place}; choose another folder"
+    return ""
+
+
 def _sync_folder(folder: Path) -> None:
     """Make new names in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._output import check_file, check_folder
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     from videoadapt.export.conversion import convert
 
+    (check_file if args.out.suffix else check_folder)("OUT", args.out)
     for line in convert(args.source, args.out, args.to, args.num_heads):
         print(line)
     return 0

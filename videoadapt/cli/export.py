@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._output import check_file
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="torch|copyreg")  # torch's exporters warn of their own inner workings
     if args.out.suffix not in (".onnx", ".pt2", ".safetensors", ".pth"):
         raise ConfigError(f"{args.out}: the suffix says the format; allowed: .onnx, .pt2, .safetensors, .pth")
+    check_file("OUT", args.out)
     config, class_names, model = open_run(args.run, torch.device("cpu"))
     if args.out.suffix == ".onnx":
         error = export_onnx(model, config, class_names, args.out)

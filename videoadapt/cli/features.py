@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
+from videoadapt.cli._output import check_file
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.log import setup_logging
 
     setup_logging()
+    check_file("OUT", args.out)
     device = choose_device(args.device)
     opened = Predictor.from_run(args.run, device) if args.run else Predictor.from_config(Path(args.cfg), device)
     num_written, unreadable = write_features(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
+from videoadapt.cli._output import check_folder
 
 if TYPE_CHECKING:
     from videoadapt.preparing.scan import Row
@@ -108,6 +109,7 @@ def run_scan(args: argparse.Namespace) -> int:
         is_number = num_classes.isdecimal() and len(num_classes) <= 18
         num_classes = int(num_classes) if is_number else len(read_classes(find_list(num_classes)))
     folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
+    check_folder("--out", folder)
     settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
     settings |= {"decoder": args.decoder}
     rows = scan(
@@ -155,6 +157,7 @@ def run_reencode(args: argparse.Namespace) -> int:
     ):
         if not low <= value <= high:
             raise ConfigError(f"{key} {value}: allowed: {low} to {high}")
+    check_folder("--out", args.out)
     settings = Settings(args.short_side, args.keyframe_every, args.crf)
     done = reencode(args.list, args.root, args.out, settings, args.jobs, args.limit_sec)
     for name, reason in sorted(done.failed.items()):
@@ -171,6 +174,7 @@ def run_folder(args: argparse.Namespace) -> int:
     """Make lists from class folders."""
     from videoadapt.preparing.class_folders import classes_without, divided, read_class_folders, write_lists
 
+    check_folder("--out", args.out)
     found = read_class_folders(args.folder)
     lists, copies = divided(found, {"val": args.val, "test": args.test}, args.group, args.seed)
     write_lists(args.out, lists, found.class_names)
@@ -193,6 +197,7 @@ def run_published(args: argparse.Namespace) -> int:
     """Make lists from a downloaded data set."""
     from videoadapt.preparing.published import OFFICIAL, prepare
 
+    check_folder("--out", args.out)
     root, counts, different = prepare(args.name, args.source, args.out, OFFICIAL[args.name])
     for line in different:
         sys.stderr.write(f"not as published: {line}\n")

@@ -1,6 +1,7 @@
 """What a run needs of the machine that it is started on: a device, a compiler, places to write to."""
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError
-from videoadapt.files import why_foreign
+from videoadapt.files import why_foreign, why_unwritable
 from videoadapt.video.cache.folder import MEMORY, cache_folder
 
 _WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl")
@@ -17,12 +18,19 @@ _REPLACED = (
     "config.yaml", "classes.txt", "outcome.json", "results.json", "predictions.npz", "adapter.safetensors", "pretrained.pth",
     "trunk.safetensors", "curves.png", "confusion.png", "per_class.csv", "reconstruction.png",
 )  # fmt: skip
+_OPEN_FILES, _OF_A_WORKER = 24, 4  # at a time, measured with room: 2 workers need 22 in all, 6 need 36
 _FOLDERS = ("checkpoints", "tensorboard")
 
 
 def machine_problems(config: Config) -> list[str]:
     """What this machine does not offer of what a config asks for, a line each."""
     problems = []
+    limit, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], _OPEN_FILES + _OF_A_WORKER * config.data.workers
+    if config.data.workers and reads_files(config) and limit < needed:
+        problems.append(
+            f"data.workers = {config.data.workers}: needs {needed} open files, and this process may have {limit} at a time; "
+            "raise the limit (ulimit -n 1024), or lower data.workers"
+        )
     try:
         device = choose_device(config.device)
     except ConfigError as error:
@@ -64,29 +72,6 @@ def _what_is_in_the_way(folder: Path) -> str:
     there = [name for name in (*_WRITTEN_IN_PLACE, *_FOLDERS) if os.path.exists(folder / name)]
     locked = [name for name in there if not os.access(folder / name, os.W_OK)]
     return f"this user may not write to its {', '.join(locked)}; choose another folder" if locked else ""
-
-
-def why_unwritable(folder: Path) -> str:
-    """Say what keeps files from being written in a folder that is there or would be made, and what to do; "" if nothing."""
-    path = Path(os.path.abspath(folder))
-    try:
-        for place in (path, *path.parents):
-            try:
-                os.lstat(place)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            break
-        if not os.path.exists(place):
-            return f"{place} is a link to {os.readlink(place)}, which is not there; remove the link, or choose another folder"
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        return f"{getattr(error, 'strerror', None) or error}; choose another folder"
-    if not place.is_dir():
-        return f"{place} is a file; choose another folder"
-    if os.statvfs(place).f_flag & os.ST_RDONLY:
-        return f"{place} lies on a file system that is mounted read-only; choose another folder"
-    if not os.access(place, os.W_OK | os.X_OK):
-        return f"this user may not write in {place}; choose another folder"
-    return ""
 
 
 def _missing_compiler(device: torch.device) -> str:

@@ -1,0 +1,20 @@
+"""Where a command is to write, looked at before it works for minutes and not after."""
+
+from pathlib import Path
+
+from videoadapt.errors import ConfigError
+from videoadapt.files import why_unwritable
+
+
+def check_folder(argument: str, folder: Path) -> None:
+    """Raise ConfigError unless files can be written in `folder`, which is there or will be made."""
+    if reason := why_unwritable(folder):
+        raise ConfigError(f"{argument} {folder}: {reason}")
+
+
+def check_file(argument: str, path: Path) -> None:
+    """Raise ConfigError unless the file `path` can be written, over an older one too."""
+    if path.is_dir():
+        raise ConfigError(f"{argument} {path}: is a folder; name a file")
+    if reason := why_unwritable(path.parent):
+        raise ConfigError(f"{argument} {path}: {reason}")
