@@ -28,7 +28,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=program("prepare"),
         description=__doc__,
-        epilog="Exit code: 0 all well, 2 an error, 3 some files or rows are not usable, and named.",
+        epilog="Exit codes: 0 done, 2 an error, 3 some files or rows cannot be used (each is named).",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     scan = commands.add_parser("scan", help="decode every file of a list and write a report and a cleaned list")
