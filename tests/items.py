@@ -70,6 +70,9 @@ def read(item: str) -> Read[str] | Unreadable:
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "fill memory":
+        kept = [bytearray(b"1") * 2**28 for _ in range(40)]  # pages that are written, unlike those only asked for
+        assert kept
     if what == "lock held":
         loop_with_the_lock()
     if what == "lock released":

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -60,6 +60,54 @@ def test_a_kill_costs_nothing_and_a_killing_file_only_itself(tmp_path: Path) -> 
         of("5"),
         ("6:unreadable", None, "no such film"),
     ]
+
+
+def test_a_process_killed_for_want_of_memory_says_what_to_do() -> None:
+    seen = load([["1:killed", "2"]], 2)
+    assert seen[0][1] == of("2") and seen[0][0][2] == (
+        "the process that worked on it was killed by SIGKILL, as Linux does when memory runs out: use fewer processes "
+        "(data.workers, --workers, --jobs) or more memory"
+    )
+
+
+MEMORY = Path("/sys/fs/cgroup/memory")
+FILLS = """
+import sys
+from pathlib import Path
+from videoadapt.data.loader import Loader
+from tests.items import listed, read
+
+if __name__ == "__main__":
+    (Path(sys.argv[1]) / "cgroup.procs").write_text("0")
+    loader = Loader(read, [["1", "2:fill memory"], ["3", "4"]], listed, workers=2, sample_bytes=40, limit_sec=300)
+    for batch in loader:
+        print(*("lost " + reason if pixels is None else "read" for _, pixels, reason in batch), sep="; ")
+"""
+
+
+@pytest.mark.slow
+def test_the_kernels_memory_killer_costs_the_file_that_fills_it(tmp_path: Path) -> None:
+    group = MEMORY / f"videoadapt-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(2 * 2**30))
+    except OSError:
+        pytest.skip("needs root and a control group of version 1 for memory")
+    script = tmp_path / "fills.py"
+    script.write_text(FILLS)
+    try:
+        done = subprocess.run(
+            [sys.executable, script, group], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
+        )
+        assert "oom_kill 2" in (group / "memory.oom_control").read_text()  # it was tried twice
+    finally:
+        until = time.monotonic() + 20  # its last processes are on their way out
+        while group.exists() and time.monotonic() < until:
+            with suppress(OSError):
+                group.rmdir()
+    first, second = done.stdout.splitlines()
+    assert first.startswith("read; lost the process that worked on it was killed by SIGKILL, as Linux does when memory")
+    assert second == "read; read" and done.returncode == 0
 
 
 def test_a_file_that_was_lost_twice_is_not_tried_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,39 @@ def test_views_travel_with_their_video_or_the_reason() -> None:
     assert views.views_NJCTHW.shape == (2, 1, 3, 2, 4, 4) and views.damaged_frames == 5
     broken = Unreadable(3, VIDEOS[3], "d.mp4: is empty")
     assert collate_views([Sample(batches.TestItem(3, VIDEOS[3]), broken)]) is broken
+
+
+class Vast:
+    """A film of pictures that no machine has memory for."""
+
+    num_frames, height, width, damaged = 8, 2**24, 2**24, None
+
+    def get(self, indices: object) -> np.ndarray:
+        return np.empty((8, self.height, self.width, 3), np.uint8)
+
+    def close(self) -> None:
+        pass
+
+
+def test_pictures_too_large_for_memory_cost_their_file() -> None:
+    class Source(FrameSource):
+        def open(self, video: object) -> Vast:
+            return Vast()
+
+    views = ReadViews(ViewReader(Source({"name": "pyav"}), Dense(), num_frames=4, crop_px=32, num_clips=1, num_crops=1))
+    clips = ReadClips(
+        ClipReader(
+            Source({"name": "pyav"}),
+            Dense(),
+            TrainTransform(crop_px=32, crop="centre", flip=0.0, erasing=0.0),
+            num_frames=4,
+        ),
+        seed=0,
+    )
+    for found in (views(batches.TestItem(0, VIDEOS[0])), clips(TrainItem(0, 0, VIDEOS[0]))):
+        assert isinstance(found, Unreadable)
+        assert found.reason.startswith("a.mp4: memory does not suffice for its frames (Unable to allocate 6.00 PiB")
+        assert found.reason.endswith("lower data.workers, give the run more memory, or encode it with smaller pictures")
 
 
 def test_a_row_is_read_or_says_why_not(tmp_path: Path) -> None:

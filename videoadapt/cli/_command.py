@@ -82,6 +82,12 @@ def _run(main: Callable[[], int], stopped: str) -> int:
             raise
         sys.stderr.write(f"error: {said}\n")
         return EXIT_ERROR
+    except MemoryError as error:
+        said = f" ({error})" if str(error) else ""
+        sys.stderr.write(
+            f"error: memory does not suffice{said}; use fewer processes, smaller batches, or more memory\n"
+        )
+        return EXIT_ERROR
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "videoadapt"):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videoadapt.data.batches import TestItem, TrainItem
 from videoadapt.data.loader import Loader, Sample
-from videoadapt.data.structures import ClipBatch, Unreadable, VideoViews
+from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.errors import DecodeError
 from videoadapt.processes.slots import Read
 from videoadapt.processes.worker import Lost
@@ -47,8 +47,8 @@ class ReadClips:
         try:
             clips_RCTHW, erase, damaged = self.reader.with_damage(item.video.path, rngs)
             return Read(clips_RCTHW, ClipNotes(erase, damaged))
-        except DecodeError as error:
-            return Unreadable(item.row, item.video, str(error))
+        except (DecodeError, MemoryError) as error:
+            return Unreadable(item.row, item.video, _why(error, item.video))
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class ReadViews:
         """Return uint8 views (N, J, 3, T, H, W)."""
         try:
             return Read(*self.reader.with_damage(item.video.path))
-        except DecodeError as error:
-            return Unreadable(item.row, item.video, str(error))
+        except (DecodeError, MemoryError) as error:
+            return Unreadable(item.row, item.video, _why(error, item.video))
 
 
 TrainLoader: TypeAlias = Loader[TrainItem, ClipNotes, Unreadable, ClipBatch]
@@ -110,6 +110,16 @@ def _together(parts: Sequence[Tensor]) -> Tensor:
     # not torch.cat: its threads, a second team beside the training's, would make OpenMP put both to sleep after every operation
     np.concatenate([part.numpy() for part in parts], out=out.numpy())
     return out
+
+
+def _why(error: Exception, video: Video) -> str:
+    if not isinstance(error, MemoryError):
+        return str(error)
+    said = str(error) or "a decoder got none"
+    return (
+        f"{video.path}: memory does not suffice for its frames ({said}); lower data.workers, give the run more memory, "
+        "or encode it with smaller pictures"
+    )
 
 
 def _unreadable(item: TrainItem | TestItem, result: Unreadable | Lost) -> Unreadable:

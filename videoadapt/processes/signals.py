@@ -19,6 +19,14 @@ class Ended(BaseException):
         super().__init__(signal.Signals(number).name)
 
 
+def killed_by(number: int) -> str:
+    """How a process ended that this signal killed, and what to do where it is the one that Linux sends for want of memory."""
+    said = f"killed by {signal.Signals(number).name}"
+    if number != signal.SIGKILL:
+        return said
+    return f"{said}, as Linux does when memory runs out: use fewer processes (data.workers, --workers, --jobs) or more memory"
+
+
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
     """Yield a list that fills with the numbers of SIGINT, SIGTERM and SIGUSR2 received inside the block.

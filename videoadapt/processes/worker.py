@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from videoadapt import logger
+from videoadapt.processes.signals import killed_by
 from videoadapt.registry.transfer import transferable
 
 Pipe: TypeAlias = "connection.Connection[Any, Any]"
@@ -95,7 +96,7 @@ class Worker(Generic[Item, Result]):
             if code == -signal.SIGALRM:
                 return Lost(f"took longer than {self._limit_sec:g} s", overtime=True)
             if code is not None and code < 0:
-                return Lost(f"the process that worked on it was killed by {signal.Signals(-code).name}")
+                return Lost(f"the process that worked on it was {killed_by(-code)}")
             return Lost(f"the process that worked on it ended with exit code {code}")
         self._open -= self.started  # the first word is no answer
         self.started, self._since = True, time.monotonic()

@@ -16,7 +16,7 @@ import torch
 from videoadapt import logger
 from videoadapt.errors import ConfigError, Interrupted
 from videoadapt.log import progress
-from videoadapt.processes.signals import stop_on_signal
+from videoadapt.processes.signals import killed_by, stop_on_signal
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
@@ -157,5 +157,5 @@ def _why(cell: Cell, exitcode: int) -> str:
     log = cell.folder / LOG
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     last = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
-    ended = f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"exit code {exitcode}"
+    ended = killed_by(-exitcode) if exitcode < 0 else f"exit code {exitcode}"
     return f"{ended}; {last.removeprefix('error: ') or 'no output'} (full log: {log})"
