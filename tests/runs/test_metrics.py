@@ -1,5 +1,7 @@
 """Records of a run resume where its checkpoint does, whatever a killed process or a person left in the files."""
 
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,25 @@ def resumed(folder: Path, text: str, step: int) -> list[int]:
     writer.metrics("train", step + 1, loss=0.25)
     writer.close()
     return [record["step"] for record in read_jsonl(folder / "metrics.jsonl", "kind", "step")]
+
+
+def test_tensorboard_alone_on_a_full_disk_ends_no_run(
+    small_disk: Path, tmp_path: Path, log_lines: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tensorboard").symlink_to(small_disk)
+    writer = MetricsWriter(tmp_path, 0)
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    for step in range(1, 2001):
+        writer.metrics("train", step, loss=0.5)
+        if any("TensorBoard" in text for text in log_lines):
+            break
+        time.sleep(0.001)  # its thread writes
+    writer.metrics("train", step + 1, loss=0.5)
+    writer.close()
+    assert [text for text in log_lines if "cannot be written (No space left on device)" in text]
+    assert len(read_jsonl(tmp_path / "metrics.jsonl")) == step + 1 > 2
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def line(step: int) -> str:

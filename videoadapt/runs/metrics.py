@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from videoadapt import distributed, logger
 from videoadapt.files import as_record, write_atomically
+from videoadapt.runs.board import Board
 
 
 class MetricsWriter:
@@ -16,7 +17,7 @@ class MetricsWriter:
     def __init__(self, folder: Path, step: int):
         """`step` is where the run resumes (0: a new one): records of later steps, left by a killed process, are cut off."""
         self._files: dict[str, TextIO] = {}
-        self._board: Any = None
+        self._board: Board | None = None
         if not distributed.is_main():
             return
         for name in ("metrics", "timing"):
@@ -25,14 +26,13 @@ class MetricsWriter:
             if name == "metrics":
                 _say_lost(path, step)
             self._files[name] = path.open("a", encoding="utf-8")
-        self._board = _open_board(folder / "tensorboard", step)
+        self._board = Board(folder / "tensorboard", step)
 
     def metrics(self, kind: str, step: int, **values: float) -> None:
         """Write what `kind` ("train", "val") measured at `step` (updates done)."""
         self._write("metrics", {"kind": kind, "step": step, **values})
         if self._board:
-            for key, value in values.items():
-                self._board.add_scalar(f"{kind}/{key}", value, step)
+            self._board.add(kind, values, step)
 
     def timing(self, step: int, **values: float) -> None:
         """Write how long things took around `step`."""
@@ -50,9 +50,11 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Close all files. Each record was flushed when it was written, so a full disk has been reported by then."""
-        for file in (*self._files.values(), *([self._board] if self._board else [])):
+        for file in self._files.values():
             with suppress(OSError):
                 file.close()
+        if self._board:
+            self._board.close()
 
 
 def _say_lost(path: Path, step: int) -> None:
@@ -63,16 +65,6 @@ def _say_lost(path: Path, step: int) -> None:
             path,
             step,
         )
-
-
-def _open_board(folder: Path, step: int) -> Any:
-    """TensorBoard's writer, or None where it is not installed: all its numbers are in metrics.jsonl as well."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
-    except ModuleNotFoundError:
-        logger.info("no curves for TensorBoard, which is not installed (pip install tensorboard); see metrics.jsonl")
-        return None
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
 def _cut_back(path: Path, step: int) -> None:
