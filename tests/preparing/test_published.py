@@ -133,6 +133,15 @@ def test_without_a_rar_program_the_line_says_what_to_install(
     assert "install one of unrar, unar " in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not shutil.which("lsar"), reason="lsar is not installed")
+@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "/tmp/out.txt"])
+def test_a_rar_that_leads_out_is_refused_as_others(name: str, tmp_path: Path) -> None:
+    path = write_rar(tmp_path / "a.rar", {"a.txt": b"in", name: b"out"})
+    with pytest.raises(DataListError, match=r"a\.rar: holds '.*out\.txt', which leads out of the folder"):
+        unpack([path], tmp_path / "in")
+    assert not list((tmp_path / "in").iterdir())
+
+
 @pytest.mark.parametrize("only_rar_program", [*RAR_PROGRAMS], indirect=True)
 def test_a_damaged_rar_is_refused(only_rar_program: str, tmp_path: Path) -> None:
     path = write_rar(tmp_path / "a.rar", {"a.txt": b"right"})

@@ -13,6 +13,7 @@ Average = Literal["logits", "probs"]
 
 
 TOP = 5
+_AT_ONCE = 256  # videos whose views are averaged together
 
 
 class Predictions:
@@ -32,7 +33,9 @@ class Predictions:
         self.unreadable = unreadable
         self.average = average
         self.damaged_frames = damaged_frames or {}
-        self.scores_NK = average_views(torch.from_numpy(logits_NVK), average).numpy()
+        # a part at a time: averages are computed in float64, which takes twice the memory of all logits
+        parts = torch.from_numpy(logits_NVK).split(_AT_ONCE)
+        self.scores_NK = torch.cat([average_views(part_NVK, average) for part_NVK in parts]).numpy()
         self.labels_N = np.array([video.label for video in videos], dtype=np.int64)
         self.ranks_N = self._ranks()
 

@@ -60,7 +60,7 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
     packed = sum(part.stat().st_size for part in parts)
     if first.suffix == ".rar":
         members = _rar_members(first)
-        absent = [size for name, size in members if not (folder / name).is_file()]
+        absent = [size for name, size in members if not _target(folder, first, name).is_file()]
         _check_sizes(first, folder, packed, sum(size for _, size in members), sum(absent))
         _unpack_rar(first, folder)
         return
