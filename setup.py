@@ -29,6 +29,10 @@ TORCHCODEC = [
     "torchcodec>=0.11",  # the third decoder; each release belongs to one of torch, and needs FFmpeg's shared libraries
 ]
 
+CHECK = [
+    "imagehash>=4.3",  # prepare check: which videos look alike; without it only equal bytes are found
+]
+
 setup(
     name="videoadapt",
     version=VERSION[1],
@@ -66,10 +70,12 @@ setup(
         "export": EXPORT,
         "torchcodec": TORCHCODEC,
         "tensorboard": TENSORBOARD,
+        "check": CHECK,
         "dev": [
             *EXPORT,
             *TORCHCODEC,
             *TENSORBOARD,
+            *CHECK,
             "torchvision>=0.19",  # what its transforms draw and compute is compared with
             "ruff",  # format and lint
             "mypy",  # types

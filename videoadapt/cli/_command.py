@@ -5,9 +5,13 @@ import getpass
 import os
 import select
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import ParamSpec
 
 from videoadapt.terminal import no_commands_to_the_terminal
@@ -41,11 +45,11 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
             name_user()
             if hasattr(
                 sys.stdout, "reconfigure"
-            ):  # a terminal may have no letters for a name, and a name be no text at all
+            ):  # a terminal may lack the letters of a name, and a name may be no text
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
-                with no_commands_to_the_terminal():
-                    return _run(lambda: main(*args, **kwargs), stopped)
+                with no_commands_to_the_terminal(), _ctrl_c() as pressed:
+                    return _run(lambda: main(*args, **kwargs), stopped, pressed)
             except BrokenPipeError:
                 if not _reader_is_gone():
                     raise
@@ -56,13 +60,39 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
     return decorate
 
 
-def _run(main: Callable[[], int], stopped: str) -> int:
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """Ctrl-C raises KeyboardInterrupt, as Python does, and is noted: native code swallows it in an import that then fails."""
+    pressed: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    if (
+        not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):  # a notebook's, or ignored (nohup)
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
     from videoadapt.errors import Interrupted, VideoAdaptError, what_the_system_refuses
     from videoadapt.processes.signals import Ended
 
     try:
         try:
             return main()
+        except Exception as error:
+            if pressed and not isinstance(error, Interrupted):
+                raise KeyboardInterrupt from error
+            raise
         finally:
             sys.stdout.flush()  # here, and not when Python ends: nobody could answer for it there
     except Interrupted as stop:
@@ -72,6 +102,9 @@ def _run(main: Callable[[], int], stopped: str) -> int:
         sys.stderr.write(f"{end}: {stopped}\n")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
+        exec(
+            ""
+        )  # Python notes a KeyboardInterrupt that passes an exec, and would end by the signal; the next exec clears it
         sys.stderr.write(f"{stopped}\n")
         return EXIT_INTERRUPTED
     except VideoAdaptError as error:

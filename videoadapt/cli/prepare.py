@@ -37,6 +37,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     scan.add_argument("--decoder", default="decord", help="the decoder that training will use (default decord)")
     scan.add_argument("--out", type=Path, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
     scan.set_defaults(run=run_scan)
+    check = commands.add_parser(
+        "check",
+        help="find the same videos under other names or labels, within lists and between them",
+        description="Which rows are one file, hold the same bytes, or look alike (clips cut from one film; this needs the "
+        "package imagehash, and is only reported). Nothing is changed.",
+    )
+    check.add_argument("lists", nargs="+", metavar="LIST", help="lists of `path label` rows")
+    check.add_argument("--bytes-only", action="store_true", help="do not look at pictures")
+    check.add_argument("--decoder", default="decord", help="what reads the pictures (default decord)")
+    check.add_argument("--out", type=Path, default=Path("outputs/check"), metavar="FOLDER", help="for findings.csv")
+    check.set_defaults(run=run_check)
     folder = commands.add_parser(
         "folder",
         help="class folders to train, validation and test lists and class names",
@@ -73,6 +84,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         published.set_defaults(run=run_published, name=name)
     for reader in (scan, reencode):
         reader.add_argument("--list", required=True, help="list of `path label` rows")
+    for reader in (scan, reencode, check):
         reader.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
         reader.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
         reader.add_argument("--limit-sec", type=float, default=600, help="longer at one file, and it is given up")
@@ -142,6 +154,43 @@ def show_findings(rows: "Sequence[Row]") -> None:
             print(f"{'':9}{row.video.id} (line {row.video.line}): {row.reasons[name]}")
         if len(blamed) > MOST_NAMED:
             print(f"{'':9}and {len(blamed) - MOST_NAMED} more")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Compare lists."""
+    from functools import partial
+    from importlib.util import find_spec
+
+    from videoadapt.config.shipped import find_list
+    from videoadapt.preparing.comparison import KINDS, compare, write_findings
+
+    near_copies = None
+    if find_spec("imagehash") is None:
+        print("pictures are not compared: this needs the package imagehash (pip install imagehash)")
+    elif not args.bytes_only:
+        from videoadapt.preparing.near_copies import find_near_copies
+
+        decoder = {"name": args.decoder}
+        near_copies = partial(find_near_copies, decoder=decoder, jobs=args.jobs, limit_sec=args.limit_sec)
+    findings, unread = compare([str(find_list(name)) for name in args.lists], args.root, near_copies)
+    for kind, meaning in KINDS.items():
+        found = [finding for finding in findings if finding.kind == kind]
+        lines = [f"{f.other} and {f.one}{f': {f.frames} frames' if f.frames else ''}" for f in found]
+        _show(kind, meaning, lines)
+    _show("unreadable", "the pictures of these were not compared", [f"{place}: {why}" for place, why in unread])
+    write_findings(findings, args.out / "findings.csv")
+    print(f"{len(findings)} findings: {args.out / 'findings.csv'}")
+    return EXIT_UNREADABLE if any(finding.kind != "alike" for finding in findings) else 0
+
+
+def _show(kind: str, meaning: str, lines: "Sequence[str]") -> None:
+    """How many there are of a kind, and the first MOST_NAMED."""
+    if lines:
+        print(f"{len(lines):7d}  {kind}: {meaning}")
+    for line in lines[:MOST_NAMED]:
+        print(f"{'':9}{line}")
+    if len(lines) > MOST_NAMED:
+        print(f"{'':9}and {len(lines) - MOST_NAMED} more")
 
 
 def run_reencode(args: argparse.Namespace) -> int:

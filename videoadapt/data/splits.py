@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
 
-FILE = np.dtype([("device", np.uint64), ("inode", np.uint64)])
+FILE = np.dtype([("device", np.uint64), ("inode", np.uint64), ("size", np.uint64)])
 NO_FILE = 2**64 - 1
 
 HASHED_FILES = 32
@@ -123,20 +123,21 @@ def first_of_each_class(videos: VideoRows, number: int) -> NDArray[np.bool_]:
 
 
 def find_files(videos: VideoRows) -> NDArray[Any]:
-    """(device, inode) of every file (N,), NO_FILE where there is none: two names of one file are the same file."""
-    files_N = np.full(len(videos), NO_FILE, dtype=FILE)
+    """(device, inode, bytes) of every file (N,): two names of one file are the same. NO_FILE where there is none."""
+    files_N = np.zeros(len(videos), dtype=FILE)
+    files_N["device"] = files_N["inode"] = NO_FILE
     for row, path in enumerate(videos.paths()):
         with suppress(OSError, ValueError):  # ValueError: a null byte in the name
             status = os.stat(path)
             if stat.S_ISREG(status.st_mode):
-                files_N[row] = status.st_dev, status.st_ino
+                files_N[row] = status.st_dev, status.st_ino, status.st_size
     return files_N
 
 
 def num_shared(files_N: NDArray[Any], others_M: NDArray[Any]) -> int:
     """Number of files that two results of `find_files` share, under whatever names."""
     alike_N, alike_M = (np.isin(a["inode"], b["inode"]) for a, b in ((files_N, others_M), (others_M, files_N)))
-    return len(set(files_N[alike_N].tolist()) & set(others_M[alike_M].tolist()) - {(NO_FILE, NO_FILE)})
+    return len(set(files_N[alike_N].tolist()) & set(others_M[alike_M].tolist()) - {(NO_FILE, NO_FILE, 0)})
 
 
 def first_rows(files_N: NDArray[Any]) -> NDArray[np.int64]:

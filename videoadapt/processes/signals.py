@@ -11,6 +11,13 @@ from videoadapt import logger
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
+FOR_ALL = {
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGUSR2,
+}  # what a terminal, Slurm or a service manager sends to every process
+
+
 class Ended(BaseException):
     """A signal outside of the training loop, where there is nothing to save; no Exception, so that nothing swallows it."""
 
@@ -100,6 +107,24 @@ def without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals for all processes reach this thread after the block; a process that is started in it does not get them at all.
+
+    It asks for them by `take_signals`, when it has said what they do.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_signals() -> None:
+    """In a process that was started in `held_back`: let signals come, also those that have waited."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_ALL)
 
 
 def ignore_further() -> None:

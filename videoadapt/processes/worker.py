@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, get_context
+from multiprocessing import connection, forkserver, get_context, resource_tracker
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from videoadapt import logger
-from videoadapt.processes.signals import killed_by
+from videoadapt.processes.signals import FOR_ALL, held_back, killed_by, take_signals
 from videoadapt.registry.transfer import transferable
 
 Pipe: TypeAlias = "connection.Connection[Any, Any]"
@@ -74,7 +76,8 @@ class Worker(Generic[Item, Result]):
         self.pipe, theirs = CONTEXT.Pipe()
         arguments = (function, theirs, limit_sec, sigterm)
         self._process = CONTEXT.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
+        start_server()
+        _start(self._process)
         theirs.close()
         self.started = False
 
@@ -140,6 +143,34 @@ class Worker(Generic[Item, Result]):
     def join(self) -> None:
         """Wait for the end of a process that was killed."""
         self._process.join()
+
+
+def start_server() -> None:
+    """Start the process from which others are forked, unless it runs, where no signal for all processes ends it.
+
+    It imports for seconds, in which Ctrl-C would end it, and reports how the others end.
+    """
+    with held_back():
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)  # it has let some of them come
+        forkserver.ensure_running()
+
+
+def _start(process: ForkServerProcess) -> None:
+    """Start a process, in a thread: Ctrl-C does not come between the parts of what it is told, and need not wait for it."""
+    failed: list[Exception] = []
+
+    def start() -> None:
+        try:
+            process.start()
+        except Exception as error:  # noqa: BLE001 - it goes on in the thread that waits
+            failed.append(error)
+
+    thread = Thread(target=start, daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
 
 
 def ready(pipes: Iterable[Pipe]) -> list[Pipe]:
@@ -210,7 +241,9 @@ def _serve(function: Callable[[Any], Any], pipe: Pipe, limit_sec: float, sigterm
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # runs `finally`, which removes partial files
     else:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pipe.send(Started())
+    take_signals()
+    with suppress(OSError):  # the parent is gone already
+        pipe.send(Started())
     while True:
         try:
             item = pipe.recv()

@@ -24,6 +24,7 @@ from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
 from videoadapt.runs.folder import find_checkpoint, statement_in
 from videoadapt.runs.machine import machine_problems, output_problems
+from videoadapt.runs.overlaps import say_overlaps
 from videoadapt.runs.same_files import same_files
 from videoadapt.runs.statement import Statement, check_statement
 from videoadapt.weights.files import weights_path
@@ -136,7 +137,7 @@ def load_splits(config: Config) -> Splits:
     if data.first_per_class is not None:
         few_N = first_of_each_class(lists["train"], data.first_per_class)
         lists["train"], files["train"] = lists["train"].select(few_N), files["train"][few_N]
-    _say_overlaps(files)
+    say_overlaps(lists, files)
     num_val_in_test = num_shared(files["val"], files["test"])
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test)
 
@@ -231,13 +232,3 @@ def started_from() -> str:
 
 def _obtain(data: DataConfig) -> str:
     return f"\n    where to get it: {data.obtain}" if data.obtain else ""
-
-
-def _say_overlaps(files: dict[str, NDArray[Any]]) -> None:
-    for one, other, harm in (
-        ("train", "test", "the test accuracy will be too high"),
-        ("val", "test", "`best` is then chosen on the test set, and its accuracy is too high"),
-        ("train", "val", "`best` will prefer the most overfitted"),
-    ):
-        if shared := num_shared(files[one], files[other]):
-            logger.warning("data.%s and data.%s share %d videos: %s", one, other, shared, harm)

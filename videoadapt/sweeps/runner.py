@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
+from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import torch
 from videoadapt import logger
 from videoadapt.errors import ConfigError, Interrupted
 from videoadapt.log import progress
-from videoadapt.processes.signals import killed_by, stop_on_signal
+from videoadapt.processes.signals import killed_by, stop_on_signal, take_signals
+from videoadapt.processes.worker import start_server
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
@@ -24,7 +25,6 @@ from videoadapt.video.cache.folder import join
 
 _POLL_SEC = 0.5
 _STOP_SEC = 10.0  # the time that a process gets after the second signal
-_FOR_ALL = {signal.SIGTERM, signal.SIGUSR2}  # what a service manager or Slurm sends to every process
 # The command of a single run: takes its arguments, returns its exit code. It is handed in: sweeps know no commands.
 Command = Callable[[list[str]], int]
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
@@ -82,7 +82,7 @@ def run_cells(cells: Sequence[Cell], command: Command, slots: Sequence[Slot], st
     waiting, idle, failed = deque(cells), list(slots), {}
     context = get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-    _start_server()
+    start_server()
     busy: dict[ForkServerProcess, tuple[Cell, Slot]] = {}
     asked = False
     try:
@@ -121,7 +121,9 @@ def run_cell(arguments: list[str], log: Path, command: Command, slot: Slot) -> N
     The process leaves the group of the sweep's, so that one Ctrl-C is one signal, and stops when the sweep's is gone.
     """
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_ALL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that came before was for the sweep, which tells its cells
+    take_signals()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -132,17 +134,6 @@ def run_cell(arguments: list[str], log: Path, command: Command, slot: Slot) -> N
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     sys.argv = [command.__module__, *arguments]  # outcome.json shows it
     sys.exit(command(arguments))
-
-
-def _start_server() -> None:
-    """Start the process from which cells are forked where signals for all processes do not end it: it reports how cells end."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)
-    try:
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)  # it has unblocked SIGTERM
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop_with_parent() -> None:

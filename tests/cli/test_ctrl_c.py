@@ -1,0 +1,102 @@
+"""Ctrl-C as a terminal sends it, to all processes at once, at any moment of a run: one line, exit code 130, no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.live_runs import descendants
+from tests.toy_runs import REPOSITORY, environment, toy_config, write_config
+from videoadapt.cli._command import command
+
+
+def press(arguments: list[str], log: Path, moment: str, delay_sec: float) -> tuple[int, str]:
+    """Run the command, press Ctrl-C so long after it says `moment`; return the exit code and all that was said."""
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "videoadapt", *arguments],
+            cwd=REPOSITORY, env=environment(), stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while moment not in log.read_text(encoding="utf-8") + _mapped(process.pid):
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
+            time.sleep(0.01)
+        time.sleep(delay_sec)
+        others = descendants(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(timeout=120)
+    while any(Path(f"/proc/{pid}").exists() for pid in others):  # they may still have something to say
+        assert time.monotonic() < deadline, "processes are left behind"
+        time.sleep(0.05)
+    return code, log.read_text(encoding="utf-8")
+
+
+def _mapped(pid: int) -> str:
+    """The names of the files that a process has in memory: what it has imported of native code."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return ""
+
+
+IMPORTING = "pydantic_core"  # of the first module that a command imports; before, Python itself is starting
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_sec", [0.0, 0.4, 1.0, 1.6, 2.5])
+@pytest.mark.parametrize("moment", [IMPORTING, "rendering train videos", "cost of a test video"])
+def test_a_run_is_stopped_at_any_moment(moment: str, delay_sec: float, clips: Path, tmp_path: Path) -> None:
+    """While modules are imported, while files are rendered, while the processes start that read."""
+    root = tmp_path / "clips" if moment.startswith("rendering") else clips
+    config = toy_config(tmp_path / "out", root, train={"epochs": 200})
+    config["data"]["workers"] = 2
+    if root != clips:
+        config["data"]["dataset"]["train_per_class"] = 60  # so many that processes render them
+    path = write_config(tmp_path / "c.yaml", config)
+    code, said = press(["train", "--cfg", str(path)], tmp_path / "log", moment, delay_sec)
+    assert code == 130 and "Traceback" not in said and "Error" not in said, said
+    assert said.splitlines()[-1].startswith("stopped")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_sec", [0.0, 1.0, 3.0])
+def test_a_sweep_is_stopped_at_any_moment(delay_sec: float, clips: Path, tmp_path: Path) -> None:
+    write_config(tmp_path / "base.yaml", toy_config(tmp_path / "o", clips, train={"epochs": 200}))
+    sweep = {"base": "base.yaml", "output": str(tmp_path / "sweep"), "axes": {"optim.lr_per_256": [0.1, 0.2]}}
+    path = write_config(tmp_path / "s.yaml", sweep)
+    code, said = press(["sweep", "--cfg", str(path)], tmp_path / "log", IMPORTING, 1.5 + delay_sec)
+    assert code == 130 and "Traceback" not in said, said
+
+
+def test_the_exit_code_is_130_whatever_the_interrupt_passed() -> None:
+    """One that passes an `exec`, as imports of named tuples and data classes have it, ended Python by the signal."""
+    code = (
+        "import os, signal, sys; from videoadapt.cli._command import command\n"
+        "@command(stopped='stopped')\n"
+        "def main(): exec('os.kill(os.getpid(), signal.SIGINT)'); return 0\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+def test_what_follows_a_swallowed_ctrl_c_is_no_error_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Native code takes KeyboardInterrupt for a failed import, and goes on without the module."""
+
+    @command(stopped="stopped")
+    def main() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise AttributeError("module 'numpy' has no attribute 'matrix'") from None
+        return 0
+
+    before = signal.getsignal(signal.SIGINT)
+    assert main() == 130 and capsys.readouterr().err == "stopped\n"
+    assert signal.getsignal(signal.SIGINT) is before
