@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from videoadapt import distributed, logger
-from videoadapt.terminal import visible
+from videoadapt.terminal import stop_if_pressed, visible
 
 
 class _Screen(Console):
@@ -99,6 +99,7 @@ class ProgressLine:
 
     def advance(self, status: str = "", count: int = 1) -> None:
         """Move on by `count` and show `status`; away from a terminal, write a plain line now and then."""
+        stop_if_pressed()
         self._done += count
         if self._bar and self._task is not None:
             self._bar.update(self._task, advance=count, status=visible(status))

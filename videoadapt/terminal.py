@@ -1,13 +1,16 @@
-"""What reaches a terminal from names that others chose: letters, and no commands to the terminal.
+"""What reaches a terminal from names that others chose: letters, and no commands to the terminal. And its Ctrl-C.
 
 An escape sequence in the name of a class or a file could move the cursor over what was said, change the window's title or
 turn the order of letters round.
 """
 
 import re
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 # All of C0 but tab and newline, delete, C1 (where 9B begins a sequence), signs of writing direction, and rarer ends of a line.
@@ -48,3 +51,35 @@ def no_commands_to_the_terminal() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+_pressed: list[int] = []  # each Ctrl-C that raised KeyboardInterrupt in this command
+
+
+@contextmanager
+def ctrl_c_noted() -> Iterator[Sequence[int]]:
+    """Ctrl-C raises KeyboardInterrupt, as Python does, and is noted: native code swallows one in an import that then fails."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        _pressed.append(number)
+        raise KeyboardInterrupt
+
+    _pressed.clear()
+    ours = threading.current_thread() is threading.main_thread()
+    if (
+        not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):  # a notebook's, or ignored (nohup)
+        yield _pressed
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield _pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _pressed.clear()
+
+
+def stop_if_pressed() -> None:
+    """Raise KeyboardInterrupt when one was swallowed: for loops that would go on for long."""
+    if _pressed:
+        raise KeyboardInterrupt

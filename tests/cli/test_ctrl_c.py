@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.live_runs import descendants
 from tests.toy_runs import REPOSITORY, environment, toy_config, write_config
 from videoadapt.cli._command import command
+from videoadapt.log import progress
 
 
 def press(arguments: list[str], log: Path, moment: str, delay_sec: float) -> tuple[int, str]:
@@ -97,6 +99,15 @@ def test_what_follows_a_swallowed_ctrl_c_is_no_error_of_its_own(capsys: pytest.C
             raise AttributeError("module 'numpy' has no attribute 'matrix'") from None
         return 0
 
+    @command(stopped="stopped")
+    def goes_on() -> int:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        with progress("a long loop", 1, "things") as line:
+            line.advance()
+        return 0
+
     before = signal.getsignal(signal.SIGINT)
+    assert goes_on() == 130 and capsys.readouterr().err == "stopped\n"
     assert main() == 130 and capsys.readouterr().err == "stopped\n"
     assert signal.getsignal(signal.SIGINT) is before

@@ -153,6 +153,16 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str], unbuffered: s
     assert process.communicate(timeout=60)[1] == "" and process.returncode == 141
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_lets_its_reader_go(name: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("-m", "videoadapt", name, "--help", stdout=writer, PYTHONUNBUFFERED="")
+    os.close(writer)
+    assert process.communicate(timeout=60)[1] == "" and process.returncode == 141
+
+
 def test_a_terminal_without_the_letters_gets_them_spelled_out() -> None:
     """Of a name in another script, and of a file's name that is no text in any."""
     code = (

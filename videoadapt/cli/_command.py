@@ -5,16 +5,12 @@ import getpass
 import os
 import select
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import ParamSpec
 
-from videoadapt.terminal import no_commands_to_the_terminal
+from videoadapt.terminal import ctrl_c_noted, no_commands_to_the_terminal
 
 EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 3, 130, 141
 
@@ -48,7 +44,7 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
             ):  # a terminal may lack the letters of a name, and a name may be no text
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
-                with no_commands_to_the_terminal(), _ctrl_c() as pressed:
+                with no_commands_to_the_terminal(), ctrl_c_noted() as pressed:
                     return _run(lambda: main(*args, **kwargs), stopped, pressed)
             except BrokenPipeError:
                 if not _reader_is_gone():
@@ -58,28 +54,6 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
         return guarded
 
     return decorate
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[list[int]]:
-    """Ctrl-C raises KeyboardInterrupt, as Python does, and is noted: native code swallows it in an import that then fails."""
-    pressed: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        raise KeyboardInterrupt
-
-    ours = threading.current_thread() is threading.main_thread()
-    if (
-        not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):  # a notebook's, or ignored (nohup)
-        yield pressed
-        return
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:

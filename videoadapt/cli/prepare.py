@@ -148,12 +148,9 @@ def show_findings(rows: "Sequence[Row]") -> None:
 
     words = FAULTS | NOTES
     for name, count in summary(rows).items():
-        print(f"{count:7d}  {name}{f': {words[name]}' if name in words else ''}")
         blamed = [row for row in rows if name in row.faults]
-        for row in blamed[:MOST_NAMED]:
-            print(f"{'':9}{row.video.id} (line {row.video.line}): {row.reasons[name]}")
-        if len(blamed) > MOST_NAMED:
-            print(f"{'':9}and {len(blamed) - MOST_NAMED} more")
+        lines = [f"{row.video.id} (line {row.video.line}): {row.reasons[name]}" for row in blamed]
+        _show(count, f"{name}: {words[name]}" if name in words else name, lines)
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -176,17 +173,18 @@ def run_check(args: argparse.Namespace) -> int:
     for kind, meaning in KINDS.items():
         found = [finding for finding in findings if finding.kind == kind]
         lines = [f"{f.other} and {f.one}{f': {f.frames} frames' if f.frames else ''}" for f in found]
-        _show(kind, meaning, lines)
-    _show("unreadable", "the pictures of these were not compared", [f"{place}: {why}" for place, why in unread])
+        _show(len(lines), f"{kind}: {meaning}", lines)
+    lines = [f"{place}: {why}" for place, why in unread]
+    _show(len(lines), "unreadable: the pictures of these were not compared", lines)
     write_findings(findings, args.out / "findings.csv")
     print(f"{len(findings)} findings: {args.out / 'findings.csv'}")
     return EXIT_UNREADABLE if any(finding.kind != "alike" for finding in findings) else 0
 
 
-def _show(kind: str, meaning: str, lines: "Sequence[str]") -> None:
+def _show(count: int, kind: str, lines: "Sequence[str]") -> None:
     """How many there are of a kind, and the first MOST_NAMED."""
-    if lines:
-        print(f"{len(lines):7d}  {kind}: {meaning}")
+    if count:
+        print(f"{count:7d}  {kind}")
     for line in lines[:MOST_NAMED]:
         print(f"{'':9}{line}")
     if len(lines) > MOST_NAMED:

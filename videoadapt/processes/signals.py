@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from videoadapt import logger
+from videoadapt.terminal import stop_if_pressed
 
 # From the weakest to the strongest: SIGUSR2 is Slurm's warning through submitit, and says more than a SIGTERM beside it.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
@@ -52,6 +53,7 @@ def stop_on_signal() -> Iterator[list[int]]:
         received.append(number)
 
     with _handlers(handle):
+        stop_if_pressed()
         yield received
 
 

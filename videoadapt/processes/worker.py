@@ -77,8 +77,13 @@ class Worker(Generic[Item, Result]):
         arguments = (function, theirs, limit_sec, sigterm)
         self._process = CONTEXT.Process(target=_serve, args=arguments, daemon=True)
         start_server()
-        _start(self._process)
-        theirs.close()
+        try:
+            _start(self._process)
+        except BaseException:
+            self.pipe.close()  # what starts all the same has nobody to listen to, and ends
+            raise
+        finally:
+            theirs.close()
         self.started = False
 
     def send(self, item: Item) -> None:
