@@ -180,6 +180,14 @@ def test_a_file_without_times_gets_even_ones_and_says_so(clips_dir: Path, tmp_pa
     assert probe(tmp_path / "new.mp4").fps_hz == pytest.approx(30, rel=1e-3)
 
 
+def test_a_full_disk_is_the_copy_s_and_not_the_source_s(tmp_path: Path, small_disk: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", height=256, width=256, num_frames=24, options={"crf": "1"})
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 4096))
+    result = write_h264((source, small_disk / "b.mp4"), FINE)
+    assert str(result) == f"{small_disk}/b.mp4: cannot be written: No space left on device"
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
 def test_a_damaged_source_leaves_nothing(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "a.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[:2000])

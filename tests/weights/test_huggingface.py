@@ -168,7 +168,7 @@ def test_folders_without_weights_and_broken_config(tmp_path):
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
     assert "Git LFS pointer" in refusal(str(tmp_path)) and "git lfs pull" in refusal(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"")
-    assert f"{tmp_path / 'model.safetensors'}: the file is empty" in refusal(str(tmp_path))
+    assert f"{tmp_path / 'model.safetensors'}: is empty (0 bytes); copy it again" in refusal(str(tmp_path))
 
 
 def test_an_error_is_one_that_front_doors_print():

@@ -22,6 +22,7 @@ from videoadapt.models.loading import load_adapter, load_backbone, save_backbone
 from videoadapt.runs.adapter_file import FORMAT
 from videoadapt.runs.build import build_model
 from videoadapt.runs.checkpoint import save_checkpoint
+from videoadapt.weights.files import read_tensors
 from videoadapt.weights.formats import Weights, read_weights
 
 ADAPTFORMER = {"name": "adaptformer", "bottleneck": 6}
@@ -377,3 +378,13 @@ def test_weights_split_into_trunk_and_adapter_without_rest():
     trunk, adapter = weights.part(adapter=False), weights.part(adapter=True)
     assert trunk.keys() | adapter.keys() == weights.tensors.keys() and not trunk.keys() & adapter.keys()
     assert len(adapter) == 12
+
+
+def test_a_pipe_or_a_closed_file_is_named_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(CheckpointError, match=r"pipe\.pth: is no regular file"):
+        read_tensors(tmp_path / "pipe.pth")
+    (tmp_path / "a.pth").write_bytes(b"x")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    with pytest.raises(CheckpointError, match=r"a\.pth: may not be read by this user"):
+        read_tensors(tmp_path / "a.pth")

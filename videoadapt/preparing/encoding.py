@@ -73,9 +73,12 @@ def write_h264(job: tuple[Path, Path], settings: Settings) -> Encoded | DecodeEr
     try:
         write_atomically(target, write)
     except DecodeError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and str(cause.filename).endswith(PARTIAL):  # of the copy, not of the source
+            return DecodeError(f"{target}: cannot be written: {cause.strerror}")
         return error
     except OSError as error:
-        return DecodeError(f"{target}: {error.strerror}")
+        return DecodeError(f"{target}: cannot be written: {error.strerror}")
     return written[0]
 
 

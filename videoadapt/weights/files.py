@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import CheckpointError, why_unreadable
 
 Tensors = dict[str, Tensor]
 
@@ -166,11 +166,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> Any:
     """Return what a file holds, safetensors and torch told apart by content; nothing in it is executed."""
+    if reason := why_unreadable(path):  # opening a pipe would wait for its other end
+        raise CheckpointError(f"{path}: {reason}")
     try:
         with path.open("rb") as file:
             start = file.read(9)
-        if not start:
-            raise CheckpointError(f"{path}: the file is empty; copy or download it again")
         if start == b"version h":
             raise CheckpointError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")
         if start[8:] == b"{":  # safetensors: eight bytes of length, then a json object
