@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from videoadapt.errors import DecodeError
-from videoadapt.files import remove_partial, write_atomically
+from videoadapt.files import PARTIAL, remove_partial, write_atomically
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._orientation import Orientation
