@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,12 +17,26 @@ from videoadapt.cli._command import command
 from videoadapt.log import progress
 
 
+def hears_ctrl_c() -> None:
+    """As a program that a terminal starts does, whoever runs the tests: nohup ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """This process hears Ctrl-C during the test."""
+    before = signal.getsignal(signal.SIGINT)
+    hears_ctrl_c()
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press(arguments: list[str], log: Path, moment: str, delay_sec: float) -> tuple[int, str]:
     """Run the command, press Ctrl-C so long after it says `moment`; return the exit code and all that was said."""
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "videoadapt", *arguments],
-            cwd=REPOSITORY, env=environment(), stdout=file, stderr=file, start_new_session=True,
+            cwd=REPOSITORY, env=environment(), stdout=file, stderr=file, start_new_session=True, preexec_fn=hears_ctrl_c,
         )  # fmt: skip
         deadline = time.monotonic() + 120
         while moment not in log.read_text(encoding="utf-8") + _mapped(process.pid):
@@ -88,6 +103,7 @@ def test_the_exit_code_is_130_whatever_the_interrupt_passed() -> None:
     assert (done.returncode, done.stderr) == (130, "stopped\n")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_what_follows_a_swallowed_ctrl_c_is_no_error_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """Native code takes KeyboardInterrupt for a failed import, and goes on without the module."""
 

@@ -317,16 +317,16 @@ def test_a_missing_file_says_where_to_get_it(tmp_path):
 
 def test_what_a_run_leaves_is_named_as_what_it_is(tmp_path):
     """They were refused as weights with keys that are missing, unexpected and of no known format."""
-    run = tmp_path / "run"
+    run = tmp_path / "try #1"
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").touch()
     checkpoint, adapter = run / "checkpoints" / "step_00000003.pt", run / "adapter.safetensors"
     save_checkpoint(checkpoint, {"step": 3, "model": {"head.linear.bias": torch.zeros(2)}, "ema": None})
     save_file({"head.linear.bias": torch.zeros(2)}, adapter, {"format": FORMAT})
     for path, kind, option in (
-        (run, "the folder of a run", f"--run {run}"),
-        (checkpoint, "a checkpoint of a run", f"--run {run}"),
-        (adapter, "an adapter file", f"--adapter {adapter}"),
+        (run, "the folder of a run", f"--run '{run}'"),
+        (checkpoint, "a checkpoint of a run", f"--run '{run}'"),
+        (adapter, "an adapter file", f"--adapter '{adapter}'"),
     ):
         said = refusal(str(path))
         assert said.startswith(f"{path}: is {kind}, which holds what was trained") and "\n" not in said

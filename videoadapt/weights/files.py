@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     if not os.path.isdir(path):
         return _without_prefix(_state_dict(_load(path), path)), {}
     if os.path.isfile(path / "config.yaml") and os.path.isdir(path / "checkpoints"):
-        raise CheckpointError(_of_a_run(path, "the folder of a run", f"--run {path}"))
+        raise CheckpointError(_of_a_run(path, "the folder of a run", f"--run {quote(str(path))}"))
     found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
     if found is None:
         raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(_IN_A_FOLDER)}")
@@ -176,7 +177,7 @@ def _load(path: Path) -> Any:
         if start[8:] == b"{":  # safetensors: eight bytes of length, then a json object
             with safe_open(path, framework="pt") as opened:
                 if (opened.metadata() or {}).get("format") == ADAPTER_FORMAT:
-                    raise CheckpointError(_of_a_run(path, "an adapter file", f"--adapter {path}"))
+                    raise CheckpointError(_of_a_run(path, "an adapter file", f"--adapter {quote(str(path))}"))
             return load_file(path)
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -199,7 +200,7 @@ def _state_dict(content: Any, path: Path) -> Tensors:
     if isinstance(content, dict):
         if content.keys() >= {"version", "model", "ema"}:
             run = path.absolute().parent.parent
-            raise CheckpointError(_of_a_run(path, "a checkpoint of a run", f"--run {run}"))
+            raise CheckpointError(_of_a_run(path, "a checkpoint of a run", f"--run {quote(str(run))}"))
         state = next((content[key] for key in _PLACES if isinstance(content.get(key), dict)), content)
     is_state = isinstance(state, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in state.items())
     if not is_state or not state:
