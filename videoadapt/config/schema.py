@@ -177,9 +177,10 @@ class TrainConfig(_Section):
     batch_size: Annotated[int, Ge(1), UPDATES] = 64
     accumulate: Annotated[int, Ge(1), UPDATES] = 1
     clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None
-    precision: Annotated[Literal["fp32", "bf16", "fp16"], UPDATES | PREDICTION | PASS] = "fp32"
-    # torch.compile for the transformer blocks: faster steps after a minute's wait
-    compile: Annotated[bool, UPDATES] = False
+    # auto: bf16 where the device multiplies it, fp32 elsewhere; config.yaml then has what it was
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], UPDATES | PREDICTION | PASS] = "fp32"
+    # torch.compile for the transformer blocks: faster steps after a minute's wait. auto: on a GPU, if there is a compiler
+    compile: Annotated[bool | Literal["auto"], UPDATES] = False
     ema: Annotated[float | None, Interval(gt=0, lt=1), UPDATES] = None
     validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500

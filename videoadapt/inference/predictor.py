@@ -28,6 +28,7 @@ from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.forward import forward
+from videoadapt.runs.resolution import resolved
 from videoadapt.weights.files import check_weights
 
 Answer = TypeVar("Answer")
@@ -97,7 +98,8 @@ class Predictor:
     @classmethod
     def from_config(cls, path: str | Path, device: str | torch.device = "auto") -> "Predictor":
         """The model of a config as it is before training: the backbone with `model.weights`, for features only."""
-        device, config = choose_device(device), load_config(path)
+        device = choose_device(device)
+        config = resolved(load_config(path), device)
         with _seeds_of_its_own(device):
             model = build_seeded_model(config, num_classes=2)  # the head is not used
         return cls(config, [], model.to(device).eval(), device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from videoadapt.video.transforms import normalise
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]  # auto: runs/resolution.py puts another in its place
 HALF_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -35,6 +35,8 @@ def logits_of(model: Callable[[Tensor], Tensor], clips_BCTHW: Tensor, precision:
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """The context in which torch computes in bf16 or fp16 where that is safe; none for fp32."""
+    """The context in which torch computes in bf16 or fp16 where that is safe; none for fp32. Raises ValueError for auto."""
+    if precision == "auto":
+        raise ValueError("precision = 'auto': only a run chooses; allowed here: fp32, bf16, fp16")
     dtype = HALF_PRECISION.get(precision)
     return torch.autocast(device.type, dtype) if dtype else nullcontext()

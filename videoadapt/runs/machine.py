@@ -37,9 +37,9 @@ def machine_problems(config: Config) -> list[str]:
         problems += error.problems
     else:
         for section in ("train", "test"):
-            if not getattr(config, section).compile:
+            if getattr(config, section).compile is not True:  # auto takes what is there
                 continue
-            if missing := _missing_compiler(device):
+            if missing := missing_compiler(device):
                 problems.append(f"{section}.compile = true: {missing}; install one, or set {section}.compile false")
             if reason := _foreign_code():
                 where = "remove it, or name another folder: TORCHINDUCTOR_CACHE_DIR"
@@ -74,7 +74,7 @@ def _what_is_in_the_way(folder: Path) -> str:
     return f"this user may not write to its {', '.join(locked)}; choose another folder" if locked else ""
 
 
-def _missing_compiler(device: torch.device) -> str:
+def missing_compiler(device: torch.device) -> str:
     """What torch.compile would look for in vain: a C++ compiler for the CPU, a C compiler for Triton's kernels."""
     variable, usual = ("CC", ["gcc", "clang"]) if device.type == "cuda" else ("CXX", ["g++", "clang++"])
     names = os.environ.get(variable, "").split()[:1] or usual  # the variable may bring arguments

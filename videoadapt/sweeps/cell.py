@@ -14,7 +14,7 @@ from videoadapt.config.schema import Alters, Config
 from videoadapt.errors import VideoAdaptError
 from videoadapt.files import as_record, read_jsonl
 from videoadapt.runs.outcome import Outcome, read_outcome
-from videoadapt.runs.statement import Statement, differences
+from videoadapt.runs.statement import Statement, differences, value_of
 from videoadapt.sweeps.old_logs import diverged_by_logs
 
 _IN_RESULTS = ("top1", "top5", "mean_class", "num_videos", "num_unreadable", "trained_parameters")
@@ -120,7 +120,7 @@ class Cell:
                 for key, old, new in trained
                 if alters(key) != Alters.NOTHING
             }
-        return [found[key] for key in sorted(found)]
+        return [found[key] for key in sorted(found) if value_of(now, key) != "auto"]  # which then chose what is there
 
 
 def short(axis: str) -> str:

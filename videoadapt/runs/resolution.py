@@ -1,0 +1,78 @@
+"""What `auto` means on this machine: decided once, kept in config.yaml and the checkpoints, and so when the run resumes."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from videoadapt import logger
+from videoadapt.config.schema import Config
+from videoadapt.errors import CheckpointError
+from videoadapt.runs.checkpoint import read_facts
+from videoadapt.runs.folder import newest_checkpoint
+from videoadapt.runs.forward import HALF_PRECISION, Precision, autocast
+from videoadapt.runs.machine import missing_compiler
+
+_SLOWER = 1.3  # from here on a person wants to know
+
+
+def resolved(config: Config, device: torch.device) -> Config:
+    """The config with a value in place of every `auto` that alters numbers: that of its checkpoints, else what suits `device`.
+
+    `train.precision`: bf16 where the device multiplies it, fp32 elsewhere. `train.compile`: on a GPU with a compiler beside it.
+    """
+    training = config.train
+    if "auto" not in (training.precision, training.compile):
+        return config
+    before = _before(config)
+    values = {
+        "precision": before.get("precision") or ("bf16" if multiplies_bf16(device) else "fp32"),
+        "compile": before.get("compile", device.type == "cuda" and not missing_compiler(device)),
+    }
+    chosen = {key: value for key, value in values.items() if getattr(training, key) == "auto"}
+    logger.info("chosen: %s", ", ".join(f"train.{key} = {str(value).lower()}" for key, value in chosen.items()))
+    return config.model_copy(update={"train": training.model_copy(update=chosen)})
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for products in bf16: GPUs from Ampere on, CPUs with AMX or AVX512_BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def warn_if_slow(precision: Precision, device: torch.device) -> None:
+    """Say so when a precision is slower than fp32 on this CPU: some have no instructions for it. Takes about a second."""
+    if device.type == "cpu" and precision in HALF_PRECISION and (factor := slowness(precision)) > _SLOWER:
+        logger.warning(
+            "train.precision = %s: %.0f times as slow as fp32 on this CPU; a recipe of your own can say train.precision auto",
+            precision, factor,
+        )  # fmt: skip
+
+
+def slowness(precision: Precision) -> float:
+    """How many times as long as in fp32 a Linear of ViT-B's width takes on this CPU, there and back."""
+
+    def seconds(chosen: Precision) -> float:
+        x_ND, weight_ED = torch.randn(128, 768, requires_grad=True), torch.randn(768, 768, requires_grad=True)
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            with autocast(chosen, torch.device("cpu")):
+                F.linear(x_ND, weight_ED).sum().backward()
+            times.append(time.perf_counter() - start)
+        return min(times[1:])  # the first one warms up
+
+    return seconds(precision) / seconds("fp32")
+
+
+def _before(config: Config) -> Mapping[str, Any]:
+    """The training section of the newest checkpoint that says one; {} in a folder without any."""
+    path = newest_checkpoint(config.output)
+    try:
+        found = read_facts(path).get("config", {}).get("train", {}) if path is not None else {}
+    except CheckpointError:  # resuming says so, and looks at the ones before
+        return {}
+    return found if isinstance(found, Mapping) else {}
