@@ -123,7 +123,14 @@ def test_what_follows_a_swallowed_ctrl_c_is_no_error_of_its_own(capsys: pytest.C
             line.advance()
         return 0
 
+    @command(stopped="stopped")
+    def ends() -> int:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0
+
     before = signal.getsignal(signal.SIGINT)
+    assert ends() == 130 and capsys.readouterr().err == "stopped\n"
     assert goes_on() == 130 and capsys.readouterr().err == "stopped\n"
     assert main() == 130 and capsys.readouterr().err == "stopped\n"
     assert signal.getsignal(signal.SIGINT) is before

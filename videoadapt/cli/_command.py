@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
 
-from videoadapt.terminal import ctrl_c_noted, no_commands_to_the_terminal
+from videoadapt.terminal import ctrl_c_noted, no_commands_to_the_terminal, stop_if_pressed
 
 EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 3, 130, 141
 
@@ -62,7 +62,9 @@ def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
 
     try:
         try:
-            return main()
+            code = main()
+            stop_if_pressed()
+            return code
         except Exception as error:
             if pressed and not isinstance(error, Interrupted):
                 raise KeyboardInterrupt from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.cli._command import EXIT_ERROR, command, program
+from videoadapt.terminal import stop_if_pressed
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     sources, predict = _open(args)
     code = 0
     for video in args.video:
+        stop_if_pressed()
         try:
             answers = predict(video)
         except DecodeError as error:
