@@ -265,8 +265,6 @@ def test_a_folder_in_memory_is_a_folder_like_others(tmp_path: Path) -> None:
 
 def as_user(uid: int, act: Callable[[], object]) -> str:
     """What `act` returns or raises in a process of another user, as text."""
-    if os.geteuid() != 0:
-        pytest.skip("acting as two users needs root")
     theirs, ours = os.pipe()
     if not (child := os.fork()):
         try:
@@ -290,6 +288,8 @@ ATTACKER, VICTIM = 54_321, 54_322
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The place in memory of the user VICTIM, in a folder like /dev/shm, where everybody may write."""
+    if os.geteuid() != 0:
+        pytest.skip("acting as two users needs root")
     with tempfile.TemporaryDirectory(dir=cache_place.MEMORY.parent) as shared:
         os.chmod(shared, 0o1777)
         monkeypatch.setattr(cache_place, "MEMORY", Path(shared) / f"videoadapt-{VICTIM}")
