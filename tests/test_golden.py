@@ -64,8 +64,12 @@ def test_adaptformer_three_steps_of_training(form, device):
 
     expected = {our_name(name): norm for name, norm in facts["trainable_grad_norm_step0"].items()}
     assert norms.keys() == expected.keys()
+    # BatchNorm takes away again what fc_norm's affine does: of its gradient, 2e-5 of the largest, remains what rounding leaves of
+    # sums that cancel, and a GPU adds in another order (an H200 gave 9.0e-5 for 8.0e-5)
+    largest = max(expected.values())
     for name, norm in expected.items():
-        assert norms[name] == pytest.approx(norm, rel=1e-4, abs=TOLERANCE), name
+        allowed = TOLERANCE * largest if name.startswith("fc_norm.") else TOLERANCE
+        assert norms[name] == pytest.approx(norm, rel=1e-4, abs=allowed), name
     with torch.no_grad():
         np.testing.assert_allclose(model.eval()(clip_BCTHW).cpu(), golden["logits_after_BK"], rtol=0, atol=TOLERANCE)
 
