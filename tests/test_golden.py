@@ -64,7 +64,7 @@ def test_adaptformer_three_steps_of_training(form, device):
 
     expected = {our_name(name): norm for name, norm in facts["trainable_grad_norm_step0"].items()}
     assert norms.keys() == expected.keys()
-    # BatchNorm takes away again what fc_norm's affine does: of its gradient, 2e-5 of the largest, remains what rounding leaves of
+    # BatchNorm takes away again what fc_norm's affine does: its gradient, 2e-5 of the largest, is what rounding leaves of
     # sums that cancel, and a GPU adds in another order (an H200 gave 9.0e-5 for 8.0e-5)
     largest = max(expected.values())
     for name, norm in expected.items():
