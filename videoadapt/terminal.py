@@ -66,9 +66,8 @@ def ctrl_c_noted() -> Iterator[Sequence[int]]:
 
     _pressed.clear()
     ours = threading.current_thread() is threading.main_thread()
-    if (
-        not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):  # a notebook's, or ignored (nohup)
+    # another handler is a notebook's, or none is wanted (nohup)
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield _pressed
         return
     signal.signal(signal.SIGINT, handle)

@@ -93,6 +93,7 @@ def test_the_exit_code_is_130_whatever_the_interrupt_passed() -> None:
     """One that passes an `exec`, as imports of named tuples and data classes have it, ended Python by the signal."""
     code = (
         "import os, signal, sys; from videoadapt.cli._command import command\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs inherit that it is ignored
         "@command(stopped='stopped')\n"
         "def main(): exec('os.kill(os.getpid(), signal.SIGINT)'); return 0\n"
         "sys.exit(main())"

@@ -39,9 +39,8 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
         @functools.wraps(main)
         def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
             name_user()
-            if hasattr(
-                sys.stdout, "reconfigure"
-            ):  # a terminal may lack the letters of a name, and a name may be no text
+            if hasattr(sys.stdout, "reconfigure"):
+                # a terminal may lack the letters of a name, and a name may be no text
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 with no_commands_to_the_terminal(), ctrl_c_noted() as pressed:
@@ -78,9 +77,8 @@ def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
         sys.stderr.write(f"{end}: {stopped}\n")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
-        exec(
-            ""
-        )  # Python notes a KeyboardInterrupt that passes an exec, and would end by the signal; the next exec clears it
+        # Python notes a KeyboardInterrupt that passes an exec, and would end by the signal; the next exec clears it
+        exec("")
         sys.stderr.write(f"{stopped}\n")
         return EXIT_INTERRUPTED
     except VideoAdaptError as error:

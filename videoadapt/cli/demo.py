@@ -57,9 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         except DecodeError as error:
             sys.stderr.write(f"error: {error}\n")
             code = EXIT_ERROR
-            if (
-                args.json
-            ):  # one record for each video and source, so that what reads them need not guess which is missing
+            # one record for each video and source, so that what reads them need not guess which is missing
+            if args.json:
                 for source in sources:
                     _print_record({"video": str(video), **source, "error": str(error)})
             continue

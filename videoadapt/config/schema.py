@@ -22,9 +22,7 @@ class Alters(Flag):
 
     NOTHING = 0  # where and how the run works
     SCORES = auto()  # what the test gives
-    UPDATES = (
-        auto()
-    )  # what training computes, and with it what the test gives: a run does not resume with another value
+    UPDATES = auto()  # what training computes, and with it the test: a run does not resume with another value
     PREDICTION = auto()  # the answer about a video: a statement (runs/statement.py) keeps it
     FUNCTION = auto()  # the function that trained tensors are part of: they are never used with another value
     PASS = auto()  # the one pass in which an adapter bank answers for several adapters: it is the same in all

@@ -32,8 +32,14 @@ def resolved(config: Config, device: torch.device) -> Config:
         "compile": before.get("compile", device.type == "cuda" and not missing_compiler(device)),
     }
     chosen = {key: value for key, value in values.items() if getattr(training, key) == "auto"}
-    logger.info("chosen: %s", ", ".join(f"train.{key} = {str(value).lower()}" for key, value in chosen.items()))
     return config.model_copy(update={"train": training.model_copy(update=chosen)})
+
+
+def say_chosen(asked: Config, config: Config) -> None:
+    """Log what `resolved` put in place of each `auto`."""
+    keys = [key for key in ("precision", "compile") if getattr(asked.train, key) != getattr(config.train, key)]
+    if keys:
+        logger.info("%s", ", ".join(f"train.{key} auto is {str(getattr(config.train, key)).lower()}" for key in keys))
 
 
 def multiplies_bf16(device: torch.device) -> bool:

@@ -29,7 +29,7 @@ from videoadapt.runs.forward import forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.runs.machine import reads_files
 from videoadapt.runs.outcome import OutcomeRecorder
-from videoadapt.runs.resolution import resolved, warn_if_slow
+from videoadapt.runs.resolution import resolved, say_chosen, warn_if_slow
 from videoadapt.runs.statement import Statement
 from videoadapt.video.cache.folder import join
 
@@ -79,6 +79,7 @@ def prepare(config: Config) -> Iterator[Run]:
     ends is written to outcome.json, except that unusable files make no folder for it.
     """
     setup_logging()
+    asked = config
     with suppress(ConfigError):  # of a device that is not there, which is one of the problems below
         config = resolved(config, choose_device(config.device))
     with ExitStack() as stack:
@@ -110,6 +111,7 @@ def prepare(config: Config) -> Iterator[Run]:
         else:
             model = build_seeded_model(config, len(splits.class_names)).to(device)
         show_model(config, model)
+        say_chosen(asked, config)
         warn_if_slow(config.train.precision, device)
         yield Run(config, splits, model, device)
 

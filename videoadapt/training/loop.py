@@ -58,9 +58,8 @@ def train(run: Run) -> None:
         trainer.unreadable.log_total()
         trainer.damaged.log_total()
     except Interrupted as interrupted:
-        draws &= (
-            interrupted.number == signal.SIGINT
-        )  # a scheduler kills soon after it has asked: the next attempt draws
+        # a scheduler kills soon after it has asked: the next attempt draws
+        draws &= interrupted.number == signal.SIGINT
         raise
     finally:
         writer.close()

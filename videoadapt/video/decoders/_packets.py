@@ -79,9 +79,8 @@ def why_in_order(packets: Sequence[PacketFacts]) -> str:
         return "packets without a time stamp of their own"
     if not all(packet.complete for packet in packets):
         return "packets that are damaged or cut off by an edit list"
-    if any(
-        packet.parameters for packet in packets
-    ):  # colours that they leave open would be those of what was read before
+    # colours that later parameters leave open would be those of what was read before
+    if any(packet.parameters for packet in packets):
         return OTHER_PARAMETERS
     if not packets or not packets[0].key:
         return "a first packet that is no key frame"
