@@ -10,7 +10,9 @@ import torch
 
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import export, train
+from videoadapt.config.loading import load_config
 from videoadapt.runs.build import open_run
+from videoadapt.runs.inputs import find_problems
 from videoadapt.weights.formats import read_weights
 
 ADAPTERS = {
@@ -127,3 +129,17 @@ def test_a_wrong_export_is_deleted_and_fails(
 def test_another_suffix(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export.main([str(tmp_path / "m.bin"), "--run", str(run)]) == 2
     assert "allowed: .onnx, .pt2, .safetensors, .pth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", ["linear"], indirect=True)
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_an_exported_head_is_used_with_its_classes(run: Path, suffix: str, clips: Path, tmp_path: Path) -> None:
+    merged, names = tmp_path / f"m.{suffix}", (run / "classes.txt").read_text().splitlines()
+    assert export.main([str(merged), "--run", str(run)]) == 0
+    (tmp_path / "classes.txt").write_text("".join(f"{name}\n" for name in [*names[1:], names[0]]))
+    head = ["model.head.batch_norm=false", "model.adapter={name: full}", "train.enable=false", "test.enable=true"]
+    same = load_config(run / "config.yaml", [f"model.weights={merged}", f"output={tmp_path}/out", *head])
+    assert find_problems(same)[1] == []
+    other = same.model_copy(update={"data": same.data.model_copy(update={"classes": str(tmp_path / "classes.txt")})})
+    (problem,) = find_problems(other)[1]
+    assert problem.startswith(f"model.weights = {merged}: its head's class 0 is {names[0]!r} in the file and ")

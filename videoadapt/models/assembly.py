@@ -21,6 +21,7 @@ def assemble(
     if weights is not None:
         report = load_backbone(model, weights, inflate)
         model.head_loaded = not report.replaced and "head" not in report.new
+        model.head_class_names = weights.class_names if model.head_loaded else None
     adapter.attach(backbone)
     if weights is not None:
         load_adapter(model, weights)

@@ -15,6 +15,7 @@ class Classifier(nn.Module):
     """Clips in, logits out, in every mode; softmax is the evaluator's business."""
 
     head_loaded: bool = False  # whether `model.weights` brought a head for these classes
+    head_class_names: tuple[str, ...] | None = None  # of that head, where the file tells
 
     def __init__(self, backbone: Backbone, head: Head):
         super().__init__()

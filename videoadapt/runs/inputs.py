@@ -26,7 +26,7 @@ from videoadapt.runs.folder import find_checkpoint, statement_in
 from videoadapt.runs.machine import machine_problems, output_problems
 from videoadapt.runs.overlaps import say_overlaps
 from videoadapt.runs.same_files import same_files
-from videoadapt.runs.statement import Statement, check_statement
+from videoadapt.runs.statement import Statement, check_statement, class_problem
 from videoadapt.weights.files import weights_path
 
 
@@ -80,8 +80,13 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
             f"optim.layer_decay = {config.optim.layer_decay}: needs a backbone that is a plain chain of blocks, which "
             f"model.backbone.name = {config.model.backbone['name']} is not; allowed: 1.0"
         )
-    if class_names and isinstance(model, Classifier) and not config.train.enable and config.test.enable:
-        problems += filter(None, [nothing_to_test(config, model, len(class_names))])
+    if class_names and isinstance(model, Classifier):
+        theirs = model.head_class_names or ()
+        # other names may be another spelling; the same ones in another order are the labels of other actions
+        if sorted(theirs) == sorted(class_names) and (problem := class_problem(theirs, class_names)):
+            problems.append(f"model.weights = {weights}: its head's {problem}")
+        if not config.train.enable and config.test.enable:
+            problems += filter(None, [nothing_to_test(config, model, len(class_names))])
     return problems
 
 

@@ -65,10 +65,12 @@ def check_weights(argument: str, location: str | Path) -> None:
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Return the tensors of a weight file, or of a Hugging Face folder, in one piece or in shards, and its config.json.
 
-    A file has no config: {}. Raises CheckpointError when something is missing, damaged, or could run code.
+    In place of a config, a file has what `write_tensors` calls metadata, or {}. Raises CheckpointError when something is
+    missing, damaged, or could run code.
     """
     if not os.path.isdir(path):
-        return _without_prefix(_state_dict(_load(path), path)), {}
+        content = _load(path)
+        return _without_prefix(_state_dict(content, path)), _metadata(content, path)
     if os.path.isfile(path / "config.yaml") and os.path.isdir(path / "checkpoints"):
         raise CheckpointError(_of_a_run(path, "the folder of a run", f"--run {quote(str(path))}"))
     found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
@@ -135,6 +137,17 @@ def checksum(tensors: Tensors) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _metadata(content: Any, path: Path) -> dict[str, Any]:
+    """The metadata of a file whose content was read; {} without any."""
+    if isinstance(content, dict) and isinstance(content.get("metadata"), dict):
+        return dict(content["metadata"])
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError:  # a torch file
+        return {}
 
 
 def _read_shards(index: Path) -> Tensors:

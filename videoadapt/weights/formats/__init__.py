@@ -1,5 +1,6 @@
 """Formats of weights, one file each: told apart by their keys, never by a file's name, and brought under our names."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -91,4 +92,17 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
     activation = inner.get("hidden_act", "gelu")
     if activation != "gelu":
         raise CheckpointError(f"config.json: hidden_act = {activation}; only gelu can be loaded")
-    return {"eps": inner.get("layer_norm_eps"), "num_heads": inner.get("num_attention_heads", inner.get("num_heads"))}
+    heads = inner.get("num_attention_heads", inner.get("num_heads"))
+    return {"eps": inner.get("layer_norm_eps"), "num_heads": heads, "class_names": _class_names(config)}
+
+
+def _class_names(config: dict[str, Any]) -> tuple[str, ...] | None:
+    """The names of a head's classes: an export of ours has a list in json, Hugging Face a number and a name for each."""
+    try:
+        if isinstance(named := config.get("class_names"), str):
+            return tuple(map(str, json.loads(named)))
+        if isinstance(named := config.get("id2label"), dict):
+            return tuple(str(named[number]) for number in sorted(named, key=int))
+    except (ValueError, TypeError):  # somebody else's idea of class names
+        return None
+    return None

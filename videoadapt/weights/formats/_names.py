@@ -36,6 +36,7 @@ class Weights:
     unused: tuple[str, ...] = ()
     eps: float | None = None  # of the LayerNorms in the blocks, where a config.json tells
     num_heads: int | None = None  # likewise
+    class_names: tuple[str, ...] | None = None  # of the head, in order, where the file, or a config.json, tells
 
     def part(self, *, adapter: bool) -> Tensors:
         """Return the tensors that belong to adapters, or the others."""
