@@ -22,6 +22,7 @@ def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         text=True,
+        preexec_fn=_heed_all_signals,
     )
     try:
         yield process
@@ -30,6 +31,12 @@ def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess
             for pid in (process.pid, *descendants(process.pid)):
                 os.kill(pid, signal.SIGKILL)
         process.wait(timeout=60)
+
+
+def _heed_all_signals() -> None:
+    """As from a terminal: what a shell's background job, or nohup, has ignored would be ignored in here as well."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for_step(process: "subprocess.Popen[str]", output: Path, step: int) -> None:

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +159,19 @@ def test_killed_and_stopped_runs_are_told_apart(clips: Path, tmp_path: Path) -> 
     assert record_in(output).outcome == Outcome.RUNNING
 
 
-def join(rank: int, folder: Path, name: str) -> None:
+@contextmanager
+def joined(rank: int, folder: Path, name: str) -> Iterator[None]:
+    """A group of two that is left at the end: a process that ends inside one may be aborted by its threads."""
     dist.init_process_group("gloo", init_method=f"file://{folder / name}", rank=rank, world_size=2)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def fail_on_rank_1(rank: int, folder: Path) -> None:
-    join(rank, folder, "first")
     try:
-        with OutcomeRecorder(folder):
+        with joined(rank, folder, "first"), OutcomeRecorder(folder):
             if rank == 1:
                 raise ZeroDivisionError("rank 1 was first")
             dist.barrier()
@@ -176,8 +183,7 @@ def diverge_on_rank_1(rank: int, folder: Path) -> None:
     videos = [Video(f"{number}.mp4", Path(f"{number}.mp4"), 0) for number in range(2)]
     accumulator = ViewAccumulator(videos, 1, 1, 3)
     own = [VideoViews(rank, videos[rank], torch.zeros(1, 1, 3, 2, 4, 4, dtype=torch.uint8))]
-    join(rank, folder, "second")
-    with pytest.raises(NotFinite, match=r"1\.mp4, clip 0, crop 0"):
+    with joined(rank, folder, "second"), pytest.raises(NotFinite, match=r"1\.mp4, clip 0, crop 0"):
         evaluate(lambda clips: torch.full((len(clips), 3), np.nan if rank else 1.0), own, accumulator, 4)
 
 
