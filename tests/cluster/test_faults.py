@@ -205,7 +205,10 @@ def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> Non
     assert job.wait() == "COMPLETED" and job.endings() == [FINISHED] and job.hosts() == [["node1", "node2"]]
     losses = [[record["loss"] for record in records(run)] for run in (alone, job.run)]
     assert len(losses[0]) == STEPS and losses[1] == pytest.approx(losses[0], abs=1e-5)
-    assert job.results() == json.loads((alone / "results.json").read_text())
+    ours, theirs = job.results(), json.loads((alone / "results.json").read_text())
+    for found in (ours, theirs):
+        del found["statement"]["config"]["data"]["decoder"]  # how long it paused
+    assert ours == theirs
 
 
 def test_two_signalled_nodes_save_one_step_and_resume(jobs: Jobs) -> None:
