@@ -319,7 +319,7 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, w
         for task in tasks:
             os.kill(task, signal.SIGUSR2)
 
-    assert submit(2, lambda pid: os.killpg(pid, signal.SIGINT)) == 1  # Ctrl-C in the terminal
+    assert submit(2, lambda pid: os.killpg(pid, signal.SIGINT)) == 130  # Ctrl-C in the terminal
     assert submit(6, time_limit) == 0
     assert_same_run(whole, output)
     ((stopped,), (first, second)) = [[a.ending() for a in attempts(folder)] for folder in job_folders(output)]
