@@ -38,10 +38,10 @@ def shown(first: str, **variables: str) -> str:
 
 @pytest.mark.parametrize("first", FRONT_DOORS)
 def test_every_front_door_sets_it_before_torch(first: str) -> None:
-    assert "GOMP_SPINCOUNT = '20000'" in shown(first)
+    assert "GOMP_SPINCOUNT = '30000'" in shown(first)
 
 
 def test_what_the_user_has_set_wins() -> None:
     assert "GOMP_SPINCOUNT = '7'" in shown("import videoadapt", GOMP_SPINCOUNT="7")
     assert "GOMP_SPINCOUNT = '0'" in shown("import videoadapt", OMP_WAIT_POLICY="PASSIVE")
-    assert "GOMP_SPINCOUNT = '20000'" not in shown("import videoadapt", OMP_WAIT_POLICY="ACTIVE")
+    assert "GOMP_SPINCOUNT = '30000'" not in shown("import videoadapt", OMP_WAIT_POLICY="ACTIVE")

@@ -13,7 +13,7 @@ logger = getLogger(__name__)  # of the whole package; only a command, or a run, 
 # Threads of torch wait for one another some 450 times a step on the CPU. OpenMP reads, when torch is imported, how long they go
 # round before they sleep; its own 300,000 rounds keep the cores from whoever else needs them (docs/benchmarks.md).
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "20000"
+    os.environ["GOMP_SPINCOUNT"] = "30000"
 
 if TYPE_CHECKING:
     from videoadapt.api import (
