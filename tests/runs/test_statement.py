@@ -110,6 +110,7 @@ def test_other_names_and_numbers_of_classes_are_refused(call: Any, folder: Path,
     ("override", "said"),
     [
         ("model.adapter.scale=0.7", "model.adapter.scale = 0.7, but 0.1 in the file"),
+        ("model.adapter={name: lora}", 'model.adapter.name = "lora", but "adaptformer" in the file'),
         ("model.adapter.form=sequential", 'model.adapter.form = "sequential", but "parallel" in the file'),
         ("model.adapter.blocks=[0]", "model.adapter.blocks = [0], but null in the file"),
         ("model.backbone.num_heads=4", "model.backbone.num_heads = 4, but 2 in the file"),
@@ -122,6 +123,7 @@ def test_another_function_is_refused(call: Any, folder: Path, override: str, sai
     before = content(folder)
     code, error = call(override)
     assert code == 2 and said in error and "Traceback" not in error
+    assert error.count("in the file") == 1
     assert content(folder) == before
 
 

@@ -24,6 +24,7 @@ from videoadapt.weights.formats import plain_name
 
 NORMALISATION = {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
 Difference = tuple[str, Any, Any]  # dotted key, value there, value here
+_COMPONENTS = {".".join(key) for key in COMPONENTS}
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,14 @@ def class_problem(there: Sequence[str], here: Sequence[str]) -> str:
 
 
 def differences(there: Any, here: Any, prefix: str = "") -> Iterator[Difference]:
-    """Yield the dotted key and both values of every leaf of two nested mappings that differs, in the order of keys."""
+    """Yield the dotted key and both values of every leaf of two nested mappings that differs, in the order of keys.
+
+    Of two components that have other names only these are compared: the arguments of one are no news of the other.
+    """
     if isinstance(there, dict) and isinstance(here, dict):
+        if prefix in _COMPONENTS and there.get("name") != here.get("name"):
+            yield f"{prefix}.name", there.get("name"), here.get("name")
+            return
         for key in sorted(there.keys() | here.keys()):
             yield from differences(there.get(key), here.get(key), f"{prefix}.{key}" if prefix else key)
     elif there != here:
