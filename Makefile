@@ -30,7 +30,7 @@ format: $(STAMP)  ## format the code, and fix what the linter can fix
 lint: $(STAMP)  ## format, lint and types, changing nothing
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy videoadapt tools
+	$(PY) -m mypy
 
 test: $(STAMP)  ## the fast tests, in two processes (JOBS=2)
 	$(PY) -m pytest -m "not slow and not slurm" $(PARALLEL)

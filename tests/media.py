@@ -16,6 +16,7 @@ from av.stream import Disposition
 X264_FIXED_GOP = {"b-adapt": "0", "sc_threshold": "0", "crf": "12"}
 X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3:b-adapt=0:open-gop="
 VP9 = {"deadline": "realtime", "cpu-used": "8"}
+FINE = {"qmin": "2", "qmax": "2"}  # pictures large enough that damage is in them, and not in their headers
 FIELDS = {"flags": "+ilme+ildct"}  # of an encoder of interlaced pictures
 MBAFF = FIELDS | {"x264-params": "tff=1"}
 MIRRORED, UPSIDE_DOWN, TRANSPOSED = (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0)  # display matrices: a, b, c, d
@@ -207,6 +208,16 @@ def write_film(folder: Path, name: str) -> Path:
     settings, _ = FILMS[name]
     write: Any = write_two_streams if "best" in settings else write_halves if "halves" in settings else write_video
     return write(folder / name, **settings)  # type: ignore[no-any-return]
+
+
+def damaged(path: Path, codec: str = "libx264") -> Path:
+    """A film of which a bad disk turned a few bytes round."""
+    write_video(path, height=96, width=128, codec=codec, options={} if codec == "libx264" else FINE)
+    content = bytearray(path.read_bytes())
+    for place in range(2000, len(content) * 4 // 5, 1501):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    return path
 
 
 if __name__ == "__main__":

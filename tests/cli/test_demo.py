@@ -8,6 +8,7 @@ import pytest
 from rich.cells import cell_len
 from safetensors import safe_open
 
+from tests.media import damaged, write_video
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import demo, features, train
 from videoadapt.inference.predictor import Prediction
@@ -80,6 +81,22 @@ def test_json_has_a_record_of_every_file(
     first, second = map(json.loads, out.splitlines())
     assert (first["video"], second["video"]) == (str(bad), str(good)) and "predictions" not in first
     assert f"error: {first['error']}" in err and str(bad) in first["error"] and "error" not in second
+
+
+def test_json_says_how_many_frames_are_damaged(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = finished
+    assert "name: decord" in (run / "config.yaml").read_text()  # hands mpeg4 over to PyAV, and cannot tell of H.264
+    files = [damaged(tmp_path / "a.avi", "mpeg4"), write_video(tmp_path / "b.avi", codec="mpeg4"), tmp_path / "c.mp4"]
+    write_video(files[2])
+    adapter = str(run / "adapter.safetensors")
+    alone, several = ["--adapter", adapter], ["--adapter", adapter, "--adapter", adapter]
+    for source, answers in (["--run", str(run)], 1), (alone, 1), (several, 2):
+        capsys.readouterr()
+        assert demo.main([*map(str, files), *source, "--json"]) == 0
+        first, second, third = list(map(json.loads, capsys.readouterr().out.splitlines()))[::answers]
+        assert first["damaged_frames"] > 0 == second["damaged_frames"] and third["damaged_frames"] is None
 
 
 @pytest.mark.parametrize("top", ["0", "-1"])

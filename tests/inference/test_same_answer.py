@@ -63,7 +63,7 @@ def test_one_answer_by_every_door(changes: dict[str, Any], tmp_path: Path, clips
     for video in videos:
         assert torch.equal(by_run.logits(video), by_file.logits(video))
         assert by_run.predict(video) == by_file.predict(video)
-        (of_bank,) = predict_tasks(bank, torch.device("cpu"), video)
+        (of_bank,), _ = predict_tasks(bank, torch.device("cpu"), video)
         assert [p.name for p in of_bank] == [p.name for p in by_run.predict(video)]
     config, names, model = open_run(folder, torch.device("cpu"))
     assert export_torch(model, config, names, tmp_path / "m.pt2") <= TOLERANCE

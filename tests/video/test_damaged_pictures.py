@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.frames import PYAV, require_decoder, source
-from tests.media import write_video
+from tests.media import damaged, write_video
 from videoadapt.config.schema import Config, DataConfig
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.datasets.video_list import VideoList
@@ -22,18 +22,6 @@ from videoadapt.training.unreadable import DamagedVideos
 from videoadapt.video.cache import folder as cache_place
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._opening import open_stream
-
-FINE = {"qmin": "2", "qmax": "2"}  # pictures large enough that damage is in them, and not in their headers
-
-
-def damaged(path: Path, codec: str = "libx264") -> Path:
-    """A film of which a bad disk turned a few bytes round."""
-    write_video(path, height=96, width=128, codec=codec, options={} if codec == "libx264" else FINE)
-    content = bytearray(path.read_bytes())
-    for place in range(2000, len(content) * 4 // 5, 1501):
-        content[place] ^= 0xFF
-    path.write_bytes(content)
-    return path
 
 
 def marked(path: Path) -> set[int]:

@@ -30,7 +30,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--compile", action="store_true", help="faster passes after a minute's wait, for many videos")
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object a video, with `error` for one that cannot be read"
+        "--json",
+        action="store_true",
+        help="print one JSON object a video, with `damaged_frames` (null: the decoder cannot tell), or `error`",
     )
     args = parser.parse_args(arguments)
     if args.adapter and args.run:
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     for video in args.video:
         stop_if_pressed()
         try:
-            answers = predict(video)
+            answers, damaged = predict(video)
         except DecodeError as error:
             sys.stderr.write(f"error: {error}\n")
             code = EXIT_ERROR
@@ -63,12 +65,20 @@ def main(arguments: list[str] | None = None) -> int:
                     _print_record({"video": str(video), **source, "error": str(error)})
             continue
         for source, predictions in zip(sources, answers, strict=True):
-            (_print_json if args.json else _print_bars)(video, source, predictions)
+            if args.json:
+                _print_json(video, source, predictions, damaged)
+            else:
+                _print_bars(video, source, predictions)
     return code
 
 
-def _open(args: argparse.Namespace) -> tuple[list[dict[str, str]], Callable[[Path], list[Any]]]:
-    """What is asked, {"run": folder} or {"adapter": file} each, and a function from a video to the answer of each."""
+def _open(
+    args: argparse.Namespace,
+) -> tuple[list[dict[str, str]], Callable[[Path], tuple[list[Any], int | None]]]:
+    """What is asked, {"run": folder} or {"adapter": file} each, and a function from a video to the answer of each.
+
+    Beside the answers it gives the number of damaged frames, None where the decoder cannot tell.
+    """
     from videoadapt.distributed import choose_device
     from videoadapt.inference.adapter_bank import AdapterBank
     from videoadapt.inference.predictor import Predictor, predict_tasks
@@ -78,18 +88,23 @@ def _open(args: argparse.Namespace) -> tuple[list[dict[str, str]], Callable[[Pat
     if not args.adapter:
         folder = args.run or newest_run(Path("outputs"))
         predictor = Predictor.from_run(folder, device, args.compile)
-        return [{"run": str(folder)}], lambda video: [predictor.predict(video, args.top)]
+        return [{"run": str(folder)}], lambda video: _alone(*predictor.predict_with_damage(video, args.top))
     sources = [{"adapter": str(path)} for path in args.adapter]
     if len(sources) == 1:
         predictor = Predictor.from_adapter(args.adapter[0], args.weights, device, args.compile)
-        return sources, lambda video: [predictor.predict(video, args.top)]
+        return sources, lambda video: _alone(*predictor.predict_with_damage(video, args.top))
     bank = AdapterBank.from_files(args.adapter, args.weights).to(device)
     return sources, lambda video: predict_tasks(bank, device, video, args.top)
 
 
-def _print_json(video: Path, source: dict[str, str], predictions: list[Any]) -> None:
+def _alone(answer: list[Any], damaged: int | None) -> tuple[list[Any], int | None]:
+    """The answer of the only source as those of several are given."""
+    return [answer], damaged
+
+
+def _print_json(video: Path, source: dict[str, str], predictions: list[Any], damaged: int | None) -> None:
     best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
-    _print_record({"video": str(video), **source, "predictions": best})
+    _print_record({"video": str(video), **source, "predictions": best, "damaged_frames": damaged})
 
 
 def _print_record(record: dict[str, Any]) -> None:

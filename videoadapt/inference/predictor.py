@@ -127,6 +127,12 @@ class Predictor:
         answers = self._answer(video, best)
         return answers
 
+    @torch.no_grad()
+    def predict_with_damage(self, video: VideoInput, top: int = 5) -> tuple[list[Prediction], int | None]:
+        """As `predict`, of one video, and how many frames it looked at have damage; None where the decoder cannot tell."""
+        views_NJCTHW, damaged = self._read(as_video(video))
+        return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top), damaged
+
     @overload
     def logits(self, video: VideoInput) -> Tensor: ...  # type: ignore[overload-overlap]
     @overload
@@ -168,30 +174,39 @@ class Predictor:
     ) -> Answer | list[Answer]:
         """What `answer` makes of the views of a video, or of each of several."""
         if isinstance(video, str | os.PathLike | np.ndarray | Tensor) or not isinstance(video, Iterable):
-            return answer(self._read(as_video(video)))
-        return [answer(self._read(one)) for one in as_videos(video)]
+            return answer(self._read(as_video(video))[0])
+        return [answer(self._read(one)[0]) for one in as_videos(video)]
 
 
 @torch.no_grad()
-def predict_tasks(bank: AdapterBank, device: torch.device, video: VideoInput, top: int = 5) -> list[list[Prediction]]:
-    """What each task of a bank says about a video, decoded once for all. Raises DecodeError."""
-    views_NJCTHW = _view_reader(bank.config)(as_video(video))
+def predict_tasks(
+    bank: AdapterBank, device: torch.device, video: VideoInput, top: int = 5
+) -> tuple[list[list[Prediction]], int | None]:
+    """What each task of a bank says about a video, decoded once for all, and its damage as of `predict_with_damage`.
+
+    Raises DecodeError.
+    """
+    views_NJCTHW, damaged = _view_reader(bank.config)(as_video(video))
     logits = bank.split(_in_batches(bank, bank.config, device, views_NJCTHW))
-    return [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
+    answers = [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
+    return answers, damaged
 
 
-def _view_reader(config: Config) -> Callable[[Path | FramesInMemory], Tensor]:
-    """Reads the test views of the run; a cache is for those who come to a video in every epoch."""
+def _view_reader(config: Config) -> Callable[[Path | FramesInMemory], tuple[Tensor, int | None]]:
+    """Reads the test views of the run and says how many of their frames are damaged.
+
+    A cache is for those who come to a video in every epoch.
+    """
     data = config.data.model_copy(update={"cache": "off"})
     reader = build_view_reader(data, config.test.clips, config.test.crops)
 
-    def read(video: Path | FramesInMemory) -> Tensor:
+    def read(video: Path | FramesInMemory) -> tuple[Tensor, int | None]:
         views_NJCTHW, damaged = reader.with_damage(video)
         if damaged:
             logger.warning(
                 "%s: %d of the frames that were read have damage, which the decoder conceals", video, damaged
             )
-        return views_NJCTHW
+        return views_NJCTHW, damaged
 
     return read
 
