@@ -4,7 +4,6 @@ A wrong argument is named in the error: TypeError for another type, ConfigError 
 Shapes: C channels, T frames, H W pixels.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from videoadapt.models.assembly import assemble
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
+from videoadapt.paths import exists, is_folder
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
 from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
@@ -87,13 +87,13 @@ def load(
     """
     check_path("source", source)
     path = Path(source)
-    if os.path.isdir(path):
+    if is_folder(path):
         if weights is not None:
             raise ConfigError(
                 f"weights: a run folder names its own; with others, load its adapter: {path / 'adapter.safetensors'}"
             )
         return Predictor.from_run(path, device, compile)
-    if not os.path.exists(path):
+    if not exists(path):
         raise CheckpointError(f"{path}: no such run folder or adapter file")
     return Predictor.from_adapter(path, weights, device, compile)
 

@@ -6,10 +6,8 @@ import operator
 import os
 import re
 import resource
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
 
 if TYPE_CHECKING:
@@ -64,6 +62,10 @@ def at_file_key(key: str) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{key} = {error}") from error
+
+
+class NotPermitted(VideoAdaptError):
+    """Something that may well be there, and that this user may not read."""
 
 
 class DataListError(VideoAdaptError):
@@ -238,20 +240,3 @@ def what_the_system_refuses(error: OSError) -> str:
         return ""
     advice = _ADVICE.get(error.errno)
     return f"{error.filename}: {error.strerror}{f'; {advice}' if advice else ''}"
-
-
-def why_unreadable(path: Path) -> str:
-    """Say what keeps a file from being read, whatever is in it, and what to do; "" when nothing does."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        if os.path.islink(path):
-            return f"is a link to {os.readlink(path)}, which is not there; copy the file itself, or fix the link"
-        return getattr(error, "strerror", None) or str(error)
-    if stat.S_ISDIR(status.st_mode):
-        return "is a folder; name a file"
-    if not stat.S_ISREG(status.st_mode):
-        return "is no regular file"
-    if not os.access(path, os.R_OK):
-        return "may not be read by this user; give it the permission (chmod a+r)"
-    return "" if status.st_size else "is empty (0 bytes); copy it again"

@@ -1,6 +1,5 @@
 """Broken files and broken lists through the front doors: one clear line each, with the file, the row, and what to do."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -8,7 +7,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -20,10 +18,8 @@ from tests.toy_runs import REPOSITORY, assert_same_run, environment, results, to
 from videoadapt.cli import demo, train
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.structures import Video
-from videoadapt.errors import DecodeError
 from videoadapt.registry import DATASETS
 from videoadapt.video.decoders import open_video
-from videoadapt.video.decoders.pyav import PyAV
 
 DAMAGED = r"is damaged, cut off, or no video \(.*\); copy it again, or encode it anew"
 
@@ -193,34 +189,6 @@ def test_files_that_are_no_files_are_named_before_training(
         assert expected in shown and shown.count("\n") == 1
         assert demo.main([str(tmp_path / name), "--run", str(folder / "run")]) == 2
         assert capsys.readouterr().err == f"error: {tmp_path}/{name}: {reason}\n"
-
-
-def read_only_what_is_permitted() -> None:
-    """Root may read every file; from now on this thread reads what a file's permissions say, as other users do."""
-    if os.geteuid() != 0:
-        return
-    if sys.platform != "linux":
-        pytest.skip("only Linux lets one thread of root do without some of its powers")
-    libc = ctypes.CDLL(None)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the third version of capabilities(7), this thread
-    powers = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable ones, then the same of the numbers from 32
-    assert libc.capget(header, powers) == 0
-    for place in range(3):
-        powers[place] &= ~(1 << 1 | 1 << 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-    assert libc.capset(header, powers) == 0
-
-
-def test_a_file_that_this_user_may_not_read(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "private.mp4", num_frames=3)
-    path.chmod(0)
-
-    def read() -> None:
-        read_only_what_is_permitted()
-        PyAV(path)  # imported before: the clone may lie where this thread cannot read
-
-    with ThreadPoolExecutor(1) as thread, pytest.raises(DecodeError) as error:
-        thread.submit(read).result()
-    assert str(error.value) == f"{path}: may not be read by this user; give it the permission (chmod a+r)"
 
 
 @pytest.mark.parametrize(

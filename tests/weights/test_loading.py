@@ -380,11 +380,7 @@ def test_weights_split_into_trunk_and_adapter_without_rest():
     assert len(adapter) == 12
 
 
-def test_a_pipe_or_a_closed_file_is_named_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_is_named_as_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pth")
     with pytest.raises(CheckpointError, match=r"pipe\.pth: is no regular file"):
         read_tensors(tmp_path / "pipe.pth")
-    (tmp_path / "a.pth").write_bytes(b"x")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
-    with pytest.raises(CheckpointError, match=r"a\.pth: may not be read by this user"):
-        read_tensors(tmp_path / "a.pth")

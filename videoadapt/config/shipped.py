@@ -3,10 +3,10 @@
 In a clone both stand beside the package, where people read and change them; a wheel holds them inside of it.
 """
 
-import os
 from pathlib import Path
 
 from videoadapt.errors import ConfigError, did_you_mean
+from videoadapt.paths import exists, is_file
 
 PACKAGE = Path(__file__).parents[1]
 LISTS = "data_lists"
@@ -27,7 +27,7 @@ def config_names() -> list[str]:
 def find_config(name: str | Path) -> Path:
     """The yaml file that `name` is the path of, or the name of as shipped, which has no suffix. Raises ConfigError."""
     path = Path(name)
-    if os.path.isfile(path) or (path.suffix in _SUFFIXES and not _without_suffix(path)):
+    if is_file(path) or (path.suffix in _SUFFIXES and not _without_suffix(path)):
         return path  # a file that is not there is the reader's to tell
     known = config_names()
     if path.suffix in _SUFFIXES:
@@ -44,15 +44,15 @@ def find_config(name: str | Path) -> Path:
 def find_beside(path: Path, name: str | Path) -> Path:
     """What the yaml `path` names as its base: a file relative to itself, or a shipped config by its name."""
     beside = path.parent / name
-    return beside if beside.suffix in _SUFFIXES or os.path.isfile(beside) else find_config(name)
+    return beside if beside.suffix in _SUFFIXES or is_file(beside) else find_config(name)
 
 
 def find_list(name: str | Path) -> Path:
     """A list of videos or of classes: the file at this path, or, for `data_lists/...` that is not here, the shipped one."""
     path = Path(name)
-    if path.parts[:1] == (LISTS,) and not os.path.exists(path):
+    if path.parts[:1] == (LISTS,) and not exists(path):
         shipped = shipped_folder(LISTS).joinpath(*path.parts[1:])
-        return shipped if os.path.isfile(shipped) else path
+        return shipped if is_file(shipped) else path
     return path
 
 

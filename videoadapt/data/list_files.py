@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videoadapt.data.structures import Video
-from videoadapt.errors import DataListError, why_unreadable
+from videoadapt.errors import DataListError
 from videoadapt.files import write_text
+from videoadapt.paths import why_unreadable
 
 _HEADER = {
     "path",

@@ -1,7 +1,6 @@
 """A weight file of any known format into another format, and what a person needs to know about it."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ import torch
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically, write_text
 from videoadapt.models.backbones.vit import SIZES, ViT
+from videoadapt.paths import exists
 from videoadapt.weights.files import Tensors, checksum, write_tensors
 from videoadapt.weights.formats import Weights, huggingface_config, read_any, to_huggingface, to_videomae
 
@@ -28,7 +28,7 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
     format has no place for.
     """
     source, out = Path(source), Path(out)
-    if not os.path.exists(source):
+    if not exists(source):
         raise CheckpointError(f"{source}: no such file or folder")
     in_folder = to == "huggingface" and not out.suffix
     if not in_folder and out.suffix not in (".safetensors", ".pth"):

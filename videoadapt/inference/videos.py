@@ -11,7 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from torch import Tensor
 
-from videoadapt.errors import ConfigError, DecodeError, why_unreadable
+from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.paths import why_unreadable
 
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
 """The path of a video file, or all its frames: uint8 (N, H, W, 3), RGB."""

@@ -15,6 +15,7 @@ from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
+from videoadapt.paths import is_folder, refuse_closed
 
 VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
@@ -57,7 +58,7 @@ def read_class_folders(root: Path) -> ClassFolders:
     and folders are passed over. Raises DataListError when there are fewer than two classes, one of them holds no video,
     split folders stand beside others, or a name cannot stand in a list.
     """
-    if not os.path.isdir(root):
+    if not is_folder(root):
         raise DataListError(f"{root}: is no folder; expected one with a folder of videos for each class")
     split_of = _split_folders(root)
     tops = [root / name for name in sorted(split_of)] if split_of else [root]
@@ -113,7 +114,7 @@ def _folders(root: Path) -> list[str]:
 
 def _files(root: Path) -> Iterator[Path]:
     """All files below a folder that are not hidden; none where there is no folder."""
-    for folder, below, files in os.walk(root):
+    for folder, below, files in os.walk(root, onerror=refuse_closed):
         below[:] = [entry for entry in below if not entry.startswith(".")]
         yield from (Path(folder) / file for file in files if not file.startswith("."))
 

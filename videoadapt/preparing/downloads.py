@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.errors import DataListError
+from videoadapt.paths import files_below, files_in, is_file, is_folder
 from videoadapt.preparing.archives import unpack
 
 
@@ -28,13 +29,13 @@ class Annotated:
 def hmdb51(source: Path, work: Path) -> Annotated:
     """hmdb51_org.rar, which holds a rar for each class, and test_train_splits.rar (1: training, 2: test, 0: neither)."""
     root = source
-    if (source / "hmdb51_org.rar").is_file():
+    if is_file(source / "hmdb51_org.rar"):
         root = work / "videos"
         unpack([source / "hmdb51_org.rar"], work / "class_rars")
-        for archive in sorted((work / "class_rars").rglob("*.rar")):
+        for archive in files_below(work / "class_rars", "*.rar"):
             unpack([archive], root)
     splits = _unpacked_or_source(source, work, "test_train_splits.rar")
-    files = sorted(splits.rglob("*_test_split[123].txt"))
+    files = files_below(splits, "*_test_split[123].txt")
     names = sorted({path.name[: -len("_test_split1.txt")] for path in files})
     if not names:
         raise DataListError(f"{source}: holds neither test_train_splits.rar nor <class>_test_split1.txt files")
@@ -54,7 +55,7 @@ def hmdb51(source: Path, work: Path) -> Annotated:
 def ucf101(source: Path, work: Path) -> Annotated:
     """UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip; labels are those of classInd.txt, less one."""
     root = source
-    if (source / "UCF101.rar").is_file():
+    if is_file(source / "UCF101.rar"):
         root = work / "videos"
         unpack([source / "UCF101.rar"], root)
     splits = _unpacked_or_source(source, work, "UCF101TrainTestSplits-RecognitionTask.zip")
@@ -79,14 +80,14 @@ def ucf101(source: Path, work: Path) -> Annotated:
 def ssv2(source: Path, work: Path) -> Annotated:
     """The parts 20bn-something-something-v2-?? of one tar, or a folder of webm; labels.json, train.json, validation.json."""
     root = source
-    parts = sorted(p for p in source.glob("20bn-something-something-v2-*") if re.search(r"-\d\d$", p.name))
+    parts = sorted(p for p in files_in(source, "20bn-something-something-v2-*") if re.search(r"-\d\d$", p.name))
     if parts:
         expected = [f"20bn-something-something-v2-{number:02}" for number in range(len(parts))]
         if [part.name for part in parts] != expected:
             raise DataListError(f"{source}: parts are missing between {parts[0].name} and {parts[-1].name}")
         root = work / "videos"
         unpack(parts, root)
-    first = next(iter(sorted(root.rglob("*.webm"))), None)
+    first = next(iter(files_below(root, "*.webm")), None)
     if first is None:
         raise DataListError(f"{root}: holds no webm; expected 20bn-something-something-v2-?? or a folder of <id>.webm")
     labels = {str(name): int(number) for name, number in _json(_only(source, "*labels.json")).items()}
@@ -112,12 +113,12 @@ def kinetics(source: Path, work: Path) -> Annotated:
     Of two clips with one name the one below a folder `replacement...` wins: CVDF's replacement_for_corrupted_k400.tgz.
     A clip's name is <youtube_id>_<start, six digits>_<end, six digits>; labels are class names in alphabetical order.
     """
-    archives = sorted(path for path in source.rglob("*") if path.name.endswith((".tar", ".tar.gz", ".tgz")))
+    archives = sorted(path for path in files_below(source, "*") if path.name.endswith((".tar", ".tar.gz", ".tgz")))
     root = work / "videos" if archives else source
     for archive in sorted(archives, key=lambda path: (_is_replacement(path.relative_to(source) / "x"), path)):
         unpack([archive], root)
     where: dict[str, str] = {}
-    for path in sorted(root.rglob("*"), key=lambda path: (not _is_replacement(path.relative_to(root)), path)):
+    for path in sorted(files_below(root, "*"), key=lambda path: (not _is_replacement(path.relative_to(root)), path)):
         if path.suffix in (".mp4", ".mkv", ".webm") and not path.name.startswith("."):
             where.setdefault(path.stem, path.relative_to(root).as_posix())
     rows = {}
@@ -151,7 +152,7 @@ DOWNLOADS: dict[str, Callable[[Path, Path], Annotated]] = {
 
 
 def _unpacked_or_source(source: Path, work: Path, archive: str) -> Path:
-    if not (source / archive).is_file():
+    if not is_file(source / archive):
         return source
     unpack([source / archive], work / "splits")
     return work / "splits"
@@ -159,7 +160,7 @@ def _unpacked_or_source(source: Path, work: Path, archive: str) -> Path:
 
 def _only(folder: Path, pattern: str) -> Path:
     """The one file below `folder` whose name fits."""
-    found = sorted(folder.rglob(pattern))
+    found = files_below(folder, pattern)
     if len(found) != 1:
         shown = f"found {', '.join(map(str, found[:3]))}" if found else "found none"
         raise DataListError(f"{folder}: expected one file {pattern} in it or below, {shown}")
@@ -168,9 +169,9 @@ def _only(folder: Path, pattern: str) -> Path:
 
 def _folder_with(root: Path, class_names: list[str]) -> Path:
     """The folder at `root` or below that holds the class folders."""
-    folders = (root, *sorted(path for path in root.rglob("*") if path.is_dir()))
-    best = max(folders, key=lambda folder: sum((folder / name).is_dir() for name in class_names))
-    if not any((best / name).is_dir() for name in class_names):
+    folders = (root, *sorted(path for path in files_below(root, "*") if is_folder(path)))
+    best = max(folders, key=lambda folder: sum(is_folder(folder / name) for name in class_names))
+    if not any(is_folder(best / name) for name in class_names):
         raise DataListError(f"{root}: holds no folder with class folders such as {class_names[0]}")
     return best
 

@@ -1,7 +1,6 @@
 """What the authors of the data sets published: numbers of classes and videos, and checksums of classes and splits."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
+from videoadapt.paths import is_file, is_folder
 from videoadapt.preparing.class_folders import write_lists
 from videoadapt.preparing.downloads import DOWNLOADS
 
@@ -72,7 +72,7 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
     Returns the folder for `data.root`, the rows of each list, and a line for each difference: other counts or checksums
     than published, and absent videos, all of which stand in `out/lists/missing.txt`.
     """
-    if not os.path.isdir(source):
+    if not is_folder(source):
         raise DataListError(f"{source}: is no folder; expected the one with the downloaded files of {name}")
     if out.resolve().is_relative_to(source.resolve()):
         raise DataListError(f"--out {out}: lies in {source}, where its lists would be taken for the download's")
@@ -89,8 +89,8 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
             different.append(f"{split}: {len(rows)} rows; published: {official.rows[split]}")
         _compare(split, "".join(f"{video} {label}\n" for video, label in rows), official, different)
         videos = [Video(video, found.root / video, label) for video, label in rows]
-        lists[split] = [video for video in videos if os.path.isfile(video.path)]
-        absent = [video.id for video in videos if not os.path.isfile(video.path)]
+        lists[split] = [video for video in videos if is_file(video.path)]
+        absent = [video.id for video in videos if not is_file(video.path)]
         if absent:
             different.append(f"{split}: {len(absent)} of {len(rows)} videos are not there, first {absent[0]}")
         missing += [f"{split} {name}\n" for name in absent]

@@ -21,6 +21,7 @@ from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
 from videoadapt.files import write_atomically
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import load_trainable_state, trainable_state
+from videoadapt.paths import check_permitted, is_file
 from videoadapt.runs.build import build_on_meta
 from videoadapt.runs.folder import find_checkpoint, load_result
 from videoadapt.runs.run import Run
@@ -72,8 +73,9 @@ def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], p
 def read_adapter(path: str | Path) -> AdapterFile:
     """Read an adapter file. Raises CheckpointError when it is missing, damaged or something else."""
     path = Path(path)
-    if not os.path.isfile(path):
+    if not is_file(path):
         raise CheckpointError(f"{path}: there is no such adapter file; a finished run leaves adapter.safetensors")
+    check_permitted(path)  # safetensors calls it missing
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -1,6 +1,5 @@
 """From a Config to a model; `build_data` makes what reads its clips. No other files turn a Config into objects."""
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
 from videoadapt.models.masking import num_masked_patches
+from videoadapt.paths import is_file
 from videoadapt.registry import BACKBONES
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.folder import find_checkpoint, load_result, read_class_names, statement_in
@@ -120,7 +120,7 @@ class _WithoutValues(TorchFunctionMode):
 
 def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Classifier]:
     """Rebuild the model of a finished or interrupted run from its folder: config, class names, model in eval mode."""
-    if not os.path.isfile(folder / "config.yaml"):
+    if not is_file(folder / "config.yaml"):
         raise CheckpointError(f"{folder}: not a run folder (no config.yaml in it)")
     config = load_config(folder / "config.yaml")
     if config.task != "train":

@@ -2,7 +2,6 @@
 
 import errno
 import lzma
-import os
 import pickle
 import re
 import shutil
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from videoadapt.errors import CheckpointError
 from videoadapt.files import PARTIAL, write_atomically
+from videoadapt.paths import check_permitted, files_in
 from videoadapt.weights.files import save_torch
 
 VERSION = 1
@@ -31,8 +31,7 @@ UNREADABLE = (
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Files `checkpoints/step_NNNNNNNN.pt` of a run's folder, the newest (by step) first."""
-    folder = run / "checkpoints"
-    found = folder.glob("step_*.pt") if os.path.isdir(folder) else ()  # also for a name that is too long
+    found = files_in(run / "checkpoints", "step_*.pt")
     return sorted((path for path in found if _step_of(path) is not None), key=lambda path: _step_of(path) or 0)[::-1]
 
 
@@ -75,6 +74,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     torch does not look at the checksums that it writes: flipped bits would load as other weights.
     """
+    check_permitted(path)  # it is no damaged one, in whose place the one before would do
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -93,6 +93,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
     Values that it does not hold, as in one of an older version, are absent. Raises CheckpointError as `load_checkpoint` does.
     """
+    check_permitted(path)
     try:
         with zipfile.ZipFile(path) as archive:
             archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))  # sees its checksum

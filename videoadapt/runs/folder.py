@@ -15,12 +15,15 @@ from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
 from videoadapt.files import write_text
 from videoadapt.models.parameters import load_trainable_state
+from videoadapt.paths import check_permitted, exists, is_file, is_folder
 from videoadapt.runs.checkpoint import BEST, DISK_FULL, list_checkpoints, load_checkpoint, read_facts
 from videoadapt.runs.statement import Difference, Statement, check_statement, differences, value_of
 
 
 def newest_run(outputs: Path) -> Path:
     """The run folder below `outputs` whose checkpoint is the newest. Raises CheckpointError when there is none."""
+    if is_folder(outputs):
+        check_permitted(outputs)
     found = sorted(outputs.glob("**/checkpoints/step_*.pt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(
@@ -56,11 +59,11 @@ def save_description(config: Config, class_names: Sequence[str], step: int | Non
     def write() -> None:
         folder, names = config.output, "".join(f"{name}\n" for name in class_names)
         path, trained = folder / "config.yaml", newest_checkpoint(folder) is not None
-        if step is not None and path.is_file():
+        if step is not None and is_file(path):
             path.rename(folder / f"config_until_step_{step:08d}.yaml")
-        if not (trained and path.is_file()):
+        if not (trained and is_file(path)):
             write_text(path, dump_config(config))
-        if names and not (trained and (folder / "classes.txt").is_file()):
+        if names and not (trained and is_file(folder / "classes.txt")):
             write_text(folder / "classes.txt", names)
 
     distributed.on_main(write)
@@ -69,7 +72,7 @@ def save_description(config: Config, class_names: Sequence[str], step: int | Non
 def newest_checkpoint(folder: Path) -> Path | None:
     """`best.pt` where there is one, else the checkpoint of the latest step, else None; neither is opened."""
     best = folder / "checkpoints" / BEST
-    return best if os.path.isfile(best) else next(iter(list_checkpoints(folder)), None)
+    return best if is_file(best) else next(iter(list_checkpoints(folder)), None)
 
 
 def find_checkpoint(folder: Path) -> Path | None:
@@ -140,7 +143,7 @@ def statement_in(facts: Mapping[str, Any], path: Path) -> Statement | None:
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path}: its statement cannot be read: {error!r}") from error
     folder = path.parent.parent
-    if not (folder / "config.yaml").is_file():
+    if not is_file(folder / "config.yaml"):
         return None
     logger.info("%s: an older version wrote it; that its backbone is the same cannot be seen", path)
     return Statement.of(load_config(folder / "config.yaml"), read_class_names(folder))
@@ -153,7 +156,7 @@ def read_class_names(folder: Path) -> list[str]:
     """
     path = folder / "classes.txt"
     try:
-        return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.lexists(path) else []
+        return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.islink(path) or exists(path) else []
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{path}: cannot be read as class names: {getattr(error, 'strerror', None) or error}; put a sound copy back: one "

@@ -13,9 +13,10 @@ from videoadapt.config.shipped import LISTS, find_list
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import ConfigError, DataListError, VideoAdaptError, at_key, why_unreadable
+from videoadapt.errors import ConfigError, DataListError, NotPermitted, VideoAdaptError, at_key
 from videoadapt.models.backbone import is_chain
 from videoadapt.models.classifier import Classifier
+from videoadapt.paths import exists, is_folder, why_unreadable
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build import build_on_meta
@@ -64,9 +65,13 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
 def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[str]:
     """Where backbone, adapters, weights, clips and optimizer do not fit; the class names are None where they are not known."""
     weights = config.model.weights
-    if weights is not None and not os.path.exists(weights_path(weights)):  # also for a name that is too long
+    try:
+        is_there = weights is None or exists(weights_path(weights))
+    except NotPermitted as error:
+        return [f"model.weights = {error}"]
+    if not is_there:
         where = f"\n    where to get it: {config.model.obtain}" if config.model.obtain else ""
-        place = "" if weights_path(weights).is_absolute() else f" {started_from()}"
+        place = "" if weights_path(str(weights)).is_absolute() else f" {started_from()}"
         absent = [f"model.weights = {weights}: there is no such file{place}{where}"]
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
         return absent + _model_problems(config, None)
@@ -215,7 +220,7 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
     if len(missing) <= limit * len(videos):
         logger.warning("%s; within the limit of %g, so the run continues without them", said, limit)
         return []
-    if not data.root.is_dir() and not data.root.is_absolute():
+    if not is_folder(data.root) and not data.root.is_absolute():
         said += f"; data.root starts {started_from()}"
     return [said + _obtain(data)]
 
@@ -223,7 +228,10 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
 def _where_lists_are(name: str, data: DataConfig) -> str:
     """What to do about a list that is not there; "" for one that is, and whose content is wrong."""
     path = find_list(name)
-    if os.path.lexists(path):
+    try:
+        if os.path.islink(path) or exists(path):
+            return ""
+    except NotPermitted:  # the error in front says so
         return ""
     if path.parts[:1] == (LISTS,):  # of a data set whose lists its owner makes
         return f"; it is neither {started_from()} nor beside the package{_obtain(data)}"

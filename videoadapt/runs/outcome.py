@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from videoadapt import distributed, logger
 from videoadapt.errors import Diverged, Interrupted, VideoAdaptError
 from videoadapt.files import write_json
+from videoadapt.paths import exists
 from videoadapt.processes.signals import Ended
 
 FILE_NAME = "outcome.json"
@@ -50,7 +51,7 @@ class OutcomeRecord:
 def read_outcome(folder: Path) -> OutcomeRecord | None:
     """The record in a run's folder; None without one. Raises VideoAdaptError when the file holds something else."""
     path = folder / FILE_NAME
-    if not os.path.lexists(path):  # also for a name that is too long
+    if not (os.path.islink(path) or exists(path)):
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

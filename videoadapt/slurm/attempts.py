@@ -14,6 +14,7 @@ from typing import Any
 
 from videoadapt.errors import VideoAdaptError
 from videoadapt.files import as_record, write_json
+from videoadapt.paths import files_in, is_file
 
 
 class How(StrEnum):
@@ -108,8 +109,7 @@ def attempts(folder: Path) -> list[Attempt]:
 
 def job_folders(run: Path) -> list[Path]:
     """Folders of a run's jobs, the newest submission last."""
-    jobs = (run / "jobs").glob("*") if os.path.isdir(run / "jobs") else ()  # also for a name that is too long
-    found = [path for path in jobs if (path / "submission.json").is_file()]
+    found = [path for path in files_in(run / "jobs", "*") if is_file(path / "submission.json")]
     return sorted(found, key=lambda path: float(_read(path / "submission.json")["submitted"]))
 
 

@@ -13,6 +13,7 @@ from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Alters, Config
 from videoadapt.errors import VideoAdaptError
 from videoadapt.files import as_record, read_jsonl
+from videoadapt.paths import exists, is_file
 from videoadapt.runs.outcome import Outcome, read_outcome
 from videoadapt.runs.statement import Statement, differences, value_of
 from videoadapt.sweeps.old_logs import diverged_by_logs
@@ -60,7 +61,7 @@ class Cell:
     def finished(self) -> bool:
         """Whether its results exist, or, without a test, its adapter; one without a test that diverged is done as well."""
         if not self.tested:
-            return os.path.isfile(self.folder / "adapter.safetensors") or self.diverged
+            return is_file(self.folder / "adapter.safetensors") or self.diverged
         results = self.results
         return (
             results is not None and results["num_unreadable"] <= self.config.test.max_unreadable * results["num_videos"]
@@ -70,7 +71,7 @@ class Cell:
     def results(self) -> dict[str, Any] | None:
         """The content of its results.json."""
         path = self.folder / "results.json"
-        if not os.path.lexists(path):  # also for a name that is too long
+        if not (os.path.islink(path) or exists(path)):
             return None
         try:
             found = as_record(path.read_bytes(), *_IN_RESULTS)
@@ -113,7 +114,7 @@ class Cell:
             there = Statement.read(results["statement"])
             tested = differences(there.config, Statement.of(self.config, there.class_names).config)
             found |= {key: f"{key} was {old!r} in the test there, is {new!r} now" for key, old, new in tested}
-        if os.path.isfile(path):  # a name that is too long is no file
+        if is_file(path):
             trained = differences(load_config(path).model_dump(mode="json"), now)
             found |= {
                 key: f"{key} is {old!r} there, {new!r} now"

@@ -11,6 +11,7 @@ from videoadapt.config.keys import alters, with_defaults
 from videoadapt.config.schema import Alters, Config
 from videoadapt.data.splits import Splits
 from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.paths import is_file
 from videoadapt.runs.checkpoint import BEST, list_checkpoints, load_checkpoint, read_facts
 from videoadapt.runs.folder import foreign, set_best_aside, statement_in
 from videoadapt.runs.statement import Difference, Statement, check_statement, completed, differences, flat
@@ -122,7 +123,7 @@ def keep_or_set_aside_best(run: Path, mode: str, now: dict[str, Any], step: int)
     A `best.pt` of an earlier training is set aside when `mode` is force. Raises CheckpointError otherwise.
     """
     path = run / "checkpoints" / BEST
-    if not distributed.all_gather_objects(path.is_file())[0]:
+    if not distributed.all_gather_objects(is_file(path))[0]:
         return True
     problem = foreign(read_facts(path), now)
     if problem and mode != "force":

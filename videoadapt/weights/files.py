@@ -22,7 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from videoadapt.errors import CheckpointError, why_unreadable
+from videoadapt.errors import CheckpointError
+from videoadapt.paths import exists, is_file, is_folder, why_unreadable
 
 Tensors = dict[str, Tensor]
 
@@ -58,7 +59,7 @@ def weights_path(location: str) -> Path:
 
 def check_weights(argument: str, location: str | Path) -> None:
     """Raise CheckpointError unless what a program gave for `argument`, as `weights_path` reads it, is there."""
-    if not os.path.exists(weights_path(str(location))):
+    if not exists(weights_path(str(location))):
         raise CheckpointError(f"{argument} = {str(location)!r}: no such file or folder of weights")
 
 
@@ -68,17 +69,17 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     In place of a config, a file has what `write_tensors` calls metadata, or {}. Raises CheckpointError when something is
     missing, damaged, or could run code.
     """
-    if not os.path.isdir(path):
+    if not is_folder(path):
         content = _load(path)
         return _without_prefix(_state_dict(content, path)), _metadata(content, path)
-    if os.path.isfile(path / "config.yaml") and os.path.isdir(path / "checkpoints"):
+    if is_file(path / "config.yaml") and is_folder(path / "checkpoints"):
         raise CheckpointError(_of_a_run(path, "the folder of a run", f"--run {quote(str(path))}"))
-    found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
+    found = next((path / name for name in _IN_A_FOLDER if is_file(path / name)), None)
     if found is None:
         raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(_IN_A_FOLDER)}")
     tensors = _read_shards(found) if found.suffix == ".json" else _state_dict(_load(found), found)
     config = path / "config.json"
-    return _without_prefix(tensors), _read_json(config) if config.is_file() else {}
+    return _without_prefix(tensors), _read_json(config) if is_file(config) else {}
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, as_torch: bool = False) -> None:
@@ -158,7 +159,7 @@ def _read_shards(index: Path) -> Tensors:
     tensors: Tensors = {}
     for name in sorted(set(places.values())):
         shard = index.with_name(name)
-        if not shard.is_file():
+        if not is_file(shard):
             raise CheckpointError(f"{shard}: no such file, but {index.name} names it; download it too")
         held = _state_dict(_load(shard), shard)
         wrong = sorted(held.keys() ^ {key for key, file in places.items() if file == name})

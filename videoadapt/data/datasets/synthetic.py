@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from annotated_types import Interval
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError, did_you_mean
 from videoadapt.files import write_json, write_text
+from videoadapt.paths import exists, is_folder
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS, RENDERER_VERSION
@@ -83,8 +83,8 @@ class Synthetic:
 def _claim(root: Path, recipe: dict[str, Any]) -> None:
     """Write the recipe into an empty folder, or check that the folder was made by the same one."""
     path = root / "recipe.json"
-    if not os.path.exists(path):
-        if os.path.isdir(root) and any(root.iterdir()):
+    if not exists(path):
+        if is_folder(root) and any(root.iterdir()):
             raise DataListError(f"the root {root} holds other files; choose a folder that is empty or not there yet")
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, recipe)

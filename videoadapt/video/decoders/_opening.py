@@ -11,7 +11,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from videoadapt.errors import DecodeError, why_unreadable
+from videoadapt.errors import DecodeError
+from videoadapt.paths import why_unreadable
 from videoadapt.video.decoders._other_files import other_kind
 from videoadapt.video.decoders._truncation import missing_bytes
 

@@ -1,12 +1,12 @@
 """Formats of weights, one file each: told apart by their keys, never by a file's name, and brought under our names."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from videoadapt.errors import CheckpointError
+from videoadapt.paths import exists
 from videoadapt.weights.files import Tensors, read_tensors, weights_path
 from videoadapt.weights.formats._huggingface import from_huggingface, huggingface_config, to_huggingface
 from videoadapt.weights.formats._image import Inflation, from_image, inflate_kernel
@@ -39,7 +39,7 @@ def read_weights(location: str, obtain: str = "") -> Weights:
     Raises CheckpointError when it is missing, damaged, holds Python objects, or has keys of no known format.
     """
     path = weights_path(location)
-    if not os.path.exists(path):
+    if not exists(path):
         hint = obtain or "give the path of a weight file or folder, or nothing (null) to start from random weights"
         raise CheckpointError(f"{path}: no such file; {hint}")
     return read_any(path)

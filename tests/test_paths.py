@@ -1,0 +1,138 @@
+"""What this user may not read is never called missing, and what is to be done is said."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import videoadapt as va
+from tests.frames import PYAV
+from tests.media import write_video
+from tests.permissions import as_permitted
+from tests.toy_runs import toy_config, write_config
+from videoadapt.config.loading import load_config
+from videoadapt.config.shipped import find_config
+from videoadapt.data.list_files import read_classes
+from videoadapt.errors import DecodeError, NotPermitted, VideoAdaptError
+from videoadapt.export.conversion import convert
+from videoadapt.paths import exists, files_below, files_in, is_file, is_folder
+from videoadapt.preparing.class_folders import read_class_folders
+from videoadapt.runs.adapter_file import read_adapter
+from videoadapt.runs.build import open_run
+from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, read_facts, save_checkpoint
+from videoadapt.runs.folder import newest_checkpoint, newest_run
+from videoadapt.runs.inputs import find_problems
+from videoadapt.runs.outcome import read_outcome
+from videoadapt.training.resume import newest_readable
+from videoadapt.video.decoders import open_video
+from videoadapt.weights.formats import read_weights
+
+OF_A_CLOSED_FOLDER: dict[str, Callable[[Path], object]] = {
+    "exists": exists,
+    "is_file": is_file,
+    "is_folder": is_folder,
+    "load": va.load,
+    "read_adapter": read_adapter,
+    "open_run": lambda path: open_run(path, torch.device("cpu")),
+    "newest_checkpoint": newest_checkpoint,
+    "list_checkpoints": list_checkpoints,
+    "outcome": read_outcome,
+    "weights": lambda path: read_weights(str(path)),
+    "create_model": lambda path: va.create_model(num_classes=2, weights=path),
+    "convert": lambda path: convert(path, path.parent / "x.pth"),
+    "find_config": find_config,
+    "classes": read_classes,
+    "class folders": read_class_folders,
+}
+
+
+@pytest.mark.parametrize("door", OF_A_CLOSED_FOLDER)
+def test_what_lies_in_a_closed_folder(door: str, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o600)
+    with pytest.raises(VideoAdaptError) as error:
+        as_permitted(lambda: OF_A_CLOSED_FOLDER[door](closed / "x"))
+    said = str(error.value)
+    assert (
+        f"{closed}/x" in said and f"for {closed} is closed to it; give that folder the permission (chmod a+x)" in said
+    )
+    assert "may not be looked for by user " in said and len(said.splitlines()) == 1
+
+
+OF_A_CLOSED_FILE: dict[str, Callable[[Path], object]] = {
+    "load": va.load,
+    "read_adapter": read_adapter,
+    "load_checkpoint": load_checkpoint,
+    "read_facts": read_facts,
+    "weights": lambda path: read_weights(str(path)),
+    "classes": read_classes,
+}
+
+
+@pytest.mark.parametrize("door", OF_A_CLOSED_FILE)
+def test_a_closed_file(door: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"something")
+    path.chmod(0)
+    with pytest.raises(VideoAdaptError, match=r"x: .*may not be read by user \S+; give it the permission \(chmod a\+r"):
+        as_permitted(lambda: OF_A_CLOSED_FILE[door](path))
+
+
+def test_a_closed_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "private.mp4", num_frames=3)
+    path.chmod(0)
+    with pytest.raises(DecodeError) as error:
+        as_permitted(lambda: open_video(path, PYAV))
+    assert str(error.value).startswith(f"{path}: may not be read by user ") and "chmod a+r" in str(error.value)
+
+
+def test_a_closed_checkpoint_is_no_damaged_one(tmp_path: Path) -> None:
+    """In the place of a damaged one the one before would do, and the closed one would be overwritten."""
+    for step in (1, 2):
+        save_checkpoint(tmp_path / "checkpoints" / f"step_{step:08d}.pt", {"step": step})
+    newest = tmp_path / "checkpoints" / "step_00000002.pt"
+    newest.chmod(0)
+    with pytest.raises(NotPermitted, match=r"step_00000002\.pt: may not be read"):
+        as_permitted(lambda: newest_readable(tmp_path))
+    newest.chmod(0o600)
+    newest.parent.chmod(0o300)
+    with pytest.raises(NotPermitted, match="checkpoints: may not be read"):
+        as_permitted(lambda: newest_readable(tmp_path))
+
+
+def test_lists_of_files_leave_out_nothing_closed(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (inner / "x.mp4").touch()
+    (tmp_path / "y.mp4").touch()
+    assert files_below(tmp_path, "*.mp4") == [inner / "x.mp4", tmp_path / "y.mp4"]
+    assert files_in(tmp_path, "*.mp4") == [tmp_path / "y.mp4"] and files_in(tmp_path / "none", "*") == []
+    inner.chmod(0)
+    for look in (lambda: files_below(tmp_path, "*.mp4"), lambda: files_in(inner, "*"), lambda: newest_run(inner)):
+        with pytest.raises(NotPermitted, match=r"a/b: may not be read"):
+            as_permitted(look)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "z.mp4").touch()
+    with pytest.raises(NotPermitted, match="a/b: may not be read"):
+        as_permitted(lambda: read_class_folders(tmp_path))
+
+
+def test_all_that_is_closed_is_said_before_the_first_step(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o600)
+    values = toy_config(tmp_path / "run", tmp_path, model={"weights": str(closed / "w.pth")})
+    values["data"] |= {"dataset": {"name": "video_list"}, "train": str(closed / "l.csv"), "test": str(closed / "l.csv")}
+    values["data"]["classes"] = str(closed / "classes.txt")
+    config = load_config(write_config(tmp_path / "c.yaml", values))
+    _, problems = as_permitted(lambda: find_problems(config))
+    said = "\n".join(problems)
+    for key in ("data.train", "data.test", "data.classes", "model.weights"):
+        assert f"{key} = {closed}/" in said
+    assert said.count(f"for {closed} is closed to it") == 4 and "no such" not in said and "started" not in said
+
+
+def test_what_is_no_path_is_not_there(tmp_path: Path) -> None:
+    for name in ("x" * 300, "a\0b", "none/x"):
+        assert not exists(tmp_path / name) and not is_file(tmp_path / name) and not is_folder(tmp_path / name)
+    assert is_folder(tmp_path) and exists(tmp_path) and not is_file(tmp_path)

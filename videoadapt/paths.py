@@ -1,0 +1,119 @@
+"""Paths as people give them: `~` at their beginning, and whether something is there or this user may not see it.
+
+`os.path.exists` says no to both, and so a file that is closed to a user would be called missing.
+"""
+
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from videoadapt.errors import NotPermitted
+
+
+def with_home(path: str) -> str:
+    """`~/x` below this user's home folder, `~name/x` below another's, as a shell has them; any other path as it is.
+
+    Raises ValueError for a user whom this machine does not know.
+    """
+    found = os.path.expanduser(path)
+    if path.startswith("~") and found == path:
+        name = path[1:].partition("/")[0]
+        raise ValueError(
+            f"~{name} is the home folder of a user, and there is no {name or 'home folder'} here; a file that is called so is "
+            "given by its whole path"
+        )
+    return found
+
+
+def exists(path: str | Path) -> bool:
+    """Whether anything is there, links followed; no for a name that no file can have. Raises NotPermitted."""
+    return _status(path) is not None
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether a regular file is there, as `exists` looks."""
+    found = _status(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is there, as `exists` looks."""
+    found = _status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """What fits `pattern` in a folder, sorted; [] without the folder. Raises NotPermitted, where `glob` finds nothing."""
+    if not is_folder(folder):
+        return []
+    check_permitted(folder)
+    return sorted(folder.glob(pattern))
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """What fits `pattern` in a folder and all below it, sorted. Raises NotPermitted for the first that is closed."""
+    walk = os.walk(folder, onerror=refuse_closed)
+    found = (Path(place, name) for place, folders, files in walk for name in (*folders, *files))
+    return sorted(path for path in found if path.match(pattern))
+
+
+def why_unreadable(path: Path) -> str:
+    """Say what keeps a file from being read, whatever is in it, and what to do; "" when nothing does."""
+    try:
+        status = path.stat()
+    except PermissionError:
+        return _closed(path)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        if os.path.islink(path):
+            return f"is a link to {os.readlink(path)}, which is not there; copy the file itself, or fix the link"
+        return getattr(error, "strerror", None) or str(error)
+    if stat.S_ISDIR(status.st_mode):
+        return "is a folder; name a file"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file"
+    if not os.access(path, os.R_OK):
+        return _unreadable()
+    return "" if status.st_size else "is empty (0 bytes); copy it again"
+
+
+def check_permitted(path: Path) -> None:
+    """Raise NotPermitted where a file or folder is there and this user may not read it."""
+    if exists(path) and not os.access(path, os.R_OK):
+        raise NotPermitted(f"{path}: {_unreadable()}")
+
+
+def refuse_closed(error: OSError) -> None:
+    """For `onerror` of `os.walk`, which else passes over a folder that is closed. Raises NotPermitted."""
+    if isinstance(error, PermissionError):
+        raise NotPermitted(f"{error.filename}: {_unreadable()}") from error
+
+
+def _unreadable() -> str:
+    return f"may not be read by {_user()}; give it the permission (chmod a+r; a folder: a+rx)"
+
+
+def _status(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except PermissionError as error:
+        raise NotPermitted(f"{path}: {_closed(Path(path))}") from error
+    except (OSError, ValueError):  # nothing is there; ValueError: a null byte in the name
+        return None
+
+
+def _closed(path: Path) -> str:
+    """Why nothing can be known of a path: the folder on the way to it that this user may not enter."""
+    way = list(Path(os.path.abspath(path)).parents)[::-1]
+    closed = next((folder for folder in way if not os.access(folder, os.X_OK)), path.parent)
+    return (
+        f"may not be looked for by {_user()}, for {closed} is closed to it; give that folder the permission (chmod a+x)"
+    )
+
+
+def _user() -> str:
+    number = os.geteuid()
+    try:
+        return f"user {pwd.getpwuid(number).pw_name}"
+    except KeyError:  # in a container
+        return f"user {number}"
