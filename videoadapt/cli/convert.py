@@ -1,10 +1,10 @@
 """Bring a weight file or folder of any known format into ours, VideoMAE's or Hugging Face's; say what it holds."""
 
 import argparse
-from pathlib import Path
 
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file, check_folder
+from videoadapt.cli._paths import place
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -12,8 +12,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=program("convert"), description=__doc__, epilog="Formats and where to get files: docs/weights.md."
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="weight file, or Hugging Face folder")
-    parser.add_argument("out", type=Path, metavar="OUT", help="ends in .safetensors or .pth; a folder for huggingface")
+    parser.add_argument("source", type=place, metavar="IN", help="weight file, or Hugging Face folder")
+    parser.add_argument("out", type=place, metavar="OUT", help="ends in .safetensors or .pth; a folder for huggingface")
     parser.add_argument("--to", default="videoadapt", choices=("videoadapt", "videomae", "huggingface"))
     parser.add_argument("--num-heads", type=int, help="for a Hugging Face folder of a width that was never published")
     return parser.parse_args(arguments)

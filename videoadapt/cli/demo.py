@@ -8,23 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.cli._command import EXIT_ERROR, command, program
+from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog=program("demo"), description=__doc__)
-    parser.add_argument("video", nargs="+", type=Path, help="video files")
-    parser.add_argument("--run", type=Path, metavar="FOLDER", help="run folder; default: the newest one below outputs/")
+    parser.add_argument("video", nargs="+", type=place, help="video files")
+    parser.add_argument(
+        "--run", type=place, metavar="FOLDER", help="run folder; default: the newest one below outputs/"
+    )
     parser.add_argument(
         "--adapter",
-        type=Path,
+        type=place,
         action="append",
         metavar="FILE",
         help="adapter.safetensors to use instead of a run folder; several of one backbone answer in one pass",
     )
     parser.add_argument(
-        "--weights", metavar="BACKBONE", help="with --adapter: the weight file that it was trained with"
+        "--weights",
+        type=place_text,
+        metavar="BACKBONE",
+        help="with --adapter: the weight file that it was trained with",
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

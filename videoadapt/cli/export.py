@@ -1,10 +1,10 @@
 """Write a run's model for other programs, and check that what was written agrees with it."""
 
 import argparse
-from pathlib import Path
 
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file
+from videoadapt.cli._paths import place
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -15,8 +15,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog=".onnx: ONNX; .pt2: torch.export (both take uint8 RGB clips (B, 3, T, H, W), normalise them and return logits); "
         ".safetensors or .pth: one merged state dict in VideoMAE's fine-tuned layout, where the method can be merged exactly.",
     )
-    parser.add_argument("out", type=Path, help="file to write; its suffix says the format")
-    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="folder of a trained run")
+    parser.add_argument("out", type=place, help="file to write; its suffix says the format")
+    parser.add_argument("--run", type=place, required=True, metavar="FOLDER", help="folder of a trained run")
     return parser.parse_args(arguments)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._output import check_file
+from videoadapt.cli._paths import place, place_text
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -16,14 +17,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="The file holds features (N, D), label (N), video_id (N): arrays of an .npz, or tensors and metadata of a "
         ".safetensors. A feature is the mean over the test views of what the head sees.",
     )
-    parser.add_argument("out", type=Path, help="file to write, .npz or .safetensors")
+    parser.add_argument("out", type=place, help="file to write, .npz or .safetensors")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, metavar="FOLDER", help="run folder")
+    source.add_argument("--run", type=place, metavar="FOLDER", help="run folder")
     source.add_argument(
         "--cfg", metavar="CONFIG", help="as for train: its backbone with `model.weights`, nothing trained"
     )
-    parser.add_argument("--list", required=True, help="list of `path label` rows")
-    parser.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
+    parser.add_argument("--list", required=True, type=place_text, help="list of `path label` rows")
+    parser.add_argument("--root", type=place, default=Path(), help="folder that the paths of the list start from")
     parser.add_argument("--clips", type=int, default=1, help="temporal clips a video")
     parser.add_argument("--crops", type=int, default=1, help="spatial crops a clip")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._output import check_folder
+from videoadapt.cli._paths import place, place_text
 
 if TYPE_CHECKING:
     from videoadapt.preparing.scan import Row
@@ -32,10 +33,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     scan = commands.add_parser("scan", help="decode every file of a list and write a report and a cleaned list")
-    scan.add_argument("--classes", help="file with one class name a line, or their number: checks the labels")
+    scan.add_argument(
+        "--classes", type=place_text, help="file with one class name a line, or their number: checks the labels"
+    )
     scan.add_argument("--min-frames", type=int, default=1, metavar="N", help="shorter files are left out (default 1)")
     scan.add_argument("--decoder", default="decord", help="the decoder that training will use (default decord)")
-    scan.add_argument("--out", type=Path, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
+    scan.add_argument("--out", type=place, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
     scan.set_defaults(run=run_scan)
     check = commands.add_parser(
         "check",
@@ -43,10 +46,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Which rows are one file, hold the same bytes, or look alike (clips cut from one film; this needs the "
         "package imagehash, and is only reported). Nothing is changed.",
     )
-    check.add_argument("lists", nargs="+", metavar="LIST", help="lists of `path label` rows")
+    check.add_argument("lists", nargs="+", type=place_text, metavar="LIST", help="lists of `path label` rows")
     check.add_argument("--bytes-only", action="store_true", help="do not look at pictures")
     check.add_argument("--decoder", default="decord", help="what reads the pictures (default decord)")
-    check.add_argument("--out", type=Path, default=Path("outputs/check"), metavar="FOLDER", help="for findings.csv")
+    check.add_argument("--out", type=place, default=Path("outputs/check"), metavar="FOLDER", help="for findings.csv")
     check.set_defaults(run=run_check)
     folder = commands.add_parser(
         "folder",
@@ -55,9 +58,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "testing, trainset and so on), which are then the lists. Files with the same bytes are taken once.",
     )
     folder.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="one folder of videos for each class, or for each list"
+        "folder", type=place, metavar="FOLDER", help="one folder of videos for each class, or for each list"
     )
-    folder.add_argument("--out", type=Path, required=True, metavar="LISTS", help="folder for the lists")
+    folder.add_argument("--out", type=place, required=True, metavar="LISTS", help="folder for the lists")
     given = "where there are no folders train, val, test"
     folder.add_argument("--val", type=float, metavar="SHARE", help=f"of all videos (default 0.1, {given})")
     folder.add_argument("--test", type=float, metavar="SHARE", help=f"of all videos (default 0.2, {given})")
@@ -71,7 +74,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "Every file is read back, and must have as many frames as its source. The same command resumes after a stop.",
     )
     reencode.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the files and the new list"
+        "--out", type=place, required=True, metavar="DIR", help="folder for the files and the new list"
     )
     reencode.add_argument("--short-side", type=int, default=256, metavar="PX", help="at most (default 256)")
     reencode.add_argument("--keyframe-every", type=int, default=12, metavar="N", help="frames (default 12)")
@@ -79,13 +82,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     reencode.set_defaults(run=run_reencode)
     for name, layout in PUBLISHED.items():
         published = commands.add_parser(name, help=f"from {layout}", description=f"SOURCE holds {layout}.")
-        published.add_argument("source", type=Path, help="folder of the download, as archives or unpacked")
-        published.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the videos and lists")
+        published.add_argument("source", type=place, help="folder of the download, as archives or unpacked")
+        published.add_argument("--out", type=place, required=True, metavar="DIR", help="for the videos and lists")
         published.set_defaults(run=run_published, name=name)
     for reader in (scan, reencode):
-        reader.add_argument("--list", required=True, help="list of `path label` rows")
+        reader.add_argument("--list", required=True, type=place_text, help="list of `path label` rows")
     for reader in (scan, reencode, check):
-        reader.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the list start from")
+        reader.add_argument("--root", type=place, default=Path(), help="folder that the paths of the list start from")
         reader.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
         reader.add_argument("--limit-sec", type=float, default=600, help="longer at one file, and it is given up")
     return parser.parse_args(arguments)

@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from videoadapt.cli._command import command, program
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
+from videoadapt.cli._paths import place
 
 COMMANDS = ("status", "tail", "cancel")
 
@@ -35,7 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def _parse_command(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=program("submit"), description="Look after the jobs of a run.")
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, e.g. outputs/ssv2_adapt")
+    parser.add_argument("run", type=place, metavar="RUN", help="the run's folder, e.g. outputs/ssv2_adapt")
     parser.add_argument("--lines", type=int, default=10, help="tail: lines of each rank's log")
     return parser.parse_args(arguments)
 

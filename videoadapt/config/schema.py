@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Interval
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, field_validator
 
+from videoadapt.paths import with_home
+
 Component = dict[str, Any]
 Share = Annotated[float, Interval(ge=0, le=1)]
 _Beta = Annotated[float, Interval(ge=0, lt=1)]
@@ -49,6 +51,15 @@ class _Section(BaseModel):
         return value
 
 
+def _with_home(value: Any) -> Any:
+    return type(value)(with_home(str(value)))
+
+
+# what names a file or a folder, with `~` for a home folder
+PathKey = Annotated[Path, AfterValidator(_with_home)]
+PathText = Annotated[str, AfterValidator(_with_home)]
+
+
 def _known_cache(value: str) -> str:
     if value not in ("off", "ram") and "/" not in value:
         raise ValueError("allowed: off, ram, or a folder, with a / in its name")
@@ -70,7 +81,7 @@ class ModelConfig(_Section):
     """Backbone, its pre-trained weights, the adapter, the head."""
 
     backbone: Annotated[Component, UPDATES | FUNCTION | PASS] = {"name": "vit", "size": "base"}
-    weights: Annotated[str | None, UPDATES] = None
+    weights: Annotated[PathText | None, UPDATES] = None
     obtain: Annotated[str, NOTHING] = ""  # said when the weights are missing: where to get them
     # how the patch kernel of an image ViT becomes one over frames
     inflate: Annotated[Literal["average", "centre"], UPDATES | FUNCTION] = "average"
@@ -115,23 +126,23 @@ class DataConfig(_Section):
     """Which videos, which frames of them, and what is done to the frames."""
 
     dataset: Annotated[Component, UPDATES] = {"name": "video_list"}
-    root: Annotated[Path, SCORES] = Path()
-    train: Annotated[str | None, UPDATES] = None
+    root: Annotated[PathKey, SCORES] = Path()
+    train: Annotated[PathText | None, UPDATES] = None
     first_per_class: Annotated[int | None, Ge(1), UPDATES] = None  # train on the first so many of each class
     rendered: Annotated[Rendered | None, UPDATES] = None  # train on these instead of data.train
     val: Annotated[
-        Annotated[str, Tag("a list")] | Annotated[Holdout, Tag("a holdout")] | Annotated[None, Tag("no list")],
+        Annotated[PathText, Tag("a list")] | Annotated[Holdout, Tag("a holdout")] | Annotated[None, Tag("no list")],
         Discriminator(lambda v: "no list" if v is None else "a holdout" if isinstance(v, dict | Holdout) else "a list"),
         UPDATES,
     ] = None
-    test: Annotated[str | None, SCORES] = None
+    test: Annotated[PathText | None, SCORES] = None
     # a file with one name a line, or just their number
-    classes: Annotated[str | Annotated[int, Interval(ge=2, le=1_000_000)] | None, UPDATES] = None
+    classes: Annotated[PathText | Annotated[int, Interval(ge=2, le=1_000_000)] | None, UPDATES] = None
     obtain: Annotated[str, NOTHING] = ""  # said when files are missing: where to get them
     decoder: Annotated[Component, UPDATES | PREDICTION] = {"name": "decord"}
     # larger frames are made this small before anything else
     short_side_px: Annotated[int | None, Ge(2), UPDATES | PREDICTION | PASS] = None
-    cache: Annotated[str, AfterValidator(_known_cache), NOTHING] = (
+    cache: Annotated[PathText, AfterValidator(_known_cache), NOTHING] = (
         "off"  # frames are decoded once: off, ram, or a folder
     )
     cache_gb: Annotated[float, Gt(0), NOTHING] = 10.0  # what the cache may hold
@@ -215,7 +226,7 @@ class Config(_Section):
     """Everything a run depends on; saved as config.yaml in its output folder."""
 
     task: Annotated[Literal["train", "pretrain"], UPDATES] = "train"
-    output: Annotated[Path, NOTHING]
+    output: Annotated[PathKey, NOTHING]
     seed: Annotated[int, Interval(ge=0, lt=2**64), UPDATES] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], NOTHING] = "auto"
     model: ModelConfig = ModelConfig()

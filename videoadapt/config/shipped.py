@@ -6,7 +6,7 @@ In a clone both stand beside the package, where people read and change them; a w
 from pathlib import Path
 
 from videoadapt.errors import ConfigError, did_you_mean
-from videoadapt.paths import exists, is_file
+from videoadapt.paths import exists, is_file, with_home
 
 PACKAGE = Path(__file__).parents[1]
 LISTS = "data_lists"
@@ -26,7 +26,7 @@ def config_names() -> list[str]:
 
 def find_config(name: str | Path) -> Path:
     """The yaml file that `name` is the path of, or the name of as shipped, which has no suffix. Raises ConfigError."""
-    path = Path(name)
+    path = _below_home(name)
     if is_file(path) or (path.suffix in _SUFFIXES and not _without_suffix(path)):
         return path  # a file that is not there is the reader's to tell
     known = config_names()
@@ -43,7 +43,7 @@ def find_config(name: str | Path) -> Path:
 
 def find_beside(path: Path, name: str | Path) -> Path:
     """What the yaml `path` names as its base: a file relative to itself, or a shipped config by its name."""
-    beside = path.parent / name
+    beside = path.parent / _below_home(name)
     return beside if beside.suffix in _SUFFIXES or is_file(beside) else find_config(name)
 
 
@@ -54,6 +54,13 @@ def find_list(name: str | Path) -> Path:
         shipped = shipped_folder(LISTS).joinpath(*path.parts[1:])
         return shipped if is_file(shipped) else path
     return path
+
+
+def _below_home(name: str | Path) -> Path:
+    try:
+        return Path(with_home(str(name)))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _without_suffix(path: Path) -> str:

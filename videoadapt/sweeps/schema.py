@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from videoadapt.config.schema import PathKey
 from videoadapt.errors import ConfigError
 
 # Keys of a config that a sweep gives to each cell itself.
@@ -35,8 +35,8 @@ class SweepConfig(BaseModel):
     """The keys of a sweep's yaml. An axis is a list of values of the key that is its name, or label -> {key: value}."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    base: Path
-    output: Path
+    base: PathKey
+    output: PathKey
     set: dict[str, Any] = {}
     axes: dict[str, Any]
     exclude: list[dict[str, Any]] = []  # combinations (axis -> label or labels) that are not run
