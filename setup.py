@@ -64,6 +64,7 @@ setup(
         "safetensors>=0.4",  # weight and feature files that cannot run code
         "rich>=13",  # the progress bar and the parameter table
         "matplotlib>=3.8",  # the pictures that every run and sweep leaves: curves, confusions, accuracy against parameters
+        "pillow>=10",  # JPEG in memory, for data.jpeg_quality
         "numpy>=1.26",  # frame indices, predictions.npz
     ],
     extras_require={

@@ -37,6 +37,7 @@ VALUES: dict[str, list[Any]] = {
     "data.classes": [7, 8, 9, "missing.txt"],
     "data.decoder": [{"name": "pyav"}, {"name": "pyav", "threads": 2}],
     "data.short_side_px": [2, 32, 5000],
+    "data.jpeg_quality": [1, 95, 100],
     "data.cache": ["/etc/passwd/x"],
     "data.cache_gb": [1e-9],
     "data.num_frames": [1, 2, 3, 16, 24, 26],

@@ -142,6 +142,8 @@ class DataConfig(_Section):
     decoder: Annotated[Component, UPDATES | PREDICTION] = {"name": "decord"}
     # larger frames are made this small before anything else
     short_side_px: Annotated[int | None, Ge(2), UPDATES | PREDICTION | PASS] = None
+    # then all frames are seen through JPEG of this quality, in training and testing, and kept as such in data.cache
+    jpeg_quality: Annotated[int | None, Interval(ge=1, le=100), UPDATES | PREDICTION | PASS] = None
     cache: Annotated[PathText, AfterValidator(_known_cache), NOTHING] = (
         "off"  # frames are decoded once: off, ram, or a folder
     )

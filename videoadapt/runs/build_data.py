@@ -33,10 +33,11 @@ def schedule_of(config: Config, videos: Sequence[Video]) -> Schedule:
 
 
 def build_frame_source(config: DataConfig) -> FrameSource:
-    """Opens videos as `data.decoder`, `data.short_side_px` and `data.cache` say."""
+    """Opens videos as `data.decoder`, `data.short_side_px`, `data.jpeg_quality` and `data.cache` say."""
     return FrameSource(
         config.decoder,
         short_side_px=config.short_side_px,
+        jpeg_quality=config.jpeg_quality,
         cache=config.cache,
         cache_bytes=int(config.cache_gb * 1e9),
         limit_sec=config.limit_sec,

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videoadapt.video.cache.entry import Frames
 from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.frames import Frames
 from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops

@@ -9,6 +9,7 @@ followed inside of any place: whoever may write there could have another file ov
 import atexit
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from videoadapt.files import PARTIAL, why_foreign
 
 MEMORY = Path("/dev/shm") / f"videoadapt-{os.getuid()}"
 _LEFT_FREE = 0.1  # of the disk: others need it, too
+_OWN = re.compile(rf"[0-9a-f]{{64}}\.(npy|jpegs)|\.[0-9a-f]{{64}}\.(npy|jpegs)\..*{re.escape(PARTIAL)}")
 _joined: dict[Path, int] = {}  # places that this process uses, with the file that says so
 
 
@@ -82,8 +84,7 @@ def _alone(users: int) -> bool:
 def _tidy(place: Path) -> None:
     """Empty what killed runs left in memory; in a folder, remove the halves that they left, and count what is there."""
     total = 0
-    own = "[0-9a-f]" * 64
-    for file in [*place.glob(f"[0-9a-f][0-9a-f]/{own}.npy"), *place.glob(f"[0-9a-f][0-9a-f]/.{own}.npy.*{PARTIAL}")]:
+    for file in (file for file in place.glob("[0-9a-f][0-9a-f]/*") if _OWN.fullmatch(file.name)):
         if place == MEMORY or file.suffix == PARTIAL:
             file.unlink()
         else:

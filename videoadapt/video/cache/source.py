@@ -1,10 +1,9 @@
 """Decoded frames kept for the next epoch and the next run: one file a video, in memory or in a folder.
 
-What is in the cache changes no frame: a video is found by its path, size, time of change, short side and decoder, with the
-versions of that one's libraries; it is kept whole or not at all, and each frame is compared with its checksum. A full cache
-takes nothing more; with every video once an epoch, throwing out the oldest would throw out the next one needed.
-
-Shapes: N frames, H W pixels.
+What is in the cache changes no frame: a video is found by its path, size, time of change, short side, JPEG quality and decoder,
+with the versions of its libraries; it is kept whole or not at all, and each frame is compared with its checksum. Frames that
+are to be seen through JPEG are so without a cache, too. A full cache takes nothing more; with every video once an epoch,
+throwing out the oldest would throw out the next one needed.
 """
 
 import hashlib
@@ -12,23 +11,22 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
-import torch
-import torch.nn.functional as F
 
 from videoadapt import logger
 from videoadapt.errors import DecodeError
 from videoadapt.files import remove_partial, write_atomically
-from videoadapt.video.cache.entry import Frames, TooLong, film_bytes, is_whole, read_film, write_film
+from videoadapt.video.cache.coding import Jpeg, Raw
+from videoadapt.video.cache.entry import NotKept, film_bytes, is_whole, read_film, write_film
 from videoadapt.video.cache.folder import join, only_one_at, reserve
 from videoadapt.video.decoders import open_video
+from videoadapt.video.frames import JPEG_VERSIONS, Frames, Smaller, ThroughJpeg
 
 _LAYOUT = 2  # part of what a video is found by; one more when entries are written, or decoders read, in another way
 
@@ -44,17 +42,20 @@ class FrameSource:
         decoder: Mapping[str, Any],
         *,
         short_side_px: int | None = None,
+        jpeg_quality: int | None = None,
         cache: str = "off",
         cache_bytes: int = 10 * 10**9,
         limit_sec: float = 120.0,
     ):
         """`decoder`: name and arguments, such as {"name": "pyav"}. `short_side_px`: larger frames are made this small.
 
+        `jpeg_quality`: then all frames are seen through JPEG of this quality, from 1 to 100, and kept as such.
         `cache`: off, ram, or a folder; it holds at most `cache_bytes`. A video is put into it as long as decoding all of it
         takes no more than a quarter of `limit_sec`. Raises ConfigError for a place that cannot be used.
         """
         self._spec = dict(decoder)
-        self._short_px = short_side_px
+        self._short_px, self._quality = short_side_px, jpeg_quality
+        self._coding = Raw() if jpeg_quality is None else Jpeg(jpeg_quality)
         self._limit_bytes = cache_bytes
         self._limit_sec = limit_sec
         self._not_kept: set[Path] = set()
@@ -65,17 +66,17 @@ class FrameSource:
     def open(self, video: str | Path | Frames) -> Frames:
         """Frames of a file, or of a video that is decoded already. Raises DecodeError naming the file."""
         if not isinstance(video, str | Path):
-            return self._smaller(video)
+            return self._seen(self._smaller(video))
         path = Path(video)
         entry = self._entry(path)
         if entry is None:
-            return self._decode(path)
+            return self._seen(self._decode(path))
         instead = partial(self._decode_instead, path, entry)
-        if (kept := read_film(entry, path, instead)) is not None:
+        if (kept := read_film(entry, path, self._coding, instead)) is not None:
             return kept
         frames = self._decode(path)
-        if not self._keep(frames, entry) or (kept := read_film(entry, path, instead)) is None:
-            return frames
+        if not self._keep(frames, entry) or (kept := read_film(entry, path, self._coding, instead)) is None:
+            return self._seen(frames)
         frames.close()
         return kept
 
@@ -92,14 +93,17 @@ class FrameSource:
             pass
         except (OSError, ValueError) as error:
             self._give_up(place, error)
-        return self._decode(path)
+        return self._seen(self._decode(path))
 
     def _decode(self, path: Path) -> Frames:
         return self._smaller(open_video(path, self._spec))
 
     def _smaller(self, frames: Frames) -> Frames:
         short_px = self._short_px
-        return _Resized(frames, short_px) if short_px and min(frames.height, frames.width) > short_px else frames
+        return Smaller(frames, short_px) if short_px and min(frames.height, frames.width) > short_px else frames
+
+    def _seen(self, frames: Frames) -> Frames:
+        return frames if self._quality is None else ThroughJpeg(frames, self._quality)
 
     def _entry(self, path: Path) -> Path | None:
         """The file for this video's frames; None without a cache, or for a file that cannot be looked at."""
@@ -112,20 +116,22 @@ class FrameSource:
         identity = [
             str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec, self._versions, self._short_px, _LAYOUT
         ]  # fmt: skip
+        if self._quality is not None:
+            identity += [self._quality, JPEG_VERSIONS]
         name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        return self._place / name[:2] / f"{name}.npy"
+        return self._place / name[:2] / f"{name}{self._coding.suffix}"
 
     def _keep(self, frames: Frames, entry: Path) -> bool:
         """Decode all frames into `entry`; False where they do not fit, do not all decode or in time, or another is at it."""
         if entry in self._not_kept:
             return False
-        place, size = entry.parent.parent, film_bytes(frames)
+        place, size = entry.parent.parent, film_bytes(frames, self._coding)
         try:
             with only_one_at(entry) as alone:
                 if not alone:
                     return False
                 if os.path.lexists(entry):  # another kept it since this process looked; or it is broken
-                    if is_whole(entry):
+                    if is_whole(entry, self._coding):
                         return True
                     reserve(place, -entry.lstat().st_size, self._limit_bytes)
                     entry.unlink()
@@ -134,11 +140,14 @@ class FrameSource:
                     self._say_full(place)
                     return False
                 try:
-                    write_atomically(entry, lambda path: write_film(frames, path, entry.name, self._limit_sec / 4))
+                    write_atomically(
+                        entry, lambda path: write_film(frames, path, entry.name, self._coding, self._limit_sec / 4)
+                    )
                 except BaseException:
                     reserve(place, -size, self._limit_bytes)
                     raise
-        except (DecodeError, TooLong):  # as without a cache, the frames that are asked for may be fine
+                reserve(place, entry.stat().st_size - size, self._limit_bytes)  # what JPEG left of it
+        except (DecodeError, NotKept):  # as without a cache, the frames that are asked for may be fine
             self._not_kept.add(entry)
             return False
         except (OSError, ValueError) as error:
@@ -166,33 +175,3 @@ def _version(decoder: str) -> str:
         return metadata.version(decoder)
     except metadata.PackageNotFoundError:
         return ""
-
-
-class _Resized:
-    """Frames made smaller: bilinear with antialias, the long side rounded down."""
-
-    def __init__(self, frames: Frames, short_px: int):
-        self._frames = frames
-        short, long = sorted((frames.height, frames.width))
-        sides = {short: short_px, long: int(short_px * long / short)} if long > short else {short: short_px}
-        self.height, self.width = sides[frames.height], sides[frames.width]
-
-    @property
-    def num_frames(self) -> int:
-        """See Frames."""
-        return self._frames.num_frames
-
-    @property
-    def damaged(self) -> Set[int] | None:
-        """See Frames."""
-        return self._frames.damaged
-
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """See Frames."""
-        frames_NCHW = torch.from_numpy(self._frames.get(indices)).permute(0, 3, 1, 2)
-        small_NCHW = F.interpolate(frames_NCHW, size=(self.height, self.width), mode="bilinear", antialias=True)
-        return small_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
-
-    def close(self) -> None:
-        """See Frames."""
-        self._frames.close()
