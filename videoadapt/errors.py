@@ -64,6 +64,10 @@ def at_file_key(key: str) -> Iterator[None]:
         raise CheckpointError(f"{key} = {error}") from error
 
 
+class NotEnoughMemory(VideoAdaptError):
+    """A run needs more memory than its device or its process has."""
+
+
 class NotPermitted(VideoAdaptError):
     """Something that may well be there, and that this user may not read."""
 
@@ -229,6 +233,26 @@ _ADVICE = {
     errno.ELOOP: "its links lead in a circle; choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+
+
+_OF_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory|bad_alloc|ALLOC_FAILED", re.I)
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice: torch says so in RuntimeErrors, for the CPU in ones without a class of their own."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_OF_MEMORY.search(str(error))))
+
+
+def asked_for(error: BaseException) -> str:
+    """How much memory was asked for in vain, in brackets, or what else an error of memory says; "" where it says nothing."""
+    said = str(error).strip()
+    if amount := re.search(r"tried to allocate (\d+) bytes", said):
+        return f" (for another {int(amount[1]) / 1e9:,.3g} GB)"
+    if amount := re.search(r"Tried to allocate ([\d.]+ \w+)", said):  # CUDA
+        return f" (for another {amount[1]} on the GPU)"
+    return f" ({said.splitlines()[0]})" if said else ""
 
 
 def what_the_system_refuses(error: OSError) -> str:

@@ -6,6 +6,7 @@ from videoadapt.config.schema import Config
 from videoadapt.errors import TooManyUnreadable
 from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
+from videoadapt.runs.memory import TESTING, TRAINING, memory_explained
 from videoadapt.runs.run import Run, prepare
 from videoadapt.training.loop import train
 from videoadapt.training.reconstruction import leave_backbone
@@ -18,11 +19,14 @@ def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
     """
     with prepare(config) as run:
         if config.train.enable:
-            train(run)
+            with memory_explained(*TRAINING):
+                train(run)
             (leave_backbone if config.task == "pretrain" else leave_adapter)(run)
-        results = test(run) if config.test.enable else None
-        if results is not None:
-            _check_readable(run, results)
+        if not config.test.enable:
+            return run, None
+        with memory_explained(*TESTING):
+            results = test(run)
+        _check_readable(run, results)
         return run, results
 
 

@@ -75,7 +75,12 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     console.print(table)
     plain = io.StringIO()
     Console(width=100, file=plain, markup=False, emoji=False).print(table)
-    record = logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", "msg": f"\n{plain.getvalue()}"})
+    note_in_file(plain.getvalue())
+
+
+def note_in_file(text: str) -> None:
+    """Write lines to the log file alone."""
+    record = logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", "msg": f"\n{text}"})
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)

@@ -56,7 +56,7 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
 
 
 def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
-    from videoadapt.errors import Interrupted, VideoAdaptError, what_the_system_refuses
+    from videoadapt.errors import Interrupted, VideoAdaptError, is_of_memory, what_the_system_refuses
     from videoadapt.processes.signals import Ended
 
     try:
@@ -85,15 +85,14 @@ def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_ERROR
     except OSError as error:
-        if not (said := what_the_system_refuses(error)):
+        if not (said := what_the_system_refuses(error)) and not is_of_memory(error):
             raise
-        sys.stderr.write(f"error: {said}\n")
+        sys.stderr.write(f"error: {said}\n" if said else _without_memory(error))
         return EXIT_ERROR
-    except MemoryError as error:
-        said = f" ({error})" if str(error) else ""
-        sys.stderr.write(
-            f"error: memory does not suffice{said}; use fewer processes, smaller batches, or more memory\n"
-        )
+    except (MemoryError, RuntimeError) as error:
+        if not is_of_memory(error):
+            raise
+        sys.stderr.write(_without_memory(error))
         return EXIT_ERROR
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -101,6 +100,13 @@ def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
             raise
         sys.stderr.write(f"error: this needs the package {package}, which is not installed: pip install {package}\n")
         return EXIT_ERROR
+
+
+def _without_memory(error: Exception) -> str:
+    from videoadapt.errors import asked_for
+
+    said = f"error: memory does not suffice{asked_for(error)}; use fewer processes, smaller batches, or more memory"
+    return f"{said}\n"
 
 
 def name_user() -> None:

@@ -28,6 +28,7 @@ from videoadapt.runs.folder import full_disk_explained
 from videoadapt.runs.forward import forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.runs.machine import reads_files
+from videoadapt.runs.memory import BUILDING, memory_explained
 from videoadapt.runs.outcome import OutcomeRecorder
 from videoadapt.runs.resolution import resolved, say_chosen, warn_if_slow
 from videoadapt.runs.statement import Statement
@@ -104,16 +105,19 @@ def prepare(config: Config) -> Iterator[Run]:
         device = choose_device(config.device)
         if reads_files(config):
             join(config.data.cache)  # now, for a cache that cannot be used: testing would come to it after the training
-        model: Classifier | MaskedAutoencoder
-        if config.task == "pretrain":
-            torch.manual_seed(config.seed)
-            model = build_autoencoder(config).to(device)
-        else:
-            model = build_seeded_model(config, len(splits.class_names)).to(device)
-        show_model(config, model)
+        with memory_explained(*BUILDING):
+            model = _build(config, len(splits.class_names)).to(device)
+            show_model(config, model)
         say_chosen(asked, config)
         warn_if_slow(config.train.precision, device)
         yield Run(config, splits, model, device)
+
+
+def _build(config: Config, num_classes: int) -> Classifier | MaskedAutoencoder:
+    if config.task == "train":
+        return build_seeded_model(config, num_classes)
+    torch.manual_seed(config.seed)
+    return build_autoencoder(config)
 
 
 def _occupy(folder: Path, stack: ExitStack) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import Interrupted
+from videoadapt.errors import Interrupted, is_of_memory
 from videoadapt.files import read_jsonl
 from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
@@ -60,6 +60,9 @@ def train(run: Run) -> None:
     except Interrupted as interrupted:
         # a scheduler kills soon after it has asked: the next attempt draws
         draws &= interrupted.number == signal.SIGINT
+        raise
+    except Exception as error:
+        draws &= not is_of_memory(error)  # there is none for a picture either, and that error says more
         raise
     finally:
         writer.close()

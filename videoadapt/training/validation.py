@@ -7,6 +7,7 @@ from videoadapt import logger
 from videoadapt.errors import Diverged, NotFinite
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.runs.build_data import build_test_loader
+from videoadapt.runs.memory import VALIDATION, memory_explained
 from videoadapt.runs.run import Run
 from videoadapt.training.weight_average import WeightAverage
 
@@ -22,7 +23,8 @@ def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, An
     run.model.eval()
     with average.swapped_in() if average is not None else nullcontext(), run.testing_forward() as forward:
         try:
-            evaluate(forward, loader, accumulator, config.test.batch_size)
+            with memory_explained(*VALIDATION):
+                evaluate(forward, loader, accumulator, config.test.batch_size)
         except NotFinite as error:
             raise Diverged(step, "validation", str(error)) from error
     results = accumulator.predictions(config.test.average).results()
