@@ -36,7 +36,7 @@ def test_all_problems_at_once_with_suggestions(tmp_path: Path) -> None:
         tmp_path,
         "output: o\nmodle: 1\ntrain: {epoch: 3, precision: half, batch_size: many}\n"
         "model: {adapter: {name: adaptformer, botleneck: 8}, backbone: {name: vitt}}\n"
-        "data: {sampling: {name: dense, stride: 4}, val: {holdout: 2.0}, decoder: {name: decord, threads: none}}\n",
+        "data: {sampling: {name: dense, stride_frame: 4}, val: {holdout: 2.0}, decoder: {name: decord, threads: none}}\n",
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path)
@@ -48,7 +48,7 @@ def test_all_problems_at_once_with_suggestions(tmp_path: Path) -> None:
         "train.batch_size = 'many'",
         "model.adapter.botleneck: unknown key; did you mean 'bottleneck'?",
         "model.backbone.name = 'vitt': did you mean 'vit'?",
-        "data.sampling.stride: unknown key; did you mean 'stride_frames'?",
+        "data.sampling.stride_frame: unknown key; did you mean 'stride_frames'?",
         "data.val.holdout = 2.0",
         "data.decoder.threads = 'none'",
     ):

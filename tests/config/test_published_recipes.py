@@ -22,6 +22,7 @@ CHOICES = {
     "optim.warmup_peak": "after",
     "pretrain.mask_token_cut": None,
 }
+DENSE = {"name": "dense", "stride_frames": 4, "fps_hz": None, "stride_sec": None}
 
 
 def chosen(name: str, *overrides: str) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def test_our_recipes_keep_our_ways(name: str) -> None:
 def test_adaptformers_recipes_read_its_windows(name: str) -> None:
     found = chosen(name)
     assert {key: found[key] for key in CHOICES} == CHOICES
-    assert found["sampling"] == {"name": "dense", "stride_frames": 4, "window": "adaptformer"}
+    assert found["sampling"] == {**DENSE, "window": "adaptformer"}
     assert found["adapter"].get("init", "paper") == "paper"  # the paper's start stays; the released code's is offered
     assert load_config(name).model.head.init_std == 0.01
 
@@ -63,9 +64,8 @@ def test_videomaes_fine_tuning_is_its_scripts(name: str) -> None:
     assert (config.data.augment.repeated, found["data.augment.repeated_frames"]) == (2, "same")
     assert found["data.augment.cutmix_box"] == "even"
     assert (config.optim.warmup_lr_per_256, found["optim.warmup_peak"]) == (0.0, "within")
-    ssv2 = {"name": "segment", "short": "first_frame"}
-    dense = {"name": "dense", "stride_frames": 4, "window": "videomae"}
-    assert found["sampling"] == (ssv2 if name == "ssv2_full" else dense)
+    ssv2 = {"name": "segment", "short": "first_frame", "fps_hz": None}
+    assert found["sampling"] == (ssv2 if name == "ssv2_full" else {**DENSE, "window": "videomae"})
 
 
 @pytest.mark.parametrize("name", PRETRAININGS)

@@ -27,7 +27,7 @@ from videoadapt.video.cache.entry import KeptFrames
 from videoadapt.video.decoders import open_video
 
 FRAME_BYTES = 48 * 64 * 3
-FILM_BYTES = 128 + 48 * FRAME_BYTES + 48 * 5 + 4  # a .npy, what each frame is checked by, and that its own
+FILM_BYTES = 128 + 48 * FRAME_BYTES + 48 * 13 + 4  # a .npy, what each frame is checked by, and that its own
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_impossible_requests_are_named(sampler: Sampler) -> None:
 def test_a_config_names_its_sampler(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("output: o\n")
-    written = {"name": "dense", "stride_frames": 4, "window": "random_start"}
+    written = {"name": "dense", "stride_frames": 4, "window": "random_start", "fps_hz": None, "stride_sec": None}
     assert load_config(path).data.sampling == written
     assert load_config(path, ["data.sampling.name", "segment"]).data.sampling == {"name": "segment", "short": "spread"}
     path.write_text("output: o\ndata: {sampling: {name: dense, stride_frames: 2}}\n")

@@ -47,7 +47,8 @@ class Predictor:
     """A trained model, ready for any video: a file, or frames in memory, uint8 (N, H, W, 3), RGB.
 
     Frames are taken for a whole video: clips and crops are chosen from them as testing chooses them from a file. Several
-    videos, in a list or whatever can be looped over, give a list of answers in the same order.
+    videos, in a list or whatever can be looped over, give a list of answers in the same order. `fps_hz`: how many of the frames
+    in memory make a second, which a model needs to know that looks at videos by time.
 
     Raises DecodeError naming a file that cannot be read; of several, every one that is missing is named before the first
     is decoded. Raises TypeError or ConfigError for what is no video.
@@ -111,12 +112,14 @@ class Predictor:
         return f"<Predictor: {model.backbone['name']}, {names}, {len(self.class_names)} classes, on {self.device}>"
 
     @overload
-    def predict(self, video: VideoInput, top: int = 5) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    def predict(self, video: VideoInput, top: int = 5, *, fps_hz: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
-    def predict(self, video: Iterable[VideoInput], top: int = 5) -> list[list[Prediction]]: ...
+    def predict(
+        self, video: Iterable[VideoInput], top: int = 5, *, fps_hz: float | None = None
+    ) -> list[list[Prediction]]: ...
     @torch.no_grad()
     def predict(
-        self, video: VideoInput | Iterable[VideoInput], top: int = 5
+        self, video: VideoInput | Iterable[VideoInput], top: int = 5, *, fps_hz: float | None = None
     ) -> list[Prediction] | list[list[Prediction]]:
         """The `top` most probable classes of a video, best first, by the test views of the run."""
         check_count("top", top)
@@ -124,7 +127,7 @@ class Predictor:
         def best(views_NJCTHW: Tensor) -> list[Prediction]:
             return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top)
 
-        answers = self._answer(video, best)
+        answers = self._answer(video, fps_hz, best)
         return answers
 
     @torch.no_grad()
@@ -134,25 +137,27 @@ class Predictor:
         return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top), damaged
 
     @overload
-    def logits(self, video: VideoInput) -> Tensor: ...  # type: ignore[overload-overlap]
+    def logits(self, video: VideoInput, *, fps_hz: float | None = None) -> Tensor: ...  # type: ignore[overload-overlap]
     @overload
-    def logits(self, video: Iterable[VideoInput]) -> list[Tensor]: ...
+    def logits(self, video: Iterable[VideoInput], *, fps_hz: float | None = None) -> list[Tensor]: ...
     @torch.no_grad()
-    def logits(self, video: VideoInput | Iterable[VideoInput]) -> Tensor | list[Tensor]:
+    def logits(self, video: VideoInput | Iterable[VideoInput], *, fps_hz: float | None = None) -> Tensor | list[Tensor]:
         """The mean over the test views of the logits of a video: float32 (K,), on the CPU.
 
         Their softmax are the probabilities of `predict`, unless the run averages those (`test.average probs`).
         """
-        return self._answer(video, lambda views: average_views(self._view_logits(views), "logits"))
+        return self._answer(video, fps_hz, lambda views: average_views(self._view_logits(views), "logits"))
 
     @overload
-    def features(self, video: VideoInput) -> Tensor: ...  # type: ignore[overload-overlap]
+    def features(self, video: VideoInput, *, fps_hz: float | None = None) -> Tensor: ...  # type: ignore[overload-overlap]
     @overload
-    def features(self, video: Iterable[VideoInput]) -> list[Tensor]: ...
+    def features(self, video: Iterable[VideoInput], *, fps_hz: float | None = None) -> list[Tensor]: ...
     @torch.no_grad()
-    def features(self, video: VideoInput | Iterable[VideoInput]) -> Tensor | list[Tensor]:
+    def features(
+        self, video: VideoInput | Iterable[VideoInput], *, fps_hz: float | None = None
+    ) -> Tensor | list[Tensor]:
         """The mean over the test views of what the head sees of a video: float32 (D,), on the CPU."""
-        return self._answer(video, self.mean_feature)
+        return self._answer(video, fps_hz, self.mean_feature)
 
     @torch.no_grad()
     def mean_feature(self, views_NJCTHW: Tensor) -> Tensor:
@@ -170,12 +175,12 @@ class Predictor:
         return _in_batches(called, self.config, self.device, views_NJCTHW)
 
     def _answer(
-        self, video: VideoInput | Iterable[VideoInput], answer: Callable[[Tensor], Answer]
+        self, video: VideoInput | Iterable[VideoInput], fps_hz: float | None, answer: Callable[[Tensor], Answer]
     ) -> Answer | list[Answer]:
         """What `answer` makes of the views of a video, or of each of several."""
         if isinstance(video, str | os.PathLike | np.ndarray | Tensor) or not isinstance(video, Iterable):
-            return answer(self._read(as_video(video))[0])
-        return [answer(self._read(one)[0]) for one in as_videos(video)]
+            return answer(self._read(as_video(video, fps_hz))[0])
+        return [answer(self._read(one)[0]) for one in as_videos(video, fps_hz)]
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 Shapes: N frames, H W pixels.
 """
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.paths import why_unreadable
+from videoadapt.video.times import Times
 
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
 """The path of a video file, or all its frames: uint8 (N, H, W, 3), RGB."""
@@ -21,12 +23,19 @@ _EXPECTED = "expected the frames of one video: uint8, from 0 to 255, (N, H, W, 3
 
 
 class FramesInMemory:
-    """Decoded frames where a decoder would stand."""
+    """Decoded frames where a decoder would stand, `fps_hz` of them a second."""
 
-    def __init__(self, frames_NHWC: np.ndarray):
-        self._frames_NHWC = frames_NHWC
+    def __init__(self, frames_NHWC: np.ndarray, fps_hz: float | None = None):
+        self._frames_NHWC, self.fps_hz = frames_NHWC, fps_hz
         self.num_frames, self.height, self.width, _ = frames_NHWC.shape
         self.damaged = None  # whoever decoded them knows
+
+    @property
+    def times(self) -> Times:
+        """When each is shown. Raises ConfigError where their rate was not said."""
+        if self.fps_hz is None:
+            raise ConfigError("fps_hz: this model looks at videos by time; say how many of these frames make a second")
+        return Times.evenly(self.num_frames, self.fps_hz)
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the frames at `indices`: uint8 (N, H, W, 3), contiguous."""
@@ -36,11 +45,13 @@ class FramesInMemory:
         """Nothing is open."""
 
 
-def as_video(video: object, argument: str = "video") -> Path | FramesInMemory:
-    """Sort out what a user gave for one video.
+def as_video(video: object, fps_hz: float | None = None, argument: str = "video") -> Path | FramesInMemory:
+    """Sort out what a user gave for one video; `fps_hz` is the rate of frames, and not of a file, which has its own.
 
-    Raises TypeError for another type, and ConfigError for frames of another shape or data type.
+    Raises TypeError for another type, and ConfigError for frames of another shape or data type, or a rate that is none.
     """
+    if fps_hz is not None and not 0 < fps_hz < math.inf:
+        raise ConfigError(f"fps_hz = {fps_hz}: allowed: above 0")
     if isinstance(video, str | os.PathLike):
         return Path(video)
     if isinstance(video, Tensor):
@@ -57,12 +68,12 @@ def as_video(video: object, argument: str = "video") -> Path | FramesInMemory:
         problems.append(f"{argument}: frames of shape {video.shape}; {_EXPECTED}")
     if problems:
         raise ConfigError(problems)
-    return FramesInMemory(video)
+    return FramesInMemory(video, fps_hz)
 
 
-def as_videos(videos: Iterable[object]) -> list[Path | FramesInMemory]:
+def as_videos(videos: Iterable[object], fps_hz: float | None = None) -> list[Path | FramesInMemory]:
     """Sort out several videos. Raises DecodeError naming every file that cannot be opened, before any is decoded."""
-    found = [as_video(video, f"video[{number}]") for number, video in enumerate(videos)]
+    found = [as_video(video, fps_hz, f"video[{number}]") for number, video in enumerate(videos)]
     reasons = {path: why_unreadable(path) for path in found if isinstance(path, Path)}
     if problems := [f"{path}: {reason}" for path, reason in reasons.items() if reason]:
         raise DecodeError("\n".join(problems))

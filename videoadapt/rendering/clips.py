@@ -11,13 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX
-from videoadapt.rendering.motions import draw_signs, draw_states, travel
+from videoadapt.rendering.motions import FPS_HZ, draw_signs, draw_states, travel
 from videoadapt.rendering.painting import render
 from videoadapt.video.samplers import Sampler
+from videoadapt.video.times import Times
 from videoadapt.video.transforms import multi_scale_boxes
 
 _CLIPS_PER_CROP = 32  # clips of a batch that share one crop box, so that they are resized together
 Render = Callable[[Tensor, Tensor, int, int], Tensor]
+
+
+class Film:
+    """A rendered video, as a sampler sees it."""
+
+    num_frames = NUM_FRAMES
+    times = Times.evenly(NUM_FRAMES, FPS_HZ)
 
 
 class _Draws:
@@ -56,7 +64,7 @@ def draw_clips(
     else:
         states_BNS = draw_states([motions[label] for label in labels_B], seeds_B, NUM_FRAMES)
     rng = _Draws(generator)
-    indices = [sampler.train_indices(NUM_FRAMES, num_frames, rng) for _ in range(size)]
+    indices = [sampler.train_clip(Film(), num_frames, rng) for _ in range(size)]
     index_BT = torch.from_numpy(np.stack(indices)).to(device)
     states_BTS = states_BNS[torch.arange(size, device=device)[:, None], index_BT]
     frames_BTHWC = (draw or render)(states_BTS, seeds_B, HEIGHT_PX, WIDTH_PX)

@@ -8,6 +8,7 @@ import numpy as np
 from videoadapt.config.schema import AugmentConfig, Config, Holdout
 from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
+from videoadapt.rendering.clips import Film
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.runs.build_data import build_sampler
 from videoadapt.runs.folder import newest_checkpoint
@@ -102,11 +103,11 @@ def _rendered_problems(config: Config) -> list[str]:
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
     sampler = build_sampler(data)
-    indices_VT = sampler.test_indices(NUM_FRAMES, data.num_frames, min(sampler.num_test_clips or (1,)))
+    indices_VT = sampler.test_clips(Film(), data.num_frames, min(sampler.num_test_clips or (1,)))
     if len(np.unique(indices_VT[0])) < data.num_frames:
         problems.append(
             f"data.num_frames = {data.num_frames}: a rendered video is {NUM_FRAMES} frames long, in which data.sampling finds "
-            "no such clip; choose fewer, or a smaller data.sampling.stride_frames"
+            "no such clip; choose fewer, or smaller distances in data.sampling"
         )
     if data.augment != AugmentConfig(mixup=data.augment.mixup, cutmix=data.augment.cutmix,
                                      label_smoothing=data.augment.label_smoothing):  # fmt: skip

@@ -26,13 +26,15 @@ def read_clip(
     start: int | None = None,
     rng: np.random.Generator | None = None,
     crop_px: int | None = None,
+    fps_hz: float | None = None,
     decoder: str | Mapping[str, Any] = "decord",
 ) -> Tensor:
     """Every `stride`-th frame of a video, `num_frames` of them: uint8 (3, T, H, W), RGB.
 
     The clip lies in the middle, as a single test clip does, or begins at the frame `start`, or with `rng` at random,
     as a training clip does. A video that is too short repeats the last of its frames at the stride. `crop_px`: the short
-    side is resized to it and the middle square cut out, as for testing; otherwise frames keep their size.
+    side is resized to it and the middle square cut out, as for testing; otherwise frames keep their size. `fps_hz`: the video
+    is seen at this rate, by its time stamps, and `stride` and `start` count the frames that it then has.
     Raises DecodeError naming a file that cannot be read or has no frame `start`.
     """
     check_count("num_frames", num_frames)
@@ -43,14 +45,18 @@ def read_clip(
         raise TypeError(f"rng = {rng!r}: expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
     if start is not None and rng is not None:
         raise ConfigError("start and rng: both say where the clip begins; give one of them")
-    dense = Dense(stride_frames=stride)
+    dense = Dense(stride_frames=stride, fps_hz=fps_hz)
     with open_video(file, decoder) as video:
         if rng is not None:
-            indices_T = dense.train_indices(len(video), num_frames, rng)
+            indices_T = dense.train_clip(video, num_frames, rng)
         elif start is None:
-            (indices_T,) = dense.test_indices(len(video), num_frames, 1)
-        else:
+            (indices_T,) = dense.test_clips(video, num_frames, 1)
+        elif fps_hz is None:
             indices_T = _indices_from(start, len(video), num_frames, stride, video.path)
+        else:
+            times = video.times
+            shown_T = _indices_from(start, times.num_frames_at(fps_hz), num_frames, stride, video.path)
+            indices_T = times.shown_at(shown_T, fps_hz)
         clip_TCHW = torch.from_numpy(video.get(indices_T)).permute(0, 3, 1, 2)
     if crop_px is not None:
         (clip_TCHW,) = view_crops(resize_short_side(clip_TCHW, crop_px), crop_px, 1)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, features
 
+from videoadapt.video.times import Times
+
 JPEG_VERSIONS = (PIL.__version__, features.version("libjpeg_turbo"))  # another one may round otherwise
 _FULL_COLOUR = 0  # chroma at every pixel: half the largest error of 4:2:0, for a fifth more bytes
 
@@ -26,6 +28,14 @@ class Frames(Protocol):
     @property
     def num_frames(self) -> int:
         """Number of frames that decode."""
+
+    @property
+    def times(self) -> Times:
+        """When each is shown. Raises DecodeError where that is not known."""
+
+    @property
+    def fps_hz(self) -> float | None:
+        """The mean rate, or what the file states; None where neither is known."""
 
     @property
     def damaged(self) -> Set[int] | None:
@@ -49,6 +59,16 @@ class _Changed:
     def num_frames(self) -> int:
         """See Frames."""
         return self._frames.num_frames
+
+    @property
+    def times(self) -> Times:
+        """See Frames."""
+        return self._frames.times
+
+    @property
+    def fps_hz(self) -> float | None:
+        """See Frames."""
+        return self._frames.fps_hz
 
     @property
     def damaged(self) -> Set[int] | None:

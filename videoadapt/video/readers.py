@@ -58,7 +58,7 @@ class ClipReader:
         """
         with closing(self._source.open(path)) as video:
             drawing = rngs[:1] if self._same_frames else rngs
-            indices = [self._sampler.train_indices(video.num_frames, self._num_frames, rng) for rng in drawing]
+            indices = [self._sampler.train_clip(video, self._num_frames, rng) for rng in drawing]
             frames = _decode_once(video, indices) * (len(rngs) // len(drawing))
             damaged = _num_damaged(video)
         clips, erase = [], []
@@ -96,7 +96,7 @@ class ViewReader:
     def _views(self, video: Frames) -> Tensor:
         """The views (N, J, 3, T, crop_px, crop_px) of an opened video; only the crops of its frames are kept."""
         crop_px = self._crop_px
-        indices_NT = self._sampler.test_indices(video.num_frames, self._num_frames, self._num_clips)
+        indices_NT = self._sampler.test_clips(video, self._num_frames, self._num_clips)
         views_NJCTHW = torch.empty(
             self._num_clips, self._num_crops, 3, self._num_frames, crop_px, crop_px, dtype=torch.uint8
         )

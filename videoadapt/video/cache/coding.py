@@ -15,7 +15,8 @@ from videoadapt.video.frames import from_jpeg, to_jpeg
 
 HEADER_BYTES = 128
 Shape = tuple[int, int, int]  # frames, height, width
-_CHECKS = [("checksum", "<u4"), ("mark", "u1")]  # of a frame: of its bytes, and whether the decoder found it damaged
+# of a frame: of its bytes, whether the decoder found it damaged, and until when it is shown, 0 where that is not known
+_FACTS = [("checksum", "<u4"), ("mark", "u1"), ("until_sec", "<f8")]
 
 
 class Coding(Protocol):
@@ -50,7 +51,7 @@ class Raw:
     """Pixels as they are, so that the file is a .npy with records behind its array."""
 
     suffix = ".npy"
-    record = np.dtype(_CHECKS)
+    record = np.dtype(_FACTS)
 
     def header(self, shape: Shape) -> bytes:
         """See Coding."""
@@ -87,7 +88,7 @@ class Jpeg:
     """Each frame a JPEG file of one quality, whose length is in its record."""
 
     suffix = ".jpegs"
-    record = np.dtype([*_CHECKS, ("length", "<u4")])
+    record = np.dtype([*_FACTS, ("length", "<u4")])
     _magic = b"videoadapt frames in JPEG\n"
     _shape = struct.Struct("<3Q")
     _TABLES = 700  # bytes of a JPEG file that do not depend on its picture

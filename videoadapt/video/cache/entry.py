@@ -1,8 +1,8 @@
 """Decoded frames of one video in a file: written, checked, and read a few at a time.
 
-Behind the frames stands a record of each: its checksum, which is compared whenever the frame is read, and whether the decoder
-marked it as damaged. Checksums begin with the entry's name, so that an entry under another's name is none. How frames and
-records lie in the file is its `coding`.
+Behind the frames stands a record of each: its checksum, which is compared whenever the frame is read, whether the decoder
+marked it as damaged, and until when it is shown. Checksums begin with the entry's name, so that an entry under another's name
+is none. How frames and records lie in the file is its `coding`.
 
 Shapes: N frames, H W pixels.
 """
@@ -12,6 +12,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from videoadapt.errors import DecodeError
 from videoadapt.video.cache.coding import HEADER_BYTES, Coding, Shape
 from videoadapt.video.cache.folder import open_here
 from videoadapt.video.frames import Frames
+from videoadapt.video.times import Times
 
 _SUM_BYTES = 4  # the checksum of all records, at the end
 _SOUND, _DAMAGED, _UNKNOWN = range(3)  # marks; the last one of decoders that cannot tell
@@ -58,6 +60,8 @@ def write_film(frames: Frames, path: Path, name: str, coding: Coding, limit_sec:
                 packed = coding.pack(frame_HWC)
                 _note(records_N, index, packed, seed)
                 file.write(packed)
+        with suppress(DecodeError):  # of a decoder that does not know them
+            records_N["until_sec"] = frames.times.until_sec
         damaged = frames.damaged
         records_N["mark"] = _UNKNOWN if damaged is None else _SOUND
         records_N["mark"][sorted(damaged or ())] = _DAMAGED
@@ -93,6 +97,22 @@ class KeptFrames:
         self._film = _film(file, entry.name, coding)
         self.num_frames, self.height, self.width = self._film.shape
         self._given_damaged: set[int] = set()
+
+    @property
+    def times(self) -> Times:
+        """See Frames."""
+        if self.fps_hz is None:
+            raise DecodeError(
+                f"{self._path}: its decoder does not know when its frames are shown; leave data.sampling.fps_hz and stride_sec "
+                "at null, or choose another decoder"
+            )
+        return Times(self._film.records_N["until_sec"])
+
+    @property
+    def fps_hz(self) -> float | None:
+        """See Frames."""
+        length_sec = float(self._film.records_N["until_sec"][-1])
+        return self.num_frames / length_sec if length_sec else None
 
     @property
     def damaged(self) -> Set[int] | None:

@@ -28,7 +28,7 @@ from videoadapt.video.cache.folder import join, only_one_at, reserve
 from videoadapt.video.decoders import open_video
 from videoadapt.video.frames import JPEG_VERSIONS, Frames, Smaller, ThroughJpeg
 
-_LAYOUT = 2  # part of what a video is found by; one more when entries are written, or decoders read, in another way
+_LAYOUT = 3  # part of what a video is found by; one more when entries are written, or decoders read, in another way
 
 
 class FrameSource:

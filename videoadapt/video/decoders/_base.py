@@ -15,6 +15,7 @@ from videoadapt import logger
 from videoadapt.errors import DecodeError, check_path
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._stream import StreamInfo
+from videoadapt.video.times import Times
 
 FALLBACK = "pyav"
 MOST_THREADS = 64  # of one decoder: each takes memory for frames of its own
@@ -44,6 +45,7 @@ class Decoder(ABC):
         self.height, self.width = (info.width, info.height) if turned else (info.height, info.width)
         self.rotation = -info.orientation.quarter_turns % 4 * 90  # degrees clockwise, already applied
         self.mirrored = info.orientation.mirrored  # left for right, after that, already applied
+        self._info = info
         self._counted = info.num_frames
         self._after_block = False
 
@@ -56,6 +58,24 @@ class Decoder(ABC):
     def damaged(self) -> Set[int] | None:
         """Of the frames given so far, those that the decoder marked as damaged; None where it cannot tell."""
         return None
+
+    @property
+    def times(self) -> Times:
+        """When each frame is shown, by the time stamps; a file that has to be read in order may be decoded once for them.
+
+        Raises DecodeError where they are not known.
+        """
+        self._check_open()
+        times = self._find_times()
+        if times is None or len(times) != self.num_frames:
+            raise DecodeError(
+                f"{self.path}: {type(self).__name__} does not know when its frames are shown; leave data.sampling.fps_hz and "
+                "stride_sec at null, or choose another decoder"
+            )
+        return times
+
+    def _find_times(self) -> Times | None:
+        return self._info.times
 
     @abstractmethod
     def _read(self, wanted: list[int]) -> np.ndarray:

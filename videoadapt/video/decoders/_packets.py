@@ -17,13 +17,14 @@ INTRA, PREDICTED, BIDIRECTIONAL = range(3)
 
 
 class PacketFacts(NamedTuple):
-    """What of a packet decides: its time stamp, and whether it is a key, starts a closed group, is whole.
+    """What of a packet decides: its time stamp and duration, and whether it is a key, starts a closed group, is whole.
 
     `keeps_size`: no picture from here on is known or suspected to have another size. `parameters`: it brings others than
     the file starts with. `colour`, of VP9's keys: matrix and range, which each of them states anew; 0 elsewhere.
     """
 
     pts: int | None
+    duration: int  # 0 where the file does not say
     key: bool
     clean_start: bool
     complete: bool
@@ -47,7 +48,16 @@ def facts_of(packet: "Packet[VideoStream]", codec: str, extradata: bytes) -> Pac
     # VP9 specification, 7.2.2, in profile 0; pictures of the other profiles are not 8-bit 4:2:0.
     colour = memoryview(packet)[4] >> 4 if codec == "vp9" and packet.is_keyframe and packet.size > 4 else 0
     complete = not (packet.is_discard or packet.is_corrupt)
-    return PacketFacts(packet.pts, packet.is_keyframe, clean, complete, known and not parameters, parameters, colour)
+    return PacketFacts(
+        packet.pts,
+        packet.duration or 0,
+        packet.is_keyframe,
+        clean,
+        complete,
+        known and not parameters,
+        parameters,
+        colour,
+    )
 
 
 def _nal_units(codec: str, packet: bytes, extradata: bytes) -> list[tuple[int, bytes]]:

@@ -24,7 +24,7 @@ from videoadapt.video.decoders._mpeg4 import mpeg4_facts
 from videoadapt.video.decoders._opening import MEND, open_stream
 from videoadapt.video.decoders._orientation import orientation_of
 from videoadapt.video.decoders._packets import OTHER_PARAMETERS, PacketFacts, facts_of, one_vp9_colour, why_in_order
-from videoadapt.video.decoders._rate import mean_rate_hz
+from videoadapt.video.decoders._rate import evenly_spaced, mean_rate_hz
 from videoadapt.video.decoders._stream import DemuxedVideo, StreamInfo
 
 SEEKABLE_CODECS = ("h264", "hevc", "vp9")
@@ -159,8 +159,8 @@ def _describe(
     codec, rate, time_base = stream.codec_context.name, stream.average_rate or stream.guessed_rate, stream.time_base
     if rate is None or time_base is None:
         raise DecodeError(f"{path}: the file states no frame rate")
-    played = sorted((fact.pts, fact.key) for fact in facts if fact.pts is not None and not because)
-    pts = tuple(stamp for stamp, _ in played)
+    played = sorted((fact.pts, fact.key, fact.duration) for fact in facts if fact.pts is not None and not because)
+    pts = tuple(stamp for stamp, _, _ in played)
     return StreamInfo(
         stream_index=stream.index,
         num_video_streams=len(container.streams.video),
@@ -174,11 +174,14 @@ def _describe(
         fps_hz=mean_rate_hz(pts, time_base, rate),
         time_base=time_base,
         pts=pts,
-        keys=tuple(index for index, (_, key) in enumerate(played) if key),
+        keys=tuple(index for index, (_, key, _) in enumerate(played) if key),
         num_frames=num_frames if because else len(facts),
         in_order_because=because,
         one_size=not because and all(fact.keeps_size for fact in facts),
         one_colour=not because and (codec != "vp9" or one_vp9_colour(facts)),
+        last_duration=played[-1][2] if played else 0,
+        # a packed stream has one packet more than frames; more of them without a picture are frames that stay longer
+        even=num_frames is not None and len(facts) - num_frames <= 1 and evenly_spaced([fact.pts for fact in facts]),
     )
 
 

@@ -9,6 +9,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from videoadapt.video.decoders._orientation import Orientation
+from videoadapt.video.times import Times
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,9 @@ class StreamInfo:
     read in order. `num_frames` is None where only decoding them all tells. `one_size` and `one_colour` are True when
     the pictures are known not to change their size, or their matrix and range, on the way. `matrix` is the first one's, by its
     code in ITU-T H.273. `pixel_aspect` is the width of a stored pixel by its height, 1 where the file says nothing.
-    `fps_hz` is the mean rate by the time stamps where those are known, and otherwise what the file states.
+    `fps_hz` is the mean rate by the time stamps where those are known, and otherwise what the file states. `last_duration`, in
+    units of `time_base`, is how long the last frame is shown, 0 where the file does not say. `even` is True of frames that
+    are known to be shown equally long although their time stamps are not.
     """
 
     stream_index: int
@@ -40,11 +43,20 @@ class StreamInfo:
     in_order_because: str
     one_size: bool
     one_colour: bool
+    last_duration: int = 0
+    even: bool = False
 
     @property
     def seekable(self) -> bool:
         """True when a seek to a key frame gives the same pictures as reading in order."""
         return not self.in_order_because
+
+    @property
+    def times(self) -> Times | None:
+        """When each frame is shown; None where only decoding them all tells."""
+        if self.pts:
+            return Times.of_stamps(self.pts, self.last_duration, self.time_base, self.fps_hz)
+        return Times.evenly(self.num_frames, self.fps_hz) if self.even and self.num_frames is not None else None
 
 
 @dataclass(frozen=True)

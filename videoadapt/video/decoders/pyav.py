@@ -18,7 +18,9 @@ from videoadapt.video.decoders._base import MOST_THREADS, Decoder
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._pictures import Pictures
 from videoadapt.video.decoders._probe import open_demuxed
+from videoadapt.video.decoders._rate import times_of_decoded
 from videoadapt.video.decoders._stream import DemuxedVideo
+from videoadapt.video.times import Times
 
 NATIVE_BUDGET_BYTES = 256 * 2**20
 
@@ -116,15 +118,21 @@ class _InOrderReader:
         self._free_bytes = NATIVE_BUDGET_BYTES
         self._coming, self._position = decode(), 0
         self._num_frames = num_frames
+        self.stamps: list[tuple[int | None, int | None]] = []  # (pts, dts) of the frames decoded so far
+        self.last_duration = 0  # of the last of them
 
     @property
     def num_frames(self) -> int:
         """Number of frames, found by decoding them all at the first call where the packets do not tell."""
         if self._num_frames is None:
-            while self._next() is not None:
-                pass
+            self.read_on_to_the_end()
             self._num_frames = self._position
         return self._num_frames
+
+    def read_on_to_the_end(self) -> None:
+        """Decode all frames that are still to come."""
+        while self._next() is not None:
+            pass
 
     def frames(self, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for these ascending indices."""
@@ -145,6 +153,9 @@ class _InOrderReader:
     def _next(self) -> VideoFrame | None:
         frame = next(self._coming, None)
         if frame is not None:
+            if self._position == len(self.stamps):
+                self.stamps.append((frame.pts, frame.dts))
+                self.last_duration = frame.duration or 0
             if self._position == len(self._kept):
                 # In its native format a frame takes half of what it takes in RGB.
                 self._free_bytes -= sum(plane.buffer_size for plane in frame.planes)
@@ -167,7 +178,6 @@ class PyAV(Decoder):
         with ExitStack() as opened:
             video = opened.enter_context(open_demuxed(path, threads))
             super().__init__(path, video.info)
-            self._info = video.info
             self._reader: _SeekingReader | _InOrderReader
             if video.info.seekable:
                 self._reader = _SeekingReader(video)
@@ -186,6 +196,14 @@ class PyAV(Decoder):
     def damaged(self) -> Set[int] | None:
         """See Decoder: FFmpeg marks what it could not decode whole, and what it filled in itself."""
         return self._damaged
+
+    def _find_times(self) -> Times | None:
+        info, reader, times = self._info, self._reader, self._info.times
+        if times is not None or isinstance(reader, _SeekingReader):
+            return times
+        if len(reader.stamps) < reader.num_frames:
+            reader.read_on_to_the_end()
+        return times_of_decoded(reader.stamps, reader.last_duration, info.time_base, info.fps_hz)
 
     def _read(self, wanted: list[int]) -> np.ndarray:
         frames_NHWC = np.empty((len(wanted), self._info.height, self._info.width, 3), np.uint8)

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.video.times import Timed
 
 Indices = NDArray[np.int64]
+MOST_HZ = 1_000.0  # time stamps of Matroska tell no more apart
 
 
 class Draws(Protocol):
@@ -23,9 +25,14 @@ class Sampler(ABC):
 
     What a config may set are the keyword-only arguments of the constructor. Shapes: T frames of a clip, V test clips of a
     video. All indices are int64, sorted along T, and within [0, n).
+
+    With `fps_hz` the frames that it counts are those of the film shown again at that rate, whatever its own, and for each
+    the one that is on the screen at its moment is taken.
     """
 
     num_test_clips: tuple[int, ...] | None = None  # the numbers of test clips that it gives; None: any
+    fps_hz: float | None = None  # None: the frames as they are stored; no time stamp is read
+    counts_frames = True  # without `fps_hz`, whether another rate of a film gives clips of another duration
 
     @abstractmethod
     def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
@@ -37,6 +44,20 @@ class Sampler(ABC):
 
         Raises ConfigError for a number of clips that the sampler does not give, and DecodeError for an empty video.
         """
+
+    def train_clip(self, video: Timed, num_frames: int, rng: Draws) -> Indices:
+        """As `train_indices`, of this video, by its time stamps where there is a rate."""
+        if self.fps_hz is None:
+            return self.train_indices(video.num_frames, num_frames, rng)
+        times = video.times
+        return times.shown_at(self.train_indices(times.num_frames_at(self.fps_hz), num_frames, rng), self.fps_hz)
+
+    def test_clips(self, video: Timed, num_frames: int, num_clips: int) -> Indices:
+        """As `test_indices`, of this video, by its time stamps where there is a rate."""
+        if self.fps_hz is None:
+            return self.test_indices(video.num_frames, num_frames, num_clips)
+        times = video.times
+        return times.shown_at(self.test_indices(times.num_frames_at(self.fps_hz), num_frames, num_clips), self.fps_hz)
 
 
 def check_counts(num_video_frames: int, num_frames: int, num_clips: int = 1) -> None:

@@ -3,10 +3,11 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Interval
 
+from videoadapt.errors import ConfigError
 from videoadapt.registry import SAMPLERS
-from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_counts
+from videoadapt.video.samplers._base import MOST_HZ, Draws, Indices, Sampler, check_counts
 
 
 @SAMPLERS.register
@@ -16,6 +17,9 @@ class Dense(Sampler):
     `window` picks where a training clip lies. "random_start", our own: start, start + stride, ... with the start uniform over
     every one for which the clip fits. "adaptformer": nearly that, the loader of AdaptFormer's run and of VideoMAE's
     pre-training. "videomae": as VideoMAE's fine-tuning. `train_indices` says what each does.
+
+    By time: `fps_hz`, at which every video is seen, whatever its own rate, `stride_frames` apart; or `stride_sec`, what
+    `stride_frames` then take. The same frames at 12 a second and stride 4: fps_hz 12, or stride_sec 0.3333.
     """
 
     def __init__(
@@ -23,7 +27,17 @@ class Dense(Sampler):
         *,
         stride_frames: Annotated[int, Ge(1)] = 4,
         window: Literal["random_start", "adaptformer", "videomae"] = "random_start",
+        fps_hz: Annotated[float, Interval(gt=0, le=MOST_HZ)] | None = None,
+        stride_sec: Annotated[float, Gt(0)] | None = None,
     ):
+        if fps_hz is not None and stride_sec is not None:
+            raise ConfigError(
+                f"fps_hz = {fps_hz:g}: and stride_sec = {stride_sec:g} both say how long stride_frames = {stride_frames} are; "
+                "set one of them to null"
+            )
+        self.fps_hz = fps_hz if stride_sec is None else stride_frames / stride_sec
+        if self.fps_hz is not None and self.fps_hz > MOST_HZ:
+            raise ConfigError(f"stride_sec = {stride_sec:g}: allowed: {stride_frames / MOST_HZ:g} or more")
         self.stride_frames = stride_frames
         self.window = window
 

@@ -1,12 +1,13 @@
 """One frame from each of T equal segments of a video."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Interval
 
 from videoadapt.errors import ConfigError
 from videoadapt.registry import SAMPLERS
-from videoadapt.video.samplers._base import Draws, Indices, Sampler, check_counts
+from videoadapt.video.samplers._base import MOST_HZ, Draws, Indices, Sampler, check_counts
 
 
 @SAMPLERS.register
@@ -14,13 +15,21 @@ class Segment(Sampler):
     """One frame from each of T equal segments of the whole video (VideoMAE on Something-Something v2).
 
     `short` is what a training clip shows of a video of fewer than T frames: "spread", all of it evenly, or as VideoMAE's loader
-    "first_frame", that one T times.
+    "first_frame", that one T times. Segments are of equally many frames; where the rate of a video varies, `fps_hz`, as high as
+    the highest rate, makes them equally long.
     """
 
     num_test_clips = (1, 2)
+    counts_frames = False
 
-    def __init__(self, *, short: Literal["spread", "first_frame"] = "spread"):
+    def __init__(
+        self,
+        *,
+        short: Literal["spread", "first_frame"] = "spread",
+        fps_hz: Annotated[float, Interval(gt=0, le=MOST_HZ)] | None = None,
+    ):
         self.short = short
+        self.fps_hz = fps_hz
 
     def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices: a random frame of each segment of n // T frames (the n % T last frames are never used).
