@@ -221,7 +221,8 @@ def test_a_config_names_its_sampler(tmp_path: Path) -> None:
     path.write_text("output: o\n")
     written = {"name": "dense", "stride_frames": 4, "window": "random_start", "fps_hz": None, "stride_sec": None}
     assert load_config(path).data.sampling == written
-    assert load_config(path, ["data.sampling.name", "segment"]).data.sampling == {"name": "segment", "short": "spread"}
+    segment = {"name": "segment", "short": "spread", "fps_hz": None}
+    assert load_config(path, ["data.sampling.name", "segment"]).data.sampling == segment
     path.write_text("output: o\ndata: {sampling: {name: dense, stride_frames: 2}}\n")
     assert load_config(path).data.sampling == written | {"stride_frames": 2}
 
@@ -230,7 +231,7 @@ def test_a_config_names_its_sampler(tmp_path: Path) -> None:
     ("sampling", "said"),
     [
         ("{name: sparse}", "data.sampling.name = 'sparse': allowed: dense, segment"),
-        ("{name: segment, stride_frames: 4}", "data.sampling.stride_frames: unknown key; allowed: name, short"),
+        ("{name: segment, stride_frames: 4}", "data.sampling.stride_frames: unknown key; allowed: fps_hz, name, short"),
         (
             "{name: dense, stride_frames: 0}",
             "data.sampling.stride_frames = 0: input should be greater than or equal to 1",
