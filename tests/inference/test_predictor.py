@@ -13,6 +13,7 @@ from videoadapt.cli import demo
 from videoadapt.config.loading import load_config
 from videoadapt.errors import CheckpointError, ConfigError, DecodeError
 from videoadapt.execution import execute
+from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.predictor import Prediction, Predictor
 from videoadapt.video.decoders import open_video
 
@@ -171,6 +172,16 @@ def test_a_config_gives_features_only(run: Path, files: list[Path]) -> None:
 def test_weights_that_are_not_there(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"^weights = '{tmp_path}/none.pth': no such file or folder"):
         Predictor.from_adapter(run / "adapter.safetensors", tmp_path / "none.pth", "cpu")
+
+
+def test_weights_that_do_not_fit_are_named_by_the_argument(run: Path, tmp_path: Path) -> None:
+    adapter, other = run / "adapter.safetensors", tmp_path / "other.pth"
+    torch.save({"model": {"blocks.0.norm1.weight": torch.zeros(3)}}, other)
+    (tmp_path / "text.pth").write_text("no weights")
+    for weights in (other, tmp_path / "text.pth"):
+        for open_one in (Predictor.from_adapter, lambda path, given: AdapterBank.from_files([path], given)):
+            with pytest.raises(CheckpointError, match=rf"^weights = {weights}[: ]"):
+                open_one(adapter, weights)
 
 
 def test_what_a_predictor_says_of_itself(predictor: Predictor) -> None:

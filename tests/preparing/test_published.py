@@ -20,7 +20,7 @@ from tests.media import write_video
 from videoadapt.cli.prepare import main
 from videoadapt.errors import DataListError
 from videoadapt.preparing import archives
-from videoadapt.preparing.archives import RAR_PROGRAMS, unpack
+from videoadapt.preparing.archives import unpack
 from videoadapt.preparing.published import OFFICIAL, Official, prepare
 
 LISTS = Path(__file__).resolve().parents[2] / "data_lists"
@@ -62,19 +62,17 @@ def write_rar(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 @pytest.fixture
-def only_rar_program(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The program of that name, and no other."""
-    name: str = request.param
-    found = shutil.which(name)
-    if name and not found:
-        if os.environ.get("CI") == "true" and name != "unrar":
-            pytest.fail(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed")
-    if found:
-        (tmp_path / "bin").mkdir()
+def unar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but unar and its lsar."""
+    for name in ("unar", "lsar"):
+        found = shutil.which(name)
+        if not found:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"{name} is not installed")
+            pytest.skip(f"{name} is not installed")
+        (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).symlink_to(found)
-        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    return name
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
 
 def write_zip(path: Path, files: Mapping[str, str]) -> None:
@@ -100,12 +98,14 @@ HMDB_SPLITS = {
 }
 
 
-@pytest.mark.parametrize("only_rar_program", ["", *RAR_PROGRAMS], indirect=True)
-def test_hmdb51(only_rar_program: str, clip: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_hmdb51(packed: bool, clip: bytes, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Unpacked, and as rars in a rar."""
+    if packed:
+        request.getfixturevalue("unar")
     source = tmp_path / "in"
     classes = {name: {f"{name}/{v}{name}.avi": clip for v in ("a ", "b [1] ", "c_")} for name in ("wave", "clap")}
-    if only_rar_program:
+    if packed:
         rars = {f"{n}.rar": write_rar(tmp_path / n, files).read_bytes() for n, files in classes.items()}
         write_rar(source / "hmdb51_org.rar", rars)
         write_rar(source / "test_train_splits.rar", {name: text.encode() for name, text in HMDB_SPLITS.items()})
@@ -115,7 +115,7 @@ def test_hmdb51(only_rar_program: str, clip: bytes, tmp_path: Path) -> None:
         )
         write_files(source, HMDB_SPLITS)
     root, counts, different = prepare("hmdb51", source, tmp_path / "out", TWO)
-    assert root == (tmp_path / "out" / "videos" if only_rar_program else source / "hmdb51_org")
+    assert root == (tmp_path / "out" / "videos" if packed else source / "hmdb51_org")
     assert different == [] and set(counts.values()) == {2}
     lists = tmp_path / "out" / "lists"
     assert read(lists / "classes.txt") == ["clap", "wave"]
@@ -124,16 +124,28 @@ def test_hmdb51(only_rar_program: str, clip: bytes, tmp_path: Path) -> None:
     assert (root / "wave" / "b [1] wave.avi").read_bytes() == clip
 
 
-def test_without_a_rar_program_the_line_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("there", [(), ("unrar",), ("unar",), ("lsar",)])
+def test_a_rar_that_nothing_can_measure_is_refused(
+    there: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_files(tmp_path / "in", {"UCF101.rar": b"Rar!"})
+    write_rar(tmp_path / "in" / "UCF101.rar", {"a.txt": b"x"})
+    for name in there:
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["ucf101", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 2
-    assert "install one of unrar, unar " in capsys.readouterr().err
+    assert "UCF101.rar: rar is listed and unpacked by lsar and unar, which are not installed" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.skipif(not shutil.which("lsar"), reason="lsar is not installed")
+@pytest.mark.usefixtures("unar")
+def test_what_is_no_rar_is_not_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    with pytest.raises(DataListError, match=r"a\.rar: is no rar that lsar can list; download it again"):
+        unpack([tmp_path / "a.rar"], tmp_path / "out")
+
+
+@pytest.mark.usefixtures("unar")
 @pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "/tmp/out.txt"])
 def test_a_rar_that_leads_out_is_refused_as_others(name: str, tmp_path: Path) -> None:
     path = write_rar(tmp_path / "a.rar", {"a.txt": b"in", name: b"out"})
@@ -142,11 +154,11 @@ def test_a_rar_that_leads_out_is_refused_as_others(name: str, tmp_path: Path) ->
     assert not list((tmp_path / "in").iterdir())
 
 
-@pytest.mark.parametrize("only_rar_program", [*RAR_PROGRAMS], indirect=True)
-def test_a_damaged_rar_is_refused(only_rar_program: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unar")
+def test_a_damaged_rar_is_refused(tmp_path: Path) -> None:
     path = write_rar(tmp_path / "a.rar", {"a.txt": b"right"})
     path.write_bytes(path.read_bytes().replace(b"right", b"wrong"))
-    with pytest.raises(DataListError, match=rf"a\.rar: {only_rar_program} ended with exit code \d+: "):
+    with pytest.raises(DataListError, match=r"a\.rar: unar ended with exit code \d+: "):
         unpack([path], tmp_path / "out")
 
 

@@ -129,7 +129,7 @@ def test_other_files_are_refused(finished: tuple[Path, Path], tmp_path: Path) ->
     for name in ("cut", "empty", "torch"):
         with pytest.raises(CheckpointError, match=f"{name}: cannot be read as an adapter file"):
             read_adapter(tmp_path / name)
-    with pytest.raises(CheckpointError, match=r"not an adapter file .*model.weights"):
+    with pytest.raises(CheckpointError, match=r"not an adapter file .*are given as `weights`"):
         read_adapter(weights)
     with pytest.raises(CheckpointError, match="there is no such adapter file"):
         read_adapter(tmp_path / "none")

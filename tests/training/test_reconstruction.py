@@ -90,7 +90,7 @@ def test_tubes(ratio: float) -> None:
 
 def test_a_ratio_that_hides_nothing_or_all_is_refused() -> None:
     for grid_THW, ratio in (((4, 1, 1), 0.9), ((4, 2, 1), 0.1)):
-        with pytest.raises(ConfigError, match=r"pretrain.mask_ratio = 0\.\d: hides 0 of the [12] patches"):
+        with pytest.raises(ConfigError, match=r"^tube masking: mask_ratio = 0\.\d: hides 0 of the [12] patches"):
             draw_tubes(1, grid_THW, ratio, torch.Generator())
 
 

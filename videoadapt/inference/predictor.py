@@ -92,7 +92,7 @@ class Predictor:
         chosen = {"weights": str(weights) if weights else adapter.config.model.weights}
         config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
         with _seeds_of_its_own(device):
-            model = build_seeded_model(config, len(adapter.class_names))
+            model = build_seeded_model(config, len(adapter.class_names), "weights")
         adapter.load_into(model)
         return cls(config, adapter.class_names, model.to(device).eval(), device, compile)
 

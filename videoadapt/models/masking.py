@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ArgumentError
 
 Tubelet = tuple[int, int, int]  # frames, height, width
 _EPS = 1e-6
@@ -29,14 +29,15 @@ class Mask(NamedTuple):
 def num_masked_patches(grid_THW: tuple[int, int, int], ratio: float) -> int:
     """How many patches of a frame are hidden: int(ratio * H * W), as in VideoMAE's code.
 
-    Raises ConfigError when that hides none, or all.
+    Raises ArgumentError when that hides none, or all.
     """
     patches = grid_THW[1] * grid_THW[2]
     masked = int(ratio * patches)
     if not 0 < masked < patches:
-        raise ConfigError(
-            f"pretrain.mask_ratio = {ratio}: hides {masked} of the {patches} patches of a frame (data.crop_px over "
-            "model.backbone.patch_px, squared); some need to be hidden and some to stay"
+        raise ArgumentError(
+            "tube masking",
+            f"mask_ratio = {ratio}: hides {masked} of the {patches} patches of a frame ({grid_THW[1]} x {grid_THW[2]}); some "
+            "need to be hidden and some to stay: another ratio, a larger crop or smaller patches",
         )
     return masked
 
@@ -44,7 +45,7 @@ def num_masked_patches(grid_THW: tuple[int, int, int], ratio: float) -> int:
 def draw_tubes(size: int, grid_THW: tuple[int, int, int], ratio: float, generator: torch.Generator) -> Mask:
     """Hide the same patches in all frames of a clip (tube masking, VideoMAE, section 3.3), others in each clip.
 
-    Raises ConfigError when the ratio hides nothing or everything.
+    Raises ArgumentError when the ratio hides nothing or everything.
     """
     masked = num_masked_patches(grid_THW, ratio)
     patches = grid_THW[1] * grid_THW[2]

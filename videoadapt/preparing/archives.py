@@ -1,4 +1,4 @@
-"""Unpacking archives as they are downloaded: zip, tar (also cut into parts), and rar with a program of the system."""
+"""Unpacking archives as they are downloaded: zip, tar (also cut into parts), and rar with `unar`, which brings `lsar`."""
 
 import gzip
 import io
@@ -18,11 +18,8 @@ from videoadapt.files import PARTIAL
 # Videos are packed already, and lists of them to a fifth at best.
 _SUSPICIOUS_BYTES, _MOST_TIMES = 10**9, 50
 _MOST_PADDING = 100 * 2**20  # behind the end of a tar, which is filled up to a block
-# Asked in this order; `{}` are the archive and the folder. Not bsdtar, which unpacks damaged files without an error.
-RAR_PROGRAMS = {
-    "unrar": ["x", "-o+", "-idq", "--", "{archive}", "{folder}/"],
-    "unar": ["-quiet", "-force-overwrite", "-no-directory", "-output-directory", "{folder}", "{archive}"],
-}
+# Not bsdtar, which unpacks damaged files without an error, nor unrar, which lists sizes for people only.
+_UNAR = ("unar", "-quiet", "-force-overwrite", "-no-directory", "-output-directory")
 
 
 class _Joined(io.RawIOBase):
@@ -53,7 +50,7 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
     """Unpack one archive, given as its parts in their order, into `folder`. Files that are there in full are passed over.
 
     Raises DataListError for a damaged or cut archive, for names that would leave `folder`, for more than the disk has room
-    for, for far more than videos can be packed into, and when a rar meets no program that reads it.
+    for, for far more than videos can be packed into, and for a rar that nothing here can list.
     """
     folder.mkdir(parents=True, exist_ok=True)
     first = parts[0]
@@ -164,30 +161,26 @@ def _write(target: Path, stream: IO[bytes]) -> None:
 
 
 def _rar_members(archive: Path) -> list[tuple[str, int]]:
-    """Names and sizes of what is in a rar, as `lsar` lists them; none where that is not installed, or does not say."""
-    if shutil.which("lsar") is None:  # comes with unar
-        return []
-    command = ["lsar", "-json", str(archive.absolute())]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    """Names and sizes of the files in a rar, as `lsar` lists them. Raises DataListError where it cannot."""
+    if not (shutil.which("lsar") and shutil.which("unar")):
+        raise DataListError(
+            f"{archive}: rar is listed and unpacked by lsar and unar, which are not installed (Debian and Ubuntu: sudo apt-get "
+            "install unar; macOS: brew install unar); or unpack it yourself and name the folder"
+        )
+    found = _said_by("lsar", "-json", str(archive.absolute()))
     try:
-        entries = json.loads(done.stdout)["lsarContents"]
-        return [(str(entry["XADFileName"]), int(entry.get("XADFileSize", 0))) for entry in entries]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
+        entries = json.loads(found.stdout)["lsarContents"]
+        return [(str(e["XADFileName"]), int(e["XADFileSize"])) for e in entries if not e.get("XADIsDirectory")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataListError(f"{archive}: is no rar that lsar can list; download it again") from error
 
 
 def _unpack_rar(archive: Path, folder: Path) -> None:
-    program = next(filter(shutil.which, RAR_PROGRAMS), None)
-    if program is None:
-        raise DataListError(
-            f"{archive}: no program here unpacks rar; install one of {', '.join(RAR_PROGRAMS)} "
-            "(Debian and Ubuntu: sudo apt-get install unar), or unpack it yourself and name the folder"
-        )
-    command = [
-        program,
-        *(part.format(archive=archive.absolute(), folder=folder.absolute()) for part in RAR_PROGRAMS[program]),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    done = _said_by(*_UNAR, str(folder.absolute()), str(archive.absolute()))
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [""]
-        raise DataListError(f"{archive}: {program} ended with exit code {done.returncode}: {lines[-1]}")
+        raise DataListError(f"{archive}: unar ended with exit code {done.returncode}: {lines[-1]}")
+
+
+def _said_by(*command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)

@@ -85,7 +85,7 @@ def read_adapter(path: str | Path) -> AdapterFile:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: not an adapter file (format {metadata.get('format')!r}, expected {FORMAT!r}); whole weight files "
-            "go into model.weights"
+            "are given as `weights`, beside an adapter"
         )
     try:
         kept, class_names, normalisation, backbone = (

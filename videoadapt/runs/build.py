@@ -41,7 +41,8 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
         )
     with at_key("data"):
         grid_THW = backbone.grid_THW(config.data.num_frames, *2 * [config.data.crop_px])
-    num_masked_patches(grid_THW, pretrain.mask_ratio)
+    with at_key("pretrain"):
+        num_masked_patches(grid_THW, pretrain.mask_ratio)
     published = DECODERS[config.model.backbone["size"]]
     given = {"width": pretrain.decoder_width, "num_heads": pretrain.decoder_heads, "depth": pretrain.decoder_depth}
     size = published._replace(**{key: value for key, value in given.items() if value is not None})
@@ -50,23 +51,31 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
     return MaskedAutoencoder(backbone, size, pretrain.mask_token_cut)
 
 
-def build_model(spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int) -> Classifier:
+def build_model(
+    spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int, weights_key: str = "model.weights"
+) -> Classifier:
     """Build backbone -> check that the clip fits -> weights (strict) -> adapter -> freeze; return it in training mode.
 
+    `weights_key`: where whoever asks has set `spec.weights`, a key or an argument.
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     """
-    return _assemble(spec, lambda: _read(spec), num_classes, num_frames, crop_px)
+    return _assemble(spec, lambda: _read(spec, weights_key), num_classes, num_frames, crop_px, weights_key)
 
 
-def _read(spec: ModelConfig) -> Weights | None:
+def _read(spec: ModelConfig, weights_key: str = "model.weights") -> Weights | None:
     if spec.weights is None:
         return None
-    with at_file_key("model.weights"):
+    with at_file_key(weights_key):
         return read_weights(spec.weights, spec.obtain)
 
 
 def _assemble(
-    spec: ModelConfig, read: Callable[[], Weights | None], num_classes: int, num_frames: int, crop_px: int
+    spec: ModelConfig,
+    read: Callable[[], Weights | None],
+    num_classes: int,
+    num_frames: int,
+    crop_px: int,
+    weights_key: str = "model.weights",
 ) -> Classifier:
     with at_key("model.backbone"):
         backbone: Backbone = BACKBONES.build(spec.backbone)
@@ -83,14 +92,14 @@ def _assemble(
         init_scale=spec.head.init_scale,
     )
     weights = read()  # once everything that is quickly known to be wrong has been said
-    with at_file_key("model.weights"), at_key("model.adapter"):
+    with at_file_key(weights_key), at_key("model.adapter"):
         return assemble(backbone, adapter, head, weights, spec.inflate)
 
 
-def build_seeded_model(config: Config, num_classes: int) -> Classifier:
+def build_seeded_model(config: Config, num_classes: int, weights_key: str = "model.weights") -> Classifier:
     """Build the model; initial values come from the seed, so that a backbone without weights is the same in every process."""
     torch.manual_seed(config.seed)
-    return build_model(config.model, num_classes, config.data.num_frames, config.data.crop_px)
+    return build_model(config.model, num_classes, config.data.num_frames, config.data.crop_px, weights_key)
 
 
 def build_on_meta(config: Config, num_classes: int) -> Classifier | MaskedAutoencoder:
