@@ -23,9 +23,10 @@ from videoadapt.data.structures import ClipBatch
 from videoadapt.models.backbones.vit import SIZES, ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks
+from videoadapt.models.memory import hold_matrices_in, recompute_blocks
 from videoadapt.models.parameters import count_gflops
 from videoadapt.runs.build import build_model
-from videoadapt.runs.forward import Precision, autocast, forward
+from videoadapt.runs.forward import HALF_PRECISION, Precision, autocast, forward
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
 from videoadapt.training.updater import Updater
@@ -46,6 +47,7 @@ class Setting:
     crop_px: int
     precision: Precision
     compiled: bool
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,10 @@ def _ours(setting: Setting, device: torch.device) -> tuple[Callable[[], object],
     )
     model.to(device)
     needed = needed_gflops(model, setting)
+    if setting.recompute:
+        recompute_blocks(model)
+    if setting.mode == "infer" and (half := HALF_PRECISION.get(setting.precision)):
+        hold_matrices_in(model.backbone, half)
     if setting.compiled:
         compile_blocks(model)
     clips_BCTHW, labels_B = _batch(setting, device)

@@ -62,6 +62,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--crop", type=int, default=224, metavar="PX")
     model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
     model.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    model.add_argument("--activation-checkpointing", action="store_true", help="as train.activation_checkpointing")
     model.add_argument(
         "--peers", nargs="*", choices=("plain", "huggingface"), default=[], help="measured in the same run"
     )
@@ -160,6 +161,7 @@ def bench_model(args: argparse.Namespace) -> dict[str, Any]:
         args.crop,
         args.precision,
         args.compile,
+        args.activation_checkpointing,
     )
     result = measure(setting, args.peers, args.steps, choose_device(args.device))
     table = markdown(result)

@@ -1,5 +1,7 @@
 """Toy models with an adapter: what the tests of adapters build, move a little, and show a clip."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,6 +13,22 @@ TINY = {"name": "vit", "size": "tiny", "width": 32, "depth": 3, "num_heads": 2}
 RESNET = {"name": "timm", "model": "test_resnet"}
 CLIP = torch.randn(4, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
 PLAIN = HeadConfig(batch_norm=False)
+
+# One of every method, and two of what combines them, as a yaml says it for a toy backbone.
+ADAPTERS: dict[str, Any] = {
+    "adaptformer": {"name": "adaptformer", "bottleneck": 4, "scale": "learnable"},
+    "linear": {"name": "linear"},
+    "full": {"name": "full"},
+    "lora": {"name": "lora", "targets": ["q", "k", "v", "proj", "fc1", "fc2"]},
+    "ssf": {"name": "ssf"},
+    "bitfit": {"name": "bitfit"},
+    "houlsby": {"name": "houlsby", "bottleneck": 4},
+    "adapter_plus": {"name": "adapter_plus", "bottleneck": 4},
+    "st_adapter": {"name": "st_adapter", "bottleneck": 4, "kernel": [3, 3, 3]},
+    "attentive_probe": {"name": "attentive_probe"},
+    "lora+bitfit": [{"name": "lora"}, {"name": "bitfit"}],
+    "vpt+st_adapter": [{"name": "vpt"}, {"name": "st_adapter", "bottleneck": 4}],
+}
 
 
 def build(adapter: dict, backbone: dict = TINY, head: HeadConfig = PLAIN) -> Classifier:

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+from tests.toy_models import ADAPTERS
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import export, train
 from videoadapt.config.loading import load_config
@@ -15,20 +16,6 @@ from videoadapt.runs.build import open_run
 from videoadapt.runs.inputs import find_problems
 from videoadapt.weights.formats import read_weights
 
-ADAPTERS = {
-    "adaptformer": {"name": "adaptformer", "bottleneck": 4, "scale": "learnable"},
-    "linear": {"name": "linear"},
-    "full": {"name": "full"},
-    "lora": {"name": "lora", "targets": ["q", "k", "v", "proj", "fc1", "fc2"]},
-    "ssf": {"name": "ssf"},
-    "bitfit": {"name": "bitfit"},
-    "houlsby": {"name": "houlsby", "bottleneck": 4},
-    "adapter_plus": {"name": "adapter_plus", "bottleneck": 4},
-    "st_adapter": {"name": "st_adapter", "bottleneck": 4, "kernel": [3, 3, 3]},
-    "attentive_probe": {"name": "attentive_probe"},
-    "lora+bitfit": [{"name": "lora"}, {"name": "bitfit"}],
-    "vpt+st_adapter": [{"name": "vpt"}, {"name": "st_adapter", "bottleneck": 4}],
-}
 UNMERGEABLE = {
     "adaptformer": "AdaptMLP has a ReLU",
     "houlsby": "its bottleneck has a GELU",
@@ -37,15 +24,6 @@ UNMERGEABLE = {
     "attentive_probe": "its query has no place in the backbone",
     "vpt+st_adapter": "its tokens take part in the attention",
 }
-SLOW_TO_MERGE = UNMERGEABLE.keys() - {"adaptformer"} | {"lora+bitfit"}
-
-
-# Programs do not care how a model was tuned: one method is enough for the fast tests, the others are slow ones.
-ONE_FAST = pytest.mark.parametrize(
-    "run",
-    [name if name == "adaptformer" else pytest.param(name, marks=pytest.mark.slow) for name in ADAPTERS],
-    indirect=True,
-)
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
@@ -74,7 +52,6 @@ def clips_BCTHW() -> torch.Tensor:
     return torch.randint(256, (2, 3, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
 
 
-@ONE_FAST
 def test_onnx(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:
     assert export.main([str(tmp_path / "m.onnx"), "--run", str(run)]) == 0
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
@@ -84,7 +61,6 @@ def test_onnx(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:
     assert names == (run / "classes.txt").read_text().splitlines()
 
 
-@ONE_FAST
 def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:
     assert export.main([str(tmp_path / "m.pt2"), "--run", str(run)]) == 0
     extra = {"class_names": ""}
@@ -93,11 +69,6 @@ def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> N
     assert json.loads(extra["class_names"]) == (run / "classes.txt").read_text().splitlines()
 
 
-@pytest.mark.parametrize(
-    "run",
-    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_MERGE else name for name in ADAPTERS],
-    indirect=True,
-)
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 def test_merged(
     run: Path, suffix: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]

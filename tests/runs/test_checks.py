@@ -76,6 +76,10 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         (["model.weights=package:masked_trunk.safetensors"], f"model.weights = {SHIPPED} (videoadapt): does not fit the model"),
         (["data.crop_px=60"], "data.crop_px = 60: height and width need to be a multiple of"),
         (
+            ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "train.activation_checkpointing=true"],
+            "train.activation_checkpointing = true: needs the blocks of backbone vit; model.backbone.name = 'timm' has none",
+        ),
+        (
             ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "optim.layer_decay=0.5"],
             "optim.layer_decay = 0.5: needs a backbone that is a plain chain of blocks, which model.backbone.name = timm is",
         ),

@@ -57,6 +57,15 @@ def test_reading_in_other_processes_gives_the_same_bits(clips: Path, tmp_path: P
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_activation_checkpointing_gives_the_same_bits(clips: Path, tmp_path: Path, precision: str) -> None:
+    for name in "ab":
+        train = {"epochs": 2, "precision": precision, "activation_checkpointing": name == "b"}
+        config = write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, train=train))
+        assert main(["--cfg", str(config)]) == 0
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
 def test_nothing_to_test_says_so(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
     assert main(["--cfg", str(config), "train.enable", "false"]) == 2

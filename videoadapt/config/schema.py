@@ -192,6 +192,8 @@ class TrainConfig(_Section):
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], UPDATES | PREDICTION | PASS] = "fp32"
     # torch.compile for the transformer blocks: faster steps after a minute's wait. auto: on a GPU, if there is a compiler
     compile: Annotated[bool | Literal["auto"], UPDATES] = False
+    # keep only what enters each transformer block, and compute the rest again for the gradients: less memory, more work
+    activation_checkpointing: Annotated[bool, NOTHING] = False
     ema: Annotated[float | None, Interval(gt=0, lt=1), UPDATES] = None
     validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500

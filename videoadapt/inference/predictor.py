@@ -24,10 +24,11 @@ from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.videos import FramesInMemory, VideoInput, as_video, as_videos
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
+from videoadapt.models.memory import hold_matrices_in
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
 from videoadapt.runs.build_data import build_view_reader
-from videoadapt.runs.forward import forward
+from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.resolution import resolved
 from videoadapt.weights.files import check_weights
 
@@ -64,6 +65,8 @@ class Predictor:
         self.device = device
         self._read = _view_reader(config)
         self._compiled = compile
+        if half := HALF_PRECISION.get(config.train.precision):
+            hold_matrices_in(model.backbone, half)
         if compile:
             compile_blocks(model)
 

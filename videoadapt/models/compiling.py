@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from videoadapt.models.backbones._layers import Block
+from videoadapt.models.backbones._layers import blocks_of
 
 
 def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
@@ -17,9 +17,8 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
 
     Clips of another size compile anew. Weights, names and files stay as they are.
     """
-    for module in model.modules():
-        if isinstance(module, Block):
-            module.compile(dynamic=False, backend=backend)
+    for block in blocks_of(model):
+        block.compile(dynamic=False, backend=backend)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_cl
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, NotPermitted, VideoAdaptError, at_key
 from videoadapt.models.backbone import is_chain
+from videoadapt.models.backbones._layers import blocks_of
 from videoadapt.models.classifier import Classifier
 from videoadapt.paths import exists, is_folder, why_unreadable
 from videoadapt.registry import DATASETS
@@ -80,6 +81,11 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
     except VideoAdaptError as error:
         return [str(error)]
     problems = []
+    if config.train.enable and config.train.activation_checkpointing and not blocks_of(model):
+        problems.append(
+            "train.activation_checkpointing = true: needs the blocks of backbone vit; "
+            f"model.backbone.name = {config.model.backbone['name']!r} has none"
+        )
     if config.train.enable and config.optim.layer_decay < 1 and not is_chain(model.backbone):
         problems.append(
             f"optim.layer_decay = {config.optim.layer_decay}: needs a backbone that is a plain chain of blocks, which "

@@ -20,12 +20,13 @@ from videoadapt.log import setup_logging, show_table
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compiled_only_if, filled_up
+from videoadapt.models.memory import matrices_held_in
 from videoadapt.models.parameters import count_gflops, parameter_table
 from videoadapt.processes.lock import only_process_in
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
 from videoadapt.runs.checkpoint import BEST, remove_partial
 from videoadapt.runs.folder import full_disk_explained
-from videoadapt.runs.forward import forward
+from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.runs.machine import reads_files
 from videoadapt.runs.memory import BUILDING, memory_explained
@@ -66,8 +67,8 @@ class Run:
     @contextmanager
     def testing_forward(self) -> Iterator[Callable[[Tensor], Tensor]]:
         """`forward` for testing and validation in the block: compiled as `test.compile` says, whatever training did."""
-        test = self.config.test
-        with compiled_only_if(test.compile, self.model):
+        test, half = self.config.test, HALF_PRECISION.get(self.config.train.precision)
+        with compiled_only_if(test.compile, self.model), matrices_held_in(self.model.backbone, half):
             yield filled_up(self.forward, test.batch_size) if test.compile else self.forward
 
 

@@ -6,6 +6,7 @@ from videoadapt import distributed
 from videoadapt.config.schema import OptimConfig
 from videoadapt.data.batches import Schedule
 from videoadapt.models.compiling import compile_blocks
+from videoadapt.models.memory import recompute_blocks
 from videoadapt.runs.checks import min_clips
 from videoadapt.runs.run import Run
 from videoadapt.training.classification import Classification
@@ -21,6 +22,8 @@ def build_updater(run: Run, schedule: Schedule) -> Updater:
     training = run.config.train
     optimizer = build_optimizer(run.model, run.model.backbone, run.config.optim)
     average = WeightAverage(run.model, training.ema) if training.ema is not None else None
+    if training.activation_checkpointing:
+        recompute_blocks(run.model)
     if training.compile:
         compile_blocks(run.model)
     return Updater(

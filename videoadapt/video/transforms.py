@@ -204,8 +204,15 @@ def normalise(
     if len(erase) != len(clips_BCTHW):
         raise ValueError(f"{len(clips_BCTHW)} clips, but {len(erase)} erase boxes (use None for a clip without)")
     device = clips_BCTHW.device  # non_blocking: whoever normalises does not wait for what the device still has to do
-    shift, scale = (torch.tensor(v).view(-1, 1, 1, 1).to(device, non_blocking=True) for v in (mean, std))
-    out_BCTHW = clips_BCTHW.to(torch.float32, copy=True).div_(255).sub_(shift).div_(scale)
+    shift, scale = (torch.tensor(v).view(-1, 1, 1, 1) for v in (mean, std))
+    if device.type == "cuda":  # in one pass over the pixels, not four: another last bit
+        factor, offset = (
+            (1 / (255 * scale)).to(device, non_blocking=True),
+            (-shift / scale).to(device, non_blocking=True),
+        )
+        out_BCTHW = torch.addcmul(offset, clips_BCTHW, factor)
+    else:
+        out_BCTHW = clips_BCTHW.to(torch.float32, copy=True).div_(255).sub_(shift).div_(scale)
     for clip_CTHW, box in zip(out_BCTHW, erase, strict=True):
         if box is not None:
             generator = torch.Generator().manual_seed(box.seed)

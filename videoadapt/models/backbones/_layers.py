@@ -6,6 +6,7 @@ Shapes: B clips, N tokens, D width.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class TubeletConv(nn.Conv3d):
@@ -22,7 +23,11 @@ class TubeletConv(nn.Conv3d):
         batch, channels, *sides = clip_BCTHW.shape
         grid = [side // kernel for side, kernel in zip(sides, self.kernel_size, strict=True)]
         split = [size for pair in zip(grid, self.kernel_size, strict=True) for size in pair]
-        patches = clip_BCTHW.reshape(batch, channels, *split).permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, *grid, -1)
+        patches = clip_BCTHW.reshape(batch, channels, *split).permute(0, 2, 4, 6, 1, 3, 5, 7)
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else patches.dtype
+        patches = patches.to(dtype, memory_format=torch.contiguous_format).reshape(
+            batch, *grid, -1
+        )  # one copy, and no cast
         return F.linear(patches, self.weight.flatten(1), self.bias).movedim(-1, 1)
 
 
@@ -70,7 +75,9 @@ class Attention(nn.Module):
         """Return (B, N, D)."""
         batch, tokens, width = x_BND.shape
         qkv = self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (
+            part_BNHd.transpose(1, 2) for part_BNHd in qkv.unbind(2)
+        )  # in this order the gradients lie as qkv does
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
@@ -125,7 +132,9 @@ class Branch(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attn(x), then x + mlp(x)."""
+    """x + attn(x), then x + mlp(x). With `recompute`, training keeps x alone, and computes the rest anew for the gradients."""
+
+    recompute = False
 
     def __init__(self, width: int, num_heads: int, mlp_ratio: float, eps: float, drop_path: float):
         super().__init__()
@@ -134,8 +143,18 @@ class Block(nn.Module):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return (B, N, D)."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return checkpoint(self._both_branches, x_BND, use_reentrant=False)
+        return self._both_branches(x_BND)
+
+    def _both_branches(self, x_BND: Tensor) -> Tensor:
         x_BND = x_BND + self.attn(x_BND)
         return x_BND + self.mlp(x_BND)
+
+
+def blocks_of(model: nn.Module) -> list[Block]:
+    """Return the blocks of this kind in a model, those of a decoder among them; other backbones have none."""
+    return [module for module in model.modules() if isinstance(module, Block)]
 
 
 class MeanPool(nn.Module):
