@@ -12,7 +12,7 @@ import torch
 
 from videoadapt import logger
 from videoadapt.cli._command import name_user
-from videoadapt.processes.worker import CONTEXT
+from videoadapt.processes.server import CONTEXT
 
 name_user()  # as every command does
 # Toy models: two threads that wait for each other are slower, and much slower on a busy machine.

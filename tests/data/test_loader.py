@@ -5,9 +5,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from tests.items import Seen, listed, read
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.data.loader import Loader
-from videoadapt.processes import worker
+from videoadapt.processes import server, worker
 
 
 def load(batches: Sequence[Sequence[str]], workers: int, limit_sec: float = 60.0) -> list[Seen]:
@@ -131,8 +133,8 @@ def test_a_process_that_was_stopped_for_a_while_costs_nothing() -> None:
 
 
 def test_a_process_that_stays_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
-    monkeypatch.setattr(worker, "LOOK_EVERY_SEC", 0.1)
-    monkeypatch.setattr(worker, "_PATIENCE_SEC", 0.2)
+    monkeypatch.setattr(server, "LOOK_EVERY_SEC", 0.1)
+    monkeypatch.setattr(server, "PATIENCE_SEC", 0.2)
     files = dict.fromkeys(["2:slow"], "films/a.mp4")
     batches = [["1:pid"], *[["2:slow"]] * 4]
     loader = Loader(
@@ -149,11 +151,55 @@ def test_a_process_that_stays_stopped_is_replaced(monkeypatch: pytest.MonkeyPatc
     )
 
 
+def stop_the_server() -> int:
+    """Stop the process that starts the others, as SIGSTOP or a debugger does."""
+    server.start_server()
+    pid = forkserver._forkserver._forkserver_pid
+    os.kill(pid, signal.SIGSTOP)
+    while server.state(pid) not in server.STOPPED:
+        time.sleep(0.01)
+    return pid
+
+
+def test_a_stopped_server_is_replaced(monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
+    monkeypatch.setattr(server, "LOOK_EVERY_SEC", 0.1)
+    monkeypatch.setattr(server, "START_SEC", 0.3)
+    monkeypatch.setattr(server, "PATIENCE_SEC", 0.2)
+    pid = stop_the_server()
+    loader = Loader(read, [["1:x"], ["2:y"]], listed, workers=2, sample_bytes=40, limit_sec=60.0)
+    assert [batch[0] for batch in loader] == [of("1:x"), of("2:y")]
+    (said,) = [line for line in log_lines if "process" in line]
+    assert re.fullmatch(
+        rf"WARNING process {pid}, which starts .*, was stopped by .* for [01] s; another one takes over", said
+    )
+    assert is_gone(pid)
+
+
+def test_a_server_that_was_stopped_for_a_while_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
+) -> None:
+    monkeypatch.setattr(server, "LOOK_EVERY_SEC", 0.1)
+    pid = stop_the_server()
+    threading.Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()
+    loader = Loader(read, [["1:x"]], listed, workers=1, sample_bytes=40, limit_sec=60.0)
+    assert [batch[0] for batch in loader] == [of("1:x")] and not log_lines and not is_gone(pid)
+
+
+def test_a_server_that_is_stopped_later_holds_up_no_end(monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
+    monkeypatch.setattr(server, "LOOK_EVERY_SEC", 0.1)
+    monkeypatch.setattr(server, "PATIENCE_SEC", 0.2)
+    loader = Loader(read, [["1:pid"], ["2:slow"]], listed, workers=1, sample_bytes=40, limit_sec=60.0)
+    with closing(iter(loader)) as batches:
+        reader = int(next(batches)[0][2])
+        pid = stop_the_server()
+    assert is_gone(reader) and is_gone(pid) and f"process {pid}, which starts" in log_lines[0]
+
+
 def test_a_process_that_is_slow_to_end_is_said_and_waited_for(
     monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
-    monkeypatch.setattr(worker, "LOOK_EVERY_SEC", 0.01)
-    monkeypatch.setattr(worker, "_PATIENCE_SEC", -1.0)  # so that it is late before its limit
+    monkeypatch.setattr(server, "LOOK_EVERY_SEC", 0.01)
+    monkeypatch.setattr(server, "PATIENCE_SEC", -1.0)  # so that it is late before its limit
     monkeypatch.setattr(worker, "_SAY_EVERY_SEC", 0.2)
     loader = Loader(read, [["1:pid"], ["2:slow"]], listed, workers=1, sample_bytes=40, limit_sec=1.0)
     assert len(list(loader)) == 2

@@ -24,7 +24,7 @@ from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
 from videoadapt.preparing.inspection import Inspection, _difference, inspect_file
 from videoadapt.preparing.scan import Row, _judge_file, summary
-from videoadapt.processes import worker
+from videoadapt.processes import server
 from videoadapt.processes.worker import Lost, map_in_processes
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import decord
@@ -237,8 +237,8 @@ def test_a_file_that_kills_or_blocks_its_process_is_lost_alone() -> None:
 
 
 def test_a_stopped_process_costs_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(worker, "LOOK_EVERY_SEC", 0.1)
-    monkeypatch.setattr(worker, "_PATIENCE_SEC", 0.2)
+    monkeypatch.setattr(server, "LOOK_EVERY_SEC", 0.1)
+    monkeypatch.setattr(server, "PATIENCE_SEC", 0.2)
     items = ["a", f"stop once {tmp_path}/marker", "b"]
     assert dict(map_in_processes(misbehave, items, 1, 1.0)) == {n: f"{item}!" for n, item in enumerate(items)}
 

@@ -9,26 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, forkserver, get_context, resource_tracker
-from multiprocessing.context import ForkServerProcess
-from pathlib import Path
-from threading import Thread
+from multiprocessing import connection
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from videoadapt import logger
-from videoadapt.processes.signals import FOR_ALL, held_back, killed_by, take_signals
+from videoadapt.processes import server
+from videoadapt.processes.server import CONTEXT
+from videoadapt.processes.signals import killed_by, take_signals
 from videoadapt.registry.transfer import transferable
 
 Pipe: TypeAlias = "connection.Connection[Any, Any]"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 STOP_SEC = 5.0  # what a process gets to remove what it had begun
-LOOK_EVERY_SEC = 2.0  # at processes that do not answer
-_PATIENCE_SEC = 10.0  # behind its limit, at which the kernel ends a process that runs
-_START_SEC = 120.0  # that imports may take, from a slow disk
 _SAY_EVERY_SEC = 60.0
-# Neither fork (threads of FFmpeg and torch) nor inherited files: a process sees at once when its parent is gone.
-CONTEXT = get_context("forkserver")
 
 
 @dataclass(frozen=True)
@@ -76,9 +70,8 @@ class Worker(Generic[Item, Result]):
         self.pipe, theirs = CONTEXT.Pipe()
         arguments = (function, theirs, limit_sec, sigterm)
         self._process = CONTEXT.Process(target=_serve, args=arguments, daemon=True)
-        start_server()
         try:
-            _start(self._process)
+            server.start(self._process)
         except BaseException:
             self.pipe.close()  # what starts all the same has nobody to listen to, and ends
             raise
@@ -116,12 +109,12 @@ class Worker(Generic[Item, Result]):
         Known only when its limit is well over, at which the kernel ends a process that runs. One that waits for a disk or
         the network, which nothing can end, is waited for; both are said, the latter every minute.
         """
-        limit_sec = self._limit_sec if self.started else max(self._limit_sec, _START_SEC)
+        limit_sec = self._limit_sec if self.started else max(self._limit_sec, server.START_SEC)
         silent_sec = time.monotonic() - self._since
-        if not self._open or silent_sec < limit_sec + _PATIENCE_SEC:
+        if not self._open or silent_sec < limit_sec + server.PATIENCE_SEC:
             return False
-        state, pid = _state(self._process.pid), self._process.pid
-        if state in ("T", "t"):
+        state, pid = server.state(self._process.pid), self._process.pid
+        if state in server.STOPPED:
             logger.warning(
                 "process %s, stopped by SIGSTOP or a debugger, has not answered for %.0f s to %s; another one takes over",
                 pid, silent_sec, item,
@@ -147,48 +140,12 @@ class Worker(Generic[Item, Result]):
 
     def join(self) -> None:
         """Wait for the end of a process that was killed."""
-        self._process.join()
-
-
-def start_server() -> None:
-    """Start the process from which others are forked, unless it runs, where no signal for all processes ends it.
-
-    It imports for seconds, in which Ctrl-C would end it, and reports how the others end.
-    """
-    with held_back():
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)  # it has let some of them come
-        forkserver.ensure_running()
-
-
-def _start(process: ForkServerProcess) -> None:
-    """Start a process, in a thread: Ctrl-C does not come between the parts of what it is told, and need not wait for it."""
-    failed: list[Exception] = []
-
-    def start() -> None:
-        try:
-            process.start()
-        except Exception as error:  # noqa: BLE001 - it goes on in the thread that waits
-            failed.append(error)
-
-    thread = Thread(target=start, daemon=True)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
+        server.wait_for(self._process)
 
 
 def ready(pipes: Iterable[Pipe]) -> list[Pipe]:
-    """Wait until at least one worker's pipe has something to receive; return all of these, none after LOOK_EVERY_SEC."""
-    return cast(list[Pipe], connection.wait(list(pipes), LOOK_EVERY_SEC))
-
-
-def _state(pid: int | None) -> str:
-    """The letter for what the kernel says that a process is doing; "" where it does not say."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
+    """Wait until at least one worker's pipe has something to receive; return all of these, none after server.LOOK_EVERY_SEC."""
+    return cast(list[Pipe], connection.wait(list(pipes), server.LOOK_EVERY_SEC))
 
 
 def map_in_processes(

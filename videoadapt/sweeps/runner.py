@@ -16,8 +16,8 @@ import torch
 from videoadapt import logger
 from videoadapt.errors import ConfigError, Interrupted
 from videoadapt.log import progress
+from videoadapt.processes.server import start_server
 from videoadapt.processes.signals import killed_by, stop_on_signal, take_signals
-from videoadapt.processes.worker import start_server
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep

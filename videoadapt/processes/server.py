@@ -1,0 +1,97 @@
+"""Python's fork server, from which all other processes come: started where no signal ends it, never waited for in vain."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from multiprocessing import forkserver, get_context, resource_tracker
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from threading import Thread
+
+from videoadapt import logger
+from videoadapt.processes.signals import FOR_ALL, held_back
+
+LOOK_EVERY_SEC = 2.0  # at processes that do not answer
+START_SEC = 120.0  # that imports may take, from a slow disk
+PATIENCE_SEC = 10.0  # behind a limit
+STOPPED = ("T", "t")  # by SIGSTOP, or a debugger
+# Neither fork (threads of FFmpeg and torch) nor inherited files: a process sees at once when its parent is gone.
+CONTEXT = get_context("forkserver")
+
+
+def start_server() -> None:
+    """Start the server, unless it runs, where no signal for all processes ends it.
+
+    It imports for seconds, in which Ctrl-C would end it, and reports how the others end.
+    """
+    with held_back():
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)  # it has let some of them come
+        forkserver.ensure_running()
+
+
+def start(process: ForkServerProcess) -> None:
+    """Start a process; a server that is stopped, and may never go on, is said and replaced ten seconds after its limit."""
+    start_server()
+    while not _started(process):
+        start_server()
+
+
+def wait_for(process: ForkServerProcess) -> None:
+    """Wait for the end of a process that was killed; where the server is stopped, it never says so, and is replaced."""
+    since = time.monotonic()
+    while process.is_alive():
+        process.join(LOOK_EVERY_SEC)
+        if time.monotonic() - since > PATIENCE_SEC:
+            _end_if_stopped(time.monotonic() - since)
+
+
+def state(pid: int | None) -> str:
+    """The letter for what the kernel says that a process is doing; "" where it does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _started(process: ForkServerProcess) -> bool:
+    """Start a process, in a thread: Ctrl-C does not come between the parts of what it is told, and need not wait for it.
+
+    False where the server was stopped, and had to be ended.
+    """
+    failed: list[Exception] = []
+
+    def begin() -> None:
+        try:
+            process.start()
+        except Exception as error:  # noqa: BLE001 - it goes on in the thread that waits
+            failed.append(error)
+
+    thread, since, ended = Thread(target=begin, daemon=True), time.monotonic(), False
+    thread.start()
+    while thread.is_alive():
+        thread.join(LOOK_EVERY_SEC)
+        waited_sec = time.monotonic() - since
+        if thread.is_alive() and not ended and waited_sec > START_SEC + PATIENCE_SEC:
+            ended = _end_if_stopped(waited_sec)
+    if failed and not ended:
+        raise failed[0]
+    return not failed
+
+
+def _end_if_stopped(silent_sec: float) -> bool:
+    """End a server that is stopped: what waits for it hears so, and the next process gets another one."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is None or state(pid) not in STOPPED:
+        return False
+    logger.warning(
+        "process %d, which starts those that read, was stopped by SIGSTOP or a debugger, and has not answered for %.0f s; "
+        "another one takes over",
+        pid, silent_sec,
+    )  # fmt: skip
+    with suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    while state(pid) not in ("", "Z"):  # whoever asks for another one is to see that this one is gone
+        time.sleep(0.01)
+    return True
