@@ -11,9 +11,10 @@ import torch.nn.functional as F
 
 from videoadapt.cli import prepare
 from videoadapt.errors import DecodeError
+from videoadapt.video.decoders import open_video
 
 imagehash = pytest.importorskip("imagehash")
-from videoadapt.preparing.near_copies import _alike, frame_bits  # noqa: E402 - it needs the package above
+from videoadapt.preparing.near_copies import _alike, frame_bits, hashes  # noqa: E402 - it needs the package above
 
 PYAV = {"name": "pyav"}
 
@@ -45,7 +46,38 @@ def test_another_size_is_alike_and_strangers_are_not(tmp_path: Path) -> None:
     bits = [bits_FD for bits_FD in found if isinstance(bits_FD, np.ndarray)]
     assert len(bits) == 5 and {bits_FD.shape for bits_FD in bits} == {(16, 64)}
     counts = _alike(np.concatenate(bits), np.repeat(np.arange(5), 16))
-    assert {pair for pair, frames in counts.items() if frames >= 3} == {(0, 1)}
+    assert set(counts) == {(0, 1)} and counts[0, 1] >= 3
+
+
+def bits_of(*frames: Sequence[int]) -> np.ndarray:
+    """Hashes of frames that have as many bits turned as said, each from its end of the same 64."""
+    turned = [
+        (np.arange(64) < number) if number >= 0 else (np.arange(64) >= 64 + number) for one in frames for number in one
+    ]
+    return np.stack(turned)
+
+
+def test_one_frame_that_is_nearly_equal_is_enough() -> None:
+    """Where a film was cut in two, the last picture of one and the first of the other follow one another."""
+    for bits, alike in ((6, {(0, 1): 1}), (7, {})):
+        assert _alike(bits_of([32, 0], [bits, -32]), np.array([0, 0, 1, 1])) == alike
+    for bits, alike in ((12, {(0, 1): 3}), (13, {})):
+        assert _alike(bits_of([0, 0, 0], [bits, bits, bits]), np.repeat([0, 1], 3)) == alike
+    assert _alike(bits_of([0, 0, 32], [12, 12, -32]), np.repeat([0, 1], 3)) == {}
+
+
+def test_halves_of_real_clips_are_found_and_strangers_are_not(clips_dir: Path) -> None:
+    halves = []
+    for path in sorted(path for path in clips_dir.iterdir() if path.suffix in (".mp4", ".avi", ".mkv")):
+        with open_video(path, PYAV) as film:
+            middle, end = min(film.num_frames, 300) // 2, min(film.num_frames, 300)
+            parts = [
+                film.get(np.linspace(*ends, 16).round().astype(int)) for ends in ((0, middle - 1), (middle, end - 1))
+            ]
+        halves += [hashes(part_THWC) for part_THWC in parts]
+    found = _alike(np.concatenate(halves), np.repeat(np.arange(len(halves)), [len(part) for part in halves]))
+    right = {(one, one + 1) for one in range(0, len(halves), 2)}
+    assert set(found) <= right and len(right) == 13 and len(found) >= 12  # one is cut where its scene changes
 
 
 def test_frames_without_contrast_are_like_nothing(tmp_path: Path) -> None:
