@@ -93,7 +93,7 @@ def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: 
     for _ in range(repeats):
         for name, read, size in (("limit", ByLimit(decoder, items), 1), ("loader", load, load.sample_bytes)):
             loader: Loader[TrainItem, ClipNotes, Unreadable, int] = Loader(
-                read, batches, len, workers=workers, sample_bytes=size, limit_sec=config.limit_sec
+                read, batches, _count, workers=workers, sample_bytes=size, limit_sec=config.limit_sec
             )
             start = 0.0
             for number, _ in enumerate(loader):
@@ -101,6 +101,10 @@ def measure_workers(videos: Sequence[Video], decoder: str, clips: int, repeats: 
                     start = time.perf_counter()
             speeds[name].append(len(items) / (time.perf_counter() - start))
     return {f"{name}_clips_per_sec": statistics.median(values) for name, values in speeds.items()}
+
+
+def _count(samples: Sequence[object], pixels_BN: torch.Tensor) -> int:
+    return len(samples)
 
 
 def markdown(result: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 `python tools/benchmark.py bank --video clip.mp4`: K adapters in one pass against K runs, median of several.
 `python tools/benchmark.py data LIST ... --root VIDEOS`: the loader against decoding alone, and test views, per decoder.
+`python tools/benchmark.py loader --workers 2 16 64`: the loader with readers that only wait.
 `python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
 `python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
 `python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
@@ -39,6 +40,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--repeats", type=int, default=5)
     data.add_argument("--workers", type=int, default=0, metavar="N", help="also with this many processes")
     data.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for data.json and data.md")
+    loader = commands.add_parser("loader", help="the loader with readers that only wait, more than there are cores")
+    loader.set_defaults(measure=bench_loader)
+    loader.add_argument("--workers", type=int, nargs="+", default=[2, 16, 64], metavar="N")
+    loader.add_argument("--clip-ms", type=float, default=60.0, metavar="MS", help="that a reader takes for a clip")
+    loader.add_argument("--batch", type=int, default=128)
+    loader.add_argument("--step-ms", type=float, default=0.0, metavar="MS", help="that a step takes")
+    loader.add_argument(
+        "--python-ms", type=float, default=0.0, metavar="MS", help="of these, that it computes in Python"
+    )
+    loader.add_argument("--seconds", type=float, default=5.0)
+    loader.add_argument("--repeats", type=int, default=3)
     decoders = commands.add_parser("decoders", help="frames that differ from reading in order")
     decoders.set_defaults(measure=bench_decoders)
     decoders.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -126,6 +138,18 @@ def bench_data(args: argparse.Namespace) -> dict[str, object]:
     (args.out / "data.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (args.out / "data.md").write_text(markdown(result), encoding="utf-8")
     return result
+
+
+def bench_loader(args: argparse.Namespace) -> dict[str, Any]:
+    """For each number of processes: clips a second of the loader beside its readers alone, and its thread's time for a clip."""
+    from benchmarks.loader_speed import markdown, measure
+
+    rows = [
+        measure(n, args.clip_ms, args.batch, args.step_ms, args.python_ms, args.seconds, args.repeats)
+        for n in args.workers
+    ]
+    sys.stderr.write(markdown(rows))
+    return {"rows": rows}
 
 
 def bench_decoders(args: argparse.Namespace) -> dict[str, Any]:

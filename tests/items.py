@@ -1,6 +1,7 @@
 """What worker processes of the tests do with an item: apart, so that a worker can import it."""
 
 import hashlib
+import math
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import torch
 
 from videoadapt.data.loader import Sample
 from videoadapt.data.structures import Unreadable, Video
-from videoadapt.processes.slots import Read
+from videoadapt.processes.slots import InSlot, Read
 
 Seen = list[tuple[str, list[list[int]] | None, str]]
 
@@ -90,11 +91,11 @@ def read(item: str) -> Read[str] | Unreadable:
     return Read(torch.full((int(pixels), 2), int(pixels), dtype=torch.uint8), item)
 
 
-def listed(samples: Sequence[Sample[str, str, Unreadable]]) -> Seen:
+def listed(samples: Sequence[Sample[str, str, Unreadable]], pixels_BN: torch.Tensor) -> Seen:
     """Copies of what a batch holds: item, pixels, and the notes or why there are none."""
     return [
-        (s.item, s.result.pixels.tolist(), s.result.notes)
-        if isinstance(s.result, Read)
+        (s.item, pixels_N[: math.prod(s.result.shape)].view(s.result.shape).tolist(), s.result.notes)
+        if isinstance(s.result, InSlot)
         else (s.item, None, s.result.reason)
-        for s in samples
+        for s, pixels_N in zip(samples, pixels_BN, strict=True)
     ]

@@ -12,7 +12,7 @@ from videoadapt.data.batches import TrainItem
 from videoadapt.data.loader import Sample
 from videoadapt.data.reading import ClipNotes, ReadClips, ReadViews, collate_clips, collate_views
 from videoadapt.data.structures import Unreadable, Video, VideoViews
-from videoadapt.processes.slots import Read
+from videoadapt.processes.slots import InSlot, Read
 from videoadapt.processes.worker import Lost
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.readers import ClipReader, ViewReader
@@ -28,41 +28,58 @@ def clips(number: int, value: int) -> torch.Tensor:
     return torch.full((number, 3, 2, 4, 4), value, dtype=torch.uint8)
 
 
+def row(number: int, value: int) -> torch.Tensor:
+    """The pixels of so many clips, as they lie in a batch."""
+    return clips(number, value).flatten()
+
+
 def test_a_batch_holds_the_clips_and_names_the_rest() -> None:
-    broken = Unreadable(1, VIDEOS[1], "b.mp4: is empty")
+    broken, shape = Unreadable(1, VIDEOS[1], "b.mp4: is empty"), clips(2, 0).shape
+    pixels_BN = torch.stack([row(2, value) for value in (7, 1, 2, 9)])
     batch = collate_clips(
         [
-            Sample(ITEMS[0], Read(clips(2, 7), ClipNotes((BOX, None), 3))),
+            Sample(ITEMS[0], InSlot(shape, ClipNotes((BOX, None), 3))),
             Sample(ITEMS[1], broken),
             Sample(ITEMS[2], Lost("took longer than 3 s", overtime=True)),
-            Sample(ITEMS[3], Read(clips(1, 9), ClipNotes((None,)))),
-        ]
+            Sample(ITEMS[3], InSlot(shape, ClipNotes((None, BOX)))),
+        ],
+        pixels_BN,
     )
-    assert batch.clips_BCTHW.equal(torch.cat([clips(2, 7), clips(1, 9)]))
-    assert batch.labels_B.tolist() == [0, 0, 3] and batch.video_ids == ("a.mp4", "a.mp4", "d.mp4")
-    assert batch.erase == (BOX, None, None) and batch.damaged == (("a.mp4", 3),)
+    assert batch.clips_BCTHW.equal(torch.cat([clips(2, 7), clips(2, 9)]))
+    assert batch.labels_B.tolist() == [0, 0, 3, 3] and batch.video_ids == ("a.mp4", "a.mp4", "d.mp4", "d.mp4")
+    assert batch.erase == (BOX, None, None, BOX) and batch.damaged == (("a.mp4", 3),)
     lost = "c.mp4: took longer than 3 s; raise data.limit_sec, or encode it anew, or take it out of the list"
     assert batch.unreadable == (broken, Unreadable(2, VIDEOS[2], lost))
 
 
+def test_a_batch_that_could_be_read_is_no_copy() -> None:
+    pixels_BN = torch.stack([row(1, 7), row(1, 9)])
+    batch = collate_clips(
+        [Sample(item, InSlot(clips(1, 0).shape, ClipNotes((None,)))) for item in ITEMS[:2]], pixels_BN
+    )
+    assert batch.clips_BCTHW.equal(torch.cat([clips(1, 7), clips(1, 9)]))
+    assert batch.clips_BCTHW.data_ptr() == pixels_BN.data_ptr()
+
+
 def test_clips_are_counted_by_their_pixels() -> None:
     with pytest.raises(ValueError, match="differ in number"):
-        collate_clips([Sample(ITEMS[0], Read(clips(2, 7), ClipNotes((None,))))])
+        collate_clips([Sample(ITEMS[0], InSlot(clips(2, 7).shape, ClipNotes((None,))))], row(2, 7)[None])
 
 
 def test_a_batch_of_nothing_readable_has_no_clips() -> None:
-    batch = collate_clips([Sample(ITEMS[0], Lost("killed"))])
+    batch = collate_clips([Sample(ITEMS[0], Lost("killed"))], row(1, 7)[None])
     assert len(batch.clips_BCTHW) == 0 and batch.unreadable[0].reason == (
         "a.mp4: killed; encode it anew, or take it out of the list"
     )
 
 
 def test_views_travel_with_their_video_or_the_reason() -> None:
-    views = collate_views([Sample(batches.TestItem(3, VIDEOS[3]), Read(clips(2, 1)[:, None], 5))])
+    item, shape = batches.TestItem(3, VIDEOS[3]), clips(2, 1)[:, None].shape
+    views = collate_views([Sample(item, InSlot(shape, 5))], row(2, 1)[None])
     assert isinstance(views, VideoViews) and (views.index, views.video) == (3, VIDEOS[3])
-    assert views.views_NJCTHW.shape == (2, 1, 3, 2, 4, 4) and views.damaged_frames == 5
+    assert views.views_NJCTHW.equal(clips(2, 1)[:, None]) and views.damaged_frames == 5
     broken = Unreadable(3, VIDEOS[3], "d.mp4: is empty")
-    assert collate_views([Sample(batches.TestItem(3, VIDEOS[3]), broken)]) is broken
+    assert collate_views([Sample(item, broken)], row(2, 1)[None]) is broken
 
 
 class Vast:

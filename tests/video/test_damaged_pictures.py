@@ -12,11 +12,10 @@ from tests.media import damaged, write_video
 from videoadapt.config.schema import Config, DataConfig
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.datasets.video_list import VideoList
-from videoadapt.data.loader import Sample
+from videoadapt.data.loader import Loader
 from videoadapt.data.reading import ReadClips, collate_clips
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.inference.predictor import _view_reader
-from videoadapt.processes.pool import Read
 from videoadapt.runs.build_data import build_clip_reader, build_test_loader
 from videoadapt.training.unreadable import DamagedVideos
 from videoadapt.video.cache import folder as cache_place
@@ -103,9 +102,10 @@ def test_results_and_logs_name_what_is_damaged(tmp_path: Path, log_lines: list[s
     assert totals["decord"]["num_damaged_videos"] == 1 and totals["decord"]["num_damage_unknown"] == 2
     read, total = ReadClips(build_clip_reader(config.model_copy(update={"decoder": PYAV})), seed=0), DamagedVideos()
     for epoch in range(2):
-        samples = [Sample(item := TrainItem(epoch, row, video), read(item)) for row, video in enumerate(videos)]
-        assert all(isinstance(sample.result, Read) for sample in samples)
-        total.note([collate_clips(samples)])
+        batch = [TrainItem(epoch, row, video) for row, video in enumerate(videos)]
+        (made,) = Loader(read, [batch], collate_clips, workers=0, sample_bytes=read.sample_bytes, limit_sec=60)
+        assert not made.unreadable
+        total.note([made])
     assert total.frames == {name: frames for name, frames in found.items() if frames}
     total.log_total()
     assert "2 training videos have damage that the decoder conceals" in log_lines[-1] and "first a.mp4" in log_lines[-1]

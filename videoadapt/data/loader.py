@@ -1,22 +1,29 @@
 """Samples read in processes of our own, and batches of them in order, made while the last batch is being used.
 
-A sample's pixels come back through memory that all processes share; a file that kills or blocks its process is lost
-alone, and changes neither the other samples nor their order.
+A sample's pixels come back through memory that all processes share, from which a GPU copies a whole batch at once; a file
+that kills or blocks its process is lost alone, and changes neither the other samples nor their order.
+
+Shapes: B samples of a batch, N bytes of one.
 """
 
+import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
 
 from videoadapt.processes.pool import Task, WorkerPool
-from videoadapt.processes.slots import Failure, Item, Notes, Read
+from videoadapt.processes.slots import Failure, InSlot, Item, Notes, Read, Slots, put
 from videoadapt.processes.worker import Lost
 
 Batch = TypeVar("Batch")
+CPU = torch.device("cpu")
+_BATCHES = 4  # that there is memory for: one copied to the device, one that waits for its last samples, two behind it
 
 
 @dataclass(frozen=True)
@@ -24,16 +31,17 @@ class Sample(Generic[Item, Notes, Failure]):
     """An item and what was read of it: a Failure where that cannot be, a Lost where its process ended or was ended."""
 
     item: Item
-    result: Read[Notes] | Failure | Lost
+    result: InSlot[Notes] | Failure | Lost
 
 
 class Loader(Generic[Item, Notes, Failure, Batch]):
-    """Iterates over `collate(samples)` of each of `batches`, lists of items, in order.
+    """Iterates over `collate(samples, pixels_BN)` of each of `batches`, lists of items, in order.
 
     `read` gives a Read of at most `sample_bytes` bytes of pixels, or a Failure of its own for an item that cannot be read.
     It travels to `workers` processes once, and the items one by one, so they had better be small. With no workers it is
-    called here, and nothing limits its time. `collate` must copy the pixels: their memory is used again. An exception in
-    `read` is raised here, and worker.CannotStart where processes end before they have begun.
+    called here, and nothing limits its time. `pixels_BN` (B, sample_bytes) are uint8 on `device`, the batch's own: each
+    sample's stand at the beginning of its row, and one without has any bytes there. No later batch is longer than the first.
+    An exception in `read` is raised here, and worker.CannotStart where processes end before they have begun.
 
     A file that was lost twice is not tried a third time: items with the same `file(item)` are lost at once.
     """
@@ -42,65 +50,74 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
         self,
         read: Callable[[Item], Read[Notes] | Failure],
         batches: Sequence[Sequence[Item]],
-        collate: Callable[[Sequence[Sample[Item, Notes, Failure]]], Batch],
+        collate: Callable[[Sequence[Sample[Item, Notes, Failure]], Tensor], Batch],
         *,
         workers: int,
         sample_bytes: int,
         limit_sec: float,
+        device: torch.device = CPU,
         file: Callable[[Item], Hashable] = lambda item: object(),  # each its own
     ):
         self._file = file
         self._read, self._batches, self._collate = read, batches, collate
-        self._workers, self._sample_bytes, self._limit_sec = workers, sample_bytes, limit_sec
+        self._workers, self._sample_bytes, self._limit_sec, self._device = workers, sample_bytes, limit_sec, device
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        if not self._workers:
-            for batch in self._batches:
-                yield self._collate([Sample(item, self._read(item)) for item in batch])
+        if not self._workers or not len(self._batches):
+            yield from map(self._read_here, self._batches)
             return
-        batches = iter(self._batches)
-        first = next(batches, None)
-        if first is None:
-            return
-        # Room for two batches: one is read while the other waits for its last sample.
-        room = 2 * max(len(first), self._workers)
+        size = len(self._batches[0])
+        slots = Slots(size * max(_BATCHES, 1 + math.ceil(2 * self._workers / size)), self._sample_bytes)
         pool: WorkerPool[Item, Notes, Failure] = WorkerPool(
-            self._read, self._workers, room, self._sample_bytes, self._limit_sec, self._file
+            self._read, self._workers, slots, self._limit_sec, self._file
         )
-        ready: queue.SimpleQueue[Batch | _End] = queue.SimpleQueue()
-        room_ahead = threading.Semaphore(1)
-        made = self._batches_of(pool, chain([first], batches))
-        threading.Thread(target=_produce, args=(made, ready, room_ahead), name="loader", daemon=True).start()
+        ahead = _Ahead(pool, size, range(0, slots.number, size))
         try:
-            while not isinstance(got := ready.get(), _End):
-                room_ahead.release()
-                yield got
+            if self._device.type == "cuda":
+                slots.pin(self._device)  # while the processes import
+            threading.Thread(target=ahead.run, args=(self._batches,), name="loader", daemon=True).start()
+            while not isinstance(got := ahead.ready.get(), _End):
+                yield self._take(got, slots, ahead.free)
             if got.error is not None:
                 raise got.error
         finally:
             pool.stop()
-            room_ahead.release()  # the thread wakes up, and sees that the pool has stopped
+            ahead.free.put(None)
 
-    def _batches_of(self, pool: WorkerPool[Item, Notes, Failure], batches: Iterable[Sequence[Item]]) -> Iterator[Batch]:
-        begun: deque[list[Task[Item, Notes, Failure]]] = deque()
-        for batch in batches:
-            if len(batch) > pool.room:
-                raise ValueError(f"a batch of {len(batch)} items after one of {pool.room // 2} at most")
-            begun.append([])
-            for item in batch:
-                while pool.is_full:  # by earlier batches
-                    yield self._finish(pool, begun.popleft())
-                begun[-1].append(pool.begin(item))
-        while begun:
-            yield self._finish(pool, begun.popleft())
+    def _take(
+        self, tasks: "list[Task[Item, Notes, Failure]]", slots: Slots, free: "queue.SimpleQueue[_Free | None]"
+    ) -> Batch:
+        """Copy the pixels of a batch to the device, whereupon their memory is free again."""
+        first = tasks[0].slot
+        pixels_BN, copied = _moved(slots.bytes_SN[first : first + len(tasks)], self._device)
+        free.put(_Free(first, copied))
+        return self._collate([Sample(task.item, task.found()) for task in tasks], pixels_BN)
 
-    def _finish(self, pool: WorkerPool[Item, Notes, Failure], tasks: Sequence[Task[Item, Notes, Failure]]) -> Batch:
-        batch = self._collate([Sample(task.item, pool.wait_for(task)) for task in tasks])
-        pool.release(tasks)
-        return batch
+    def _read_here(self, batch: Sequence[Item]) -> Batch:
+        pixels_BN = torch.empty(len(batch), self._sample_bytes, dtype=torch.uint8)
+        samples: list[Sample[Item, Notes, Failure]] = [
+            Sample(item, put(self._read(item), slot_N)) for item, slot_N in zip(batch, pixels_BN, strict=True)
+        ]
+        return self._collate(samples, pixels_BN.to(self._device))
+
+
+def _moved(pixels_BN: Tensor, device: torch.device) -> tuple[Tensor, torch.cuda.Event | None]:
+    """The pixels on the device, or a copy of them, and what tells when it is made, if not at once."""
+    if device.type != "cuda":
+        return pixels_BN.to(device, copy=True), None
+    moved_BN, copied = pixels_BN.to(device, non_blocking=True), torch.cuda.Event(blocking=True)
+    copied.record(torch.cuda.current_stream(device))
+    return moved_BN, copied
+
+
+class _Free(NamedTuple):
+    """The first slot of memory for a batch, which may be written once a copy of what was there is made."""
+
+    slot: int
+    copied: torch.cuda.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -110,15 +127,47 @@ class _End:
     error: BaseException | None
 
 
-def _produce(
-    batches: Iterator[Batch], ready: "queue.SimpleQueue[Batch | _End]", room_ahead: threading.Semaphore
-) -> None:
-    """Put each batch where the other thread takes it: the next is made while the last one is used."""
-    error: BaseException | None = None
-    try:
-        for batch in batches:
-            ready.put(batch)
-            room_ahead.acquire()
-    except BaseException as raised:  # noqa: BLE001 - it is raised again in the other thread
-        error = raised
-    ready.put(_End(error))
+class _Ahead(Generic[Item, Notes, Failure]):
+    """What the loader's thread does: begin batches while there is memory for them, put them into `ready` in their order.
+
+    It never copies a pixel, so that no worker waits for it. None in `free` ends it.
+    """
+
+    def __init__(self, pool: WorkerPool[Item, Notes, Failure], size: int, slots: Iterable[int]):
+        self._pool, self._size = pool, size
+        self._begun: deque[list[Task[Item, Notes, Failure]]] = deque()
+        self.ready: queue.SimpleQueue[list[Task[Item, Notes, Failure]] | _End] = queue.SimpleQueue()
+        self.free: queue.SimpleQueue[_Free | None] = queue.SimpleQueue()
+        for slot in slots:
+            self.free.put(_Free(slot))
+
+    def run(self, batches: Iterable[Sequence[Item]]) -> None:
+        """Have all batches read; behind the last one stands an _End."""
+        error: BaseException | None = None
+        try:
+            for batch in batches:
+                if len(batch) > self._size:
+                    raise ValueError(f"a batch of {len(batch)} items after one of {self._size} at first")
+                self._begun.append(self._pool.begin(batch, self._free_slot()))
+            while self._is_reading():
+                self._pool.work()
+        except BaseException as raised:  # noqa: BLE001 - it is raised again in the other thread
+            error = raised
+        self.ready.put(_End(error))
+
+    def _free_slot(self) -> int:
+        """Wait for memory for a batch."""
+        while self._is_reading() and self.free.empty():
+            self._pool.work()
+        free = self.free.get()
+        if free is None:
+            raise RuntimeError("the loader is closed")
+        if free.copied is not None:
+            free.copied.synchronize()
+        return free.slot
+
+    def _is_reading(self) -> bool:
+        """Hand complete batches over; True while there are others."""
+        while self._begun and all(task.result is not None for task in self._begun[0]):
+            self.ready.put(self._begun.popleft())
+        return bool(self._begun)

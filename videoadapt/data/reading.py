@@ -15,7 +15,7 @@ from videoadapt.data.batches import TestItem, TrainItem
 from videoadapt.data.loader import Loader, Sample
 from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.errors import DecodeError
-from videoadapt.processes.slots import Read
+from videoadapt.processes.slots import InSlot, Read
 from videoadapt.processes.worker import Lost
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.transforms import EraseBox
@@ -79,37 +79,41 @@ def file_of(item: TrainItem | TestItem) -> str:
     return item.video.id
 
 
-def collate_clips(samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]]) -> ClipBatch:
-    """Copy the clips that could be read into one batch; the videos that could not travel by name."""
-    read = [(sample.item.video, sample.result) for sample in samples if isinstance(sample.result, Read)]
-    videos = [video for video, result in read for _ in range(len(result.pixels))]  # of each clip
+def collate_clips(samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]], pixels_BN: Tensor) -> ClipBatch:
+    """Make a batch of the clips that could be read; the videos that could not travel by name.
+
+    `pixels_BN` holds the pixels of each sample in its row: the batch is a view of it where all could be read.
+    """
+    read = {row: (s.item.video, s.result) for row, s in enumerate(samples) if isinstance(s.result, InSlot)}
+    videos = [video for video, result in read.values() for _ in range(result.shape[0])]  # of each clip
     return ClipBatch(
-        _together([result.pixels for _, result in read]),
+        _together(pixels_BN if len(read) == len(samples) else pixels_BN[[*read]], {r.shape for _, r in read.values()}),
         torch.tensor([video.label for video in videos], dtype=torch.int64),
         tuple(video.id for video in videos),
-        tuple(box for _, result in read for box in result.notes.erase),
-        tuple(_unreadable(s.item, s.result) for s in samples if not isinstance(s.result, Read)),
-        tuple((video.id, result.notes.damaged_frames) for video, result in read if result.notes.damaged_frames),
+        tuple(box for _, result in read.values() for box in result.notes.erase),
+        tuple(_unreadable(s.item, s.result) for s in samples if not isinstance(s.result, InSlot)),
+        tuple(
+            (video.id, result.notes.damaged_frames) for video, result in read.values() if result.notes.damaged_frames
+        ),
     )
 
 
-def collate_views(samples: Sequence[Sample[TestItem, int | None, Unreadable]]) -> VideoViews | Unreadable:
-    """Copy the views of one video."""
+def collate_views(
+    samples: Sequence[Sample[TestItem, int | None, Unreadable]], pixels_1N: Tensor
+) -> VideoViews | Unreadable:
+    """Make the views of one video of its pixels."""
     (sample,) = samples
-    if not isinstance(sample.result, Read):
+    if not isinstance(sample.result, InSlot):
         return _unreadable(sample.item, sample.result)
-    return VideoViews(sample.item.row, sample.item.video, _together([sample.result.pixels]), sample.result.notes)
+    return VideoViews(sample.item.row, sample.item.video, pixels_1N.view(sample.result.shape), sample.result.notes)
 
 
-def _together(parts: Sequence[Tensor]) -> Tensor:
-    """Copy of all parts behind one another, in memory from which CUDA copies in the background."""
-    if not parts:
+def _together(pixels_BN: Tensor, shapes: set[tuple[int, ...]]) -> Tensor:
+    """The clips (B * R, 3, T, H, W) of rows with R clips each."""
+    if not shapes:
         return torch.empty(0, 3, 0, 0, 0, dtype=torch.uint8)
-    total = sum(len(part) for part in parts)
-    out = torch.empty(total, *parts[0].shape[1:], dtype=torch.uint8, pin_memory=torch.cuda.is_available())
-    # not torch.cat: its threads, a second team beside the training's, would make OpenMP put both to sleep after every operation
-    np.concatenate([part.numpy() for part in parts], out=out.numpy())
-    return out
+    (shape,) = shapes
+    return pixels_BN.view(-1, *shape[1:])
 
 
 def _why(error: Exception, video: Video) -> str:

@@ -33,7 +33,7 @@ def test(run: Run) -> dict[str, Any]:
     save_description(run.config, run.splits.class_names)
     start = time.perf_counter()
     accumulator = ViewAccumulator(splits.test, config.test.clips, config.test.crops, len(splits.class_names))
-    loader = build_test_loader(splits.test, config.data, config.test.clips, config.test.crops)
+    loader = build_test_loader(splits.test, config.data, config.test.clips, config.test.crops, run.device)
     run.model.eval()
     with run.testing_forward() as forward:
         evaluate(forward, _with_progress(loader, len(loader)), accumulator, config.test.batch_size)

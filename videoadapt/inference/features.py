@@ -34,7 +34,7 @@ def write_features(
     videos = DATASETS.build(predictor.config.data.dataset).load(source, Path(root))
     rows, unreadable, damaged = [], [], {}
     with progress("features", len(videos), "videos") as line:
-        for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops):
+        for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops, predictor.device):
             if isinstance(item, Unreadable):
                 unreadable.append(item)
             else:

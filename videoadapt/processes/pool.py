@@ -1,10 +1,7 @@
-"""Worker processes that read items into memory which all share; one that ends loses at most its file.
-
-Shapes: S slots, N bytes of a slot.
-"""
+"""Worker processes that read items into memory which all share; one that ends loses at most its file."""
 
 import atexit
-import math
+import selectors
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -12,26 +9,16 @@ from functools import partial
 from threading import RLock
 from typing import Generic
 
-import torch
-
 from videoadapt import logger
-from videoadapt.processes.slots import (
-    Answer,
-    Failure,
-    InSlot,
-    Item,
-    LogLine,
-    Notes,
-    Raised,
-    Read,
-    into_slot,
-    shared_memory,
-)
+from videoadapt.processes.slots import Answer, Failure, InSlot, Item, LogLine, Notes, Raised, Read, Slots, into_slot
 from videoadapt.processes.worker import CannotStart, Lost, Pipe, Started, Worker, ready
 from videoadapt.registry.transfer import transferable
 
 _said: set[LogLine] = set()  # of these processes: each is shown once
-_AT_HAND = 2  # items that a worker has: the one it works on, and the next
+_FEWEST_AT_HAND, _MOST_AT_HAND = (
+    2,
+    32,
+)  # items that a worker has: the one it works on, and the next; what fits into its pipe
 
 
 @dataclass(eq=False)
@@ -43,9 +30,16 @@ class Task(Generic[Item, Notes, Failure]):
     result: InSlot[Notes] | Failure | Raised | Lost | None = None
     lost: bool = False  # with its process, perhaps for no fault of its own: it gets a second one
 
+    def found(self) -> InSlot[Notes] | Failure | Lost:
+        """What a task that is done came to. Raises what `read` raised."""
+        if isinstance(self.result, Raised):
+            raise self.result.error
+        assert self.result is not None, "a task that is done has a result"
+        return self.result
+
 
 class WorkerPool(Generic[Item, Notes, Failure]):
-    """Worker processes, the shared memory with a slot for each item in flight, and who has what.
+    """Worker processes, and who has which item.
 
     `read` gives a Read, or a Failure of its own for an item that cannot be read.
     """
@@ -54,20 +48,14 @@ class WorkerPool(Generic[Item, Notes, Failure]):
         self,
         read: Callable[[Item], Read[Notes] | Failure],
         workers: int,
-        slots: int,
-        slot_bytes: int,
+        slots: Slots,
         limit_sec: float,
         file: Callable[[Item], Hashable],
     ):
-        memory = shared_memory(slots * slot_bytes)
-        self.room, self._file = slots, file
-        self._bytes_SN = torch.frombuffer(memory.buffer, dtype=torch.uint8)[: slots * slot_bytes].view(
-            slots, slot_bytes
-        )
-        self._free = deque(range(slots))
-        self._function = partial(into_slot, transferable(read), memory, slot_bytes)  # type: ignore[arg-type]  # mypy: all is Failure
-        self._limit_sec = limit_sec
+        self._file, self._limit_sec = file, limit_sec
+        self._function = partial(into_slot, transferable(read), slots)  # type: ignore[arg-type]  # mypy: all is Failure
         self._workers: dict[Pipe, Worker[tuple[Item, int], Answer[Notes, Failure]]] = {}
+        self._pipes = selectors.DefaultSelector()
         self._has: dict[Pipe, deque[Task[Item, Notes, Failure]]] = {}  # in the order in which a worker answers
         self._waiting: deque[Task[Item, Notes, Failure]] = deque()
         self._lost: dict[Hashable, Lost] = {}
@@ -78,38 +66,21 @@ class WorkerPool(Generic[Item, Notes, Failure]):
         for _ in range(workers):
             self._start_worker()
 
-    @property
-    def is_full(self) -> bool:
-        """True while every slot is taken."""
-        return not self._free
+    def begin(self, items: Sequence[Item], slot: int) -> list[Task[Item, Notes, Failure]]:
+        """Have items read, after those before them, into this slot and those that follow."""
+        tasks: list[Task[Item, Notes, Failure]] = [Task(item, slot + index) for index, item in enumerate(items)]
+        self._waiting.extend(tasks)
+        self._hand_out()
+        return tasks
 
-    def begin(self, item: Item) -> Task[Item, Notes, Failure]:
-        """Have an item read, after those before it."""
-        task: Task[Item, Notes, Failure] = Task(item, self._free.popleft(), self._lost.get(self._file(item)))
-        if task.result is None:
-            self._waiting.append(task)
-            self._hand_out()
-        return task
-
-    def wait_for(self, task: Task[Item, Notes, Failure]) -> Read[Notes] | Failure | Lost:
-        """What was read of an item; the pixels are the slot's own. Raises what `read` raised."""
-        while task.result is None:
-            answered = ready(self._workers)
-            for pipe in answered:
-                self._take_answer(pipe)
-            if not answered:
-                self._replace_stopped()
-            self._hand_out()
-        if isinstance(task.result, Raised):
-            raise task.result.error
-        if isinstance(task.result, InSlot):
-            shape = task.result.shape
-            return Read(self._bytes_SN[task.slot, : math.prod(shape)].view(shape), task.result.notes)
-        return task.result
-
-    def release(self, tasks: Sequence[Task[Item, Notes, Failure]]) -> None:
-        """Let the slots of finished items be used again."""
-        self._free.extend(task.slot for task in tasks)
+    def work(self) -> None:
+        """Wait until tasks have results, server.LOOK_EVERY_SEC at most, and give those who are done more to do."""
+        answered = ready(self._pipes)
+        for pipe in answered:
+            self._take_answer(pipe)
+        if not answered:
+            self._replace_stopped()
+        self._hand_out()
 
     def stop(self) -> None:
         """End all processes, at once, from whichever thread; who waits for one of them gets a RuntimeError."""
@@ -126,17 +97,24 @@ class WorkerPool(Generic[Item, Notes, Failure]):
         with self._changing:
             worker = Worker(self._function, self._limit_sec, sigterm=False)
             self._workers[worker.pipe], self._has[worker.pipe] = worker, deque()
+            self._pipes.register(worker.pipe, selectors.EVENT_READ)
             if self._stopped:
                 worker.kill()
                 raise RuntimeError("the loader is closed")
 
     def _hand_out(self) -> None:
-        for number in range(_AT_HAND):  # nobody gets a second item before everybody has one
-            for pipe, tasks in self._has.items():
-                if self._waiting and len(tasks) == number:
-                    task = self._waiting.popleft()
-                    tasks.append(task)
-                    self._workers[pipe].send((task.item, task.slot))
+        """Half of what is to be read lies with the workers in equal parts, the other half waits for whoever is first."""
+        unread = len(self._waiting) + sum(map(len, self._has.values()))
+        most = min(max(_FEWEST_AT_HAND, unread // (2 * len(self._has))), _MOST_AT_HAND)
+        while self._waiting:
+            pipe, tasks = min(self._has.items(), key=lambda entry: len(entry[1]))
+            if len(tasks) >= most:
+                return
+            task = self._waiting.popleft()
+            task.result = self._lost.get(self._file(task.item))
+            if task.result is None:
+                tasks.append(task)
+                self._workers[pipe].send((task.item, task.slot))
 
     def _take_answer(self, pipe: Pipe) -> None:
         answer = self._workers[pipe].receive()
@@ -161,6 +139,7 @@ class WorkerPool(Generic[Item, Notes, Failure]):
         """Start another process in place of one that ended; what it worked on is tried once more. None: it was stopped."""
         with self._changing:
             worker = self._workers.pop(pipe)
+            self._pipes.unregister(pipe)
             worker.kill()
             worker.join()
         tasks = self._has.pop(pipe)

@@ -9,7 +9,7 @@ from torch import Tensor
 from videoadapt import distributed
 from videoadapt.config.schema import Config, DataConfig
 from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
-from videoadapt.data.loader import Loader
+from videoadapt.data.loader import CPU, Loader
 from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Video
 from videoadapt.errors import at_key
@@ -82,8 +82,10 @@ def build_view_reader(config: DataConfig, num_clips: int, num_crops: int) -> Vie
     )
 
 
-def build_train_loader(videos: Sequence[Video], config: DataConfig, schedule: Schedule, start_step: int) -> TrainLoader:
-    """Iterates over this rank's ClipBatches from `start_step` to the end of training, across epochs."""
+def build_train_loader(
+    videos: Sequence[Video], config: DataConfig, schedule: Schedule, start_step: int, device: torch.device = CPU
+) -> TrainLoader:
+    """Iterates over this rank's ClipBatches, their clips on `device`, from `start_step` to the end of training."""
     read = ReadClips(build_clip_reader(config), schedule.seed, config.augment.repeated)
     return Loader(
         read,
@@ -92,12 +94,15 @@ def build_train_loader(videos: Sequence[Video], config: DataConfig, schedule: Sc
         workers=config.workers,
         sample_bytes=read.sample_bytes,
         limit_sec=config.limit_sec,
+        device=device,
         file=file_of,
     )
 
 
-def build_test_loader(videos: Sequence[Video], config: DataConfig, num_clips: int, num_crops: int) -> TestLoader:
-    """Iterates over VideoViews or Unreadable; every video is read by one rank."""
+def build_test_loader(
+    videos: Sequence[Video], config: DataConfig, num_clips: int, num_crops: int, device: torch.device = CPU
+) -> TestLoader:
+    """Iterates over VideoViews, their views on `device`, or Unreadable; every video is read by one rank."""
     batches = TestBatches(videos)
     read = ReadViews(build_view_reader(config, num_clips, num_crops))
     return Loader(
@@ -107,6 +112,7 @@ def build_test_loader(videos: Sequence[Video], config: DataConfig, num_clips: in
         workers=min(config.workers, len(batches)),
         sample_bytes=read.sample_bytes,
         limit_sec=config.limit_sec,
+        device=device,
         file=file_of,
     )
 

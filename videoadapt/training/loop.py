@@ -106,7 +106,7 @@ class Trainer:
         config, splits = self.run.config, self.run.splits
         if config.data.rendered is not None:
             return rendered_batches(config, self.step, self.total_steps, self.run.device)
-        return iter(build_train_loader(splits.train, config.data, self.schedule, self.step))
+        return iter(build_train_loader(splits.train, config.data, self.schedule, self.step, self.run.device))
 
     def advance(self, batches: Iterator[ClipBatch], writer: MetricsWriter) -> str:
         """Make one update and write its record; return a few words on it for the progress bar."""

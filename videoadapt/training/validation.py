@@ -19,7 +19,7 @@ def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, An
     """
     config, videos = run.config, run.splits.val
     accumulator = ViewAccumulator(videos, 1, 1, len(run.splits.class_names))
-    loader = build_test_loader(videos, config.data, num_clips=1, num_crops=1)
+    loader = build_test_loader(videos, config.data, num_clips=1, num_crops=1, device=run.device)
     run.model.eval()
     with average.swapped_in() if average is not None else nullcontext(), run.testing_forward() as forward:
         try:
