@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from tests.toy_runs import results, toy_config, write_config
 from tests.weight_files import trunk
 from videoadapt.cli import demo, export, features, train
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
+from videoadapt.errors import CheckpointError
+from videoadapt.registry import ADAPTERS
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.checkpoint import load_checkpoint, save_checkpoint
-from videoadapt.runs.statement import Statement, differences
+from videoadapt.runs.statement import Statement, backbone_fingerprint, check_statement, completed, differences
 
 Call = tuple[int, str]  # exit code, standard error
 
@@ -285,3 +289,30 @@ def test_arguments_that_came_later_are_at_their_defaults(finished: Path) -> None
     older = json.loads(stated.as_json())
     del older["config"]["model"]["adapter"]["scale"]
     assert Statement.read(older).config["model"]["adapter"]["scale"] == 0.1
+
+
+def test_another_normalisation_is_another_function(tmp_path: Path) -> None:
+    here = Statement.of(Config(output=tmp_path), ["a", "b"])
+    there = replace(here, normalisation={"mean": [0.5] * 3, "std": [0.5] * 3})
+    assert check_statement(tmp_path / "x", here, here) == []
+    with pytest.raises(CheckpointError, match=r"x: was trained with another normalisation \(\{'mean': \[0\.5"):
+        check_statement(tmp_path / "x", there, here)
+
+
+def test_the_fingerprint_of_a_backbone_stays_what_it_was() -> None:
+    """Every adapter file holds one: by another formula all of them would be refused."""
+    model = nn.ModuleDict({"b": nn.Linear(2, 2, bias=False), "a": nn.Linear(2, 2, bias=False)}).requires_grad_(False)
+    model["head"] = nn.Linear(2, 1)  # trained
+    for name, values in (("a", [[1.0, 2.0], [3.0, 4.0]]), ("b", [[5.0, 6.0], [7.0, 8.0]])):
+        model[name].weight.data = torch.tensor(values)
+    assert backbone_fingerprint(model) == "3ea94127416b8015196e156212ef504894c49dd6b504d747dd9e18093b50ecdf"
+    model["c"] = model["b"]
+    del model["b"]  # another name, the same numbers
+    assert backbone_fingerprint(model) != "3ea94127416b8015196e156212ef504894c49dd6b504d747dd9e18093b50ecdf"
+
+
+def test_each_of_several_methods_is_completed() -> None:
+    older = {"model": {"adapter": [{"name": "lora"}, {"name": "adaptformer", "bottleneck": 3}]}, "data": {}}
+    found = completed(older)["model"]["adapter"]
+    assert found == [ADAPTERS.complete({"name": "lora"}), ADAPTERS.complete({"name": "adaptformer", "bottleneck": 3})]
+    assert all(len(part) > 3 for part in found) and older["model"]["adapter"][0] == {"name": "lora"}

@@ -36,18 +36,20 @@ class ViewAccumulator:
         self._videos = videos
         self._views = list(product(range(num_clips), range(num_crops)))
         self._num_classes = num_classes
-        self._logits: dict[int, dict[tuple[int, int], np.ndarray]] = {}
+        # once, and not in pieces that are joined at the end; where nothing has arrived it takes no memory
+        self._logits_NVK = np.empty((len(videos), len(self._views), num_classes), dtype=np.float32)
+        self._arrived_NV = np.zeros(self._logits_NVK.shape[:2], dtype=bool)
+        self._column = {place: column for column, place in enumerate(self._views)}
         self._unreadable: dict[int, str] = {}
         self._damaged_frames: dict[int, int | None] = {}
 
     def add(self, view: ViewId, logits_K: np.ndarray) -> None:
         """Take the float32 logits of one view. Raises NotFinite, and ValueError when it is doubled or out of place."""
         name = f"{self._videos[view.video].id}, clip {view.clip}, crop {view.crop}"
-        place = view.clip, view.crop
-        views = self._logits.setdefault(view.video, {})
-        if place not in self._views:
+        column = self._column.get((view.clip, view.crop))
+        if column is None:
             raise ValueError(f"{name}: not one of the {len(self._views)} expected views")
-        if place in views or view.video in self._unreadable:
+        if self._arrived_NV[view.video, column] or view.video in self._unreadable:
             raise ValueError(f"{name}: this view arrived twice")
         if logits_K.shape != (self._num_classes,):
             raise ValueError(f"{name}: expected {self._num_classes} logits, got an array of shape {logits_K.shape}")
@@ -56,11 +58,12 @@ class ViewAccumulator:
                 f"{name}: not all logits are finite. Lower optim.lr_per_256, set train.clip_grad_norm, or use train.precision "
                 "bf16 or fp32"
             )
-        views[place] = logits_K.astype(np.float32)
+        self._logits_NVK[view.video, column] = logits_K
+        self._arrived_NV[view.video, column] = True
 
     def add_unreadable(self, video: int, reason: str) -> None:
         """Note that a video cannot be decoded: it counts as wrong."""
-        if video in self._unreadable or video in self._logits:
+        if video in self._unreadable or self._arrived_NV[video].any():
             raise ValueError(f"{self._videos[video].id}: arrived as unreadable and a second time")
         self._unreadable[video] = reason
 
@@ -70,33 +73,36 @@ class ViewAccumulator:
 
     def gather(self) -> None:
         """Merge what all ranks hold; a video that two ranks delivered raises ValueError."""
-        mine = self._logits, self._unreadable, self._damaged_frames
-        for rank, (logits, unreadable, damaged_frames) in enumerate(distributed.all_gather_objects(mine)):
+        if distributed.world_size() == 1:
+            return
+        rows = np.flatnonzero(self._arrived_NV.any(axis=1))
+        mine = rows, self._logits_NVK[rows], self._arrived_NV[rows], self._unreadable, self._damaged_frames
+        for rank, (rows, logits, arrived, unreadable, damaged_frames) in enumerate(
+            distributed.all_gather_objects(mine)
+        ):
             if rank == distributed.rank():
                 continue
-            doubled = [*(logits.keys() & self._logits.keys()), *(unreadable.keys() & self._unreadable.keys())]
+            doubled = [*rows[self._arrived_NV[rows].any(axis=1)], *(unreadable.keys() & self._unreadable.keys())]
             if doubled:
                 raise ValueError(f"{self._videos[doubled[0]].id}: delivered by two ranks")
-            self._logits |= logits
+            self._logits_NVK[rows], self._arrived_NV[rows] = logits, arrived
             self._unreadable |= unreadable
             self._damaged_frames |= damaged_frames
 
     def predictions(self, average: Average) -> "Predictions":
         """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
-        logits_NVK = np.full((len(self._videos), len(self._views), self._num_classes), np.nan, dtype=np.float32)
-        for index, video in enumerate(self._videos):
-            if index in self._unreadable:
-                continue
-            views = self._logits.get(index, {})
-            missing = [place for place in self._views if place not in views]
-            if missing:
-                clip, crop = missing[0]
-                raise ValueError(
-                    f"{video.id}: {len(missing)} of {len(self._views)} views never arrived, first clip {clip}, crop {crop}"
-                )
-            logits_NVK[index] = np.stack([views[place] for place in self._views])
+        nothing = list(self._unreadable)
+        self._logits_NVK[nothing], arrived_NV = np.nan, self._arrived_NV.copy()
+        arrived_NV[nothing] = True
+        for index in map(int, np.flatnonzero(~arrived_NV.all(axis=1))):
+            missing = np.flatnonzero(~arrived_NV[index])
+            clip, crop = self._views[missing[0]]
+            raise ValueError(
+                f"{self._videos[index].id}: {len(missing)} of {len(self._views)} views never arrived, first clip {clip}, "
+                f"crop {crop}"
+            )
         unreadable, damaged = dict(sorted(self._unreadable.items())), dict(sorted(self._damaged_frames.items()))
-        return Predictions(self._videos, logits_NVK, unreadable, average, damaged)
+        return Predictions(self._videos, self._logits_NVK, unreadable, average, damaged)
 
 
 @torch.inference_mode()
