@@ -92,7 +92,15 @@ def test_a_sweeps_own_keys_take_text_too() -> None:
 def test_arguments_of_components_are_read_by_their_signature(tmp_path: Path) -> None:
     @ADAPTERS.register("of_text")
     class OfText:
-        def __init__(self, *, words: str, number: float = 1.0, either: float | str = 0.0, maybe: str | None = "x"):
+        def __init__(
+            self,
+            *,
+            words: str,
+            number: float = 1.0,
+            either: float | str = 0.0,
+            maybe: str | None = "x",
+            several: list[str] | str = "x",
+        ):
             pass
 
     (tmp_path / "c.yaml").write_text("output: o\nmodel: {adapter: {name: of_text, words: yaml}}\n")
@@ -107,6 +115,8 @@ def test_arguments_of_components_are_read_by_their_signature(tmp_path: Path) -> 
         and adapter("model.adapter.either=a: b")["either"] == "a: b"
     )
     assert adapter("model.adapter.maybe=null")["maybe"] is None
+    for text, meant in (("[a, b]", ["a", "b"]), ("- a", "- a"), (" [a]", ["a"])):
+        assert adapter(f"model.adapter.several={text}")["several"] == meant
     both = adapter("model.adapter=[{name: of_text, words: a}, {name: lora}]", "model.adapter.0.words=@1")
     assert both[0]["words"] == "@1"
     with pytest.raises(ConfigError, match=r"model\.adapter\.number = 'many'"):

@@ -64,6 +64,18 @@ def test_frames_come_from_the_cache_until_the_file_changes(place: Path, tmp_path
     assert np.array_equal(frames(source(place), path), decoded(path)) and len(entries(place)) == 2
 
 
+def test_another_film_of_the_same_length_is_another(place: Path, tmp_path: Path) -> None:
+    """A file that was encoded again into as many bytes has another time of change and nothing else."""
+    path, other = (
+        write_video(tmp_path / name, codec="mpeg4", num_frames=number) for name, number in (("a.avi", 20), ("b.avi", 9))
+    )
+    frames(source(place), path)
+    content, size = other.read_bytes(), path.stat().st_size
+    path.write_bytes(content + bytes(size - len(content)))
+    assert path.stat().st_size == size
+    assert np.array_equal(frames(source(place), path), decoded(path)) and len(decoded(path)) == 9
+
+
 def test_a_full_cache_takes_nothing_more(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = [write_video(tmp_path / f"{name}.mp4") for name in "abc"]
     bounded = source(place, 2.5 * FILM_BYTES / 1e9)
