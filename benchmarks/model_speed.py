@@ -10,51 +10,33 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.huggingface_vit import HuggingFaceViT
-from benchmarks.plain_vit import PlainViT
+from benchmarks.peers import huggingface, plain
+from benchmarks.setting import NUM_CLASSES, Mode, Setting, clips_and_labels
+from videoadapt import distributed
 from videoadapt.config.schema import ModelConfig
 from videoadapt.data.structures import ClipBatch
-from videoadapt.models.backbones.vit import SIZES, ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks
 from videoadapt.models.memory import hold_matrices_in, recompute_blocks
 from videoadapt.models.parameters import count_gflops
 from videoadapt.runs.build import build_model
-from videoadapt.runs.forward import HALF_PRECISION, Precision, autocast, forward
+from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
 from videoadapt.training.updater import Updater
 
-Mode = Literal["train", "infer"]
-NUM_CLASSES = 174  # Something-Something v2
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is measured; `adapter` is a spec as in a yaml."""
-
-    mode: Mode
-    backbone: dict[str, Any]
-    adapter: dict[str, Any]
-    batch: int
-    num_frames: int
-    crop_px: int
-    precision: Precision
-    compiled: bool
-    recompute: bool = False
-
 
 @dataclass(frozen=True)
 class Speed:
-    """What came out: median, least and most milliseconds of a step."""
+    """What came out: median, least and most milliseconds of a step, and clips a second of all GPUs together."""
 
     who: str
+    gpus: int
     mode: Mode
     compiled: bool
     batch: int
@@ -70,13 +52,16 @@ class Speed:
 def measure(setting: Setting, peers: Sequence[str], steps: int, device: torch.device) -> dict[str, Any]:
     """Measure ours and the `peers` ("plain", "huggingface") in turn; one JSON object with a row each.
 
-    Raises ValueError for a peer that cannot do what the setting asks.
+    Under torchrun each process takes a GPU and a batch of its own, and gradients are summed as in a training. Raises
+    ValueError for a peer that cannot do what the setting asks, or that is asked for under torchrun.
     """
+    if peers and distributed.is_active():
+        raise ValueError("peers are measured on one GPU only")
     peak = matrix_peak_tflops(device)
     rows = []
     for who in ("videoadapt", *peers):
         torch.manual_seed(0)
-        step, needed_gflops = BUILDERS[who](setting, device)
+        step, needed_gflops = _ours(setting, device) if who == "videoadapt" else _peer(who, setting, device)
         rows.append(asdict(_speed(who, setting, step, needed_gflops, peak, steps, device)))
         del step
         torch.compiler.reset()
@@ -103,8 +88,9 @@ def _speed(
     ms = statistics.median(times)
     tflops = setting.batch * needed_gflops / ms  # GFLOP a millisecond
     memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+    gpus = distributed.world_size()
     return Speed(
-        who, setting.mode, setting.compiled, setting.batch, ms, times[0], times[-1], 1e3 * setting.batch / ms,
+        who, gpus, setting.mode, setting.compiled, setting.batch, ms, times[0], times[-1], 1e3 * gpus * setting.batch / ms,
         tflops, tflops / peak, memory,
     )  # fmt: skip
 
@@ -149,7 +135,7 @@ def _ours(setting: Setting, device: torch.device) -> tuple[Callable[[], object],
         hold_matrices_in(model.backbone, half)
     if setting.compiled:
         compile_blocks(model)
-    clips_BCTHW, labels_B = _batch(setting, device)
+    clips_BCTHW, labels_B = clips_and_labels(setting, device)
     if setting.mode == "infer":
         model.eval()
 
@@ -166,13 +152,6 @@ def _ours(setting: Setting, device: torch.device) -> tuple[Callable[[], object],
     return lambda: updater.update([batch]), needed
 
 
-def _batch(setting: Setting, device: torch.device) -> tuple[Tensor, Tensor]:
-    shape = setting.batch, 3, setting.num_frames, setting.crop_px, setting.crop_px
-    generator = torch.Generator().manual_seed(0)
-    clips = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    return clips.to(device), torch.randint(NUM_CLASSES, (setting.batch,), generator=generator).to(device)
-
-
 def needed_gflops(model: Classifier, setting: Setting) -> float:
     """GFLOPs that a step needs for one clip, a multiply and an add counted as two.
 
@@ -186,59 +165,8 @@ def needed_gflops(model: Classifier, setting: Setting) -> float:
     return once * (2 + trained / sum(p.numel() for p in model.parameters()))
 
 
-def _step_of(model: nn.Module, setting: Setting, device: torch.device) -> Callable[[], object]:
-    """A step of a peer, as its users write it: autocast, cross-entropy, fused SGD."""
-    clips, labels_B = _batch(setting, device)
-    mean, std = (
-        torch.tensor(v, device=device).view(3, 1, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
-    clips_BCTHW = clips.float().div_(255).sub_(mean).div_(std)
-    called = torch.compile(model, dynamic=False) if setting.compiled else model
-    if setting.mode == "infer":
-        model.eval()
-
-        @torch.inference_mode()
-        def infer() -> Tensor:
-            with autocast(setting.precision, device):
-                return called(clips_BCTHW)
-
-        return infer
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3, momentum=0.9)
-
-    def train() -> None:
-        with autocast(setting.precision, device):
-            loss = F.cross_entropy(called(clips_BCTHW).float(), labels_B)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return train
-
-
-def _plain(setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
-    """AdaptMLP in every block, or full tuning, in PyTorch's own layers."""
-    bottleneck = {"adaptformer": setting.adapter.get("bottleneck", 64), "full": 0}.get(setting.adapter["name"])
-    if bottleneck is None:
-        raise ValueError("the plain model is tuned by adaptformer or full only")
-    size, tokens = (
-        SIZES[setting.backbone["size"]],
-        setting.num_frames // 2 * (setting.crop_px // SIZES[setting.backbone["size"]].patch_px) ** 2,
-    )
-    model = PlainViT(**size._asdict(), num_tokens=tokens, bottleneck=bottleneck, num_classes=NUM_CLASSES).to(device)
-    return _step_of(model, setting, device), _needed_by_ours(setting)
-
-
-def _huggingface(setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
-    """Hugging Face's VideoMAE, with LoRA from PEFT where it trains."""
-    if setting.mode == "train" and setting.adapter["name"] != "lora":
-        raise ValueError("Hugging Face's VideoMAE is tuned by lora only, through PEFT")
-    size, rank = SIZES[setting.backbone["size"]], setting.adapter.get("rank", 8) if setting.mode == "train" else None
-    model = HuggingFaceViT(size, setting.num_frames, setting.crop_px, NUM_CLASSES, rank)
-    return _step_of(model.to(device), setting, device), _needed_by_ours(setting)
-
-
-def _needed_by_ours(setting: Setting) -> float:
-    """A peer does the same work: it is counted on our model, without weights."""
+def _peer(who: str, setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
+    """A peer does the same work: it is counted on our model."""
     with torch.device("cpu"):
         model = build_model(
             ModelConfig(backbone=setting.backbone, adapter=setting.adapter),
@@ -246,15 +174,10 @@ def _needed_by_ours(setting: Setting) -> float:
             setting.num_frames,
             setting.crop_px,
         )
-    assert isinstance(model.backbone, ViT)
-    return needed_gflops(model, setting)
+    return PEERS[who](setting, device), needed_gflops(model, setting)
 
 
-BUILDERS: dict[str, Callable[[Setting, torch.device], tuple[Callable[[], object], float]]] = {
-    "videoadapt": _ours,
-    "plain": _plain,
-    "huggingface": _huggingface,
-}
+PEERS: dict[str, Callable[[Setting, torch.device], Callable[[], object]]] = {"plain": plain, "huggingface": huggingface}
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -264,12 +187,12 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['device']}, torch {result['torch']}, matrix peak {result['peak_tflops']:.0f} TFLOP/s; {setting['backbone']}, "
         f"{setting['adapter']}, {setting['num_frames']} x {setting['crop_px']} x {setting['crop_px']}, {setting['precision']}",
         "",
-        "| | mode | compiled | batch | ms | clips/s | share of peak | GiB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| | GPUs | mode | compiled | batch | ms | clips/s | share of peak | GiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {row['who']} | {row['mode']} | {'yes' if row['compiled'] else 'no'} | {row['batch']} | {row['ms']:.1f} | "
-        f"{row['clips_per_sec']:.0f} | {100 * row['share_of_peak']:.1f} % | {row['memory_gib'] or 0:.1f} |"
+        f"| {row['who']} | {row['gpus']} | {row['mode']} | {'yes' if row['compiled'] else 'no'} | {row['batch']} | "
+        f"{row['ms']:.1f} | {row['clips_per_sec']:.0f} | {100 * row['share_of_peak']:.1f} % | {row['memory_gib'] or 0:.1f} |"
         for row in result["rows"]
     ]
     return "\n".join(lines) + "\n"

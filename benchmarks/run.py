@@ -4,6 +4,7 @@
 `python tools/benchmark.py data LIST ... --root VIDEOS`: the loader against decoding alone, and test views, per decoder.
 `python tools/benchmark.py loader --workers 2 16 64`: the loader with readers that only wait.
 `python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
+`torchrun --nproc-per-node 2 tools/benchmark.py model`: the same on several GPUs, each with a batch of its own.
 `python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
 `python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
 """
@@ -87,14 +88,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print one JSON object and return the exit code."""
     args = parse_arguments(arguments)
+    from videoadapt import distributed
     from videoadapt.errors import VideoAdaptError
 
     try:
-        result = args.measure(args)
+        with distributed.process_group():
+            result = args.measure(args)
+            if distributed.is_main():
+                sys.stdout.write(json.dumps(result) + "\n")
     except VideoAdaptError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(json.dumps(result) + "\n")
     return 0
 
 
@@ -172,7 +176,9 @@ def bench_model(args: argparse.Namespace) -> dict[str, Any]:
     """Clips a second, milliseconds of a step, share of the matrix peak and memory, ours and the peers'."""
     import yaml
 
-    from benchmarks.model_speed import Setting, markdown, measure
+    from benchmarks.model_speed import markdown, measure
+    from benchmarks.setting import Setting
+    from videoadapt import distributed
     from videoadapt.distributed import choose_device
 
     backbone = {"name": "vit", "size": args.size, "drop_path": args.drop_path}
@@ -189,8 +195,9 @@ def bench_model(args: argparse.Namespace) -> dict[str, Any]:
     )
     result = measure(setting, args.peers, args.steps, choose_device(args.device))
     table = markdown(result)
-    sys.stderr.write(table)
-    if args.out:
+    if distributed.is_main():
+        sys.stderr.write(table)
+    if args.out and distributed.is_main():
         with args.out.open("a", encoding="utf-8") as file:
             file.write(table + "\n")
     return result

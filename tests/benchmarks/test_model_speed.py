@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.model_speed import Setting, needed_gflops
+from benchmarks.model_speed import needed_gflops
 from benchmarks.run import main
+from benchmarks.setting import Setting
 from videoadapt.config.schema import ModelConfig
 from videoadapt.runs.build import build_model
 

@@ -75,6 +75,11 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         (["model.weights=none.pth"], "model.weights = none.pth: there is no such file"),
         (["model.weights=package:masked_trunk.safetensors"], f"model.weights = {SHIPPED} (videoadapt): does not fit the model"),
         (["data.crop_px=60"], "data.crop_px = 60: height and width need to be a multiple of"),
+        (["train.shard=true", "train.precision=fp16"], "train.shard = true: does not go with train.precision = fp16"),
+        (
+            ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "train.shard=true"],
+            "train.shard = true: needs the blocks of backbone vit; model.backbone.name = 'timm' has none",
+        ),
         (
             ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "train.activation_checkpointing=true"],
             "train.activation_checkpointing = true: needs the blocks of backbone vit; model.backbone.name = 'timm' has none",

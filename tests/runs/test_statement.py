@@ -33,7 +33,7 @@ ALTERS_NO_PREDICTION = {
     "data.dataset", "data.root", "data.train", "data.first_per_class", "data.rendered", "data.val", "data.test",
     "data.obtain", "data.cache", "data.cache_gb", "data.augment", "data.workers", "data.limit_sec", "data.max_unreadable",
     "optim", "pretrain", "train.enable", "train.epochs", "train.batch_size", "train.accumulate", "train.clip_grad_norm",
-    "train.compile", "train.activation_checkpointing", "train.ema",
+    "train.compile", "train.activation_checkpointing", "train.shard", "train.ema",
     "train.validate_every_epochs", "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.resume", "test.enable", "test.compile", "test.max_unreadable",
 }  # fmt: skip

@@ -194,6 +194,8 @@ class TrainConfig(_Section):
     compile: Annotated[bool | Literal["auto"], UPDATES] = False
     # keep only what enters each transformer block, and compute the rest again for the gradients: less memory, more work
     activation_checkpointing: Annotated[bool, NOTHING] = False
+    # divide parameters, gradients and moments among the GPUs (FSDP2), for what does not fit one; without: each has all (DDP)
+    shard: Annotated[bool, NOTHING] = False
     ema: Annotated[float | None, Interval(gt=0, lt=1), UPDATES] = None
     validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500

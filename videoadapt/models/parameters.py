@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from videoadapt.errors import CheckpointError
 from videoadapt.models.adapters._base import Adapter, AdapterModule
 from videoadapt.models.backbone import Backbone
+from videoadapt.models.sharding import part_of
 
 
 def freeze(model: nn.Module, backbone: Backbone, adapter: Adapter) -> None:
@@ -77,7 +78,7 @@ def load_trainable_state(model: nn.Module, state: dict[str, Tensor], path: Path)
         raise CheckpointError(f"{path}: does not fit this model: " + "; ".join(sorted(problems)))
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            own[name].copy_(part_of(tensor, own[name]))
 
 
 def make_room(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -20,6 +20,11 @@ def setting_problems(config: Config) -> list[str]:
     problems = [*_pretrain_problems(config), *_rendered_problems(config), *_clip_problems(config)]
     if config.train.enable:
         problems += _rate_problems(config)
+        if config.train.shard and config.train.precision == "fp16":
+            problems.append(
+                "train.shard = true: does not go with train.precision = fp16, whose scale each process would choose alone; "
+                "use bf16 or fp32"
+            )
     elif not config.test.enable and config.task == "train":
         problems.append("train.enable and test.enable are both false: leaves nothing to do; set one of them true")
     return problems

@@ -81,11 +81,13 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
     except VideoAdaptError as error:
         return [str(error)]
     problems = []
-    if config.train.enable and config.train.activation_checkpointing and not blocks_of(model):
-        problems.append(
-            "train.activation_checkpointing = true: needs the blocks of backbone vit; "
+    if config.train.enable and not blocks_of(model):
+        problems += [
+            f"train.{key} = true: needs the blocks of backbone vit; "
             f"model.backbone.name = {config.model.backbone['name']!r} has none"
-        )
+            for key in ("activation_checkpointing", "shard")
+            if getattr(config.train, key)
+        ]
     if config.train.enable and config.optim.layer_decay < 1 and not is_chain(model.backbone):
         problems.append(
             f"optim.layer_decay = {config.optim.layer_decay}: needs a backbone that is a plain chain of blocks, which "

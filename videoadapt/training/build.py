@@ -1,12 +1,17 @@
 """From a run to its updater: model, objective, optimizer and learning rate as the config asks for them."""
 
+from typing import cast
+
 import torch
 
 from videoadapt import distributed
 from videoadapt.config.schema import OptimConfig
 from videoadapt.data.batches import Schedule
+from videoadapt.models.autoencoder import MaskedAutoencoder
+from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks
 from videoadapt.models.memory import recompute_blocks
+from videoadapt.models.sharding import divided_copy
 from videoadapt.runs.checks import min_clips
 from videoadapt.runs.run import Run
 from videoadapt.training.classification import Classification
@@ -19,15 +24,17 @@ from videoadapt.training.weight_average import WeightAverage
 
 def build_updater(run: Run, schedule: Schedule) -> Updater:
     """Return the run's updater at step 0. Raises ConfigError for a batch size, or an optimizer, that cannot be."""
-    training = run.config.train
-    optimizer = build_optimizer(run.model, run.model.backbone, run.config.optim)
-    average = WeightAverage(run.model, training.ema) if training.ema is not None else None
+    training, model = run.config.train, run.model
+    if training.shard and distributed.world_size() > 1:
+        model = cast(Classifier | MaskedAutoencoder, divided_copy(model, run.device))
+    optimizer = build_optimizer(model, model.backbone, run.config.optim)
+    average = WeightAverage(model, training.ema) if training.ema is not None else None
     if training.activation_checkpointing:
-        recompute_blocks(run.model)
+        recompute_blocks(model)
     if training.compile:
-        compile_blocks(run.model)
+        compile_blocks(model)
     return Updater(
-        run.model,
+        model,
         build_objective(run),
         optimizer,
         build_learning_rate(run.config.optim, schedule),

@@ -14,6 +14,7 @@ from videoadapt.errors import Interrupted, is_of_memory
 from videoadapt.files import read_jsonl
 from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
+from videoadapt.models.sharding import whole
 from videoadapt.processes.signals import ASKING, priority, stop_on_signal
 from videoadapt.runs.build_data import build_train_loader, rendered_batches, schedule_of
 from videoadapt.runs.checkpoint import save_checkpoint, save_newest
@@ -36,6 +37,7 @@ def train(run: Run) -> None:
     save_description(run.config, run.splits.class_names, trainer.step if trainer.changed else None)
     if trainer.step == trainer.total_steps:
         logger.info("training is complete (%d steps)", trainer.step)
+        trainer.updater.hand_over(run.model, run.device)
         return
     writer, draws = MetricsWriter(run.folder, trainer.step), distributed.is_main()
     try:
@@ -57,6 +59,7 @@ def train(run: Run) -> None:
                     )
         trainer.unreadable.log_total()
         trainer.damaged.log_total()
+        trainer.updater.hand_over(run.model, run.device)
     except Interrupted as interrupted:
         # a scheduler kills soon after it has asked: the next attempt draws
         draws &= interrupted.number == signal.SIGINT
@@ -136,18 +139,20 @@ class Trainer:
         ):
             from videoadapt.training.pictures import draw_reconstructions  # matplotlib is slow to import
 
-            draw_reconstructions(run)
+            with self.updater.weights_in(run.model, run.device):
+                draw_reconstructions(run)
         if stopping or finished or rest == 0 or self.step % config.train.checkpoint_every_steps == 0:
             writer.sync()
             self._save()
 
     def _validate(self, writer: MetricsWriter) -> None:
         run, average = self.run, self.updater.average
-        results = validate(run, average, self.step)
+        with self.updater.weights_in(run.model, run.device, averaged=True):
+            results = validate(run, self.step)
         writer.metrics("val", self.step, top1=results["top1"], top5=results["top5"])
         if self.best_top1 is None or results["top1"] > self.best_top1:
             self.best_top1 = results["top1"]
-            weights = average.state if average is not None else trainable_state(run.model)
+            weights = whole(average.state if average is not None else trainable_state(self.updater.model))
             best = {"step": self.step, "model": weights, "ema": None, "val_top1": self.best_top1}
             distributed.on_main(lambda: save_checkpoint(run.best_checkpoint, {**best, **self._facts()}))
 

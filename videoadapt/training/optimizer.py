@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from videoadapt.config.schema import OptimConfig
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.backbone import Backbone, is_chain
+from videoadapt.models.sharding import part_of
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], p
             f"{path}: its optimizer has other moments or groups: optim.name, and optim.layer_decay between 1 and less, "
             "cannot change within a run, not even with train.resume force; set them back, or choose another `output`"
         )
-    optimizer.load_state_dict(state)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {
+        number: {
+            name: part_of(value, parameters[number]) if isinstance(value, Tensor) else value
+            for name, value in of.items()
+        }
+        for number, of in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": moments})
     for group, values in zip(optimizer.param_groups, built, strict=True):
         group.update(values)
 

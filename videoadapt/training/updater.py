@@ -1,8 +1,8 @@
 """One update of the weights: the same numbers whatever the workers, the ranks or the interruptions."""
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import CheckpointError, Diverged
 from videoadapt.models.parameters import load_trainable_state, trainable_state
+from videoadapt.models.sharding import exchange_gradients, is_divided, whole
 from videoadapt.runs.seeds import hash_seed
 from videoadapt.training.optimizer import restore_optimizer, set_learning_rate
 from videoadapt.training.weight_average import WeightAverage
@@ -64,7 +65,7 @@ class Updater:
         self.clip_grad_norm, self.average, self.min_clips, self.seed = clip_grad_norm, average, min_clips, seed
         self.step = 0
         self._wrapped = model
-        if distributed.is_active():
+        if distributed.is_active() and not is_divided(model):
             device = next(model.parameters()).device
             self._wrapped = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
@@ -112,14 +113,40 @@ class Updater:
         return means
 
     def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs in order to continue from here: tensors and plain values."""
-        return {
+        """Return all that `restore` needs in order to continue from here: tensors and plain values. All ranks call it."""
+        state = {
             "step": self.step,
             "model": trainable_state(self.model),
             "ema": self.average.state if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+        return whole(state)
+
+    @contextmanager
+    def weights_in(self, model: nn.Module, device: torch.device, *, averaged: bool = False) -> Iterator[None]:
+        """Let `model` have the present weights, or their average where there is one, on `device` during the block.
+
+        It is what this updater trains, or that of which it trains a divided copy, and which is in main memory otherwise. All
+        ranks call it.
+        """
+        with self.average.swapped_in() if averaged and self.average is not None else nullcontext():
+            self.hand_over(model, device)
+            yield
+        if model is not self.model:
+            model.to("cpu")
+
+    @torch.no_grad()
+    def hand_over(self, model: nn.Module, device: torch.device) -> None:
+        """Give the present weights to `model`, of which a divided copy is trained, and move it to `device`."""
+        if model is self.model:
+            return
+        for buffer in self.model.buffers():  # rank 0's, as DistributedDataParallel has it
+            torch.distributed.broadcast(buffer, 0)
+        own = trainable_state(model)
+        for name, tensor in whole(trainable_state(self.model)).items():
+            own[name].copy_(tensor)
+        model.to(device)
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
         """Continue from a `state` read from `path`. Raises CheckpointError when it does not fit the model or the optimizer."""
@@ -139,6 +166,7 @@ class Updater:
 
     def _gradients_summed_over_ranks(self, now: bool) -> AbstractContextManager[Any]:
         """Let the backward passes in the block communicate, or only accumulate on this rank."""
+        exchange_gradients(self._wrapped, now)
         if now or not isinstance(self._wrapped, DistributedDataParallel):
             return nullcontext()
         return self._wrapped.no_sync()

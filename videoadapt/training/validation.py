@@ -1,6 +1,5 @@
 """Accuracy on the validation list during training, one view a video."""
 
-from contextlib import nullcontext
 from typing import Any
 
 from videoadapt import logger
@@ -9,11 +8,10 @@ from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.memory import VALIDATION, memory_explained
 from videoadapt.runs.run import Run
-from videoadapt.training.weight_average import WeightAverage
 
 
-def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, Any]:
-    """Return the accuracies (in percent) of the model on `run.splits.val`, with its averaged weights where there are any.
+def validate(run: Run, step: int) -> dict[str, Any]:
+    """Return the accuracies (in percent) of the model on `run.splits.val`.
 
     Raises Diverged, naming the step and the video, when a logit is not finite.
     """
@@ -21,7 +19,7 @@ def validate(run: Run, average: WeightAverage | None, step: int) -> dict[str, An
     accumulator = ViewAccumulator(videos, 1, 1, len(run.splits.class_names))
     loader = build_test_loader(videos, config.data, num_clips=1, num_crops=1, device=run.device)
     run.model.eval()
-    with average.swapped_in() if average is not None else nullcontext(), run.testing_forward() as forward:
+    with run.testing_forward() as forward:
         try:
             with memory_explained(*VALIDATION):
                 evaluate(forward, loader, accumulator, config.test.batch_size)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from videoadapt.models.parameters import trainable_state
+from videoadapt.models.sharding import part_of
 
 
 class WeightAverage:
@@ -33,7 +34,7 @@ class WeightAverage:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from the `state` of an earlier average of the same model."""
         for name, tensor in self.state.items():
-            tensor.copy_(state[name])
+            tensor.copy_(part_of(state[name], tensor))
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
