@@ -373,6 +373,13 @@ def test_an_entry_that_is_no_file_is_decoded_anew(what: str, place: Path, tmp_pa
     assert entry.is_file() and not entry.is_symlink() and not any((tmp_path / "other.npy").read_bytes())
 
 
+def test_a_tenth_of_the_disk_stays_free_for_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache_place.join(str(place))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1000, 850, 150))
+    assert not cache_place.reserve(place, 51, 10**9) and cache_place.reserve(place, 50, 10**9)
+    assert cache_place.reserve(place, -50, 10**9) and int((place / ".bytes").read_text()) == 0
+
+
 def test_an_unknown_word_is_no_folder(tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", tmp_path))
     with pytest.raises(ConfigError, match=r"data.cache = 'on': .*allowed: off, ram, or a folder"):
