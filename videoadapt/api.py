@@ -78,11 +78,13 @@ def load(
     weights: str | Path | None = None,
     device: str | torch.device = "auto",
     compile: bool = False,
+    fps_hz: float | None = None,
 ) -> Predictor:
     """A trained model from its run folder, or from an adapter file around the backbone in `weights`.
 
     `weights` may be left out where the adapter's backbone comes with videoadapt. `device`: auto, cpu, cuda, cuda:1.
-    `compile`: let torch.compile make it faster, for many videos; the first then takes up to a minute.
+    `compile`: let torch.compile make it faster, for many videos; the first then takes up to a minute. `fps_hz`: see videos at
+    this rate (`data.sampling.fps_hz`), for a model that counted frames of it in training, and videos of another.
     Raises CheckpointError when a file is missing or damaged, or the backbone is not the adapter's.
     """
     check_path("source", source)
@@ -92,10 +94,10 @@ def load(
             raise ConfigError(
                 f"weights: a run folder names its own; with others, load its adapter: {path / 'adapter.safetensors'}"
             )
-        return Predictor.from_run(path, device, compile)
+        return Predictor.from_run(path, device, compile, fps_hz)
     if not exists(path):
         raise CheckpointError(f"{path}: no such run folder or adapter file")
-    return Predictor.from_adapter(path, weights, device, compile)
+    return Predictor.from_adapter(path, weights, device, compile, fps_hz)
 
 
 def normalise(clips: Tensor) -> Tensor:

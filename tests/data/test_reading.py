@@ -15,7 +15,7 @@ from videoadapt.data.structures import Unreadable, Video, VideoViews
 from videoadapt.processes.slots import InSlot, Read
 from videoadapt.processes.worker import Lost
 from videoadapt.video.cache.source import FrameSource
-from videoadapt.video.readers import ClipReader, ViewReader
+from videoadapt.video.readers import ClipReader, FileNotes, ViewReader
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.transforms import EraseBox, TrainTransform
 
@@ -38,7 +38,7 @@ def test_a_batch_holds_the_clips_and_names_the_rest() -> None:
     pixels_BN = torch.stack([row(2, value) for value in (7, 1, 2, 9)])
     batch = collate_clips(
         [
-            Sample(ITEMS[0], InSlot(shape, ClipNotes((BOX, None), 3))),
+            Sample(ITEMS[0], InSlot(shape, ClipNotes((BOX, None), FileNotes(3, 25.0)))),
             Sample(ITEMS[1], broken),
             Sample(ITEMS[2], Lost("took longer than 3 s", overtime=True)),
             Sample(ITEMS[3], InSlot(shape, ClipNotes((None, BOX)))),
@@ -48,6 +48,7 @@ def test_a_batch_holds_the_clips_and_names_the_rest() -> None:
     assert batch.clips_BCTHW.equal(torch.cat([clips(2, 7), clips(2, 9)]))
     assert batch.labels_B.tolist() == [0, 0, 3, 3] and batch.video_ids == ("a.mp4", "a.mp4", "d.mp4", "d.mp4")
     assert batch.erase == (BOX, None, None, BOX) and batch.damaged == (("a.mp4", 3),)
+    assert batch.rates_hz == (25.0, 25.0)
     lost = "c.mp4: took longer than 3 s; raise data.limit_sec, or encode it anew, or take it out of the list"
     assert batch.unreadable == (broken, Unreadable(2, VIDEOS[2], lost))
 
@@ -75,9 +76,9 @@ def test_a_batch_of_nothing_readable_has_no_clips() -> None:
 
 def test_views_travel_with_their_video_or_the_reason() -> None:
     item, shape = batches.TestItem(3, VIDEOS[3]), clips(2, 1)[:, None].shape
-    views = collate_views([Sample(item, InSlot(shape, 5))], row(2, 1)[None])
+    views = collate_views([Sample(item, InSlot(shape, FileNotes(5, 12.0)))], row(2, 1)[None])
     assert isinstance(views, VideoViews) and (views.index, views.video) == (3, VIDEOS[3])
-    assert views.views_NJCTHW.equal(clips(2, 1)[:, None]) and views.damaged_frames == 5
+    assert views.views_NJCTHW.equal(clips(2, 1)[:, None]) and (views.damaged_frames, views.fps_hz) == (5, 12.0)
     broken = Unreadable(3, VIDEOS[3], "d.mp4: is empty")
     assert collate_views([Sample(item, broken)], row(2, 1)[None]) is broken
 

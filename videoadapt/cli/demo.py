@@ -5,11 +5,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videoadapt.cli._command import EXIT_ERROR, command, program
 from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
+
+if TYPE_CHECKING:
+    from videoadapt.inference.predictor import Predictor
+    from videoadapt.runs.rates import OtherRates
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -34,6 +38,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--fps-hz", type=float, metavar="RATE", help="see videos at this rate (data.sampling.fps_hz)")
     parser.add_argument("--compile", action="store_true", help="faster passes after a minute's wait, for many videos")
     parser.add_argument(
         "--json",
@@ -56,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     from videoadapt.errors import DecodeError
 
-    sources, predict = _open(args)
+    sources, predict, other_rates = _open(args)
     code = 0
     for video in args.video:
         stop_if_pressed()
@@ -75,15 +80,17 @@ def main(arguments: list[str] | None = None) -> int:
                 _print_json(video, source, predictions, damaged)
             else:
                 _print_bars(video, source, predictions)
+    other_rates.say()
     return code
 
 
 def _open(
     args: argparse.Namespace,
-) -> tuple[list[dict[str, str]], Callable[[Path], tuple[list[Any], int | None]]]:
+) -> tuple[list[dict[str, str]], Callable[[Path], tuple[list[Any], int | None]], "OtherRates"]:
     """What is asked, {"run": folder} or {"adapter": file} each, and a function from a video to the answer of each.
 
-    Beside the answers it gives the number of damaged frames, None where the decoder cannot tell.
+    Beside the answers it gives the number of damaged frames, None where the decoder cannot tell. The last is where it notes
+    videos of other rates than the training's.
     """
     from videoadapt.distributed import choose_device
     from videoadapt.inference.adapter_bank import AdapterBank
@@ -93,19 +100,24 @@ def _open(
     device = choose_device(args.device)
     if not args.adapter:
         folder = args.run or newest_run(Path("outputs"))
-        predictor = Predictor.from_run(folder, device, args.compile)
-        return [{"run": str(folder)}], lambda video: _alone(*predictor.predict_with_damage(video, args.top))
+        predictor = Predictor.from_run(folder, device, args.compile, args.fps_hz)
+        return [{"run": str(folder)}], *_alone(predictor, args.top)
     sources = [{"adapter": str(path)} for path in args.adapter]
     if len(sources) == 1:
-        predictor = Predictor.from_adapter(args.adapter[0], args.weights, device, args.compile)
-        return sources, lambda video: _alone(*predictor.predict_with_damage(video, args.top))
-    bank = AdapterBank.from_files(args.adapter, args.weights).to(device)
-    return sources, lambda video: predict_tasks(bank, device, video, args.top)
+        predictor = Predictor.from_adapter(args.adapter[0], args.weights, device, args.compile, args.fps_hz)
+        return sources, *_alone(predictor, args.top)
+    bank = AdapterBank.from_files(args.adapter, args.weights, args.fps_hz).to(device)
+    return sources, lambda video: predict_tasks(bank, device, video, args.top), bank.other_rates
 
 
-def _alone(answer: list[Any], damaged: int | None) -> tuple[list[Any], int | None]:
-    """The answer of the only source as those of several are given."""
-    return [answer], damaged
+def _alone(predictor: "Predictor", top: int) -> tuple[Callable[[Path], tuple[list[Any], int | None]], "OtherRates"]:
+    """The answers of the only source as those of several are given, and where it notes rates."""
+
+    def predict(video: Path) -> tuple[list[Any], int | None]:
+        answer, damaged = predictor.predict_with_damage(video, top)
+        return [answer], damaged
+
+    return predict, predictor.other_rates
 
 
 def _print_json(video: Path, source: dict[str, str], predictions: list[Any], damaged: int | None) -> None:

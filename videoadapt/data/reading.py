@@ -17,15 +17,15 @@ from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.errors import DecodeError
 from videoadapt.processes.slots import InSlot, Read
 from videoadapt.processes.worker import Lost
-from videoadapt.video.readers import ClipReader, ViewReader
+from videoadapt.video.readers import ClipReader, FileNotes, ViewReader
 from videoadapt.video.transforms import EraseBox
 
 
 class ClipNotes(NamedTuple):
-    """What there is to say of the clips of a row: what to erase of each, and damaged frames (None: nobody can tell)."""
+    """What there is to say of the clips of a row: what to erase of each, and of their file."""
 
     erase: tuple[EraseBox | None, ...]
-    damaged_frames: int | None = None
+    file: FileNotes = FileNotes()
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class ReadClips:
         """Return uint8 clips (R, 3, T, H, W) and what to erase of each."""
         rngs = [np.random.default_rng([self.seed, item.epoch, item.row, repeat]) for repeat in range(self.repeated)]
         try:
-            clips_RCTHW, erase, damaged = self.reader.with_damage(item.video.path, rngs)
-            return Read(clips_RCTHW, ClipNotes(erase, damaged))
+            clips_RCTHW, erase, notes = self.reader.with_notes(item.video.path, rngs)
+            return Read(clips_RCTHW, ClipNotes(erase, notes))
         except (DecodeError, MemoryError) as error:
             return Unreadable(item.row, item.video, _why(error, item.video))
 
@@ -62,16 +62,16 @@ class ReadViews:
         """Bytes of what is read of a row."""
         return self.reader.views_bytes
 
-    def __call__(self, item: TestItem) -> Read[int | None] | Unreadable:
+    def __call__(self, item: TestItem) -> Read[FileNotes] | Unreadable:
         """Return uint8 views (N, J, 3, T, H, W)."""
         try:
-            return Read(*self.reader.with_damage(item.video.path))
+            return Read(*self.reader.with_notes(item.video.path))
         except (DecodeError, MemoryError) as error:
             return Unreadable(item.row, item.video, _why(error, item.video))
 
 
 TrainLoader: TypeAlias = Loader[TrainItem, ClipNotes, Unreadable, ClipBatch]
-TestLoader: TypeAlias = Loader[TestItem, int | None, Unreadable, VideoViews | Unreadable]
+TestLoader: TypeAlias = Loader[TestItem, FileNotes, Unreadable, VideoViews | Unreadable]
 
 
 def file_of(item: TrainItem | TestItem) -> str:
@@ -92,20 +92,24 @@ def collate_clips(samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]], p
         tuple(video.id for video in videos),
         tuple(box for _, result in read.values() for box in result.notes.erase),
         tuple(_unreadable(s.item, s.result) for s in samples if not isinstance(s.result, InSlot)),
+        tuple((video.id, damaged) for video, result in read.values() if (damaged := result.notes.file.damaged_frames)),
         tuple(
-            (video.id, result.notes.damaged_frames) for video, result in read.values() if result.notes.damaged_frames
+            rate_hz
+            for _, result in read.values()
+            for _ in range(result.shape[0])
+            if (rate_hz := result.notes.file.fps_hz) is not None
         ),
     )
 
 
 def collate_views(
-    samples: Sequence[Sample[TestItem, int | None, Unreadable]], pixels_1N: Tensor
+    samples: Sequence[Sample[TestItem, FileNotes, Unreadable]], pixels_1N: Tensor
 ) -> VideoViews | Unreadable:
     """Make the views of one video of its pixels."""
     (sample,) = samples
     if not isinstance(sample.result, InSlot):
         return _unreadable(sample.item, sample.result)
-    return VideoViews(sample.item.row, sample.item.video, pixels_1N.view(sample.result.shape), sample.result.notes)
+    return VideoViews(sample.item.row, sample.item.video, pixels_1N.view(sample.result.shape), *sample.result.notes)
 
 
 def _together(pixels_BN: Tensor, shapes: set[tuple[int, ...]]) -> Tensor:

@@ -37,13 +37,14 @@ class Unreadable:
 class VideoViews:
     """All test views of one video: uint8 (N clips, J crops, 3, T, H, W).
 
-    `damaged_frames` of those that it is made from the decoder marked; None where it cannot tell.
+    `damaged_frames` of those that it is made from the decoder marked; None where it cannot tell. `fps_hz` is the file's rate.
     """
 
     index: int
     video: Video
     views_NJCTHW: Tensor
     damaged_frames: int | None = None
+    fps_hz: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class ClipBatch:
     """A training batch: uint8 clips, their labels, what to erase, and the samples that could not be read.
 
     `damaged`: ids of videos with damage, as far as decoders can tell, and how many of the frames read have it.
+    `rates_hz`: of each clip's file, as far as they are known.
     """
 
     clips_BCTHW: Tensor
@@ -59,6 +61,7 @@ class ClipBatch:
     erase: tuple[EraseBox | None, ...]
     unreadable: tuple[Unreadable, ...] = ()
     damaged: tuple[tuple[str, int], ...] = ()
+    rates_hz: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.clips_BCTHW) == len(self.labels_B) == len(self.video_ids) == len(self.erase):

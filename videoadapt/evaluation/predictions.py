@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from videoadapt.data.structures import Video
+from videoadapt.video.readers import FileNotes
 
 Average = Literal["logits", "probs"]
 
@@ -25,14 +26,14 @@ class Predictions:
         logits_NVK: np.ndarray,
         unreadable: dict[int, str],
         average: Average = "logits",
-        damaged_frames: Mapping[int, int | None] | None = None,
+        notes: Mapping[int, FileNotes] | None = None,
     ):
-        """`damaged_frames` of each video that was read, by its row; None, or no number, where the decoder cannot tell."""
+        """`notes` on the file of each video that was read, by its row."""
         self.videos = videos
         self.logits_NVK = logits_NVK
         self.unreadable = unreadable
         self.average = average
-        self.damaged_frames = damaged_frames or {}
+        self.notes = notes or {}
         # a part at a time: averages are computed in float64, which takes twice the memory of all logits
         parts = torch.from_numpy(logits_NVK).split(_AT_ONCE)
         self.scores_NK = torch.cat([average_views(part_NVK, average) for part_NVK in parts]).numpy()
@@ -69,8 +70,8 @@ class Predictions:
 
     def _damage(self) -> dict[str, Any]:
         """Videos and frames that were read although their decoder marked them, and videos whose decoder marks nothing."""
-        found = {index: frames for index, frames in self.damaged_frames.items() if frames}
-        told = sum(frames is not None for frames in self.damaged_frames.values())
+        found = {index: frames for index, notes in self.notes.items() if (frames := notes.damaged_frames)}
+        told = sum(notes.damaged_frames is not None for notes in self.notes.values())
         return {
             "num_damaged_videos": len(found),
             "num_damaged_frames": sum(found.values()),

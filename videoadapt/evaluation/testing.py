@@ -18,6 +18,7 @@ from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.checks import nothing_to_test
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description
+from videoadapt.runs.rates import OtherRates, Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.statement import Difference, said
 
@@ -47,6 +48,7 @@ def test(run: Run) -> dict[str, Any]:
         "test_list_sha256": splits.fingerprint(splits.test),
         "test_files_sha256": splits.files_fingerprint(splits.test),
         "num_val_in_test": splits.num_val_in_test,
+        "frame_rates": _frame_rates(run, predictions),
     }
     if distributed.is_main():
         write_results(run, predictions, results)
@@ -72,6 +74,18 @@ def load_tested_weights(run: Run) -> tuple[str, list[Difference]]:
     if problem := nothing_to_test(run.config, run.model, len(run.splits.class_names)):
         raise ConfigError(problem)
     return str(run.config.model.weights), []
+
+
+def _frame_rates(run: Run, predictions: Predictions) -> dict[str, Any]:
+    """The rates of the training's and of the tested videos, and how many of these are far from those, which is said."""
+    trained, tested = trained_rates(run.folder), Rates()
+    other = OtherRates(run.config.data, trained)
+    for notes in predictions.notes.values():
+        other.note(notes.fps_hz)
+        tested.note([] if notes.fps_hz is None else [notes.fps_hz])
+    if distributed.is_main():
+        other.say()
+    return {"trained": trained.as_dict(), "tested": tested.as_dict(), "num_other": other.num_far}
 
 
 def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from videoadapt import distributed
 from videoadapt.data.structures import Unreadable, Video, VideoViews
 from videoadapt.errors import NotFinite
 from videoadapt.evaluation.predictions import Average, Predictions
+from videoadapt.video.readers import FileNotes
 
 
 class ViewId(NamedTuple):
@@ -41,7 +42,7 @@ class ViewAccumulator:
         self._arrived_NV = np.zeros(self._logits_NVK.shape[:2], dtype=bool)
         self._column = {place: column for column, place in enumerate(self._views)}
         self._unreadable: dict[int, str] = {}
-        self._damaged_frames: dict[int, int | None] = {}
+        self._notes: dict[int, FileNotes] = {}
 
     def add(self, view: ViewId, logits_K: np.ndarray) -> None:
         """Take the float32 logits of one view. Raises NotFinite, and ValueError when it is doubled or out of place."""
@@ -67,17 +68,17 @@ class ViewAccumulator:
             raise ValueError(f"{self._videos[video].id}: arrived as unreadable and a second time")
         self._unreadable[video] = reason
 
-    def note_damage(self, video: int, frames: int | None) -> None:
-        """Note how many frames of a video the decoder marked as damaged; None where it cannot tell."""
-        self._damaged_frames[video] = frames
+    def note(self, video: int, notes: FileNotes) -> None:
+        """Take what there is to say of a video's file."""
+        self._notes[video] = notes
 
     def gather(self) -> None:
         """Merge what all ranks hold; a video that two ranks delivered raises ValueError."""
         if distributed.world_size() == 1:
             return
         rows = np.flatnonzero(self._arrived_NV.any(axis=1))
-        mine = rows, self._logits_NVK[rows], self._arrived_NV[rows], self._unreadable, self._damaged_frames
-        for rank, (rows, logits, arrived, unreadable, damaged_frames) in enumerate(
+        mine = rows, self._logits_NVK[rows], self._arrived_NV[rows], self._unreadable, self._notes
+        for rank, (rows, logits, arrived, unreadable, notes) in enumerate(
             distributed.all_gather_objects(mine)
         ):
             if rank == distributed.rank():
@@ -87,7 +88,7 @@ class ViewAccumulator:
                 raise ValueError(f"{self._videos[doubled[0]].id}: delivered by two ranks")
             self._logits_NVK[rows], self._arrived_NV[rows] = logits, arrived
             self._unreadable |= unreadable
-            self._damaged_frames |= damaged_frames
+            self._notes |= notes
 
     def predictions(self, average: Average) -> "Predictions":
         """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
@@ -101,8 +102,8 @@ class ViewAccumulator:
                 f"{self._videos[index].id}: {len(missing)} of {len(self._views)} views never arrived, first clip {clip}, "
                 f"crop {crop}"
             )
-        unreadable, damaged = dict(sorted(self._unreadable.items())), dict(sorted(self._damaged_frames.items()))
-        return Predictions(self._videos, self._logits_NVK, unreadable, average, damaged)
+        unreadable, notes = dict(sorted(self._unreadable.items())), dict(sorted(self._notes.items()))
+        return Predictions(self._videos, self._logits_NVK, unreadable, average, notes)
 
 
 @torch.inference_mode()
@@ -144,7 +145,7 @@ def _evaluate_own(
         if isinstance(item, Unreadable):
             accumulator.add_unreadable(item.index, item.reason)
             continue
-        accumulator.note_damage(item.index, item.damaged_frames)
+        accumulator.note(item.index, FileNotes(item.damaged_frames, item.fps_hz))
         for clip, crops_JCTHW in enumerate(item.views_NJCTHW):
             waiting.extend((ViewId(item.index, clip, crop), view) for crop, view in enumerate(crops_JCTHW))
         while len(waiting) >= batch_size:

@@ -1,5 +1,7 @@
 """A trained model in other programs' formats; each export is read back and must give the same logits.
 
+`rates`, of the videos that it was trained on, go into the file's metadata.
+
 Shapes: B clips, T frames, H W pixels, K classes.
 """
 
@@ -17,6 +19,7 @@ from videoadapt.files import write_atomically
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_seeded_model
+from videoadapt.runs.rates import Rates
 from videoadapt.runs.statement import Statement
 from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from videoadapt.weights.files import os_error_shown, write_tensors
@@ -45,7 +48,9 @@ class PixelsToLogits(nn.Module):
         return logits_BK
 
 
-def export_onnx(model: Classifier, config: Config, class_names: Sequence[str], out: str | Path) -> float:
+def export_onnx(
+    model: Classifier, config: Config, class_names: Sequence[str], out: str | Path, rates: Rates | None = None
+) -> float:
     """Write one ONNX file (any batch size) and return the relative error of onnxruntime's logits.
 
     Raises ConfigError without the packages of `pip install videoadapt[export]`, CheckpointError when the logits differ.
@@ -75,14 +80,16 @@ def export_onnx(model: Classifier, config: Config, class_names: Sequence[str], o
     )
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, _metadata(model, config, class_names))
+    onnx.helper.set_model_props(proto, _metadata(model, config, class_names, rates))
     onnx.checker.check_model(proto)
     write_atomically(out, lambda partial: partial.write_bytes(proto.SerializeToString()))
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     return _compare(pixels, lambda x: torch.from_numpy(session.run(["logits"], {"clips": x.numpy()})[0]), config, out)
 
 
-def export_torch(model: Classifier, config: Config, class_names: Sequence[str], out: str | Path) -> float:
+def export_torch(
+    model: Classifier, config: Config, class_names: Sequence[str], out: str | Path, rates: Rates | None = None
+) -> float:
     """Write a `torch.export` program (any batch size) and return the relative error of its logits when loaded again."""
     out = Path(out)
     clips = _example(config)
@@ -90,7 +97,7 @@ def export_torch(model: Classifier, config: Config, class_names: Sequence[str], 
     with torch.inference_mode():
         pixels(clips)
     program = torch.export.export(pixels, (clips,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    metadata = _metadata(model, config, class_names)
+    metadata = _metadata(model, config, class_names, rates)
 
     def save(partial: Path) -> None:
         with os_error_shown(partial), partial.open("wb") as file:
@@ -102,13 +109,15 @@ def export_torch(model: Classifier, config: Config, class_names: Sequence[str], 
     return _compare(pixels, loaded, config, out)
 
 
-def export_merged(model: Classifier, config: Config, class_names: Sequence[str], out: str | Path) -> float:
+def export_merged(
+    model: Classifier, config: Config, class_names: Sequence[str], out: str | Path, rates: Rates | None = None
+) -> float:
     """Write the model as a plain fine-tuned VideoMAE state dict and return the relative error when it is loaded again.
 
     The adapter is merged into the backbone, and the head's BatchNorm, which has no affine part, into its Linear. Changes
     `model`. Raises ConfigError when the adapter cannot be merged exactly.
     """
-    out, metadata = Path(out), {"format": "pt", **_metadata(model, config, class_names)}
+    out, metadata = Path(out), {"format": "pt", **_metadata(model, config, class_names, rates)}
     pixels = PixelsToLogits(model).eval()
     clips = _example(config)
     with torch.inference_mode():
@@ -129,10 +138,13 @@ def export_merged(model: Classifier, config: Config, class_names: Sequence[str],
         return _check(expected_BK, PixelsToLogits(reloaded.eval())(clips), out)
 
 
-def _metadata(model: Classifier, config: Config, class_names: Sequence[str]) -> dict[str, str]:
+def _metadata(model: Classifier, config: Config, class_names: Sequence[str], rates: Rates | None) -> dict[str, str]:
     """What every export says of itself besides its tensors, as json."""
     statement = Statement.of(config, class_names, model)
-    return {"class_names": json.dumps(statement.class_names, ensure_ascii=False), "statement": statement.as_json()}
+    trained = {"rates": json.dumps(rates.as_dict())} if rates else {}
+    return {
+        "class_names": json.dumps(statement.class_names, ensure_ascii=False), "statement": statement.as_json(), **trained
+    }  # fmt: skip
 
 
 def _example(config: Config) -> Tensor:

@@ -18,6 +18,7 @@ from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_model
+from videoadapt.runs.rates import OtherRates, Rates, seen_at
 from videoadapt.runs.statement import value_of
 
 
@@ -28,8 +29,16 @@ class AdapterBank(nn.Module):
     it they have tokens of their own, which pass a shared module together, as one batch.
     """
 
-    def __init__(self, models: Sequence[Classifier], config: Config, class_names: Sequence[Sequence[str]]):
+    def __init__(
+        self,
+        models: Sequence[Classifier],
+        config: Config,
+        class_names: Sequence[Sequence[str]],
+        rates: Rates | None = None,
+    ):
+        """`rates`: of the videos that the first one was trained on."""
         super().__init__()
+        self.other_rates = OtherRates(config.data, rates or Rates())
         self.models = nn.ModuleList(models)
         self.config = config  # of the first task; what decides the views is the same in all
         self.class_names = [list(names) for names in class_names]
@@ -45,7 +54,9 @@ class AdapterBank(nn.Module):
         return cast(list[ViT], found)
 
     @classmethod
-    def from_files(cls, paths: Sequence[str | Path], weights: str | Path | None = None) -> "AdapterBank":
+    def from_files(
+        cls, paths: Sequence[str | Path], weights: str | Path | None = None, fps_hz: float | None = None
+    ) -> "AdapterBank":
         """Read the files and load each around the backbone in `weights` (None: the one they name, inside the package).
 
         Raises CheckpointError for a file that cannot be read or belongs to another backbone, and ConfigError when the
@@ -70,7 +81,7 @@ class AdapterBank(nn.Module):
             file.load_into(model)
             models.append(model)
             _share(models[0].backbone, model.backbone)  # at once, so that never more than two backbones are in memory
-        return cls(models, first.config, [file.class_names for file in files])
+        return cls(models, seen_at(first.config, fps_hz), [file.class_names for file in files], first.rates)
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """Return the logits of all tasks beside each other, (B, sum of K), for normalised clips."""

@@ -40,6 +40,7 @@ def write_features(
             else:
                 if item.damaged_frames:
                     damaged[item.video.id] = item.damaged_frames
+                predictor.other_rates.note(item.fps_hz)
                 rows.append((item.video, predictor.mean_feature(item.views_NJCTHW).numpy()))
             line.advance()
     if not rows:
@@ -49,6 +50,7 @@ def write_features(
             "%d videos have damage that the decoder conceals, %d of the frames that were read; first %s",
             len(damaged), sum(damaged.values()), next(iter(damaged)),
         )  # fmt: skip
+    predictor.other_rates.say()
     arrays = {
         "features": np.stack([feature for _, feature in rows]),
         "label": np.array([video.label for video, _ in rows]),

@@ -29,6 +29,7 @@ from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.forward import HALF_PRECISION, forward
+from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
 from videoadapt.runs.resolution import resolved
 from videoadapt.weights.files import check_weights
 
@@ -56,14 +57,24 @@ class Predictor:
     """
 
     def __init__(
-        self, config: Config, class_names: Sequence[str], model: Classifier, device: torch.device, compile: bool = False
+        self,
+        config: Config,
+        class_names: Sequence[str],
+        model: Classifier,
+        device: torch.device,
+        compile: bool = False,
+        rates: Rates | None = None,
     ):
-        """`compile`: let torch.compile make the passes faster, for many videos; the first then takes up to a minute."""
+        """`compile`: let torch.compile make the passes faster, for many videos; the first then takes up to a minute.
+
+        `rates`: of the videos that the model was trained on; a warning says once that others are far from them.
+        """
         self.config = config
         self.class_names = list(class_names)
         self.model = model
         self.device = device
-        self._read = _view_reader(config)
+        self.other_rates = OtherRates(config.data, rates or Rates())
+        self._read = _view_reader(config, self.other_rates)
         self._compiled = compile
         if half := HALF_PRECISION.get(config.train.precision):
             hold_matrices_in(model.backbone, half)
@@ -71,11 +82,21 @@ class Predictor:
             compile_blocks(model)
 
     @classmethod
-    def from_run(cls, folder: str | Path, device: str | torch.device = "auto", compile: bool = False) -> "Predictor":
-        """Open a run folder. Raises CheckpointError when it holds no config or no checkpoint."""
-        device = choose_device(device)
+    def from_run(
+        cls,
+        folder: str | Path,
+        device: str | torch.device = "auto",
+        compile: bool = False,
+        fps_hz: float | None = None,
+    ) -> "Predictor":
+        """Open a run folder. `fps_hz`: see videos at this rate (`data.sampling.fps_hz`); None: as the run does.
+
+        Raises CheckpointError when it holds no config or no checkpoint, and ConfigError for a rate that cannot be.
+        """
+        device, folder = choose_device(device), Path(folder)
         with _seeds_of_its_own(device):
-            return cls(*open_run(Path(folder), device), device, compile)
+            config, class_names, model = open_run(folder, device)
+        return cls(seen_at(config, fps_hz), class_names, model, device, compile, trained_rates(folder))
 
     @classmethod
     def from_adapter(
@@ -84,10 +105,11 @@ class Predictor:
         weights: str | Path | None = None,
         device: str | torch.device = "auto",
         compile: bool = False,
+        fps_hz: float | None = None,
     ) -> "Predictor":
         """An adapter file around the backbone in `weights` (None: the one that it names, if that comes with videoadapt).
 
-        Raises CheckpointError when either cannot be read, or the backbone is not the adapter's.
+        `fps_hz` as of `from_run`. Raises CheckpointError when either cannot be read, or the backbone is not the adapter's.
         """
         device, adapter = choose_device(device), read_adapter(path)
         if weights is not None:
@@ -97,7 +119,8 @@ class Predictor:
         with _seeds_of_its_own(device):
             model = build_seeded_model(config, len(adapter.class_names), "weights")
         adapter.load_into(model)
-        return cls(config, adapter.class_names, model.to(device).eval(), device, compile)
+        config = seen_at(config, fps_hz)
+        return cls(config, adapter.class_names, model.to(device).eval(), device, compile, adapter.rates)
 
     @classmethod
     def from_config(cls, path: str | Path, device: str | torch.device = "auto") -> "Predictor":
@@ -135,7 +158,10 @@ class Predictor:
 
     @torch.no_grad()
     def predict_with_damage(self, video: VideoInput, top: int = 5) -> tuple[list[Prediction], int | None]:
-        """As `predict`, of one video, and how many frames it looked at have damage; None where the decoder cannot tell."""
+        """As `predict`, of one video, and how many frames it looked at have damage; None where the decoder cannot tell.
+
+        That its rate is another than the training's is said by `other_rates.say()`, after the last one.
+        """
         views_NJCTHW, damaged = self._read(as_video(video))
         return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top), damaged
 
@@ -182,8 +208,11 @@ class Predictor:
     ) -> Answer | list[Answer]:
         """What `answer` makes of the views of a video, or of each of several."""
         if isinstance(video, str | os.PathLike | np.ndarray | Tensor) or not isinstance(video, Iterable):
-            return answer(self._read(as_video(video, fps_hz))[0])
-        return [answer(self._read(one)[0]) for one in as_videos(video, fps_hz)]
+            answers: Answer | list[Answer] = answer(self._read(as_video(video, fps_hz))[0])
+        else:
+            answers = [answer(self._read(one)[0]) for one in as_videos(video, fps_hz)]
+        self.other_rates.say()
+        return answers
 
 
 @torch.no_grad()
@@ -194,14 +223,14 @@ def predict_tasks(
 
     Raises DecodeError.
     """
-    views_NJCTHW, damaged = _view_reader(bank.config)(as_video(video))
+    views_NJCTHW, damaged = _view_reader(bank.config, bank.other_rates)(as_video(video))
     logits = bank.split(_in_batches(bank, bank.config, device, views_NJCTHW))
     answers = [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
     return answers, damaged
 
 
-def _view_reader(config: Config) -> Callable[[Path | FramesInMemory], tuple[Tensor, int | None]]:
-    """Reads the test views of the run and says how many of their frames are damaged.
+def _view_reader(config: Config, other: OtherRates) -> Callable[[Path | FramesInMemory], tuple[Tensor, int | None]]:
+    """Reads the test views of the run and says how many of their frames are damaged; notes the video's rate.
 
     A cache is for those who come to a video in every epoch.
     """
@@ -209,12 +238,15 @@ def _view_reader(config: Config) -> Callable[[Path | FramesInMemory], tuple[Tens
     reader = build_view_reader(data, config.test.clips, config.test.crops)
 
     def read(video: Path | FramesInMemory) -> tuple[Tensor, int | None]:
-        views_NJCTHW, damaged = reader.with_damage(video)
-        if damaged:
+        views_NJCTHW, notes = reader.with_notes(video)
+        other.note(notes.fps_hz)
+        if notes.damaged_frames:
             logger.warning(
-                "%s: %d of the frames that were read have damage, which the decoder conceals", video, damaged
+                "%s: %d of the frames that were read have damage, which the decoder conceals",
+                video,
+                notes.damaged_frames,
             )
-        return views_NJCTHW, damaged
+        return views_NJCTHW, notes.damaged_frames
 
     return read
 

@@ -7,7 +7,7 @@ model. Its metadata rebuild that model around a backbone, whose frozen tensors m
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.paths import check_permitted, is_file
 from videoadapt.runs.build import build_on_meta
 from videoadapt.runs.folder import find_checkpoint, load_result
+from videoadapt.runs.rates import Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.statement import NORMALISATION, Statement, backbone_fingerprint
 from videoadapt.weights.files import safetensors_bytes
@@ -40,6 +41,7 @@ class AdapterFile:
     class_names: list[str]
     backbone: str
     tensors: dict[str, Tensor]
+    rates: Rates = field(default_factory=Rates)  # of the videos that it was trained on, where the file says them
 
     def load_into(self, model: nn.Module) -> None:
         """Fill an adapted model. Raises CheckpointError when its frozen tensors, or its shapes, are not the adapter's."""
@@ -52,8 +54,13 @@ class AdapterFile:
         load_trainable_state(model, self.tensors, self.path)
 
 
-def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], path: str | Path) -> None:
-    """Write the trained part of an adapted model and all that a prediction needs besides the backbone, atomically."""
+def save_adapter(
+    model: nn.Module, config: Config, class_names: Sequence[str], path: str | Path, rates: Rates | None = None
+) -> None:
+    """Write the trained part of an adapted model and all that a prediction needs besides the backbone, atomically.
+
+    `rates` are those of the videos that it was trained on.
+    """
     statement = Statement.of(config, class_names, model)
     kept: dict[str, Any] = {**statement.config, "seed": config.seed}  # what a backbone without weights is made from
     if config.model.weights is not None and config.model.weights.startswith("package:"):
@@ -65,6 +72,7 @@ def save_adapter(model: nn.Module, config: Config, class_names: Sequence[str], p
         "config": json.dumps(kept),
         "class_names": json.dumps(statement.class_names, ensure_ascii=False),
         "normalisation": json.dumps(statement.normalisation),
+        **({"rates": json.dumps(rates.as_dict())} if rates else {}),
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
     write_atomically(Path(path), lambda partial: partial.write_bytes(safetensors_bytes(tensors, metadata)))
@@ -96,6 +104,7 @@ def read_adapter(path: str | Path) -> AdapterFile:
         )
         if len(class_names) < 2 or not all(isinstance(name, str) for name in class_names):
             raise ValueError("class_names are not two texts or more")
+        rates = Rates.read(_json_of(metadata, "rates", dict) if "rates" in metadata else {})
         config = check_config({"output": path.parent, **kept})
     except (KeyError, ValueError, ConfigError) as error:
         version = metadata.get("videoadapt")
@@ -106,7 +115,7 @@ def read_adapter(path: str | Path) -> AdapterFile:
     if normalisation != NORMALISATION:
         raise CheckpointError(f"{path}: was trained with another normalisation ({normalisation}) than this version's")
     _check_model(path, config, len(class_names))
-    return AdapterFile(path, config, class_names, backbone, tensors)
+    return AdapterFile(path, config, class_names, backbone, tensors, rates)
 
 
 def _check_model(path: Path, config: Config, num_classes: int) -> None:
@@ -144,6 +153,8 @@ def leave_adapter(run: Run) -> None:
     assert path is not None and isinstance(run.model, Classifier), "a finished run has a checkpoint"
     load_result(run.model, path, run.statement)
     if distributed.is_main():
-        save_adapter(run.model, run.config, run.splits.class_names, run.folder / "adapter.safetensors")
+        save_adapter(
+            run.model, run.config, run.splits.class_names, run.folder / "adapter.safetensors", trained_rates(run.folder)
+        )
         size = (run.folder / "adapter.safetensors").stat().st_size
         logger.info("adapter: %s (%.2f MB)", run.folder / "adapter.safetensors", size / 1e6)

@@ -15,7 +15,7 @@ from videoadapt.data.structures import ClipBatch, Video
 from videoadapt.errors import at_key
 from videoadapt.registry import SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
-from videoadapt.rendering.motions import MOTIONS
+from videoadapt.rendering.motions import FPS_HZ, MOTIONS
 from videoadapt.rendering.painting import compiled_render, render
 from videoadapt.runs.seeds import hash_seed
 from videoadapt.video.cache.source import FrameSource
@@ -147,4 +147,4 @@ def rendered_batches(
             generator = torch.Generator().manual_seed(seed)
             clips_BCTHW, labels_B = render_clips(size, generator)
             ids = tuple(f"rendered {step}/{distributed.rank()}/{number}/{clip}" for clip in range(size))
-            yield ClipBatch(clips_BCTHW, labels_B, ids, (None,) * size)
+            yield ClipBatch(clips_BCTHW, labels_B, ids, (None,) * size, rates_hz=(float(FPS_HZ),) * size)

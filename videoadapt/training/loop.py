@@ -11,7 +11,7 @@ import torch
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import Interrupted, is_of_memory
-from videoadapt.files import read_jsonl
+from videoadapt.files import read_jsonl, write_json
 from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
 from videoadapt.models.sharding import whole
@@ -20,6 +20,7 @@ from videoadapt.runs.build_data import build_train_loader, rendered_batches, sch
 from videoadapt.runs.checkpoint import save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
 from videoadapt.runs.metrics import MetricsWriter
+from videoadapt.runs.rates import Rates, rates_in
 from videoadapt.runs.run import Run
 from videoadapt.training.build import build_updater
 from videoadapt.training.resume import check_same_model, described, find_resumable, fingerprint, keep_or_set_aside_best
@@ -59,6 +60,7 @@ def train(run: Run) -> None:
                     )
         trainer.unreadable.log_total()
         trainer.damaged.log_total()
+        trainer.leave_rates()
         trainer.updater.hand_over(run.model, run.device)
     except Interrupted as interrupted:
         # a scheduler kills soon after it has asked: the next attempt draws
@@ -87,6 +89,7 @@ class Trainer:
         self.schedule = schedule_of(run.config, run.splits.train)
         self.updater = build_updater(run, self.schedule)
         self.damaged = DamagedVideos()
+        self.rates = Rates()
         self.unreadable = UnreadableVideos(len(run.splits.train), run.config.data.max_unreadable)
         self.best_top1: float | None = None
         self.described = described(run.config, run.splits)
@@ -118,6 +121,7 @@ class Trainer:
         waited = time.perf_counter() - start
         self.unreadable.note(micro_batches)
         self.damaged.note(micro_batches)
+        self.rates.note(rate_hz for batch in micro_batches for rate_hz in batch.rates_hz)
         lr, epoch = self.updater.learning_rate(self.step), self.step / self.schedule.steps_per_epoch
         values = self.updater.update(micro_batches)
         took = time.perf_counter() - start
@@ -153,7 +157,7 @@ class Trainer:
         if self.best_top1 is None or results["top1"] > self.best_top1:
             self.best_top1 = results["top1"]
             weights = whole(average.state if average is not None else trainable_state(self.updater.model))
-            best = {"step": self.step, "model": weights, "ema": None, "val_top1": self.best_top1}
+            best = {"step": self.step, "model": weights, "ema": None, "val_top1": self.best_top1, **self._rates()}
             distributed.on_main(lambda: save_checkpoint(run.best_checkpoint, {**best, **self._facts()}))
 
     def _save(self) -> None:
@@ -162,9 +166,21 @@ class Trainer:
             "unreadable": self.unreadable.reasons,
             "best_top1": self.best_top1,
             "ranks": distributed.world_size(),
+            **self._rates(),
         }
         keep = self.run.config.train.keep_checkpoints
         distributed.on_main(lambda: save_newest(self.run.folder, {**state, **self._facts()}, keep))
+
+    def _rates(self) -> dict[str, Any]:
+        """The rates of the videos so far, of all ranks; every rank calls it."""
+        return {"rates": self.rates.of_all_ranks().as_dict()}
+
+    def leave_rates(self) -> None:
+        """Say what rates the training's videos had, and write it into the run's folder; every rank calls it."""
+        rates = self.rates.of_all_ranks()
+        if rates and distributed.is_main():
+            logger.info("trained on videos of %s frames a second", rates)
+            write_json(self.run.folder / "rates.json", rates.as_dict())
 
     def _facts(self) -> dict[str, Any]:
         """What every checkpoint says of the training that it is of."""
@@ -179,6 +195,7 @@ class Trainer:
         self.changed, self.origin = found.changed, found.state.get("origin", self.origin)
         self.updater.restore(found.state, found.path)
         self.unreadable.reasons = found.state["unreadable"]
+        self.rates = rates_in(found.state) if distributed.is_main() else Rates()  # those of all ranks, counted once
         if keep_or_set_aside_best(run.folder, mode, self._facts(), found.state["step"]):
             self.best_top1 = found.state["best_top1"]
         logger.info("resuming from %s at step %d of %d", found.path, self.step, self.total_steps)

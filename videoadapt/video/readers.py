@@ -7,6 +7,7 @@ Shapes: R clips of one video, N test clips, J crops, T frames, H W pixels.
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,15 @@ from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops
 _DECODED_BYTES = (
     128 * 2**20
 )  # of whole frames that a test video holds at a time; a file read in order starts anew for more
+
+
+class FileNotes(NamedTuple):
+    """What there is to say of a file besides its pixels: of the frames read, how many the decoder marked as damaged, None
+    where it cannot tell; and its frames a second, None where they are not known.
+    """
+
+    damaged_frames: int | None = None
+    fps_hz: float | None = None
 
 
 class ClipReader:
@@ -45,29 +55,29 @@ class ClipReader:
     def __call__(
         self, path: str | Path, rngs: Sequence[np.random.Generator]
     ) -> tuple[Tensor, tuple[EraseBox | None, ...]]:
-        """As `with_damage`, without the damage."""
-        return self.with_damage(path, rngs)[:2]
+        """As `with_notes`, without the notes."""
+        return self.with_notes(path, rngs)[:2]
 
-    def with_damage(
+    def with_notes(
         self, path: str | Path, rngs: Sequence[np.random.Generator]
-    ) -> tuple[Tensor, tuple[EraseBox | None, ...], int | None]:
-        """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), what to erase of each, and damaged frames.
+    ) -> tuple[Tensor, tuple[EraseBox | None, ...], FileNotes]:
+        """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), what to erase of each, and notes on the file.
 
-        Those are the frames read that the decoder marked as damaged, None where it cannot tell. A generator decides everything
-        random about its clip, but for frames that are the first clip's. Raises DecodeError naming a file that cannot be read.
+        A generator decides everything random about its clip, but for frames that are the first clip's. Raises DecodeError
+        naming a file that cannot be read.
         """
         with closing(self._source.open(path)) as video:
             drawing = rngs[:1] if self._same_frames else rngs
             indices = [self._sampler.train_clip(video, self._num_frames, rng) for rng in drawing]
             frames = _decode_once(video, indices) * (len(rngs) // len(drawing))
-            damaged = _num_damaged(video)
+            notes = _notes_on(video)
         clips, erase = [], []
         for frames_THWC, rng in zip(frames, rngs, strict=True):
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             clip_CTHW, box = self._transform(frames_THWC, generator)
             clips.append(clip_CTHW)
             erase.append(box)
-        return torch.stack(clips), tuple(erase), damaged
+        return torch.stack(clips), tuple(erase), notes
 
 
 class ViewReader:
@@ -86,12 +96,12 @@ class ViewReader:
 
         Raises DecodeError naming a file that cannot be read.
         """
-        return self.with_damage(video)[0]
+        return self.with_notes(video)[0]
 
-    def with_damage(self, video: str | Path | Frames) -> tuple[Tensor, int | None]:
-        """The same, and the number of frames read that the decoder marked as damaged, None where it cannot tell."""
+    def with_notes(self, video: str | Path | Frames) -> tuple[Tensor, FileNotes]:
+        """The same, and notes on the file."""
         with closing(self._source.open(video)) as frames:
-            return self._views(frames), _num_damaged(frames)
+            return self._views(frames), _notes_on(frames)
 
     def _views(self, video: Frames) -> Tensor:
         """The views (N, J, 3, T, crop_px, crop_px) of an opened video; only the crops of its frames are kept."""
@@ -112,8 +122,8 @@ class ViewReader:
         return views_NJCTHW
 
 
-def _num_damaged(video: Frames) -> int | None:
-    return None if video.damaged is None else len(video.damaged)
+def _notes_on(video: Frames) -> FileNotes:
+    return FileNotes(None if video.damaged is None else len(video.damaged), video.fps_hz)
 
 
 def _decode_once(video: Frames, indices: Sequence[np.ndarray]) -> list[Tensor]:
