@@ -20,13 +20,18 @@ from videoadapt.runs.statement import value_of
 
 CHANGES: list[dict[str, Any]] = [
     {
-        "data": {"decoder": {"name": "pyav", "threads": 2}, "short_side_px": 40, "sampling": {"name": "segment"}},
+        "data": {
+            "decoder": {"name": "pyav", "threads": 2},
+            "short_side_px": 40,
+            "jpeg_quality": 90,
+            "sampling": {"name": "segment"},
+        },
         "train": {"precision": "bf16", "epochs": 1},
         "test": {"clips": 1, "crops": 3, "average": "probs", "batch_size": 2},
     },
     {
         "model": {"adapter": [{"name": "adaptformer", "scale": 0.7}, {"name": "lora", "rank": 2}], "inflate": "centre"},
-        "data": {"num_frames": 6, "crop_px": 48, "sampling": {"name": "dense", "stride_frames": 1}},
+        "data": {"num_frames": 6, "crop_px": 48, "sampling": {"name": "dense", "stride_frames": 1, "fps_hz": 9}},
         "train": {"epochs": 1, "ema": 0.5},
         "test": {"clips": 3, "crops": 1, "batch_size": 1},
     },

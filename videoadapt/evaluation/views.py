@@ -78,9 +78,7 @@ class ViewAccumulator:
             return
         rows = np.flatnonzero(self._arrived_NV.any(axis=1))
         mine = rows, self._logits_NVK[rows], self._arrived_NV[rows], self._unreadable, self._notes
-        for rank, (rows, logits, arrived, unreadable, notes) in enumerate(
-            distributed.all_gather_objects(mine)
-        ):
+        for rank, (rows, logits, arrived, unreadable, notes) in enumerate(distributed.all_gather_objects(mine)):
             if rank == distributed.rank():
                 continue
             doubled = [*rows[self._arrived_NV[rows].any(axis=1)], *(unreadable.keys() & self._unreadable.keys())]

@@ -14,20 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videoadapt import logger
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.videos import FramesInMemory, VideoInput, as_video, as_videos
+from videoadapt.inference.videos import VideoInput, as_video, as_videos, view_reader
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.models.memory import hold_matrices_in
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
-from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
 from videoadapt.runs.resolution import resolved
@@ -74,7 +72,7 @@ class Predictor:
         self.model = model
         self.device = device
         self.other_rates = OtherRates(config.data, rates or Rates())
-        self._read = _view_reader(config, self.other_rates)
+        self._read = view_reader(config, self.other_rates)
         self._compiled = compile
         if half := HALF_PRECISION.get(config.train.precision):
             hold_matrices_in(model.backbone, half)
@@ -223,32 +221,10 @@ def predict_tasks(
 
     Raises DecodeError.
     """
-    views_NJCTHW, damaged = _view_reader(bank.config, bank.other_rates)(as_video(video))
+    views_NJCTHW, damaged = view_reader(bank.config, bank.other_rates)(as_video(video))
     logits = bank.split(_in_batches(bank, bank.config, device, views_NJCTHW))
     answers = [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
     return answers, damaged
-
-
-def _view_reader(config: Config, other: OtherRates) -> Callable[[Path | FramesInMemory], tuple[Tensor, int | None]]:
-    """Reads the test views of the run and says how many of their frames are damaged; notes the video's rate.
-
-    A cache is for those who come to a video in every epoch.
-    """
-    data = config.data.model_copy(update={"cache": "off"})
-    reader = build_view_reader(data, config.test.clips, config.test.crops)
-
-    def read(video: Path | FramesInMemory) -> tuple[Tensor, int | None]:
-        views_NJCTHW, notes = reader.with_notes(video)
-        other.note(notes.fps_hz)
-        if notes.damaged_frames:
-            logger.warning(
-                "%s: %d of the frames that were read have damage, which the decoder conceals",
-                video,
-                notes.damaged_frames,
-            )
-        return views_NJCTHW, notes.damaged_frames
-
-    return read
 
 
 @contextmanager

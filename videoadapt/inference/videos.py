@@ -1,19 +1,23 @@
-"""What a prediction is made of: a video file, or frames that are in memory already.
+"""What a prediction is made of: a video file, or frames that are in memory already, and the views of either.
 
 Shapes: N frames, H W pixels.
 """
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
 
+from videoadapt import logger
+from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.paths import why_unreadable
+from videoadapt.runs.build_data import build_view_reader
+from videoadapt.runs.rates import OtherRates
 from videoadapt.video.times import Times
 
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
@@ -78,3 +82,25 @@ def as_videos(videos: Iterable[object], fps_hz: float | None = None) -> list[Pat
     if problems := [f"{path}: {reason}" for path, reason in reasons.items() if reason]:
         raise DecodeError("\n".join(problems))
     return found
+
+
+def view_reader(config: Config, other: OtherRates) -> Callable[[Path | FramesInMemory], tuple[Tensor, int | None]]:
+    """Reads the test views of the run and says how many of their frames are damaged; notes the video's rate.
+
+    A cache is for those who come to a video in every epoch.
+    """
+    data = config.data.model_copy(update={"cache": "off"})
+    reader = build_view_reader(data, config.test.clips, config.test.crops)
+
+    def read(video: Path | FramesInMemory) -> tuple[Tensor, int | None]:
+        views_NJCTHW, notes = reader.with_notes(video)
+        other.note(notes.fps_hz)
+        if notes.damaged_frames:
+            logger.warning(
+                "%s: %d of the frames that were read have damage, which the decoder conceals",
+                video,
+                notes.damaged_frames,
+            )
+        return views_NJCTHW, notes.damaged_frames
+
+    return read
