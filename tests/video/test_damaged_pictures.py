@@ -16,7 +16,6 @@ from videoadapt.data.loader import Loader
 from videoadapt.data.reading import ReadClips, collate_clips
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.inference.videos import view_reader
-from videoadapt.processes.slots import InSlot
 from videoadapt.runs.build_data import build_clip_reader, build_test_loader
 from videoadapt.runs.rates import OtherRates, Rates
 from videoadapt.training.unreadable import DamagedVideos
