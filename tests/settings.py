@@ -80,6 +80,7 @@ VALUES: dict[str, list[Any]] = {
     "train.precision": ["auto", "bf16", "fp16"],
     "train.compile": [True, "auto"],
     "train.ema": [0.5],
+    "train.activation_checkpointing": [True],
     "train.validate_every_epochs": [5],
     "train.checkpoint_every_steps": [1],
     "train.keep_checkpoints": [1],
