@@ -55,6 +55,19 @@ def test_times_are_the_same_whatever_was_read_before(tmp_path: Path) -> None:
     assert found == [found[0]] * 4
 
 
+def test_real_clips_have_one_time_in_every_decoder(clips_dir: Path) -> None:
+    for path in sorted(clips_dir.iterdir()):
+        found = []
+        for decoder in DECODERS.names():
+            with open_video(path, decoder) as video:
+                found.append(video.times.until_sec)
+                rate = video.fps_hz
+        assert all(np.array_equal(found[0], other) for other in found), path
+        with av.open(str(path), metadata_errors="ignore") as file:
+            count = sum(1 for _ in file.decode(file.streams.best("video")))
+        assert found[0] == pytest.approx(np.arange(1, count + 1) / rate, abs=2 * ROUNDING_SEC), path
+
+
 @DECODER
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 def test_a_late_start_counts_from_the_first_picture(tmp_path: Path, decoder: str, suffix: str) -> None:
