@@ -179,5 +179,6 @@ def test_two_ranks_train_and_test_like_one(clips: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(*logits, atol=1e-3)
     # The same weights tested by two ranks and by one: no view doubled, none lost.
     before = results(tmp_path / "two")
+    assert before["frame_rates"] == results(tmp_path / "one")["frame_rates"]
     assert main(["--cfg", str(two), "train.enable", "false"]) == 0
     assert results(tmp_path / "two") == before
