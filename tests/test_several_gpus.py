@@ -25,7 +25,7 @@ from tests.toy_runs import (
 )
 from videoadapt.runs.outcome import Outcome, read_outcome
 
-GPUS = min(torch.cuda.device_count(), 4)
+GPUS = min(torch.cuda.device_count(), 2)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(GPUS < 2, reason="needs two GPUs")]
 
 
