@@ -42,6 +42,9 @@ VALUES: dict[str, list[Any]] = {
     "data.cache_gb": [1e-9],
     "data.num_frames": [1, 2, 3, 16, 24, 26],
     "data.sampling": [
+        {"name": "dense", "fps_hz": 0.01},
+        {"name": "dense", "fps_hz": 1000.0},
+        {"name": "dense", "stride_sec": 0.1},
         {"name": "segment"},
         {"name": "segment", "short": "first_frame"},
         {"name": "dense", "stride_frames": 2, "window": "adaptformer"},
