@@ -84,6 +84,7 @@ VALUES: dict[str, list[Any]] = {
     "train.compile": [True, "auto"],
     "train.ema": [0.5],
     "train.activation_checkpointing": [True],
+    "train.shard": [True],
     "train.validate_every_epochs": [5],
     "train.checkpoint_every_steps": [1],
     "train.keep_checkpoints": [1],

@@ -47,7 +47,11 @@ def changes(path: Path) -> Iterator[tuple[str, Values]]:
     """For every value of the table its key, and what it changes in the resolved config."""
     base = resolved(path)
     for key, value in ((key, value) for key, values in VALUES.items() for value in values):
-        changed = {k: v for k, v in resolved(path, f"{key}={json.dumps(value)}").items() if v != base[k]}
+        changed = {
+            k: v
+            for k, v in resolved(path, f"{key}={value if isinstance(value, str) else json.dumps(value)}").items()
+            if v != base[k]
+        }
         assert changed, f"{key} = {value} is what the run has anyway"
         yield key, changed
 
