@@ -66,6 +66,12 @@ VALUES: dict[str, list[Any]] = {
     "data.limit_sec": [1e-9, 86_400],
     "data.max_unreadable": [0.0, 1.0],
     "optim.name": ["sgd"],
+    "optim.schedule": [
+        {"name": "constant"},
+        {"name": "step", "milestones_epochs": [0.5, 1]},
+        {"name": "polynomial", "power": 0.9},
+        {"name": "one_cycle", "rise": 0.0},
+    ],
     "optim.lr_per_256": [1e-30, 1e-3],
     "optim.warmup_lr_per_256": [0.05, 1.0],
     "optim.min_lr_per_256": [0.05, 1.0],

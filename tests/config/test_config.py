@@ -146,6 +146,29 @@ def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
         load_config(write(tmp_path, "_BASE_: missing.yaml\n", "c.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("optim.schedule=cosin", "optim.schedule = 'cosin': is no schedule; did you mean 'cosine'? allowed: constant, "),
+        ("optim.schedule.power=2", "optim.schedule = {'power': 2}: needs a name, {name: step, milestones_epochs: [30, 60]}"),
+        ("optim.schedule={name: polynomial, factor: 2}", "polynomial takes no 'factor'; allowed: power"),
+        ("optim.schedule=step", "optim.schedule.milestones_epochs: a value is required"),
+        ("optim.schedule={name: one_cycle, rise: 1}", "optim.schedule.rise = 1: input should be less than 1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_schedule_is_one_line(override: str, line: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, "output: o\n"), [override])
+    assert len(caught.value.problems) == 1 and line in str(caught.value)
+
+
+def test_a_schedule_by_its_name_and_by_its_arguments(tmp_path: Path) -> None:
+    path = write(tmp_path, "output: o\noptim: {schedule: {name: step, milestones_epochs: [3]}}\n")
+    found = load_config(path, ["optim.schedule.factor=0.5"]).model_dump(mode="json")["optim"]["schedule"]
+    assert found == {"name": "step", "milestones_epochs": [3.0], "factor": 0.5}
+    assert load_config(path, ["optim.schedule=constant"]).optim.schedule.name == "constant"
+
+
 def test_holdout_and_list_as_validation(tmp_path: Path) -> None:
     path = write(tmp_path, "output: o\ndata: {val: {holdout: 0.1, group: '(g[0-9]+)'}}\n")
     held = load_config(path).data.val

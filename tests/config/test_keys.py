@@ -82,7 +82,13 @@ def test_a_run_resumes_unless_its_updates_change(key: str, tmp_path: Path) -> No
         assert check_may_resume("strict", before, now, tmp_path) == []
 
 
-LATER = ("model.head.init_scale", "data.augment.cutmix_box", "optim.warmup_peak", "pretrain.mask_token_cut")
+LATER = (
+    "model.head.init_scale",
+    "data.augment.cutmix_box",
+    "optim.warmup_peak",
+    "pretrain.mask_token_cut",
+    "optim.schedule",
+)
 
 
 @pytest.mark.parametrize("key", [*LATER, "optim.betas"])

@@ -59,6 +59,20 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         ),
         (["optim.min_lr_per_256=0.06"], "optim.min_lr_per_256 = 0.06: is above optim.lr_per_256 = 0.05"),
         (["optim.warmup_lr_per_256=1"], "optim.warmup_lr_per_256 = 1: is above optim.lr_per_256 = 0.05"),
+        (
+            ["optim.schedule=one_cycle"],
+            "optim.warmup_epochs = 1: optim.schedule one_cycle has a warm-up of its own (rise: 0.3, a share of the training); "
+            "set it to 0",
+        ),
+        (
+            ["optim.schedule=constant", "optim.min_lr_per_256=0.01"],
+            "optim.min_lr_per_256 = 0.01: optim.schedule constant never falls; set it to 0",
+        ),
+        (
+            ["optim.schedule={name: step, milestones_epochs: [1, 2]}"],
+            "optim.schedule.milestones_epochs = [1.0, 2.0]: 2 is not between the end of the warm-up (optim.warmup_epochs = 1) "
+            "and that of the training (train.epochs = 2)",
+        ),
         (["train.batch_size=9", "train.accumulate=2"], "train.batch_size = 9: not divisible by 1 ranks x train.accumulate 2"),
         (["train.batch_size=49"], "train.batch_size = 49: data.train has only 48 videos, so there is no full batch"),
         (
@@ -106,6 +120,8 @@ def test_a_mistake_is_one_line_with_its_key(overrides: list[str], line: str, pat
     "overrides",
     [
         ["optim.warmup_epochs=2"],
+        ["optim.schedule=one_cycle", "optim.warmup_epochs=0", "optim.min_lr_per_256=0.01"],
+        ["optim.schedule={name: step, milestones_epochs: [1, 1.5]}"],
         ["optim.min_lr_per_256=0.05", "optim.warmup_lr_per_256=0.05"],
         ["data.sampling.name=segment", "data.val=test", "test.clips=2"],
         ["data.sampling.name=segment", "test.clips=4", "test.enable=false"],

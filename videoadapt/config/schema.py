@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Interval
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, field_validator
 
+from videoadapt.config.schedules import Cosine, ScheduleKey
 from videoadapt.paths import with_home
 
 Component = dict[str, Any]
@@ -164,6 +165,7 @@ class OptimConfig(_Section):
     """Optimizer and schedule. Learning rates are per 256 videos of the global batch."""
 
     name: Literal["sgd", "adamw"] = "sgd"
+    schedule: ScheduleKey = Cosine()  # or constant, step, polynomial, one_cycle
     lr_per_256: Annotated[float, Gt(0)] = 0.1
     warmup_lr_per_256: Annotated[float, Ge(0)] = 0.0
     min_lr_per_256: Annotated[float, Ge(0)] = 0.0

@@ -153,12 +153,37 @@ def _rate_problems(config: Config) -> list[str]:
         for key in ("warmup_lr_per_256", "min_lr_per_256")
         if (rate := getattr(optim, key)) > optim.lr_per_256
     ]
-    if optim.warmup_epochs > epochs:
+    if optim.schedule.name == "one_cycle" and optim.warmup_epochs > 0:
+        problems.append(
+            f"optim.warmup_epochs = {optim.warmup_epochs:g}: optim.schedule one_cycle has a warm-up of its own "
+            f"(rise: {optim.schedule.rise:g}, a share of the training); set it to 0, or choose another schedule"
+        )
+    elif optim.warmup_epochs > epochs:
         problems.append(
             f"optim.warmup_epochs = {optim.warmup_epochs:g}: is longer than the training (train.epochs = {epochs}), so the "
             f"learning rate would never reach its peak; allowed: 0 to {epochs}"
         )
-    return problems
+    if optim.schedule.name == "constant" and optim.min_lr_per_256 > 0:
+        problems.append(
+            f"optim.min_lr_per_256 = {optim.min_lr_per_256:g}: optim.schedule constant never falls; set it to 0, or choose "
+            "another schedule"
+        )
+    return problems + _milestone_problems(config)
+
+
+def _milestone_problems(config: Config) -> list[str]:
+    """Which milestones of a step schedule would be passed in the warm-up, or after the training."""
+    optim, epochs = config.optim, config.train.epochs
+    if optim.schedule.name != "step":
+        return []
+    milestones = list(optim.schedule.milestones_epochs)
+    wrong = [at for at in milestones if not optim.warmup_epochs <= at < epochs]
+    if not wrong:
+        return []
+    return [
+        f"optim.schedule.milestones_epochs = {milestones}: {wrong[0]:g} is not between the end of the "
+        f"warm-up (optim.warmup_epochs = {optim.warmup_epochs:g}) and that of the training (train.epochs = {epochs})"
+    ]
 
 
 def nothing_to_test(config: Config, model: Classifier, num_classes: int) -> str:

@@ -16,8 +16,9 @@ from videoadapt.runs.checks import min_clips
 from videoadapt.runs.run import Run
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
-from videoadapt.training.optimizer import WarmupCosine, build_optimizer
+from videoadapt.training.optimizer import build_optimizer
 from videoadapt.training.reconstruction import Reconstruction, autoencoder_of
+from videoadapt.training.schedules import OneCycle, Warmup, WarmupConstant, WarmupCosine, WarmupPolynomial, WarmupStep
 from videoadapt.training.updater import Objective, Updater
 from videoadapt.training.weight_average import WeightAverage
 
@@ -63,15 +64,26 @@ def build_objective(run: Run) -> Objective:
     return Classification(mixup, precision=precision, device=run.device)
 
 
-def build_learning_rate(optim: OptimConfig, schedule: Schedule) -> WarmupCosine:
+WITH_WARMUP: dict[str, type[Warmup]] = {
+    "cosine": WarmupCosine,
+    "constant": WarmupConstant,
+    "step": WarmupStep,
+    "polynomial": WarmupPolynomial,
+}
+
+
+def build_learning_rate(optim: OptimConfig, schedule: Schedule) -> Warmup | OneCycle:
     """Return the learning rate as a function of the step; the config's rates are per 256 videos of the global batch."""
-    scale = schedule.batch_size / 256
-    return WarmupCosine(
-        peak=optim.lr_per_256 * scale,
-        epochs=schedule.epochs,
-        steps_per_epoch=schedule.steps_per_epoch,
-        warmup_epochs=optim.warmup_epochs,
-        start=optim.warmup_lr_per_256 * scale,
-        minimum=optim.min_lr_per_256 * scale,
-        peak_within=optim.warmup_peak == "within",
+    scale, arguments = schedule.batch_size / 256, optim.schedule.model_dump(exclude={"name"})
+    arguments |= {
+        "peak": optim.lr_per_256 * scale,
+        "epochs": schedule.epochs,
+        "steps_per_epoch": schedule.steps_per_epoch,
+        "start": optim.warmup_lr_per_256 * scale,
+        "minimum": optim.min_lr_per_256 * scale,
+    }
+    if optim.schedule.name == "one_cycle":
+        return OneCycle(**arguments)
+    return WITH_WARMUP[optim.schedule.name](
+        **arguments, warmup_epochs=optim.warmup_epochs, peak_within=optim.warmup_peak == "within"
     )

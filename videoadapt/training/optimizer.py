@@ -1,7 +1,5 @@
-"""Parameter groups, the optimizer, and the learning rate as a pure function of the step."""
+"""Parameter groups and the optimizer."""
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +10,6 @@ from videoadapt.config.schema import OptimConfig
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.backbone import Backbone, is_chain
 from videoadapt.models.sharding import part_of
-
-
-@dataclass(frozen=True)
-class WarmupCosine:
-    """The learning rate of each update: a linear warm-up from `start` to `peak`, then half a cosine down to `minimum`.
-
-    With the fractional epoch e = step / steps_per_epoch and w = warmup_epochs, it is start + (peak - start) e / w while e < w,
-    and minimum + (peak - minimum) (1 + cos(pi (e - w) / (epochs - w))) / 2 from then on: the per-step schedule of the code
-    of MAE and AdaptFormer (`util/lr_sched.py`). In VideoMAE's (`utils.cosine_scheduler`) the last update of the warm-up has the
-    full rate already (`peak_within`): of its W updates number k has start + (peak - start) k / (W - 1).
-    """
-
-    peak: float
-    epochs: int
-    steps_per_epoch: int
-    warmup_epochs: float = 0.0
-    start: float = 0.0
-    minimum: float = 0.0
-    peak_within: bool = False
-
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of update `step`, counted from 0."""
-        epoch = step / self.steps_per_epoch
-        if epoch < self.warmup_epochs:
-            if self.peak_within:
-                last = max(math.ceil(self.warmup_epochs * self.steps_per_epoch) - 1, 1)
-                return self.start + (self.peak - self.start) * step / last
-            return self.start + (self.peak - self.start) * epoch / self.warmup_epochs
-        progress = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
-        return self.minimum + (self.peak - self.minimum) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def build_optimizer(model: nn.Module, backbone: Backbone, config: OptimConfig) -> torch.optim.Optimizer:
