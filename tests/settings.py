@@ -65,7 +65,8 @@ VALUES: dict[str, list[Any]] = {
     "data.workers": [2],
     "data.limit_sec": [1e-9, 86_400],
     "data.max_unreadable": [0.0, 1.0],
-    "optim.name": ["sgd"],
+    "optim.name": ["sgd", "adam", "radam", "adamax", "rmsprop"],
+    "optim.options": [{"eps": 1e-6}, {"amsgrad": True}, {"centered": True}],
     "optim.schedule": [
         {"name": "constant"},
         {"name": "step", "milestones_epochs": [0.5, 1]},

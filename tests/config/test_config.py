@@ -149,6 +149,9 @@ def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "line"),
     [
+        ("optim.name=AdamW", "optim.name = 'AdamW': is no optimizer here; did you mean 'adamw'? allowed: adadelta, "),
+        ("optim.name=lbfgs", "optim.name = 'lbfgs': evaluates the loss several times an update; allowed: adadelta, adagrad"),
+        ("optim.options=0.9", "optim.options = "),
         ("optim.schedule=cosin", "optim.schedule = 'cosin': is no schedule; did you mean 'cosine'? allowed: constant, "),
         ("optim.schedule.power=2", "optim.schedule = {'power': 2}: needs a name, {name: step, milestones_epochs: [30, 60]}"),
         ("optim.schedule={name: polynomial, factor: 2}", "polynomial takes no 'factor'; allowed: power"),
@@ -156,7 +159,7 @@ def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
         ("optim.schedule={name: one_cycle, rise: 1}", "optim.schedule.rise = 1: input should be less than 1"),
     ],
 )  # fmt: skip
-def test_a_wrong_schedule_is_one_line(override: str, line: str, tmp_path: Path) -> None:
+def test_a_wrong_optimizer_or_schedule_is_one_line(override: str, line: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, "output: o\n"), [override])
     assert len(caught.value.problems) == 1 and line in str(caught.value)

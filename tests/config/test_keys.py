@@ -88,6 +88,7 @@ LATER = (
     "optim.warmup_peak",
     "pretrain.mask_token_cut",
     "optim.schedule",
+    "optim.options",
 )
 
 

@@ -59,6 +59,19 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         ),
         (["optim.min_lr_per_256=0.06"], "optim.min_lr_per_256 = 0.06: is above optim.lr_per_256 = 0.05"),
         (["optim.warmup_lr_per_256=1"], "optim.warmup_lr_per_256 = 1: is above optim.lr_per_256 = 0.05"),
+        (["optim.options={rho: 0.8}"], "optim.options.rho: adamw takes no such option; allowed: amsgrad, eps, foreach, fused"),
+        (["optim.options.betas=[0.9, 0.95]"], "optim.options.betas: has a key of its own; set optim.betas"),
+        (["optim.options.eps=true"], "optim.options.eps = True: expected a number"),
+        (["optim.options.amsgrad=1"], "optim.options.amsgrad = 1: expected true or false"),
+        (
+            ["optim.name=sgd", "optim.warmup_epochs=1", "optim.options.momentum=0.8"],
+            "optim.options.momentum: has a key of its own; set optim.momentum",
+        ),
+        (["optim.options.eps=-1"], "optim.options = {'eps': -1}: adamw refuses it: Invalid epsilon value: -1"),
+        (
+            ["optim={name: sgd, warmup_epochs: 1, momentum: 0, options: {nesterov: true}}"],
+            "optim.options = {'nesterov': True}: sgd refuses it: Nesterov momentum requires a momentum and zero dampening",
+        ),
         (
             ["optim.schedule=one_cycle"],
             "optim.warmup_epochs = 1: optim.schedule one_cycle has a warm-up of its own (rise: 0.3, a share of the training); "
@@ -122,6 +135,8 @@ def test_a_mistake_is_one_line_with_its_key(overrides: list[str], line: str, pat
         ["optim.warmup_epochs=2"],
         ["optim.schedule=one_cycle", "optim.warmup_epochs=0", "optim.min_lr_per_256=0.01"],
         ["optim.schedule={name: step, milestones_epochs: [1, 1.5]}"],
+        ["optim.name=rmsprop", "optim.warmup_epochs=1", "optim.options={momentum: 0.9, centered: true, alpha: 0.9}"],
+        ["optim.name=nadam", "optim.warmup_epochs=1", "optim.options.decoupled_weight_decay=true"],
         ["optim.min_lr_per_256=0.05", "optim.warmup_lr_per_256=0.05"],
         ["data.sampling.name=segment", "data.val=test", "test.clips=2"],
         ["data.sampling.name=segment", "test.clips=4", "test.enable=false"],

@@ -1,16 +1,21 @@
 """Parameter groups carry the right rates and decays."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import timm
 import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
+from videoadapt.config.optimizers import OPTIMIZERS
 from videoadapt.config.schema import ModelConfig, OptimConfig
-from videoadapt.errors import ConfigError
+from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.backbone import Backbone
 from videoadapt.runs.build import build_model
-from videoadapt.training.optimizer import build_optimizer, set_learning_rate
+from videoadapt.runs.checkpoint import load_checkpoint, save_checkpoint
+from videoadapt.training.optimizer import build_optimizer, optimizer_state, restore_optimizer, set_learning_rate
 
 
 def test_a_group_without_a_scale_gets_the_rate_itself() -> None:
@@ -88,3 +93,89 @@ def scales(groups: list[dict]) -> dict[int, tuple[float, float]]:
 def test_sgd_takes_the_momentum() -> None:
     optimizer = build_optimizer(Tiny(), Blocks(), OptimConfig(name="sgd", momentum=0.8))
     assert isinstance(optimizer, torch.optim.SGD) and optimizer.param_groups[0]["momentum"] == 0.8
+
+
+def after(steps: range, model: Tiny, optimizer: torch.optim.Optimizer) -> list[bytes]:
+    """The parameters' bits after updates with these numbers, each with gradients and a rate of its own."""
+    for step in steps:
+        torch.manual_seed(step)
+        set_learning_rate(optimizer, 0.1 / (1 + step))
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+    return [parameter.detach().numpy().tobytes() for parameter in model.parameters()]
+
+
+def tiny(seed: int = 0) -> Tiny:
+    torch.manual_seed(seed)
+    return Tiny()
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "adadelta": {"rho": 0.8}, "adagrad": {"initial_accumulator_value": 0.1}, "adam": {"amsgrad": True}, "adamax": {"eps": 1e-6},
+    "adamw": {"eps": 1e-6}, "nadam": {"momentum_decay": 0.01}, "radam": {"decoupled_weight_decay": True},
+    "rmsprop": {"momentum": 0.9, "centered": True}, "sgd": {"nesterov": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_every_optimizer_is_torchs_and_resumes_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    config = OptimConfig(name=name, options=OPTIONS[name], betas=(0.8, 0.99), weight_decay=0.01, layer_decay=0.5)
+    model = tiny()
+    optimizer = build_optimizer(model, model.backbone, config)
+    halfway = after(range(3), model, optimizer)
+    save_checkpoint(tmp_path / "c.pt", {"optimizer": optimizer_state(optimizer), "model": model.state_dict()})
+    expected = after(range(3, 6), model, optimizer)
+
+    again = tiny(seed=1)
+    resumed = build_optimizer(again, again.backbone, config)
+    state = load_checkpoint(tmp_path / "c.pt")
+    again.load_state_dict(state["model"])
+    restore_optimizer(resumed, state["optimizer"], tmp_path / "c.pt")
+    assert halfway != after(range(3, 6), again, resumed) == expected
+
+    theirs = tiny()
+    own = {"momentum": 0.9} if name == "sgd" else {"betas": (0.8, 0.99)} if "adam" in name else {}
+    groups = [{**group, "params": []} for group in optimizer.param_groups]
+    place = {id(p): number for number, group in enumerate(optimizer.param_groups) for p in group["params"]}
+    for mine, parameter in zip(model.parameters(), theirs.parameters(), strict=True):
+        groups[place[id(mine)]]["params"].append(parameter)
+    plain = [{key: group[key] for key in ("params", "lr_scale", "weight_decay")} for group in groups]
+    assert after(range(6), theirs, getattr(torch.optim, OPTIMIZERS[name])(plain, **OPTIONS[name], **own)) == expected
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ({"name": "radam"}, {"name": "adamax"}),
+        ({"name": "adam"}, {"name": "adamw"}),
+        ({"name": "adam"}, {"name": "adam", "options": {"amsgrad": True}}),
+        ({"name": "rmsprop"}, {"name": "rmsprop", "options": {"centered": True}}),
+        ({"name": "rmsprop"}, {"name": "rmsprop", "options": {"momentum": 0.9}}),
+        ({"name": "sgd"}, {"name": "adagrad"}),
+    ],
+)
+def test_other_moments_are_refused(there: dict[str, Any], here: dict[str, Any], tmp_path: Path) -> None:
+    model = tiny()
+    before, now = (build_optimizer(model, model.backbone, OptimConfig(**spec)) for spec in (there, here))
+    after(range(1), model, before)
+    with pytest.raises(CheckpointError, match="its optimizer has other moments or groups"):
+        restore_optimizer(now, optimizer_state(before), tmp_path / "c.pt")
+
+
+def test_a_state_of_before_has_no_name_and_is_read(tmp_path: Path) -> None:
+    model = tiny()
+    before, now = (build_optimizer(model, model.backbone, OptimConfig(name="adamw")) for _ in range(2))
+    after(range(2), model, before)
+    restore_optimizer(now, before.state_dict(), tmp_path / "c.pt")
+    assert all(now.state[p]["exp_avg"].equal(before.state[p]["exp_avg"]) for p in model.parameters())
+
+
+def test_momentum_may_begin_later(tmp_path: Path) -> None:
+    model = tiny()
+    before = build_optimizer(model, model.backbone, OptimConfig(momentum=0.0))
+    now = build_optimizer(model, model.backbone, OptimConfig(momentum=0.9))
+    after(range(1), model, before)
+    restore_optimizer(now, optimizer_state(before), tmp_path / "c.pt")
+    after(range(1, 3), model, now)
+    assert all("momentum_buffer" in now.state[p] for p in model.parameters())

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Interval
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, field_validator
 
+from videoadapt.config.optimizers import OptimizerName, Options
 from videoadapt.config.schedules import Cosine, ScheduleKey
 from videoadapt.paths import with_home
 
@@ -164,7 +165,8 @@ class DataConfig(_Section):
 class OptimConfig(_Section):
     """Optimizer and schedule. Learning rates are per 256 videos of the global batch."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: OptimizerName = "sgd"
+    options: Options = {}  # arguments of torch's class that have no key here
     schedule: ScheduleKey = Cosine()  # or constant, step, polynomial, one_cycle
     lr_per_256: Annotated[float, Gt(0)] = 0.1
     warmup_lr_per_256: Annotated[float, Ge(0)] = 0.0
@@ -173,8 +175,8 @@ class OptimConfig(_Section):
     # the update with the full rate: the first after the warm-up (AdaptFormer), or the last within it (VideoMAE)
     warmup_peak: Literal["after", "within"] = "after"
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    momentum: Share = 0.9
-    betas: tuple[_Beta, _Beta] = (0.9, 0.999)
+    momentum: Share = 0.9  # of sgd
+    betas: tuple[_Beta, _Beta] = (0.9, 0.999)  # of all Adams
     layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
 
 

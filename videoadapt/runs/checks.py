@@ -5,6 +5,7 @@ Every line names the key to change, its value, and what is allowed.
 
 import numpy as np
 
+from videoadapt.config.optimizers import optimizer_arguments
 from videoadapt.config.schema import AugmentConfig, Config, Holdout
 from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
@@ -19,7 +20,7 @@ def setting_problems(config: Config) -> list[str]:
     """Everything that is wrong with a config alone, whatever the files and the machine."""
     problems = [*_pretrain_problems(config), *_rendered_problems(config), *_clip_problems(config)]
     if config.train.enable:
-        problems += _rate_problems(config)
+        problems += [*_optimizer_problems(config), *_rate_problems(config)]
         if config.train.shard and config.train.precision == "fp16":
             problems.append(
                 "train.shard = true: does not go with train.precision = fp16, whose scale each process would choose alone; "
@@ -143,6 +144,16 @@ def _clip_problems(config: Config) -> list[str]:
     if config.train.enable and data.val is not None and 1 not in allowed:
         problems.append(f"data.val: is tested by one clip, and data.sampling {name} takes {numbers}; set it to null")
     return problems
+
+
+def _optimizer_problems(config: Config) -> list[str]:
+    """Which of optim.options the optimizer does not take."""
+    optim = config.optim
+    try:
+        optimizer_arguments(optim.name, optim.momentum, optim.betas, optim.options)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def _rate_problems(config: Config) -> list[str]:

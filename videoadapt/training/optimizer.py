@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videoadapt.config.optimizers import optimizer_arguments, optimizer_of
 from videoadapt.config.schema import OptimConfig
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.backbone import Backbone, is_chain
@@ -13,7 +14,7 @@ from videoadapt.models.sharding import part_of
 
 
 def build_optimizer(model: nn.Module, backbone: Backbone, config: OptimConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters; each group's rate is `lr * group["lr_scale"]`.
+    """The optimizer of `optim.name` over the trainable parameters; each group's rate is `lr * group["lr_scale"]`.
 
     Vectors (biases, norms), positions, class and mask tokens are not decayed. With `layer_decay` d < 1, block i of the
     backbone's `depth` has scale d^(depth - i), what stands in front of the blocks d^(depth + 1), and what stands behind them 1
@@ -36,9 +37,10 @@ def build_optimizer(model: nn.Module, backbone: Backbone, config: OptimConfig) -
             {"params": [], "lr_scale": lr_scale, "weight_decay": config.weight_decay if decayed else 0.0},
         )
         group["params"].append(parameter)
-    if config.name == "sgd":
-        return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=config.momentum)
-    return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas)
+    arguments = optimizer_arguments(config.name, config.momentum, config.betas, config.options)
+    build: Any = optimizer_of(config.name)
+    optimizer: torch.optim.Optimizer = build(list(groups.values()), lr=0.0, **arguments)
+    return optimizer
 
 
 def _layers_above(name: str, backbone: Backbone) -> int:
@@ -48,20 +50,24 @@ def _layers_above(name: str, backbone: Backbone) -> int:
     return backbone.depth + 1 - backbone.layer_of(name.removeprefix("backbone."))
 
 
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the optimizer's `state_dict`, with the `name` of its class: Adamax and RAdam have keys of the same names."""
+    return {**optimizer.state_dict(), "name": type(optimizer).__name__}
+
+
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:
-    """Give back a `state_dict`'s moments; rates, decay and momentum stay those the optimizer was built with.
+    """Give back the moments of an `optimizer_state`, or a `state_dict`; all else stays what the optimizer was built with.
 
     Raises CheckpointError when the moments are another optimizer's, or belong to other groups of parameters.
     """
     built = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    kinds = [
-        [("betas" in group, len(group["params"])) for group in groups]
-        for groups in (optimizer.param_groups, state["param_groups"])
-    ]
-    if kinds[0] != kinds[1]:
+    kinds = [[_moments(group) for group in groups] for groups in (optimizer.param_groups, state["param_groups"])]
+    name = type(optimizer).__name__
+    if kinds[0] != kinds[1] or state.get("name", name) != name:
         raise CheckpointError(
-            f"{path}: its optimizer has other moments or groups: optim.name, and optim.layer_decay between 1 and less, "
-            "cannot change within a run, not even with train.resume force; set them back, or choose another `output`"
+            f"{path}: its optimizer has other moments or groups: optim.name, options that add moments, and optim.layer_decay "
+            "between 1 and less, cannot change within a run, not even with train.resume force; set them back, or choose "
+            "another `output`"
         )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
@@ -71,9 +77,21 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], p
         }
         for number, of in state["state"].items()
     }
-    optimizer.load_state_dict({**state, "state": moments})
+    optimizer.load_state_dict({"param_groups": state["param_groups"], "state": moments})
     for group, values in zip(optimizer.param_groups, built, strict=True):
         group.update(values)
+
+
+def _moments(group: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides which moments a group of parameters has, and their number; SGD can begin a momentum at any step."""
+    adds_momentum = "dampening" not in group and bool(group.get("momentum"))
+    return (
+        "betas" in group,
+        bool(group.get("amsgrad")),
+        bool(group.get("centered")),
+        adds_momentum,
+        len(group["params"]),
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

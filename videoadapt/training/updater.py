@@ -16,7 +16,7 @@ from videoadapt.errors import CheckpointError, Diverged
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.models.sharding import exchange_gradients, is_divided, whole
 from videoadapt.runs.seeds import hash_seed
-from videoadapt.training.optimizer import restore_optimizer, set_learning_rate
+from videoadapt.training.optimizer import optimizer_state, restore_optimizer, set_learning_rate
 from videoadapt.training.weight_average import WeightAverage
 
 
@@ -118,7 +118,7 @@ class Updater:
             "step": self.step,
             "model": trainable_state(self.model),
             "ema": self.average.state if self.average is not None else None,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer_state(self.optimizer),
             "scaler": self.scaler.state_dict(),
         }
         return whole(state)
