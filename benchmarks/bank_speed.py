@@ -24,7 +24,7 @@ def measure(video: Path, tasks: int, size: str, first_block: int, repeats: int, 
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.safetensors" for number in range(tasks)]
         for number, path in enumerate(paths):
-            adapted = build_seeded_model(config, num_classes=51)
+            adapted = build_seeded_model(config, classes=51)
             torch.manual_seed(number + 1)
             for parameter in adapted.parameters():
                 if parameter.requires_grad:

@@ -19,6 +19,7 @@ VALUES: dict[str, list[Any]] = {
     "model.backbone.patch_px": [7, 8],
     "model.backbone.tubelet_frames": [1, 3],
     "model.backbone.drop_path": [0.5, 0.999],
+    "model.backbone_weights": ["missing.pth"],
     "model.weights": ["missing.pth", "package:masked_trunk.safetensors"],
     "model.inflate": ["centre"],
     "model.adapter": [*({"name": name} for name in ADAPTERS), [{"name": "lora"}, {"name": "vpt"}]],

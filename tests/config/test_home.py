@@ -21,7 +21,17 @@ from videoadapt.runs.statement import value_of
 from videoadapt.sweeps.plan import Sweep
 
 NO_PATHS = {"model.obtain", "data.obtain", "data.val.group", "data.augment.rand_augment"}
-PATHS = ["output", "model.weights", "data.root", "data.train", "data.val", "data.test", "data.classes", "data.cache"]
+PATHS = [
+    "output",
+    "model.weights",
+    "model.backbone_weights",
+    "data.root",
+    "data.train",
+    "data.val",
+    "data.test",
+    "data.classes",
+    "data.cache",
+]
 
 
 def texts_in(schema: type[BaseModel], prefix: str = "") -> list[str]:

@@ -15,8 +15,9 @@ from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config, ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.loading import save_backbone
-from videoadapt.runs.adapter_file import backbone_fingerprint, read_adapter, save_adapter
+from videoadapt.runs.adapter_file import read_adapter, save_adapter
 from videoadapt.runs.build import build_model
+from videoadapt.runs.statement import backbone_fingerprint
 
 FORMS = [
     {"name": "adaptformer", "bottleneck": 4, "scale": "learnable", "form": "sequential", "blocks": [1]},

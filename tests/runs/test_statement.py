@@ -37,7 +37,11 @@ ALTERS_NO_PREDICTION = {
     "train.validate_every_epochs", "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.resume", "test.enable", "test.compile", "test.max_unreadable",
 }  # fmt: skip
-ELSEWHERE = {"model.weights": "backbone", "data.classes": "class_names"}  # what the statement holds instead of a path
+ELSEWHERE = {
+    "model.weights": "backbone",
+    "model.backbone_weights": "backbone",
+    "data.classes": "class_names",
+}  # what the statement holds instead of a path
 
 
 @pytest.fixture(scope="module")

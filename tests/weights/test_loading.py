@@ -19,10 +19,9 @@ from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.adapters.adaptformer import AdaptFormer
 from videoadapt.models.loading import load_adapter, load_backbone, save_backbone
-from videoadapt.runs.adapter_file import FORMAT
 from videoadapt.runs.build import build_model
 from videoadapt.runs.checkpoint import save_checkpoint
-from videoadapt.weights.files import read_tensors
+from videoadapt.weights.files import ADAPTER_FORMAT, read_tensors
 from videoadapt.weights.formats import Weights, read_weights
 
 ADAPTFORMER = {"name": "adaptformer", "bottleneck": 6}
@@ -322,7 +321,7 @@ def test_what_a_run_leaves_is_named_as_what_it_is(tmp_path):
     (run / "config.yaml").touch()
     checkpoint, adapter = run / "checkpoints" / "step_00000003.pt", run / "adapter.safetensors"
     save_checkpoint(checkpoint, {"step": 3, "model": {"head.linear.bias": torch.zeros(2)}, "ema": None})
-    save_file({"head.linear.bias": torch.zeros(2)}, adapter, {"format": FORMAT})
+    save_file({"head.linear.bias": torch.zeros(2)}, adapter, {"format": ADAPTER_FORMAT})
     for path, kind, option in (
         (run, "the folder of a run", f"--run '{run}'"),
         (checkpoint, "a checkpoint of a run", f"--run '{run}'"),
@@ -330,7 +329,7 @@ def test_what_a_run_leaves_is_named_as_what_it_is(tmp_path):
     ):
         said = refusal(str(path))
         assert said.startswith(f"{path}: is {kind}, which holds what was trained") and "\n" not in said
-        assert f"({option})" in said and "name the weights that the run began with" in said
+        assert f"with {option}; " in said and "name the weights that the run began with" in said
 
 
 def test_package_files(tmp_path, monkeypatch):

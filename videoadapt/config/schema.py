@@ -84,6 +84,8 @@ class ModelConfig(_Section):
 
     backbone: Annotated[Component, UPDATES | FUNCTION | PASS] = {"name": "vit", "size": "base"}
     weights: Annotated[PathText | None, UPDATES] = None
+    # where model.weights is what a run left: the weights of its backbone, if they are no longer where its config says
+    backbone_weights: Annotated[PathText | None, UPDATES] = None
     obtain: Annotated[str, NOTHING] = ""  # said when the weights are missing: where to get them
     # how the patch kernel of an image ViT becomes one over frames
     inflate: Annotated[Literal["average", "centre"], UPDATES | FUNCTION] = "average"

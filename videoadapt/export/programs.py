@@ -129,7 +129,7 @@ def export_merged(
     if left:
         raise ConfigError(f"{out}: VideoMAE's layout has no place for {', '.join(left[:3])}; export to .onnx or .pt2")
     write_atomically(out, lambda part: write_tensors(part, tensors, metadata, as_torch=out.suffix == ".pth"))
-    plain: dict[str, Any] = {"weights": str(out), "adapter": {"name": "full"}}
+    plain: dict[str, Any] = {"weights": str(out), "backbone_weights": None, "adapter": {"name": "full"}}
     plain["head"] = config.model.head.model_copy(update={"batch_norm": False})
     reloaded = build_seeded_model(
         config.model_copy(update={"model": config.model.model_copy(update=plain)}), expected_BK.shape[1]

@@ -126,7 +126,7 @@ class Predictor:
         device = choose_device(device)
         config = resolved(load_config(path), device)
         with _seeds_of_its_own(device):
-            model = build_seeded_model(config, num_classes=2)  # the head is not used
+            model = build_seeded_model(config, classes=2)  # the head is not used
         return cls(config, [], model.to(device).eval(), device)
 
     def __repr__(self) -> str:

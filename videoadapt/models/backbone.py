@@ -29,6 +29,10 @@ class Backbone(nn.Module):
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Make ready for tensors of a weight file, under the backbone's names, that it holds only when a file brings them."""
 
+    def positions_elsewhere(self) -> str:
+        """Say what becomes of positions in clips of another size or number of frames than in training."""
+        return "this backbone keeps no positions of its own for clips of one size"
+
     def layer_of(self, parameter: str) -> int:
         """Number the layer of a parameter, by its name in this backbone, for layer decay.
 

@@ -1,7 +1,7 @@
 """Weight files into our model, strictly: every tensor is loaded, or reported as not used, or an error."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +38,17 @@ class LoadReport:
 def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "average") -> LoadReport:
     """Fill a Classifier that has no adapter yet. A head for other classes is replaced, an absent part is new.
 
+    Where the weights say which rows of their head the model's classes have, these are kept, and those of other classes new.
+
     An image's patch kernel is inflated along time, and the backbone makes room for positions that the file brings.
     Raises CheckpointError when any other tensor is missing, unexpected, of another shape or not finite.
     """
     found, notes = _for_video(model, weights.part(adapter=False), inflate)
     expected = model.state_dict()
-    replaced, new = [], []
+    replaced: list[str] = []
+    new: list[str] = []
+    if weights.class_rows is not None:
+        found, replaced = _with_rows(found, expected, weights.class_rows)
     ours, theirs = expected.get("head.linear.weight"), found.get("head.linear.weight")
     if ours is not None and theirs is not None and len(ours) != len(theirs):
         replaced.append(f"head ({len(theirs)} classes in the file, {len(ours)} here)")
@@ -61,6 +66,24 @@ def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "aver
     )
     _note(model, str(report))
     return report
+
+
+def _with_rows(found: Tensors, own: Tensors, rows: Sequence[int | None]) -> tuple[Tensors, list[str]]:
+    """The head with a row for each class of the model, the file's or, for a new one, as it was drawn; and what is new."""
+    if all(row is None for row in rows):
+        return {name: t for name, t in found.items() if not name.startswith("head.")}, [
+            "head (no class of the file is here)"
+        ]
+    head = {}
+    for name in ("head.linear.weight", "head.linear.bias"):
+        ours = own[name]
+        filled = found[name].new_zeros(len(rows), *ours.shape[1:]) if ours.is_meta else ours.clone()
+        for row, source in enumerate(rows):
+            filled[row] = found[name][source] if source is not None else filled[row]
+        head[name] = filled
+    num_new, num_there = sum(row is None for row in rows), len(found["head.linear.bias"])
+    said = f"{num_new} of {len(rows)} rows of the head (of its {num_there} classes {len(rows) - num_new} are here, by name)"
+    return found | head, [said] if num_new else []
 
 
 def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Tensors, list[str]]:

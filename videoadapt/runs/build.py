@@ -1,7 +1,7 @@
 """From a Config to a model; `build_data` makes what reads its clips. No other files turn a Config into objects."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,11 @@ from videoadapt.paths import is_file
 from videoadapt.registry import BACKBONES
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.folder import find_checkpoint, load_result, read_class_names, statement_in
+from videoadapt.runs.start import StartWeights, read_start, start_weights
 from videoadapt.runs.statement import Statement, said
 from videoadapt.weights.formats import Weights, read_weights
+
+Classes = int | Sequence[str]  # how many, or their names
 
 
 def build_autoencoder(config: Config) -> MaskedAutoencoder:
@@ -52,27 +55,35 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
 
 
 def build_model(
-    spec: ModelConfig, num_classes: int, num_frames: int, crop_px: int, weights_key: str = "model.weights"
+    spec: ModelConfig, classes: Classes, num_frames: int, crop_px: int, weights_key: str = "model.weights"
 ) -> Classifier:
     """Build backbone -> check that the clip fits -> weights (strict) -> adapter -> freeze; return it in training mode.
 
-    `weights_key`: where whoever asks has set `spec.weights`, a key or an argument.
+    `classes`: their names or, where no file has a head for them by name, how many they are. `weights_key`: where whoever asks
+    has set `spec.weights`, a key or an argument.
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     """
-    return _assemble(spec, lambda: _read(spec, weights_key), num_classes, num_frames, crop_px, weights_key)
+    return _assemble(spec, lambda: _read(spec, classes, weights_key), classes, num_frames, crop_px, weights_key)
 
 
-def _read(spec: ModelConfig, weights_key: str = "model.weights") -> Weights | None:
-    if spec.weights is None:
-        return None
+def _read(spec: ModelConfig, classes: Classes, weights_key: str = "model.weights") -> Weights | None:
     with at_file_key(weights_key):
-        return read_weights(spec.weights, spec.obtain)
+        start = read_start(spec.weights)
+        if start is not None:
+            return start_weights(start, spec, None if isinstance(classes, int) else classes)
+    if spec.backbone_weights is not None:
+        raise ConfigError(
+            f"model.backbone_weights = {spec.backbone_weights}: is the backbone of what a run left, and {weights_key} = "
+            f"{spec.weights} is no such thing; set it to null"
+        )
+    with at_file_key(weights_key):
+        return None if spec.weights is None else read_weights(spec.weights, spec.obtain)
 
 
 def _assemble(
     spec: ModelConfig,
     read: Callable[[], Weights | None],
-    num_classes: int,
+    classes: Classes,
     num_frames: int,
     crop_px: int,
     weights_key: str = "model.weights",
@@ -84,7 +95,7 @@ def _assemble(
         backbone.check_clip(num_frames, crop_px, crop_px)
     head = Head(
         backbone.width,
-        num_classes,
+        _number_of(classes),
         batch_norm=spec.head.batch_norm,
         sync=spec.head.sync,
         dropout=spec.head.dropout,
@@ -93,27 +104,34 @@ def _assemble(
     )
     weights = read()  # once everything that is quickly known to be wrong has been said
     with at_file_key(weights_key), at_key("model.adapter"):
-        return assemble(backbone, adapter, head, weights, spec.inflate)
+        model = assemble(backbone, adapter, head, weights, spec.inflate)
+        if isinstance(weights, StartWeights) and not head.linear.weight.is_meta:
+            weights.confirm(model, num_frames, crop_px)
+    return model
 
 
-def build_seeded_model(config: Config, num_classes: int, weights_key: str = "model.weights") -> Classifier:
+def _number_of(classes: Classes) -> int:
+    return classes if isinstance(classes, int) else len(classes)
+
+
+def build_seeded_model(config: Config, classes: Classes, weights_key: str = "model.weights") -> Classifier:
     """Build the model; initial values come from the seed, so that a backbone without weights is the same in every process."""
     torch.manual_seed(config.seed)
-    return build_model(config.model, num_classes, config.data.num_frames, config.data.crop_px, weights_key)
+    return build_model(config.model, classes, config.data.num_frames, config.data.crop_px, weights_key)
 
 
-def build_on_meta(config: Config, num_classes: int) -> Classifier | MaskedAutoencoder:
+def build_on_meta(config: Config, classes: Classes) -> Classifier | MaskedAutoencoder:
     """Build the model on the meta device: shows whether backbone, adapters, weights and clips fit, and allocates nothing.
 
     Raises what `build_autoencoder` and `build_model` raise.
     """
     spec = config.model
-    weights = _read(spec) if config.task == "train" else None
+    weights = _read(spec, classes) if config.task == "train" else None
     with _WithoutValues(), torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # that is what it is for
         if config.task == "pretrain":
             return build_autoencoder(config)
-        return _assemble(spec, lambda: weights, num_classes, config.data.num_frames, config.data.crop_px)
+        return _assemble(spec, lambda: weights, classes, config.data.num_frames, config.data.crop_px)
 
 
 class _WithoutValues(TorchFunctionMode):
@@ -145,7 +163,7 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
         raise CheckpointError(
             f"{folder / 'classes.txt'}: there is no such file; put it back: one name a line, by label"
         )
-    model = build_seeded_model(config, len(class_names))
+    model = build_seeded_model(config, class_names)
     if differing := load_result(model, path, Statement.of(config, class_names, model)):
         logger.info("%s: %s", folder / "config.yaml", said(differing))
     return config, class_names, model.to(device).eval()

@@ -77,7 +77,7 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
         return absent + _model_problems(config, None)
     try:
-        model = build_on_meta(config, len(class_names) if class_names else 2)
+        model = build_on_meta(config, class_names or 2)
     except VideoAdaptError as error:
         return [str(error)]
     problems = []

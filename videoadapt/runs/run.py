@@ -1,7 +1,7 @@
 """A run: its folder, its lists, its model on its device. What training, testing and inference start from."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,16 +107,16 @@ def prepare(config: Config) -> Iterator[Run]:
         if reads_files(config):
             join(config.data.cache)  # now, for a cache that cannot be used: testing would come to it after the training
         with memory_explained(*BUILDING):
-            model = _build(config, len(splits.class_names)).to(device)
+            model = _build(config, splits.class_names).to(device)
             show_model(config, model)
         say_chosen(asked, config)
         warn_if_slow(config.train.precision, device)
         yield Run(config, splits, model, device)
 
 
-def _build(config: Config, num_classes: int) -> Classifier | MaskedAutoencoder:
+def _build(config: Config, class_names: Sequence[str]) -> Classifier | MaskedAutoencoder:
     if config.task == "train":
-        return build_seeded_model(config, num_classes)
+        return build_seeded_model(config, class_names)
     torch.manual_seed(config.seed)
     return build_autoencoder(config)
 

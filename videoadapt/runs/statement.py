@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from videoadapt.config.keys import alters, keys_that_alter
 from videoadapt.config.loading import COMPONENTS
@@ -67,15 +67,20 @@ class Statement:
 
 
 def backbone_fingerprint(model: nn.Module) -> str:
-    """Return the sha256 (hex) over name, shape and float32 bytes of all frozen parameters, in the order of names.
+    """Return the `fingerprint` of all frozen parameters.
 
     The names are those of the backbone without adapters, so neither the file format nor an adapter's place matters.
     """
-    digest = hashlib.sha256()
     frozen = {
         plain_name(name): parameter for name, parameter in model.named_parameters() if not parameter.requires_grad
     }
-    for name, parameter in sorted(frozen.items()):
+    return fingerprint(frozen)
+
+
+def fingerprint(parameters: Mapping[str, Tensor]) -> str:
+    """Return the sha256 (hex) over name, shape and float32 bytes of all parameters, in the order of names."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(parameters.items()):
         digest.update(f"{name} {tuple(parameter.shape)}\n".encode())
         digest.update(parameter.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()

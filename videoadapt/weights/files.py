@@ -236,6 +236,6 @@ def _without_prefix(tensors: Tensors) -> Tensors:
 def _of_a_run(path: Path, kind: str, option: str) -> str:
     """Why what a run leaves is no weight file, and what it is for; `option` gives it to the demo."""
     return (
-        f"{path}: is {kind}, which holds what was trained beside a backbone and not the backbone; the demo takes it "
-        f"({option}), and a run resumes in its own `output`; name the weights that the run began with"
+        f"{path}: is {kind}, which holds what was trained beside a backbone and not the backbone; a training takes it as "
+        f"model.weights, the demo with {option}; here, name the weights that the run began with"
     )

@@ -46,6 +46,10 @@ class Timm(Backbone):
                 type(self).__name__, f"crop_px = {(height_px, width_px)}: {self._model} takes {self._size_px} only"
             )
 
+    def positions_elsewhere(self) -> str:
+        """Those of the image model know no time."""
+        return "each frame passes the image model alone, so that their number changes no position"
+
     def layer_of(self, parameter: str) -> int:
         """0 for what timm's own grouping calls the stem, 1 to `depth` for the blocks, depth + 1 for what stands behind them."""
         part, number, *_ = f"{(name := parameter.removeprefix('net.'))}.".split(".")

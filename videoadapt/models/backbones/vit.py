@@ -108,6 +108,12 @@ class ViT(Backbone):
         if found is not None and found.ndim == 3:
             self.space_positions = nn.Parameter(self.patch_embed.weight.new_zeros(*found.shape[:2], self.width))
 
+    def positions_elsewhere(self) -> str:
+        """The sinusoid is computed anew; a learned grid is resized."""
+        if self.space_positions is None:
+            return "the sinusoid positions are computed for the new grid of tokens"
+        return "the learned positions are interpolated in space (bicubically), and are the same at every time"
+
     def layer_of(self, parameter: str) -> int:
         """0 for patches and positions, 1 to `depth` for the blocks, depth + 1 for a pooling that is trained."""
         part, number, *_ = f"{parameter}.".split(".")

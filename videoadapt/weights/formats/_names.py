@@ -37,6 +37,9 @@ class Weights:
     eps: float | None = None  # of the LayerNorms in the blocks, where a config.json tells
     num_heads: int | None = None  # likewise
     class_names: tuple[str, ...] | None = None  # of the head, in order, where the file, or a config.json, tells
+    class_rows: tuple[int | None, ...] | None = (
+        None  # for each class of the model its row of the head, None for a new one
+    )
 
     def part(self, *, adapter: bool) -> Tensors:
         """Return the tensors that belong to adapters, or the others."""
