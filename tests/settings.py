@@ -36,6 +36,7 @@ VALUES: dict[str, list[Any]] = {
     "data.val": ["val", "nowhere", {"holdout": 0.5}, {"holdout": 0.5, "group": "("}, {"holdout": 0.5, "group": "mp4"}],
     "data.test": [None, "nowhere"],
     "data.classes": [7, 8, 9, "missing.txt"],
+    "data.columns": [["path", "label"], ["path"]],
     "data.decoder": [{"name": "pyav"}, {"name": "pyav", "threads": 2}],
     "data.short_side_px": [2, 32, 5000],
     "data.jpeg_quality": [1, 95, 100],

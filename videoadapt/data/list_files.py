@@ -1,9 +1,13 @@
 """List and class files: names checked, written and read."""
 
+import csv
+import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from videoadapt.data.columns import COLUMNS
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
@@ -29,8 +33,21 @@ _HEADER = {
 def write_list(path: Path, videos: Sequence[Video]) -> None:
     """Write rows that `VideoList.load` reads back as they are. Raises DataListError for a name that no row can hold."""
     for video in videos:
-        check_name(video.id)
-    write_text(path, "".join(f"{video.id} {video.label}\n" for video in videos))
+        check_name(video.name)
+    if any(video.part for video in videos):
+        write_text(path, _with_parts(videos))
+    else:
+        write_text(path, "".join(f"{video.name} {video.label}\n" for video in videos))
+
+
+def _with_parts(videos: Sequence[Video]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for video in videos:
+        ends = ("", "") if video.part is None else (repr(sec) if sec < math.inf else "" for sec in video.part)
+        writer.writerow((video.name, *ends, video.label))
+    return file.getvalue()
 
 
 def check_name(name: str) -> None:
@@ -71,9 +88,20 @@ def read_text(path: Path) -> str:
         raise DataListError(f"{path}: cannot be read: {said}") from error
 
 
+def why_no_file(row: str) -> str:
+    """Say in brackets that what stands before the label looks like the part of a film; "" where it does not."""
+    if re.search(r"\.\w+([\s,;]+[\d:.]+){2}[\s,;]+\d+$", row):
+        return f" (if a start and an end stand before the label: put commas between, and the first row {','.join(COLUMNS)})"
+    return ""
+
+
 def why_no_row(row: str, is_first: bool) -> str:
     """Say in brackets what keeps a row of a list from being `path label`, where it can be told; "" where it cannot."""
     label = row.rpartition(" ")[2]
+    if is_first and "," in row and re.search(r"start|begin|end", row.lower()) and not re.search(r"\.\w+,|\d", row):
+        return f" (a header; the columns that are read are called {','.join(COLUMNS)})"
+    if hint := why_no_file(row):
+        return hint
     if row.rpartition("\t")[2].isdecimal():
         return " (the label follows a tab; write a space)"
     if re.search(r"[,;]\s*\d+$", row):

@@ -45,7 +45,7 @@ class ReadClips:
         """Return uint8 clips (R, 3, T, H, W) and what to erase of each."""
         rngs = [np.random.default_rng([self.seed, item.epoch, item.row, repeat]) for repeat in range(self.repeated)]
         try:
-            clips_RCTHW, erase, notes = self.reader.with_notes(item.video.path, rngs)
+            clips_RCTHW, erase, notes = self.reader.with_notes(item.video.path, rngs, item.video.part)
             return Read(clips_RCTHW, ClipNotes(erase, notes))
         except (DecodeError, MemoryError) as error:
             return Unreadable(item.row, item.video, _why(error, item.video))
@@ -65,7 +65,7 @@ class ReadViews:
     def __call__(self, item: TestItem) -> Read[FileNotes] | Unreadable:
         """Return uint8 views (N, J, 3, T, H, W)."""
         try:
-            return Read(*self.reader.with_notes(item.video.path))
+            return Read(*self.reader.with_notes(item.video.path, item.video.part))
         except (DecodeError, MemoryError) as error:
             return Unreadable(item.row, item.video, _why(error, item.video))
 

@@ -4,17 +4,20 @@ import hashlib
 import os
 import re
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.data.videos import VideoRows
+from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import DataListError
+
+Parts: TypeAlias = NDArray[np.float64] | None
 
 FILE = np.dtype([("device", np.uint64), ("inode", np.uint64), ("size", np.uint64)])
 NO_FILE = 2**64 - 1
@@ -80,7 +83,8 @@ def _content_digest(file: BufferedReader, size: int) -> bytes:
 def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key: str = "data.val") -> NDArray[np.bool_]:
     """The rows of a training list that are held out for validation, as a mask (N,): a `share` of each class.
 
-    `group` is a regex: rows in which its first bracket (without one, all of it) finds the same text stay together.
+    `group` is a regex: rows in which its first bracket (without one, all of it) finds the same text stay together, and without
+    `group` the parts of one film do.
 
     Groups are never divided, every class keeps at least half. Groups are taken in an order given by a hash of seed and
     group name, as long as no class then gives more than its share (at least one video): the same list always divides in
@@ -92,7 +96,7 @@ def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key:
     except re.error as error:
         raise DataListError(f"{key}: group {group!r} is no regular expression: {error}") from error
     groups: dict[str, list[int]] = {}
-    for row, name in enumerate(videos.ids()):
+    for row, name in enumerate(videos.names()):
         found = pattern.search(name) if pattern else None
         if group and not found:
             raise DataListError(f"{key}: group {group!r} does not match {name!r}")
@@ -134,18 +138,47 @@ def find_files(videos: VideoRows) -> NDArray[Any]:
     return files_N
 
 
-def num_shared(files_N: NDArray[Any], others_M: NDArray[Any]) -> int:
-    """Number of files that two results of `find_files` share, under whatever names."""
+def num_shared(
+    files_N: NDArray[Any], others_M: NDArray[Any], parts_N2: Parts = None, other_parts_M2: Parts = None
+) -> int:
+    """Number of files that two results of `find_files` share, under whatever names; of parts, those that overlap."""
     alike_N, alike_M = (np.isin(a["inode"], b["inode"]) for a, b in ((files_N, others_M), (others_M, files_N)))
-    return len(set(files_N[alike_N].tolist()) & set(others_M[alike_M].tolist()) - {(NO_FILE, NO_FILE, 0)})
+    if parts_N2 is None and other_parts_M2 is None:
+        return len(set(files_N[alike_N].tolist()) & set(others_M[alike_M].tolist()) - {(NO_FILE, NO_FILE, 0)})
+    here = _parts_of_files(files_N[alike_N], None if parts_N2 is None else parts_N2[alike_N])
+    there = _parts_of_files(others_M[alike_M], None if other_parts_M2 is None else other_parts_M2[alike_M])
+    return sum(overlap(np.array(here[file]), np.array(there[file])) for file in here.keys() & there.keys())
 
 
-def first_rows(files_N: NDArray[Any]) -> NDArray[np.int64]:
-    """For every row of a result of `find_files` the first row that is the same file (N,): itself where there is no other."""
-    order = np.lexsort((files_N["inode"], files_N["device"]))  # stable: the rows of a file stay in order
-    device, inode = files_N["device"][order], files_N["inode"][order]
+def _parts_of_files(files_N: NDArray[Any], parts_N2: Parts) -> dict[tuple[int, ...], list[Sequence[float]]]:
+    """Of every file its parts."""
+    found: dict[tuple[int, ...], list[Sequence[float]]] = defaultdict(list)
+    parts = [WHOLE] * len(files_N) if parts_N2 is None else parts_N2.tolist()
+    for file, part in zip(files_N.tolist(), parts, strict=True):
+        found[file].append(part)
+    found.pop((NO_FILE, NO_FILE, 0), None)
+    return found
+
+
+def overlap(parts_N2: NDArray[np.float64], others_M2: NDArray[np.float64]) -> bool:
+    """Whether one of the parts of a film shares a moment with one of the others."""
+    others_M2 = others_M2[np.argsort(others_M2[:, 0])]
+    latest_end_M = np.maximum.accumulate(others_M2[:, 1])
+    before_N = np.searchsorted(others_M2[:, 0], parts_N2[:, 1])  # how many of the others start before the end of each
+    return bool((latest_end_M[before_N - 1] > parts_N2[:, 0])[before_N > 0].any())
+
+
+def first_rows(files_N: NDArray[Any], parts_N2: Parts = None) -> NDArray[np.int64]:
+    """For every row of a result of `find_files` the first row that is the same file (N,): itself where there is no other.
+
+    With `parts_N2`, the first that is the same part of it.
+    """
+    keys = [files_N["inode"], files_N["device"]] + ([] if parts_N2 is None else [*parts_N2.T])
+    order = np.lexsort(keys)  # stable: the rows of a file stay in order
     new = np.ones(len(order), dtype=np.bool_)
-    new[1:] = (device[1:] != device[:-1]) | (inode[1:] != inode[:-1]) | (inode[1:] == NO_FILE)
+    new[1:] = files_N["inode"][order][1:] == NO_FILE
+    for key in keys:
+        new[1:] |= key[order][1:] != key[order][:-1]
     first_N = np.empty(len(order), dtype=np.int64)
     first_N[order] = order[new][np.cumsum(new) - 1]
     return first_N

@@ -9,19 +9,31 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from videoadapt.video.part import Part
 from videoadapt.video.transforms import EraseBox
 
 
+def id_of(name: str, part: Part | None) -> str:
+    """See `Video.id`."""
+    return name if part is None else f"{name}{part}"
+
+
 class Video(NamedTuple):
-    """One row of a data list: `id` is the path as the list spells it, unique within the list.
+    """One row of a data list: `name` is the path as the list spells it; None as `part` is the whole film.
 
     `line` is counted from 1; 0 is a video that stands in no list.
     """
 
-    id: str
+    name: str
     path: Path
     label: int
     line: int = 0
+    part: Part | None = None
+
+    @property
+    def id(self) -> str:
+        """What it is called in results, unique within its list: its name, with its part: film.mp4#t=1.5,4."""
+        return id_of(self.name, self.part)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A list of videos as a few arrays: a tenth of the memory of a list of objects. A `Video` is made when it is asked for.
 
-Shapes: N videos.
+Shapes: N videos; the 2 of a part are its start and its end.
 """
 
 import operator
@@ -13,13 +13,19 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.data.structures import Video
+from videoadapt.data.structures import Video, id_of
+from videoadapt.video.part import Part
+
+WHOLE = Part()
 
 
 class VideoRows(Sequence[Video]):
-    """Videos below `root`, given as (id, label, line of the list); `labels_N` and `lines_N` are int64 arrays."""
+    """Videos below `root`, given as (name, label, line of the list); `labels_N` and `lines_N` are int64 arrays.
 
-    def __init__(self, root: Path, rows: Iterable[tuple[str, int, int]]):
+    `parts_N2` are seconds, from 0 to inf of a film that is taken whole; None where all are.
+    """
+
+    def __init__(self, root: Path, rows: Iterable[tuple[str, int, int]], parts: Sequence[Part] | None = None):
         names, stops, labels, lines = bytearray(), array("q", [0]), array("q"), array("q")
         for name, label, line in rows:
             names += name.encode()
@@ -32,6 +38,7 @@ class VideoRows(Sequence[Video]):
         self._starts_N, self._stops_N = edges[:-1], edges[1:]
         self.labels_N: NDArray[np.int64] = np.array(labels, dtype=np.int64)
         self.lines_N: NDArray[np.int64] = np.array(lines, dtype=np.int64)
+        self.parts_N2 = None if parts is None else np.array(parts, dtype=np.float64).reshape(-1, 2)
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -43,24 +50,35 @@ class VideoRows(Sequence[Video]):
     def __getitem__(self, row: int | slice) -> "Video | VideoRows":
         if isinstance(row, slice):
             return self.select(np.arange(len(self))[row])
-        name = self._id(operator.index(row))
-        return Video(name, self.root / name, int(self.labels_N[row]), int(self.lines_N[row]))
+        name = self._name(operator.index(row))
+        return Video(name, self.root / name, int(self.labels_N[row]), int(self.lines_N[row]), self._part(row))
 
     def select(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "VideoRows":
         """The videos at these rows, or where the mask (N,) is true; the names are shared."""
         part = VideoRows(self.root, ())
         part._names, part._starts_N, part._stops_N = self._names, self._starts_N[chosen], self._stops_N[chosen]
         part.labels_N, part.lines_N = self.labels_N[chosen], self.lines_N[chosen]
+        part.parts_N2 = None if self.parts_N2 is None else self.parts_N2[chosen]
         return part
 
     def ids(self) -> Iterator[str]:
         """The ids in order, without making a `Video` of each."""
-        return map(self._id, range(len(self)))
+        if self.parts_N2 is None:
+            return self.names()
+        return (id_of(self._name(row), self._part(row)) for row in range(len(self)))
+
+    def names(self) -> Iterator[str]:
+        """The paths as the list spells them, in order: of all parts of a film the same."""
+        return map(self._name, range(len(self)))
 
     def paths(self) -> Iterator[str]:
         """The paths in order, as strings: for a look at every file, `Path` objects would take most of the time."""
         root = str(self.root)
-        return (os.path.join(root, name) for name in self.ids())
+        return (os.path.join(root, name) for name in self.names())
 
-    def _id(self, row: int) -> str:
+    def _part(self, row: int) -> Part | None:
+        part = WHOLE if self.parts_N2 is None else Part(*self.parts_N2[row].tolist())
+        return None if part == WHOLE else part
+
+    def _name(self, row: int) -> str:
         return self._names[self._starts_N[row] : self._stops_N[row]].tobytes().decode()

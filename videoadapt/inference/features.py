@@ -12,8 +12,7 @@ from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.files import write_atomically
 from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
-from videoadapt.registry import DATASETS
-from videoadapt.runs.build_data import build_test_loader
+from videoadapt.runs.build_data import build_dataset, build_test_loader
 from videoadapt.runs.statement import Statement
 from videoadapt.weights.files import safetensors_bytes
 
@@ -31,7 +30,7 @@ def write_features(
     out = Path(out)
     if out.suffix not in (".npz", ".safetensors"):
         raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
-    videos = DATASETS.build(predictor.config.data.dataset).load(source, Path(root))
+    videos = build_dataset(predictor.config.data).load(source, Path(root))
     rows, unreadable, damaged = [], [], {}
     with progress("features", len(videos), "videos") as line:
         for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops, predictor.device):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from videoadapt.data.copies import find_copies
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.structures import Video
+from videoadapt.data.videos import WHOLE
 from videoadapt.files import write_atomically
 
 KINDS = {
@@ -75,7 +76,23 @@ def compare(
 
 
 def _pairs(same: Sequence[Place]) -> list[Finding]:
-    """What rows with the same content are to the first of them, or to the first with another label."""
+    """What rows with the same content are to the first of them, or to the first with another label.
+
+    Of parts of a film, those that are equal, and between lists those that overlap.
+    """
+    if any(place.video.part for place in same):
+        pairs = ([one, other] for number, other in enumerate(same) for one in same[:number] if _clash(one, other))
+        return [finding for pair in pairs for finding in _compared(pair)]
+    return _compared(same)
+
+
+def _clash(one: Place, other: Place) -> bool:
+    if one.source == other.source:
+        return one.video.part == other.video.part
+    return (one.video.part or WHOLE).overlaps(other.video.part or WHOLE)
+
+
+def _compared(same: Sequence[Place]) -> list[Finding]:
     found = []
     for place in same[1:]:
         other = next((p for p in same if p.video.label != place.video.label), None)

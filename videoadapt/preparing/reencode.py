@@ -43,8 +43,8 @@ def reencode(source: str, root: Path, out: Path, settings: Settings, jobs: int, 
     out.mkdir(parents=True, exist_ok=True)
     with only_process_in(out):
         finished = {record["target"]: record for record in read_jsonl(out / JOURNAL)}
-        names = list(dict.fromkeys(video.id for video in videos))
-        sources = {video.id: video.path for video in videos}
+        names = list(dict.fromkeys(video.name for video in videos))
+        sources = {video.name: video.path for video in videos}
         failed: dict[str, str] = {}
         wanted = {}
         for name in names:
@@ -71,7 +71,9 @@ def reencode(source: str, root: Path, out: Path, settings: Settings, jobs: int, 
                     journal.write(json.dumps(wanted[name], ensure_ascii=False) + "\n")
                     journal.flush()
                 line.advance()
-        new = [Video(targets[v.id], out / targets[v.id], v.label) for v in videos if v.id not in failed]
+        new = [
+            Video(targets[v.name], out / targets[v.name], v.label, part=v.part) for v in videos if v.name not in failed
+        ]
         if new:
             write_list(out / Path(source).name, new)
     num_even = sum(record.get("times") == "even" for record in wanted.values())
@@ -83,17 +85,17 @@ def _targets(videos: Sequence[Video], out: Path) -> dict[str, str]:
     targets: dict[str, str] = {}
     owner: dict[str, str] = {}
     for video in videos:
-        relative = Path(os.path.normpath(Path(video.id).with_suffix(".mp4")))
+        relative = Path(os.path.normpath(Path(video.name).with_suffix(".mp4")))
         if relative.is_absolute() or relative.parts[0] == "..":
             raise DataListError(
-                f"{video.id}: leads out of --root, and would out of --out; choose a --root above all files"
+                f"{video.name}: leads out of --root, and would out of --out; choose a --root above all files"
             )
         target = relative.as_posix()
-        if owner.setdefault(target, video.id) != video.id:
-            raise DataListError(f"{owner[target]} and {video.id}: would both become {target}; rename one of them")
+        if owner.setdefault(target, video.name) != video.name:
+            raise DataListError(f"{owner[target]} and {video.name}: would both become {target}; rename one of them")
         if os.path.realpath(out / target) == os.path.realpath(video.path):
-            raise DataListError(f"--out {out}: {video.id} would be written over itself; choose another folder")
-        targets[video.id] = target
+            raise DataListError(f"--out {out}: {video.name} would be written over itself; choose another folder")
+        targets[video.name] = target
     return targets
 
 

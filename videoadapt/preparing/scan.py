@@ -1,6 +1,7 @@
 """Checking a whole list before training: what is wrong with which row, and the list without those rows."""
 
 import csv
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,19 @@ from typing import Any
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
+from videoadapt.data.videos import WHOLE
 from videoadapt.errors import DecodeError
 from videoadapt.files import write_atomically, write_json
 from videoadapt.log import progress
 from videoadapt.preparing.inspection import Inspection, inspect_file
 from videoadapt.processes.worker import Lost, map_in_processes
+from videoadapt.video.part import Part
 
 # A row with a fault is not in the cleaned list; a row with a note is.
 FAULTS = {
     "unreadable": "cannot be decoded",
     "short": "fewer frames than --min-frames",
+    "part": "a part that begins or ends after the film",
     "label": "label outside the classes",
     "twice": "the same file in an earlier row, with this label",
     "copy": "the same content as an earlier row, with this label",
@@ -87,12 +91,15 @@ def scan(
     for row in rows:
         if num_classes is not None and row.video.label >= num_classes:
             row.blame("label", f"label {row.video.label}; allowed: 0 to {num_classes - 1}")
-    for same_file in of_file.values():
+    of_part: dict[tuple[str, Part | None], list[Row]] = defaultdict(list)
+    for row in rows:
+        of_part[os.path.realpath(row.video.path), row.video.part].append(row)
+    for same_file in of_part.values():
         _judge_repeats(same_file, "twice")
-    of_content: dict[str, list[Row]] = defaultdict(list)
+    of_content: dict[tuple[str, Part | None], list[Row]] = defaultdict(list)
     for row in rows:
         if row.found and "twice" not in row.faults:
-            of_content[row.found.sha256].append(row)
+            of_content[row.found.sha256, row.video.part].append(row)
     for same_content in of_content.values():
         _judge_repeats(same_content, "copy")
     return rows
@@ -107,8 +114,12 @@ def _judge_file(row: Row, result: Inspection | DecodeError | Lost, min_frames: i
         row.found = result
         if result.wrong:
             row.blame("wrong frames", f"{result.decoder}: {result.wrong}")
-        if result.frames < min_frames:
-            row.blame("short", f"{result.frames} frames; allowed: {min_frames} or more")
+        part, length_sec = row.video.part or WHOLE, result.frames / result.fps_hz
+        if problem := part.problem_in(length_sec):
+            row.blame("part", problem)
+        frames = min(result.frames, math.ceil((min(part.end_sec, length_sec) - part.start_sec) * result.fps_hz))
+        if not problem and frames < min_frames:
+            row.blame("short", f"{frames} frames; allowed: {min_frames} or more")
         if result.header_frames not in (0, result.frames):
             row.notes.append("header")
         if result.damaged_frames or result.complaint:

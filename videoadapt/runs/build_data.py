@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,11 +10,12 @@ from torch import Tensor
 from videoadapt import distributed
 from videoadapt.config.schema import Config, DataConfig
 from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
+from videoadapt.data.columns import problem_of
 from videoadapt.data.loader import CPU, Loader
 from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Video
-from videoadapt.errors import at_key
-from videoadapt.registry import SAMPLERS
+from videoadapt.errors import ConfigError, at_key
+from videoadapt.registry import DATASETS, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS
 from videoadapt.rendering.painting import compiled_render, render
@@ -42,6 +44,22 @@ def build_frame_source(config: DataConfig) -> FrameSource:
         cache_bytes=int(config.cache_gb * 1e9),
         limit_sec=config.limit_sec,
     )
+
+
+def build_dataset(config: DataConfig) -> Any:
+    """What reads the lists, as `data.dataset` and `data.columns` say. Raises ConfigError."""
+    with at_key("data.dataset"):
+        dataset = DATASETS.build(config.dataset)
+    if config.columns is not None:
+        if problem := problem_of(config.columns):
+            raise ConfigError(f"data.columns = {config.columns}: {problem}")
+        if not hasattr(dataset, "columns"):
+            raise ConfigError(
+                f"data.columns = {config.columns}: data.dataset.name = {config.dataset['name']!r} reads no columns; "
+                "allowed: null, or data.dataset.name video_list"
+            )
+        dataset.columns = config.columns
+    return dataset
 
 
 def build_sampler(config: DataConfig) -> Sampler:

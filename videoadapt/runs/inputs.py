@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config, DataConfig, Holdout
 from videoadapt.config.shipped import LISTS, find_list
-from videoadapt.data.list_files import read_classes
+from videoadapt.data.list_files import read_classes, why_no_file
 from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import ConfigError, DataListError, NotPermitted, VideoAdaptError, at_key
+from videoadapt.errors import ConfigError, DataListError, NotPermitted, VideoAdaptError
 from videoadapt.models.backbone import is_chain
 from videoadapt.models.backbones._layers import blocks_of
 from videoadapt.models.classifier import Classifier
 from videoadapt.paths import exists, is_folder, why_unreadable
-from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build import build_on_meta
-from videoadapt.runs.build_data import schedule_of
+from videoadapt.runs.build_data import build_dataset, schedule_of
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
 from videoadapt.runs.folder import find_checkpoint, statement_in
@@ -122,8 +121,7 @@ def load_splits(config: Config) -> Splits:
     """
     data = config.data
     problems: list[str] = []
-    with at_key("data.dataset"):
-        dataset = DATASETS.build(data.dataset)
+    dataset = build_dataset(data)
     val_list = data.val if isinstance(data.val, str) and config.train.enable else None
     needed = {
         "train": config.train.enable and data.rendered is None,
@@ -156,7 +154,7 @@ def load_splits(config: Config) -> Splits:
         few_N = first_of_each_class(lists["train"], data.first_per_class)
         lists["train"], files["train"] = lists["train"].select(few_N), files["train"][few_N]
     say_overlaps(lists, files)
-    num_val_in_test = num_shared(files["val"], files["test"])
+    num_val_in_test = num_shared(files["val"], files["test"], lists["val"].parts_N2, lists["test"].parts_N2)
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test)
 
 
@@ -221,9 +219,10 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
     if not len(missing):
         return []
     first = videos[missing[0]]
+    hint = why_no_file(f"{first.name} {first.label}") if videos.parts_N2 is None else ""
     said = (
         f"data.root = {data.root}: {len(missing)} of the {len(videos)} videos of data.{split} are not there, "
-        f"first {first.path} (line {first.line}): {why_unreadable(first.path)}"
+        f"first {first.path} (line {first.line}): {why_unreadable(first.path)}{hint}"
     )
     if len(missing) <= limit * len(videos):
         logger.warning("%s; within the limit of %g, so the run continues without them", said, limit)

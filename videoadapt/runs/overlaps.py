@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from videoadapt import distributed, logger
 from videoadapt.data.copies import PART_BYTES, by_key, part_of
-from videoadapt.data.splits import first_rows, num_shared
+from videoadapt.data.splits import first_rows, num_shared, overlap
 from videoadapt.data.structures import Video
-from videoadapt.data.videos import VideoRows
+from videoadapt.data.videos import WHOLE, VideoRows
 
 MOST_OPENED = 512  # files at most, PART_BYTES of each: 8 MiB of reading, before which a start is no slower
 _HARM = (
@@ -23,7 +23,7 @@ _HARM = (
 def say_overlaps(lists: Mapping[str, VideoRows], files: Mapping[str, NDArray[Any]]) -> None:
     """Warn of files that two lists share, and of copies; `files`: of each list a result of `find_files`."""
     for one, other, harm in _HARM:
-        if shared := num_shared(files[one], files[other]):
+        if shared := num_shared(files[one], files[other], lists[one].parts_N2, lists[other].parts_N2):
             logger.warning("data.%s and data.%s share %d videos: %s", one, other, shared, harm)
     if distributed.is_main():
         _say_copies(lists, files)
@@ -46,15 +46,25 @@ def _say_copies(lists: Mapping[str, VideoRows], files: Mapping[str, NDArray[Any]
         PART_BYTES,
     )
     for one, other, harm in _HARM:
+        across = [(a, b) for group in found for a in group for b in group if (a[0], b[0]) == (one, other)]
         pairs = [
-            (videos[a], videos[b]) for group in found for a in group for b in group if (a[0], b[0]) == (one, other)
+            (videos[a], videos[b])
+            for a, b in across
+            if overlap(*(_parts_of_file(lists[split], files[split], row) for split, row in (a, b)))
         ]
         _say(f"data.{one} and data.{other}", pairs, harm)
     for split in lists:
+        if lists[split].parts_N2 is not None:
+            continue  # parts of a copied film have labels of their own
         within = [[videos[place] for place in group if place[0] == split] for group in found]
         pairs = [(group[0], video) for group in within for video in group[1:]]
         _say(f"data.{split}", [p for p in pairs if p[0].label != p[1].label], "one of their two labels is wrong")
         _say(f"data.{split}", [p for p in pairs if p[0].label == p[1].label], "they count more often than others")
+
+
+def _parts_of_file(videos: VideoRows, files_N: NDArray[Any], row: int) -> NDArray[np.float64]:
+    """All parts (M, 2) in this list of the film that a row is of."""
+    return np.array([WHOLE]) if videos.parts_N2 is None else videos.parts_N2[files_N == files_N[row]]
 
 
 def _say(where: str, pairs: list[tuple[Video, Video]], harm: str) -> None:

@@ -12,7 +12,7 @@ from videoadapt.data.videos import VideoRows
 
 def same_files(split: str, videos: VideoRows, files_N: NDArray[Any]) -> list[str]:
     """A file of the validation or test list that several names lead to, and would count as often; in training it is said."""
-    first_N = first_rows(files_N)
+    first_N = first_rows(files_N, videos.parts_N2)
     again = np.flatnonzero(first_N != np.arange(len(first_N)))
     if split != "train" and len(again):
         names = list(videos.ids())  # one name twice is said already

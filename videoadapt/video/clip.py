@@ -3,6 +3,7 @@
 Shapes: T frames, H W pixels.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from videoadapt.errors import ConfigError, DecodeError, check_count
 from videoadapt.video.decoders import open_video
+from videoadapt.video.frames import Frames
+from videoadapt.video.part import FramesOfPart, Part
 from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.transforms import view_crops
@@ -24,6 +27,8 @@ def read_clip(
     stride: int = 4,
     *,
     start: int | None = None,
+    start_sec: float | None = None,
+    end_sec: float | None = None,
     rng: np.random.Generator | None = None,
     crop_px: int | None = None,
     fps_hz: float | None = None,
@@ -34,7 +39,8 @@ def read_clip(
     The clip lies in the middle, as a single test clip does, or begins at the frame `start`, or with `rng` at random,
     as a training clip does. A video that is too short repeats the last of its frames at the stride. `crop_px`: the short
     side is resized to it and the middle square cut out, as for testing; otherwise frames keep their size. `fps_hz`: the video
-    is seen at this rate, by its time stamps, and `stride` and `start` count the frames that it then has.
+    is seen at this rate, by its time stamps, and `stride` and `start` count the frames that it then has. What is between
+    `start_sec` and `end_sec`, or one of them and the video's own end, is taken for a video of its own.
     Raises DecodeError naming a file that cannot be read or has no frame `start`.
     """
     check_count("num_frames", num_frames)
@@ -45,17 +51,21 @@ def read_clip(
         raise TypeError(f"rng = {rng!r}: expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
     if start is not None and rng is not None:
         raise ConfigError("start and rng: both say where the clip begins; give one of them")
+    part = Part(0.0 if start_sec is None else start_sec, math.inf if end_sec is None else end_sec)
+    if problem := part.problem:
+        raise ConfigError(problem)
     dense = Dense(stride_frames=stride, fps_hz=fps_hz)
-    with open_video(file, decoder) as video:
+    with open_video(file, decoder) as film:
+        video: Frames = film if part == Part() else FramesOfPart(film, part, film.path)
         if rng is not None:
             indices_T = dense.train_clip(video, num_frames, rng)
         elif start is None:
             (indices_T,) = dense.test_clips(video, num_frames, 1)
         elif fps_hz is None:
-            indices_T = _indices_from(start, len(video), num_frames, stride, video.path)
+            indices_T = _indices_from(start, video.num_frames, num_frames, stride, film.path)
         else:
             times = video.times
-            shown_T = _indices_from(start, times.num_frames_at(fps_hz), num_frames, stride, video.path)
+            shown_T = _indices_from(start, times.num_frames_at(fps_hz), num_frames, stride, film.path)
             indices_T = times.shown_at(shown_T, fps_hz)
         clip_TCHW = torch.from_numpy(video.get(indices_T)).permute(0, 3, 1, 2)
     if crop_px is not None:

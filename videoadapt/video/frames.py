@@ -48,7 +48,7 @@ class Frames(Protocol):
         """Release the file."""
 
 
-class _Changed:
+class Changed:
     """Frames of another source, each changed on its way."""
 
     def __init__(self, frames: Frames):
@@ -80,7 +80,7 @@ class _Changed:
         self._frames.close()
 
 
-class Smaller(_Changed):
+class Smaller(Changed):
     """Frames whose short side is `short_px`: bilinear with antialias, the long side rounded down."""
 
     def __init__(self, frames: Frames, short_px: int):
@@ -96,7 +96,7 @@ class Smaller(_Changed):
         return small_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-class ThroughJpeg(_Changed):
+class ThroughJpeg(Changed):
     """Frames as they are after JPEG: what a cache of this quality gives, without one."""
 
     def __init__(self, frames: Frames, quality: int):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.frames import Frames
+from videoadapt.video.part import FramesOfPart, Part
 from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops
@@ -59,14 +60,15 @@ class ClipReader:
         return self.with_notes(path, rngs)[:2]
 
     def with_notes(
-        self, path: str | Path, rngs: Sequence[np.random.Generator]
+        self, path: str | Path, rngs: Sequence[np.random.Generator], part: Part | None = None
     ) -> tuple[Tensor, tuple[EraseBox | None, ...], FileNotes]:
         """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), what to erase of each, and notes on the file.
 
         A generator decides everything random about its clip, but for frames that are the first clip's. Raises DecodeError
-        naming a file that cannot be read.
+        naming a file that cannot be read. Of a `part` of the film the frames are those shown in it.
         """
-        with closing(self._source.open(path)) as video:
+        with closing(self._source.open(path)) as film:
+            video = film if part is None else FramesOfPart(film, part, path)
             drawing = rngs[:1] if self._same_frames else rngs
             indices = [self._sampler.train_clip(video, self._num_frames, rng) for rng in drawing]
             frames = _decode_once(video, indices) * (len(rngs) // len(drawing))
@@ -98,9 +100,10 @@ class ViewReader:
         """
         return self.with_notes(video)[0]
 
-    def with_notes(self, video: str | Path | Frames) -> tuple[Tensor, FileNotes]:
-        """The same, and notes on the file."""
-        with closing(self._source.open(video)) as frames:
+    def with_notes(self, video: str | Path | Frames, part: Part | None = None) -> tuple[Tensor, FileNotes]:
+        """The same, of the whole film or of a part, and notes on the file."""
+        with closing(self._source.open(video)) as film:
+            frames = film if part is None else FramesOfPart(film, part, video)
             return self._views(frames), _notes_on(frames)
 
     def _views(self, video: Frames) -> Tensor:

@@ -43,10 +43,14 @@ class Times:
     def __len__(self) -> int:
         return len(self.until_sec)
 
+    @property
+    def length_sec(self) -> float:
+        """Until when the last frame is shown; 0 without frames."""
+        return float(self.until_sec[-1]) if len(self) else 0.0
+
     def num_frames_at(self, fps_hz: float) -> int:
         """The number of frames of the film shown again at this rate, 1 or more."""
-        length_sec = self.until_sec[-1] if len(self) else 0.0
-        return max(int(np.ceil((length_sec - ROUNDING_SEC) * fps_hz)), min(len(self), 1))
+        return max(int(np.ceil((self.length_sec - ROUNDING_SEC) * fps_hz)), min(len(self), 1))
 
     def shown_at(self, indices: NDArray[np.int64], fps_hz: float) -> NDArray[np.int64]:
         """The frames of the film that stand for frames `indices` of it at this rate: those shown at these moments."""

@@ -1,0 +1,171 @@
+"""Lists with named columns: what rows say, what is wrong with them, and what the checks of lists make of parts of films."""
+
+import logging
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videoadapt import logger
+from videoadapt.config.loading import load_config
+from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.list_files import write_list
+from videoadapt.data.splits import Splits, held_out, overlap
+from videoadapt.data.structures import Video
+from videoadapt.data.videos import VideoRows
+from videoadapt.errors import ConfigError, DataListError
+from videoadapt.runs.inputs import load_splits
+from videoadapt.video.part import Part
+
+HEADER = "path,start_sec,end_sec,label\n"
+
+
+def load(folder: Path, text: str, columns: list[str] | None = None) -> VideoRows:
+    (folder / "list.csv").write_text(text, encoding="utf-8")
+    dataset = VideoList()
+    dataset.columns = columns  # type: ignore[assignment]
+    return dataset.load(str(folder / "list.csv"), Path("/videos"))
+
+
+def test_rows_say_parts_of_films(tmp_path: Path) -> None:
+    rows = 'a b.mp4,1.5,4,0\n"c, d.mp4", 0 ,1e1,1\n\na b.mp4,4,,2\ne.mp4,,,3\n'
+    listed = [
+        Video("a b.mp4", Path("/videos/a b.mp4"), 0, 2, Part(1.5, 4)),
+        Video("c, d.mp4", Path("/videos/c, d.mp4"), 1, 3, Part(0, 10)),
+        Video("a b.mp4", Path("/videos/a b.mp4"), 2, 5, Part(4, math.inf)),
+        Video("e.mp4", Path("/videos/e.mp4"), 3, 6),
+    ]
+    videos = load(tmp_path, HEADER + rows)
+    assert list(videos) == listed
+    assert (
+        list(videos.ids()) == ["a b.mp4#t=1.5,4", "c, d.mp4#t=0,10", "a b.mp4#t=4", "e.mp4"] == [v.id for v in listed]
+    )
+    assert list(videos[::2]) == listed[::2] and list(videos.select(np.array([3, 0]))) == [listed[3], listed[0]]
+    write_list(tmp_path / "again.csv", listed)
+    again = VideoList().load(str(tmp_path / "again.csv"), Path("/videos"))
+    assert [v._replace(line=0) for v in again] == [v._replace(line=0) for v in listed]
+
+
+def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
+    (video,) = load(tmp_path, "\ufeffLabel, path\r\n3,a b.mp4\r\n")
+    assert video == Video("a b.mp4", Path("/videos/a b.mp4"), 3, 2)
+    (video,) = load(tmp_path, "3,a.mp4,2,1\n", ["label", "path", "end_sec", "start_sec"])
+    assert video.part == Part(1, 2) and video.line == 1
+    with pytest.raises(DataListError, match="take one of them out"):
+        load(tmp_path, HEADER + "a.mp4,1,2,0\n", ["path", "label"])
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a.mp4,4,4,0", "end_sec = 4: allowed: above start_sec = 4"),
+        ("a.mp4,-1,4,0", "start_sec = -1: allowed: 0 or more"),
+        ("a.mp4,one,4,0", "start_sec = 'one': expected seconds"),
+        ("a.mp4,1,0:04,0", "end_sec = '0:04': expected seconds"),
+        ("a.mp4,nan,4,0", "start_sec = nan"),
+        ("a.mp4,1,inf,0", "end_sec = nan"),
+        ("a.mp4,1,4,run", "label = 'run': expected a whole number"),
+        (",1,4,0", "path = ''"),
+        ("a.mp4,1,4", "3 values; expected 4"),
+        ("a.mp4 1 4 0", "1 values; expected 4"),
+    ],
+)
+def test_a_row_that_is_none_is_named(row: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataListError) as error:
+        load(tmp_path, f"{HEADER}b.mp4,1,2,0\n{row}\n")
+    assert f"list.csv: 1 rows cannot be used, first line 3: '{row}': {said}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_without_columns_a_row_means_what_it_meant(tmp_path: Path) -> None:
+    assert [v.name for v in load(tmp_path, "a b.mp4 1.5 4 0\npath,label 3\n")] == ["a b.mp4 1.5 4", "path,label"]
+    for row in ("a.mp4,1.5,4,0", "a.mp4, 1.5, 4, 0"):
+        with pytest.raises(DataListError, match=re.escape("and the first row path,start_sec,end_sec,label)")):
+            load(tmp_path, f"{row}\n")
+    with pytest.raises(DataListError, match="columns that are read are called path,start_sec,end_sec,label"):
+        load(tmp_path, "video,start,end,class\na.mp4,1,2,0\n")
+
+
+def splits(folder: Path, *overrides: str, **lists: str) -> Splits:
+    for name, rows in lists.items():
+        (folder / f"{name}.csv").write_text(rows)
+    given = [f"data.{name}={folder}/{name}.csv" for name in lists]
+    return load_splits(load_config("hmdb51_adapt", [f"data.root={folder}", "data.classes=9", *given, *overrides]))
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(logger, "propagate", True)
+    caplog.set_level(logging.WARNING)
+    return caplog
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode() * 9)
+    (tmp_path / "copy.mp4").write_bytes(b"a" * 9)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "shared"),
+    [
+        ("a.mp4,0,2,0", "a.mp4,2,4,0", 0),
+        ("a.mp4,0,2.1,0\na.mp4,8,9,1", "a.mp4,2,4,0\nb.mp4,1,2,0", 1),
+        ("a.mp4,5,6,0\na.mp4,0,2,0", "a.mp4,5.5,,0", 1),
+        ("a.mp4,5,6,0\nb.mp4,,,0", "b.mp4,1,2,0\n./a.mp4,0,9,0", 2),
+        ("a.mp4,0,2,0", "copy.mp4,2,4,0", 0),
+        ("a.mp4,0,2,0\na.mp4,3,5,0", "copy.mp4,2,4,0", 1),
+    ],
+)
+def test_lists_share_what_overlaps(
+    train: str, test: str, shared: int, folder: Path, said: pytest.LogCaptureFixture
+) -> None:
+    found = splits(folder, train=HEADER + train, test=HEADER + test)
+    told = [message for message in said.messages if "data.train and data.test" in message]
+    assert len(told) == (shared > 0) and len(found.test) == test.count("\n") + 1
+    assert all(f"share {shared} " in line or f": {shared} files seem to be copies" in line for line in told)
+
+
+def test_parts_overlap_as_their_pairs_do() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        one, other = (np.sort(np.add(rng.integers(0, 30, (n, 2)), [0.0, 0.5]), axis=1) for n in rng.integers(1, 4, 2))
+        pairs = any(Part(*a).overlaps(Part(*b)) for a in one for b in other)
+        assert overlap(one, other) == overlap(other, one) == pairs
+
+
+def test_a_part_twice_is_one_too_many(folder: Path, said: pytest.LogCaptureFixture) -> None:
+    train = HEADER + "a.mp4,0,2,0\na.mp4,1,3,1\n./a.mp4,0,2,1\n"
+    test = HEADER + "b.mp4,0,2,0\nb.mp4,1,3,0\nb.mp4,,,0\n"
+    assert len(splits(folder, train=train, test=test).test) == 3
+    (line,) = said.messages
+    assert "data.train: 1 rows name a file" in line and "'./a.mp4#t=0,2' (line 4, label 1) is the same" in line
+    with pytest.raises(DataListError, match=r"1 videos appear twice, first 'b\.mp4#t=0,2' \(lines 2 and 5\)"):
+        splits(folder, train=train, test=test + "b.mp4,0.0,2.0,0\n")
+
+
+def test_the_config_names_columns(folder: Path) -> None:
+    columns = "data.columns=[path, start_sec, end_sec, label]"
+    found = splits(folder, columns, train="a.mp4,0,2,0\n", test="b.mp4,0,2,0\n")
+    assert found.train[0].part == found.test[0].part == Part(0, 2)
+    for wrong in ("[path]", "[path, label, label]"):
+        with pytest.raises(ConfigError, match=r"data\.columns = .*each once at most"):
+            splits(folder, f"data.columns={wrong}", train="a.mp4 0\n", test="b.mp4 0\n")
+
+
+def test_a_path_with_seconds_in_it_gets_a_hint(folder: Path) -> None:
+    with pytest.raises(
+        DataListError, match=r"a\.mp4 0 2 \(line 1\): No such file.*\(if a start and an end stand before"
+    ):
+        splits(folder, train="a.mp4 0 2 0\n", test="b.mp4 0\n")
+
+
+def test_parts_of_a_film_are_held_out_together() -> None:
+    rows = [(f"{number // 4}.mp4", 0, number) for number in range(40)]
+    videos = VideoRows(Path(), rows, [Part(line, line + 1) for _, _, line in rows])
+    held = {name for name, held in zip(videos.names(), held_out(videos, 0.2, None, 0), strict=True) if held}
+    assert len(held) == 2

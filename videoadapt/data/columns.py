@@ -1,0 +1,73 @@
+"""Lists whose columns have names, as comma-separated values: in any order, and with the part of a film that a row is of."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias, get_args
+
+from videoadapt.video.part import Part
+
+Column: TypeAlias = Literal["path", "start_sec", "end_sec", "label"]
+COLUMNS: tuple[Column, ...] = get_args(Column)
+MOST_DIGITS = 18  # of a label; more do not fit into 64 bits
+Listed: TypeAlias = tuple[str, int, int, Part]  # name, label, line, part
+
+
+def header_in(row: str) -> list[Column] | None:
+    """The names of the columns, where the first row of a list is these; a path and a label are always among them."""
+    names = [name.strip().strip('"').lower() for name in row.split(",")]
+    return None if problem_of(names) else [column for name in names for column in COLUMNS if column == name]
+
+
+def problem_of(names: Sequence[str]) -> str | None:
+    """What keeps names from being those of a list's columns."""
+    if unknown := [name for name in names if name not in COLUMNS]:
+        return f"unknown: {unknown[0]!r}; allowed: {', '.join(COLUMNS)}"
+    if len(set(names)) != len(names) or not {"path", "label"} <= set(names):
+        return "each once at most, path and label among them"
+    return None
+
+
+def rows_in_columns(text: str, columns: Sequence[Column], problems: list[str]) -> Iterator[Listed]:
+    """Every row below the header; what is wrong with one goes to `problems`."""
+    lines = text.split("\n")  # splitlines() would also part names at rarer characters
+    skipped = int(header_in(lines[0]) is not None)
+    reader = csv.reader(lines[skipped:], skipinitialspace=True)
+    while True:
+        try:
+            values = next(reader, None)
+        except csv.Error as error:  # a row longer than csv allows
+            problems.append(f"line {skipped + reader.line_num}: {error}")
+            return
+        if values is None:
+            return
+        line = skipped + reader.line_num
+        if any(value.strip() for value in values):
+            try:
+                yield _row(dict(zip(columns, map(str.strip, values), strict=True)), line)
+            except ValueError as error:
+                said = str(error) if len(values) == len(columns) else f"{len(values)} values; expected {len(columns)}"
+                problems.append(f"line {line}: {','.join(values)[:200]!r}: {said}, of columns {','.join(columns)}")
+
+
+def _row(of: dict[Column, str], line: int) -> Listed:
+    """Raises ValueError that says what is wrong."""
+    label, name = of["label"], of["path"]
+    if not name or "\n" in name:
+        raise ValueError(f"path = {name!r}: is no path")
+    if not label.isdecimal() or len(label) > MOST_DIGITS:
+        raise ValueError(f"label = {label!r}: expected a whole number, from 0")
+    whole = Part()
+    part = Part(_seconds(of, "start_sec", whole.start_sec), _seconds(of, "end_sec", whole.end_sec))
+    if problem := part.problem:
+        raise ValueError(problem)
+    return name, int(label), line, part
+
+
+def _seconds(of: dict[Column, str], column: Column, default: float) -> float:
+    """A number, or where nothing stands, the film's own start or end."""
+    if not (value := of.get(column, "")):
+        return default
+    try:
+        return float(value) if value.lower().lstrip("+-") not in ("inf", "infinity") else float("nan")
+    except ValueError:
+        raise ValueError(f"{column} = {value!r}: expected seconds, such as 1.5") from None
