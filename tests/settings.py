@@ -95,6 +95,8 @@ VALUES: dict[str, list[Any]] = {
     "train.activation_checkpointing": [True],
     "train.shard": [True],
     "train.validate_every_epochs": [5],
+    "train.validate_clips": [2, 40],
+    "train.validate_crops": [2, 3],
     "train.checkpoint_every_steps": [1],
     "train.keep_checkpoints": [1],
     "train.resume": ["force", "never"],

@@ -89,6 +89,8 @@ LATER = (
     "pretrain.mask_token_cut",
     "optim.schedule",
     "optim.options",
+    "train.validate_clips",
+    "train.validate_crops",
 )
 
 

@@ -100,6 +100,29 @@ def test_logits_and_probabilities_average_differently() -> None:
     torch.testing.assert_close(average_views(logits_VK, "logits", as_probs=True), logits_VK.mean(0).softmax(0))
 
 
+def test_the_loss_is_the_mean_over_the_readable_views() -> None:
+    random = np.random.default_rng(0)
+    logits_NVK = random.normal(size=(14, 6, CLASSES)).astype(np.float32)
+    accumulator = ViewAccumulator(VIDEOS, CLIPS, CROPS, CLASSES)
+    for index in range(14):
+        if index == 3:
+            accumulator.add_unreadable(3, "damaged")
+            continue
+        for column, (clip, crop) in enumerate((clip, crop) for clip in range(CLIPS) for crop in range(CROPS)):
+            accumulator.add(ViewId(index, clip, crop), logits_NVK[index, column])
+    probs_NVK = np.exp(logits_NVK.astype(float)) / np.exp(logits_NVK.astype(float)).sum(-1, keepdims=True)
+    own = [-np.log(probs_NVK[i, :, video.label]) for i, video in enumerate(VIDEOS) if i != 3]
+    for average in ("logits", "probs"):
+        assert accumulator.predictions(average).loss() == pytest.approx(np.mean(own), rel=1e-12)
+
+
+def test_no_readable_video_has_no_loss() -> None:
+    accumulator = ViewAccumulator(VIDEOS[:2], 1, 1, CLASSES)
+    accumulator.add_unreadable(0, "damaged")
+    accumulator.add_unreadable(1, "damaged")
+    assert accumulator.predictions("logits").loss() is None
+
+
 def test_mean_class_weighs_classes_equally() -> None:
     videos = [Video(str(i), Path(str(i)), label) for i, label in enumerate([0, 0, 0, 1])]
     logits_NVK = np.stack([one_hot(0)] * 4)[:, None, :]

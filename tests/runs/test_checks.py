@@ -190,8 +190,9 @@ def test_a_sampler_says_what_it_gives(path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Segment, "num_test_clips", (2,))
     segment = ["data.sampling.name=segment", "data.val=test"]
     assert problems(path, *segment) == [
-        "data.val: is tested by one clip, and data.sampling segment takes 2; set it to null"
+        "train.validate_clips = 1: data.sampling segment takes 2 from a video; choose that, or set data.val to null"
     ]
+    assert problems(path, *segment, "train.validate_clips=2") == []
 
 
 def test_a_model_is_checked_without_its_numbers(path: Path) -> None:

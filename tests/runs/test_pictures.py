@@ -94,6 +94,17 @@ def test_curves_are_drawn_for_any_run(metrics: list[dict[str, Any]], tmp_path: P
     assert (orange > 50) == any(record["kind"] == "val" for record in metrics)
 
 
+def test_the_loss_of_validation_is_drawn_where_there_is_one(tmp_path: Path) -> None:
+    metrics = records(300, 50)
+    with_loss = [{**record, "loss": 0.5} if record["kind"] == "val" else record for record in metrics]
+    orange = []
+    for name, drawn in {"without": metrics, "with": with_loss}.items():
+        plot_curves(drawn, tmp_path / f"{name}.png")
+        left_HWC = read_png(tmp_path / f"{name}.png")[:, :600]
+        orange.append((np.abs(left_HWC - np.array([0xD9, 0x64, 0x1E]) / 255).max(axis=-1) < 0.05).sum())
+    assert orange[0] == 0 and orange[1] > 50
+
+
 def test_a_record_without_its_numbers_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="loss"):
         plot_curves([{"kind": "train", "step": 1, "top1": 1.0, "lr": 0.1}], tmp_path / "curves.png")

@@ -34,7 +34,8 @@ ALTERS_NO_PREDICTION = {
     "data.obtain", "data.cache", "data.cache_gb", "data.augment", "data.workers", "data.limit_sec", "data.max_unreadable",
     "optim", "pretrain", "train.enable", "train.epochs", "train.batch_size", "train.accumulate", "train.clip_grad_norm",
     "train.compile", "train.activation_checkpointing", "train.shard", "train.ema",
-    "train.validate_every_epochs", "train.checkpoint_every_steps", "train.keep_checkpoints",
+    "train.validate_every_epochs",
+    "train.validate_clips", "train.validate_crops", "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.resume", "test.enable", "test.compile", "test.max_unreadable",
 }  # fmt: skip
 ELSEWHERE = {

@@ -46,6 +46,30 @@ def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pyte
     assert len(records(output)) == 15
 
 
+def test_validation_with_the_views_of_the_test_is_the_test(clips: Path, tmp_path: Path) -> None:
+    """On the same list, the best validation's top-1 is that of results.json, and one view stays the default."""
+    found = []
+    for name, views in {"one": {}, "six": {"validate_clips": 2, "validate_crops": 3}}.items():
+        changes = {"data": data(clips, val="test"), "train": {"epochs": 2, "batch_size": 16, **views}}
+        output = tmp_path / name
+        assert main(["--cfg", str(write_config(tmp_path / f"{name}.yaml", toy_config(output, clips, **changes)))]) == 0
+        found.append((records(output), records(output, "val")))
+    assert found[0][0] == found[1][0]
+    six = found[1][1]
+    assert max(record["top1"] for record in six) == results(tmp_path / "six")["top1"]
+    saved = np.load(tmp_path / "six" / "predictions.npz")
+    logits_NVK = saved["view_logits"].astype(float)
+    right_NV = logits_NVK[np.arange(16), :, saved["label"]]
+    loss = float((np.log(np.exp(logits_NVK).sum(-1)) - right_NV).mean())
+    best = max(six, key=lambda record: record["top1"])
+    assert best["loss"] == pytest.approx(loss, abs=1e-6)  # as rounded
+    assert [record["loss"] for record in found[0][1]] != [record["loss"] for record in six]
+    log = (tmp_path / "six" / "run.log").read_text()
+    assert (
+        f"step {best['step']}: validation top-1 {best['top1']:.2f} %, loss {best['loss']:.4f} (2 x 3 views each)" in log
+    )
+
+
 def data(clips: Path, **changes: object) -> dict[str, object]:
     return {**toy_config(Path(), clips)["data"], **changes}
 

@@ -45,7 +45,8 @@ def test_the_numbers_of_undivided_processes(clips: Path, tmp_path: Path) -> None
         run(config_of(output, clips, shard=output == sharded), *STEADY, ranks=2)
     for ours, other in zip(records(sharded), records(undivided), strict=True):
         assert ours["loss"] == pytest.approx(other["loss"], rel=1e-4)
-    assert records(sharded, "val") == records(undivided, "val")
+    for ours, other in zip(records(sharded, "val"), records(undivided, "val"), strict=True):
+        assert ours == {**other, "loss": pytest.approx(other["loss"], rel=1e-4)}
     weights, others = final_weights(sharded), final_weights(undivided)
     assert list(weights) == list(others)
     for name, tensor in weights.items():

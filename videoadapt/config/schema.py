@@ -206,6 +206,8 @@ class TrainConfig(_Section):
     shard: Annotated[bool, NOTHING] = False
     ema: Annotated[float | None, Interval(gt=0, lt=1), UPDATES] = None
     validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
+    validate_clips: Annotated[int, Interval(ge=1, le=1_000), UPDATES] = 1  # views of a validation video, as in testing
+    validate_crops: Annotated[int, Interval(ge=1, le=100), UPDATES] = 1
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500
     keep_checkpoints: Annotated[int, Ge(1), NOTHING] = 2  # the newest; the best is kept besides
     resume: Annotated[Literal["strict", "force", "never"], NOTHING] = "strict"

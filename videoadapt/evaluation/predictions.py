@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.data.structures import Video
@@ -67,6 +68,21 @@ class Predictions:
             ],
             **self._damage(),
         }
+
+    def loss(self) -> float | None:
+        """Mean cross-entropy of all views of the readable videos, in nats; None without any.
+
+        Summed in float64 in the order of the list, so that it is the same whichever process delivered which view.
+        """
+        readable_N = np.setdiff1d(np.arange(len(self.videos)), list(self.unreadable))
+        if not len(readable_N):
+            return None
+        total, num_views = 0.0, self.logits_NVK.shape[1]
+        for rows in np.array_split(readable_N, -(-len(readable_N) // _AT_ONCE)):
+            logits_MK = torch.from_numpy(self.logits_NVK[rows]).double().flatten(0, 1)
+            labels_M = torch.from_numpy(self.labels_N[rows]).repeat_interleave(num_views)
+            total += float(F.cross_entropy(logits_MK, labels_M, reduction="sum"))
+        return total / (len(readable_N) * num_views)
 
     def _damage(self) -> dict[str, Any]:
         """Videos and frames that were read although their decoder marked them, and videos whose decoder marks nothing."""

@@ -141,8 +141,12 @@ def _clip_problems(config: Config) -> list[str]:
             f"test.clips = {config.test.clips}: data.sampling {name} takes {numbers} from a video; choose that, or another "
             "data.sampling.name"
         )
-    if config.train.enable and data.val is not None and 1 not in allowed:
-        problems.append(f"data.val: is tested by one clip, and data.sampling {name} takes {numbers}; set it to null")
+    clips = config.train.validate_clips
+    if config.train.enable and data.val is not None and clips not in allowed:
+        problems.append(
+            f"train.validate_clips = {clips}: data.sampling {name} takes {numbers} from a video; choose that, or set data.val "
+            "to null"
+        )
     return problems
 
 

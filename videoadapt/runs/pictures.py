@@ -32,8 +32,8 @@ _MOST_NAMED_CLASSES = 200  # above, a name would be smaller than its row: indice
 def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw training loss, top-1 (%) and learning rate over the steps of `metrics` (records of metrics.jsonl) as a PNG.
 
-    A record has `kind` and `step`; "train" records `loss`, `top1` and `lr`, all others ("val") `top1`. Without any `top1`
-    (masked pre-training) that part is left out.
+    A record has `kind` and `step`; "train" records `loss`, `top1` and `lr`, all others ("val") `top1` and, of newer runs,
+    `loss`. Without any `top1` (masked pre-training) that part is left out.
     """
     with lettering((), path):
         figure = _curves_figure(metrics)
@@ -46,16 +46,25 @@ def _curves_figure(metrics: Sequence[dict[str, Any]]) -> Figure:
     FigureCanvasAgg(figure)
     labelled = not train or any("top1" in record for record in metrics)
     loss_axes, *top1_axes_if_any, lr_axes = figure.subplots(1, 3 if labelled else 2)
-    _draw_noisy(loss_axes, train, "loss", _BLUE, "train")
-    loss_axes.set_title("Training loss")
+    others = [record for record in metrics if record["kind"] != "train"]
+    _draw_loss(loss_axes, train, [record for record in others if "loss" in record])
     for top1_axes in top1_axes_if_any:
-        _draw_top1(top1_axes, train, [record for record in metrics if record["kind"] != "train"])
+        _draw_top1(top1_axes, train, others)
     lr_axes.plot(*_columns(train, "lr"), color=_BLUE)
     lr_axes.set_title("Learning rate")
     lr_axes.set_ylim(bottom=0)
     for axes in (loss_axes, *top1_axes_if_any, lr_axes):
         _style(axes)
     return figure
+
+
+def _draw_loss(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
+    _draw_noisy(axes, train, "loss", _BLUE, "train")
+    if others:
+        best = min(others, key=lambda record: record["loss"])
+        label = f"val, least {best['loss']:.3f} at step {best['step']}"
+        axes.plot(*_columns(others, "loss"), color=_ORANGE, marker="o", markersize=3.5, label=label)
+    axes.set_title("Loss" if others else "Training loss")
 
 
 def _draw_top1(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:

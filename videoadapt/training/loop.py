@@ -153,7 +153,8 @@ class Trainer:
         run, average = self.run, self.updater.average
         with self.updater.weights_in(run.model, run.device, averaged=True):
             results = validate(run, self.step)
-        writer.metrics("val", self.step, top1=results["top1"], top5=results["top5"])
+        measured = {key: results[key] for key in ("top1", "top5", "loss") if results[key] is not None}
+        writer.metrics("val", self.step, **measured)
         if self.best_top1 is None or results["top1"] > self.best_top1:
             self.best_top1 = results["top1"]
             weights = whole(average.state if average is not None else trainable_state(self.updater.model))
