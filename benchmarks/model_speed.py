@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -121,6 +122,16 @@ def matrix_peak_tflops(device: torch.device, side: int = 8192) -> float:
 
 
 def _ours(setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
+    model, needed = ours(setting, device)
+    clips_BCTHW, labels_B = clips_and_labels(setting, device)
+    if setting.mode == "infer":
+        return partial(infer, model, setting, clips_BCTHW), needed
+    batch = ClipBatch(clips_BCTHW, labels_B, ("",) * setting.batch, (None,) * setting.batch)
+    return partial(updater_of(model, setting, device).update, [batch]), needed
+
+
+def ours(setting: Setting, device: torch.device) -> tuple[Classifier, float]:
+    """The model as a run makes it for this mode, and the GFLOPs that a step needs for one clip."""
     model = build_model(
         ModelConfig(backbone=setting.backbone, adapter=setting.adapter),
         NUM_CLASSES,
@@ -135,21 +146,21 @@ def _ours(setting: Setting, device: torch.device) -> tuple[Callable[[], object],
         hold_matrices_in(model.backbone, half)
     if setting.compiled:
         compile_blocks(model)
-    clips_BCTHW, labels_B = clips_and_labels(setting, device)
-    if setting.mode == "infer":
-        model.eval()
+    return model.train(setting.mode == "train"), needed
 
-        @torch.inference_mode()
-        def infer() -> Tensor:
-            return forward(model, clips_BCTHW, setting.precision, device)
 
-        return infer, needed
+@torch.inference_mode()
+def infer(model: Classifier, setting: Setting, clips_BCTHW: Tensor) -> Tensor:
+    """Logits (B, K) of uint8 clips."""
+    return forward(model, clips_BCTHW, setting.precision, next(model.parameters()).device)
+
+
+def updater_of(model: Classifier, setting: Setting, device: torch.device) -> Updater:
+    """What training a classifier does with the model, with SGD and without augmentation."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0, momentum=0.9)
-    objective = Classification(Mixup(mixup_alpha=0, cutmix_alpha=0, label_smoothing=0, num_classes=NUM_CLASSES),
-                               precision=setting.precision, device=device)  # fmt: skip
-    updater = Updater(model, objective, optimizer, lambda step: 1e-3)
-    batch = ClipBatch(clips_BCTHW, labels_B, ("",) * setting.batch, (None,) * setting.batch)
-    return lambda: updater.update([batch]), needed
+    mixup = Mixup(mixup_alpha=0, cutmix_alpha=0, label_smoothing=0, num_classes=NUM_CLASSES)
+    objective = Classification(mixup, precision=setting.precision, device=device)
+    return Updater(model, objective, optimizer, lambda step: 1e-3)
 
 
 def needed_gflops(model: Classifier, setting: Setting) -> float:

@@ -3,6 +3,7 @@
 `python tools/benchmark.py bank --video clip.mp4`: K adapters in one pass against K runs, median of several.
 `python tools/benchmark.py data LIST ... --root VIDEOS`: the loader against decoding alone, and test views, per decoder.
 `python tools/benchmark.py loader --workers 2 16 64`: the loader with readers that only wait.
+`python tools/benchmark.py end_to_end --workers 15 --out FOLDER`: training, or testing, from files, beside its parts alone.
 `python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
 `torchrun --nproc-per-node 2 tools/benchmark.py model`: the same on several GPUs, each with a batch of its own.
 `python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
@@ -67,22 +68,40 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model = commands.add_parser("model", help="clips a second of the model alone, ours beside other code")
     model.set_defaults(measure=bench_model)
     model.add_argument("--mode", choices=("train", "infer"), default="train")
-    model.add_argument("--size", default="base", help="size of the vit, with random weights")
-    model.add_argument("--adapter", default="{name: adaptformer, bottleneck: 64}", metavar="YAML")
-    model.add_argument("--drop-path", type=float, default=0.0)
-    model.add_argument("--batch", type=int, default=128)
-    model.add_argument("--frames", type=int, default=8)
-    model.add_argument("--crop", type=int, default=224, metavar="PX")
-    model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
-    model.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    model.add_argument("--activation-checkpointing", action="store_true", help="as train.activation_checkpointing")
+    add_setting(model)
     model.add_argument(
         "--peers", nargs="*", choices=("plain", "huggingface"), default=[], help="measured in the same run"
     )
     model.add_argument("--steps", type=int, default=15)
-    model.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     model.add_argument("--out", type=Path, metavar="FILE", help="also append the table, in markdown")
+    whole = commands.add_parser("end_to_end", help="from files through the loader to the model, and each part alone")
+    whole.set_defaults(measure=bench_end_to_end)
+    whole.add_argument("--mode", choices=("train", "test"), default="train", help="test: 4 x 3 views of each video")
+    add_setting(whole)
+    whole.add_argument(
+        "--videos", nargs="*", type=Path, default=[], metavar="FOLDER", help="of video files; without, some are made"
+    )
+    whole.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
+    whole.add_argument("--decoders", nargs="+", default=["pyav"], metavar="NAME")
+    whole.add_argument("--workers", type=int, default=4, metavar="N")
+    whole.add_argument("--seconds", type=float, default=15.0, help="for each part")
+    whole.add_argument("--films", type=int, default=8, help="that are made")
+    whole.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for end_to_end_MODE.json and .md")
     return parser.parse_args(arguments)
+
+
+def add_setting(command: argparse.ArgumentParser) -> None:
+    """What says how the model computes."""
+    command.add_argument("--size", default="base", help="size of the vit, with random weights")
+    command.add_argument("--adapter", default="{name: adaptformer, bottleneck: 64}", metavar="YAML")
+    command.add_argument("--drop-path", type=float, default=0.0)
+    command.add_argument("--batch", type=int, default=128)
+    command.add_argument("--frames", type=int, default=8)
+    command.add_argument("--crop", type=int, default=224, metavar="PX")
+    command.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
+    command.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    command.add_argument("--activation-checkpointing", action="store_true", help="as train.activation_checkpointing")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,16 +193,63 @@ def bench_threads(args: argparse.Namespace) -> dict[str, Any]:
 
 def bench_model(args: argparse.Namespace) -> dict[str, Any]:
     """Clips a second, milliseconds of a step, share of the matrix peak and memory, ours and the peers'."""
-    import yaml
-
     from benchmarks.model_speed import markdown, measure
-    from benchmarks.setting import Setting
     from videoadapt import distributed
     from videoadapt.distributed import choose_device
 
+    result = measure(setting_of(args, args.mode), args.peers, args.steps, choose_device(args.device))
+    table = markdown(result)
+    if distributed.is_main():
+        sys.stderr.write(table)
+    if args.out and distributed.is_main():
+        with args.out.open("a", encoding="utf-8") as file:
+            file.write(table + "\n")
+    return result
+
+
+def bench_end_to_end(args: argparse.Namespace) -> dict[str, Any]:
+    """Figures per folder and decoder; the same as a table in markdown."""
+    import torch
+
+    from benchmarks.end_to_end import Job, markdown, measure
+    from benchmarks.long_films import films_in, make_films, reencoded
+    from benchmarks.reading_speed import machine
+    from videoadapt.distributed import choose_device
+
+    device, cores = choose_device(args.device), os.cpu_count() or 1
+    args.out.mkdir(parents=True, exist_ok=True)
+    groups = {folder.name: films_in(folder) for folder in args.videos}
+    if not groups:
+        groups = {"made": make_films(args.out / "made", args.films, cores)}
+    if args.reencoded:
+        groups |= {
+            f"{name}, re-encoded": reencoded(v, args.out / "reencoded" / name, cores) for name, v in groups.items()
+        }
+    setting = setting_of(args, "train" if args.mode == "train" else "infer")
+    result: dict[str, Any] = {
+        "mode": args.mode,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "machine": machine(),
+        "groups": {
+            name: {d: measure(videos, Job(setting, d, args.workers, args.seconds), device) for d in args.decoders}
+            for name, videos in groups.items()
+        },
+    }
+    (args.out / f"end_to_end_{args.mode}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (args.out / f"end_to_end_{args.mode}.md").write_text(markdown(result), encoding="utf-8")
+    sys.stderr.write(markdown(result))
+    return result
+
+
+def setting_of(args: argparse.Namespace, mode: Any) -> Any:
+    """The Setting that a command line asks for."""
+    import yaml
+
+    from benchmarks.setting import Setting
+
     backbone = {"name": "vit", "size": args.size, "drop_path": args.drop_path}
-    setting = Setting(
-        args.mode,
+    return Setting(
+        mode,
         backbone,
         yaml.safe_load(args.adapter),
         args.batch,
@@ -193,11 +259,3 @@ def bench_model(args: argparse.Namespace) -> dict[str, Any]:
         args.compile,
         args.activation_checkpointing,
     )
-    result = measure(setting, args.peers, args.steps, choose_device(args.device))
-    table = markdown(result)
-    if distributed.is_main():
-        sys.stderr.write(table)
-    if args.out and distributed.is_main():
-        with args.out.open("a", encoding="utf-8") as file:
-            file.write(table + "\n")
-    return result

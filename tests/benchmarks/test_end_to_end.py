@@ -1,0 +1,54 @@
+"""The benchmark from files to updates and to logits: all parts are measured, and beside one another."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import long_films
+from benchmarks.long_films import make_films
+from benchmarks.run import main
+from tests.media import write_video
+from videoadapt.video.decoders import open_video
+
+SMALL = ["--size", "tiny", "--crop", "32", "--batch", "2", "--precision", "fp32", "--no-compile", "--device", "cpu"]
+
+
+@pytest.mark.parametrize(("mode", "unit", "share"), [("train", "clips", "waiting"), ("test", "videos", "device_busy")])
+def test_all_parts_are_measured(
+    mode: str, unit: str, share: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "films", tmp_path / "out"
+    folder.mkdir()
+    write_video(folder / "a.mp4")
+    write_video(folder / "b.mp4")
+    arguments = ["end_to_end", "--mode", mode, *SMALL, "--videos", str(folder), "--reencoded", "--workers", "1"]
+    assert main([*arguments, "--seconds", "0.2", "--out", str(out)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((out / f"end_to_end_{mode}.json").read_text())
+    assert set(result["groups"]) == {"films", "films, re-encoded"}
+    for of_decoder in result["groups"].values():
+        row = of_decoder["pyav"]
+        speed, readers, alone = (row[f"{key}{unit}_per_sec"] for key in ("", "readers_", "device_"))
+        assert min(speed, readers, alone) > 0 and row[share] >= 0
+        assert row["of_the_possible"] == pytest.approx(speed / min(readers, alone))
+        assert row["waiting"] < 1 if mode == "train" else row["device_busy"] == pytest.approx(speed / alone)
+    assert (out / f"end_to_end_{mode}.md").read_text().count("| films") == 2
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.mp4").write_text("no video")
+    arguments = ["end_to_end", *SMALL, "--videos", str(tmp_path), "--workers", "1", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2 and "bad.mp4" in capsys.readouterr().err
+    assert main([*arguments, "--videos", str(tmp_path / "none")]) == 2
+    assert "none: no folder with video files" in capsys.readouterr().err
+
+
+def test_films_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_films, "NUM_FRAMES", 12)
+    long_films.make_film(tmp_path / "0.mp4")
+    with open_video(tmp_path / "0.mp4", {"name": "pyav"}) as opened:
+        assert (opened.num_frames, opened.height, opened.width) == (12, 256, 340)
+    written = (tmp_path / "0.mp4").stat().st_mtime_ns
+    (film,) = make_films(tmp_path, 1, 1)
+    assert film.path.stat().st_mtime_ns == written
