@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from videoadapt.config.keys import alters, keys_that_alter, marked_keys
 from videoadapt.config.loading import load_config
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError
 from videoadapt.training.resume import check_may_resume
 

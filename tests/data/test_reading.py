@@ -125,6 +125,7 @@ def test_a_row_is_read_or_says_why_not(tmp_path: Path) -> None:
     assert first.pixels.shape == (2, 3, 4, 32, 32) and first.pixels.numel() == read.sample_bytes
     assert first.pixels.equal(again.pixels) and first.notes == again.notes and None not in first.notes.erase
     assert not first.pixels.equal(later.pixels)
+    assert isinstance(repeat := read(TrainItem(0, 5, good, before=1)), Read) and not first.pixels.equal(repeat.pixels)
     views = ReadViews(ViewReader(source, Dense(), num_frames=4, crop_px=32, num_clips=2, num_crops=3))
     assert isinstance(seen := views(batches.TestItem(5, good)), Read) and seen.pixels.shape == (2, 3, 3, 4, 32, 32)
     assert seen.pixels.numel() == views.sample_bytes

@@ -11,7 +11,8 @@ from tests.weight_files import trunk
 from videoadapt.cli import train
 from videoadapt.config.keys import keys_that_alter
 from videoadapt.config.loading import load_config
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config
 from videoadapt.export.programs import TOLERANCE, export_torch
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.predictor import Predictor, predict_tasks

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config
 
 
 def alters(key: str) -> Alters:

@@ -4,13 +4,13 @@ A component (`{name: adaptformer, bottleneck: 64}`) is checked against the keywo
 the signature is the schema, so this file knows no component.
 """
 
-from enum import Flag, auto
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, field_validator
 
+from videoadapt.config.marks import FUNCTION, NOTHING, PASS, PREDICTION, SCORES, UPDATES
 from videoadapt.config.optimizers import OptimizerName, Options
 from videoadapt.config.schedules import Cosine, ScheduleKey
 from videoadapt.paths import with_home
@@ -19,27 +19,6 @@ Component = dict[str, Any]
 Share = Annotated[float, Interval(ge=0, le=1)]
 _Beta = Annotated[float, Interval(ge=0, lt=1)]
 _DAY_SEC = 86_400
-
-
-class Alters(Flag):
-    """What another value of a key alters, said at each key of a config, or at the section that it stands in."""
-
-    NOTHING = 0  # where and how the run works
-    SCORES = auto()  # what the test gives
-    UPDATES = auto()  # what training computes, and with it the test: a run does not resume with another value
-    PREDICTION = auto()  # the answer about a video: a statement (runs/statement.py) keeps it
-    FUNCTION = auto()  # the function that trained tensors are part of: they are never used with another value
-    PASS = auto()  # the one pass in which an adapter bank answers for several adapters: it is the same in all
-
-
-NOTHING, SCORES, UPDATES, PREDICTION, PASS = (
-    Alters.NOTHING,
-    Alters.SCORES,
-    Alters.UPDATES,
-    Alters.PREDICTION,
-    Alters.PASS,
-)
-FUNCTION = Alters.PREDICTION | Alters.FUNCTION
 
 
 class _Section(BaseModel):
@@ -66,6 +45,12 @@ def _known_cache(value: str) -> str:
     if value not in ("off", "ram") and "/" not in value:
         raise ValueError("allowed: off, ram, or a folder, with a / in its name")
     return value
+
+
+def _kind_of_weights(value: Any) -> str:
+    if value is None:
+        return "no weights"
+    return "a list" if isinstance(value, list) else "a rule" if isinstance(value, dict | EffectiveNumber) else "a word"
 
 
 class HeadConfig(_Section):
@@ -101,6 +86,12 @@ class Holdout(_Section):
     group: str | None = None
 
 
+class EffectiveNumber(_Section):
+    """Weigh classes by their effective number of examples, whose beta this is: 0.9 differs less from equal than 0.999."""
+
+    effective: Annotated[float, Interval(gt=0, lt=1)]
+
+
 class AugmentConfig(_Section):
     """Training augmentation, drawn once per clip."""
 
@@ -133,6 +124,8 @@ class DataConfig(_Section):
     root: Annotated[PathKey, SCORES] = Path()
     train: Annotated[PathText | None, UPDATES] = None
     first_per_class: Annotated[int | None, Ge(1), UPDATES] = None  # train on the first so many of each class
+    # 0: every row once an epoch; 1: of every class equally many; 0.5 is between, by the root of a class's number of videos
+    balance: Annotated[Share, UPDATES] = 0.0
     rendered: Annotated[Rendered | None, UPDATES] = None  # train on these instead of data.train
     val: Annotated[
         Annotated[PathText, Tag("a list")] | Annotated[Holdout, Tag("a holdout")] | Annotated[None, Tag("no list")],
@@ -196,6 +189,17 @@ class TrainConfig(_Section):
     batch_size: Annotated[int, Ge(1), UPDATES] = 64
     accumulate: Annotated[int, Ge(1), UPDATES] = 1
     clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None
+    # what an example of each class counts in the loss: a list, one over its number of examples, or a softer rule of that
+    class_weights: Annotated[
+        Annotated[Literal["inverse"], Tag("a word")]
+        | Annotated[EffectiveNumber, Tag("a rule")]
+        | Annotated[list[Annotated[float, Gt(0)]], Tag("a list")]
+        | Annotated[None, Tag("no weights")],
+        Discriminator(_kind_of_weights),
+        UPDATES,
+    ] = None
+    # so many times the logarithm of a class's share is added to its logit, in the loss alone; 1 is the paper's
+    logit_adjustment: Annotated[float, Ge(0), UPDATES] = 0.0
     # auto: bf16 where the device multiplies it, fp32 elsewhere; config.yaml then has what it was
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], UPDATES | PREDICTION | PASS] = "fp32"
     # torch.compile for the transformer blocks: faster steps after a minute's wait. auto: on a GPU, if there is a compiler

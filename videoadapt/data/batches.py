@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from videoadapt import distributed
+from videoadapt.data.balance import BalancedRows
 from videoadapt.data.structures import Video
 
 
@@ -16,6 +17,7 @@ class TrainItem(NamedTuple):
     epoch: int
     row: int
     video: Video
+    before: int = 0  # times that the epoch has drawn this row already
 
 
 class TestItem(NamedTuple):
@@ -34,6 +36,7 @@ class Schedule:
     epochs: int
     accumulate: int
     seed: int
+    balanced: BalancedRows | None = None  # draws the rows of an epoch; None: each comes once
 
     @property
     def steps_per_epoch(self) -> int:
@@ -46,10 +49,16 @@ class Schedule:
         return self.steps_per_epoch * self.epochs
 
     def rows(self, step: int) -> tuple[int, np.ndarray]:
-        """The epoch of an update and the rows of its global batch."""
+        """The epoch of an update and its global batch (B, 2): rows, and how many times the epoch has drawn each before."""
         epoch, within = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_videos)
-        return epoch, order[within * self.batch_size : (within + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.balanced is None:
+            rows_N = rng.permutation(self.num_videos)
+            before_N = np.zeros_like(rows_N)
+        else:
+            rows_N, before_N = self.balanced.draw(rng)
+        batch = slice(within * self.batch_size, (within + 1) * self.batch_size)
+        return epoch, np.stack([rows_N[batch], before_N[batch]], axis=1)
 
 
 class TrainBatches(Sequence[list[TrainItem]]):
@@ -68,8 +77,8 @@ class TrainBatches(Sequence[list[TrainItem]]):
             raise IndexError(number)
         step, part = divmod(number, self._schedule.accumulate)
         epoch, rows = self._schedule.rows(self._start_step + step)
-        mine = rows.reshape(self._schedule.accumulate, distributed.world_size(), -1)[part, distributed.rank()]
-        return [TrainItem(epoch, int(row), self._videos[row]) for row in mine]
+        mine = rows.reshape(self._schedule.accumulate, distributed.world_size(), -1, 2)[part, distributed.rank()]
+        return [TrainItem(epoch, row, self._videos[row], before) for row, before in mine.tolist()]
 
 
 class TestBatches(Sequence[list[TestItem]]):

@@ -1,6 +1,6 @@
 """Rows of a list read from their files, and what was read put together: what a training loop and a test loop iterate over.
 
-Every random choice about a clip comes from (seed, epoch, row, repeat), so it depends neither on workers nor on ranks.
+Every random choice about a clip comes from (seed, epoch, row, number of the clip): neither workers nor ranks matter.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,9 @@ class ReadClips:
 
     def __call__(self, item: TrainItem) -> Read[ClipNotes] | Unreadable:
         """Return uint8 clips (R, 3, T, H, W) and what to erase of each."""
-        rngs = [np.random.default_rng([self.seed, item.epoch, item.row, repeat]) for repeat in range(self.repeated)]
+        first = item.before * self.repeated
+        numbers = range(first, first + self.repeated)
+        rngs = [np.random.default_rng([self.seed, item.epoch, item.row, number]) for number in numbers]
         try:
             clips_RCTHW, erase, notes = self.reader.with_notes(item.video.path, rngs, item.video.part)
             return Read(clips_RCTHW, ClipNotes(erase, notes))

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from videoadapt.config.keys import keys_that_alter
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters import AdapterModule, Parallel
 from videoadapt.models.backbones.vit import ViT

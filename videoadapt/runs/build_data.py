@@ -9,11 +9,13 @@ from torch import Tensor
 
 from videoadapt import distributed
 from videoadapt.config.schema import Config, DataConfig
+from videoadapt.data.balance import BalancedRows
 from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
 from videoadapt.data.columns import problem_of
 from videoadapt.data.loader import CPU, Loader
 from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Video
+from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, at_key
 from videoadapt.registry import DATASETS, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
@@ -27,11 +29,12 @@ from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import TrainTransform
 
 
-def schedule_of(config: Config, videos: Sequence[Video]) -> Schedule:
+def schedule_of(config: Config, videos: VideoRows) -> Schedule:
     """The updates of a run over these training videos, or over clips rendered for it."""
     training, rendered = config.train, config.data.rendered
     num_videos = len(videos) if rendered is None else rendered.clips_per_epoch
-    return Schedule(num_videos, training.batch_size, training.epochs, training.accumulate, config.seed)
+    balanced = BalancedRows(videos.labels_N, config.data.balance) if config.data.balance else None
+    return Schedule(num_videos, training.batch_size, training.epochs, training.accumulate, config.seed, balanced)
 
 
 def build_frame_source(config: DataConfig) -> FrameSource:

@@ -104,6 +104,8 @@ def _rendered_problems(config: Config) -> list[str]:
     problems = []
     if data.train is not None or data.val is not None:
         problems.append("data.rendered: takes the place of data.train and data.val; set both to null")
+    if data.balance:
+        problems.append(f"data.balance = {data.balance}: rendered clips are of all classes equally often; set it to 0")
     if data.first_per_class is not None:
         problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
     if rendered.motions == "any" and config.task == "train":

@@ -23,6 +23,7 @@ from videoadapt.runs.build import build_on_meta
 from videoadapt.runs.build_data import build_dataset, schedule_of
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
+from videoadapt.runs.class_sizes import class_problems, say_unequal
 from videoadapt.runs.folder import find_checkpoint, statement_in
 from videoadapt.runs.machine import machine_problems, output_problems
 from videoadapt.runs.overlaps import say_overlaps
@@ -59,6 +60,7 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
         problems += _statement_problems(config, splits.class_names)
     if splits is not None and config.train.enable:
         problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks)
+        problems += class_problems(config, splits.train, splits.class_names)
     return splits, problems
 
 
@@ -154,6 +156,7 @@ def load_splits(config: Config) -> Splits:
         few_N = first_of_each_class(lists["train"], data.first_per_class)
         lists["train"], files["train"] = lists["train"].select(few_N), files["train"][few_N]
     say_overlaps(lists, files)
+    say_unequal(config, lists["train"], class_names)
     num_val_in_test = num_shared(files["val"], files["test"], lists["val"].parts_N2, lists["test"].parts_N2)
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test)
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from videoadapt.config.keys import alters, keys_that_alter
 from videoadapt.config.loading import COMPONENTS
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from videoadapt.weights.formats import plain_name

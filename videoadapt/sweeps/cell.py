@@ -10,7 +10,8 @@ from typing import Any
 
 from videoadapt.config.keys import alters
 from videoadapt.config.loading import load_config
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config
 from videoadapt.errors import VideoAdaptError
 from videoadapt.files import as_record, read_jsonl
 from videoadapt.paths import exists, is_file

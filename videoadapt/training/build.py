@@ -13,12 +13,14 @@ from videoadapt.models.compiling import compile_blocks
 from videoadapt.models.memory import recompute_blocks
 from videoadapt.models.sharding import divided_copy
 from videoadapt.runs.checks import min_clips
+from videoadapt.runs.class_sizes import clips_per_class
 from videoadapt.runs.run import Run
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
 from videoadapt.training.optimizer import build_optimizer
 from videoadapt.training.reconstruction import Reconstruction, autoencoder_of
 from videoadapt.training.schedules import OneCycle, Warmup, WarmupConstant, WarmupCosine, WarmupPolynomial, WarmupStep
+from videoadapt.training.unequal import class_weights, logit_shifts
 from videoadapt.training.updater import Objective, Updater
 from videoadapt.training.weight_average import WeightAverage
 
@@ -61,7 +63,14 @@ def build_objective(run: Run) -> Objective:
         cutmix_box=augment.cutmix_box,
         num_classes=len(run.splits.class_names),
     )
-    return Classification(mixup, precision=precision, device=run.device)
+    clips_K = clips_per_class(config, run.splits.train, len(run.splits.class_names))
+    return Classification(
+        mixup,
+        precision=precision,
+        device=run.device,
+        weights_K=class_weights(config.train.class_weights, clips_K),
+        shifts_K=logit_shifts(config.train.logit_adjustment, clips_K),
+    )
 
 
 WITH_WARMUP: dict[str, type[Warmup]] = {

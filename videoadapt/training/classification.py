@@ -15,20 +15,30 @@ from videoadapt.video.transforms import normalise
 class Classification:
     """Cross-entropy against labels that mixup, CutMix and label smoothing may soften, and the share of correct clips."""
 
-    def __init__(self, mixup: Mixup, *, precision: Precision = "fp32", device: torch.device | None = None):
-        """`device` is the model's; None: the CPU."""
+    def __init__(
+        self,
+        mixup: Mixup,
+        *,
+        precision: Precision = "fp32",
+        device: torch.device | None = None,
+        weights_K: Tensor | None = None,
+        shifts_K: Tensor | None = None,
+    ):
+        """`device` is the model's; None: the CPU. Float32, from `unequal`: `weights_K` of the classes, `shifts_K` of logits."""
         self._mixup, self._precision = mixup, precision
         self._device = device or torch.device("cpu")
+        self._weights_K, self._shifts_K = (None if of is None else of.to(self._device) for of in (weights_K, shifts_K))
 
     def __call__(self, model: nn.Module, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the sums over the B clips of `loss` and of `top1` (100 for a clip whose label has the largest logit).
 
         `model` maps normalised clips (B, 3, T, H, W) to logits (B, K). Cross-entropy is computed in float32. With mixup, `top1`
-        compares with the label of the clip itself, not of the one mixed into it.
+        compares with the label of the clip itself, not of the one mixed into it. A soft label counts each class by its weight.
         """
         clips_BCTHW = normalise(batch.clips_BCTHW.to(self._device, non_blocking=True), batch.erase)
         labels_B = batch.labels_B.to(self._device, non_blocking=True)
         clips_BCTHW, targets_BK = self._mixup(clips_BCTHW, labels_B, generator)
         logits_BK = logits_of(model, clips_BCTHW, self._precision)
-        loss = nn.functional.cross_entropy(logits_BK, targets_BK, reduction="sum")
+        shifted_BK = logits_BK if self._shifts_K is None else logits_BK + self._shifts_K
+        loss = nn.functional.cross_entropy(shifted_BK, targets_BK, weight=self._weights_K, reduction="sum")
         return {"loss": loss, "top1": 100.0 * (logits_BK.argmax(dim=1) == labels_B).sum()}

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from videoadapt import distributed, logger
 from videoadapt.config.keys import alters, with_defaults
-from videoadapt.config.schema import Alters, Config
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config
 from videoadapt.data.splits import Splits
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.paths import is_file
