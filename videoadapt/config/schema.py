@@ -47,10 +47,10 @@ def _known_cache(value: str) -> str:
     return value
 
 
-def _kind_of_weights(value: Any) -> str:
-    if value is None:
-        return "no weights"
-    return "a list" if isinstance(value, list) else "a rule" if isinstance(value, dict | EffectiveNumber) else "a word"
+def _kind_of_weights(value: Any) -> str | None:
+    if value is None or value == "inverse":
+        return "a word"
+    return "a list" if isinstance(value, list) else "a rule" if isinstance(value, dict | EffectiveNumber) else None
 
 
 class HeadConfig(_Section):
@@ -191,11 +191,12 @@ class TrainConfig(_Section):
     clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None
     # what an example of each class counts in the loss: a list, one over its number of examples, or a softer rule of that
     class_weights: Annotated[
-        Annotated[Literal["inverse"], Tag("a word")]
+        Annotated[Literal["inverse"] | None, Tag("a word")]
         | Annotated[EffectiveNumber, Tag("a rule")]
-        | Annotated[list[Annotated[float, Gt(0)]], Tag("a list")]
-        | Annotated[None, Tag("no weights")],
-        Discriminator(_kind_of_weights),
+        | Annotated[list[Annotated[float, Gt(0)]], Tag("a list")],
+        Discriminator(
+            _kind_of_weights, "weights", "allowed: null, inverse, {effective: BETA}, or a list of all weights"
+        ),
         UPDATES,
     ] = None
     # so many times the logarithm of a class's share is added to its logit, in the loss alone; 1 is the paper's
