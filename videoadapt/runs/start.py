@@ -13,7 +13,8 @@ from torch import nn
 from videoadapt import logger
 from videoadapt.config.keys import alters, with_defaults
 from videoadapt.config.loading import check_config, load_config
-from videoadapt.config.schema import Alters, Config, ModelConfig
+from videoadapt.config.marks import Alters
+from videoadapt.config.schema import Config, ModelConfig
 from videoadapt.errors import CheckpointError
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.classifier import Classifier
