@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from videoadapt.errors import ConfigError
 from videoadapt.registry import DECODERS
@@ -68,7 +69,9 @@ def assert_same(frames_NHWC: np.ndarray, expected_NHWC: np.ndarray) -> None:
 
 
 def require_decoder(name: str) -> None:
-    """Skip when the decoder's libraries are missing here, and fail in CI."""
+    """Skip when the decoder's libraries are missing here, and fail in CI; skip one that needs a GPU where there is none."""
+    if name == "nvdec" and not torch.cuda.is_available():
+        pytest.skip("nvdec needs an NVIDIA GPU")
     try:
         DECODERS.get(name)
     except ConfigError as error:

@@ -45,7 +45,7 @@ def test_pyav_counts_what_it_gives(tmp_path: Path, codec: str, file: str) -> Non
         assert video.damaged == {min(expected)}
 
 
-@pytest.mark.parametrize("name", ["decord", "torchcodec"])
+@pytest.mark.parametrize("name", ["decord", "nvdec", "torchcodec"])
 def test_decoders_that_cannot_tell_say_so(tmp_path: Path, name: str) -> None:
     require_decoder(name)
     with open_video(write_video(tmp_path / "a.mp4"), name) as video:

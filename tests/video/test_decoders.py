@@ -14,7 +14,7 @@ from tests.frames import assert_same, read_in_order, require_decoder, shown_by_f
 from tests.media import FILMS, UNUSUAL, VP9, X264_FIXED_GOP, X265, write_film, write_two_sizes, write_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
-from videoadapt.video.decoders import _base, _mpeg4, _probe, pyav
+from videoadapt.video.decoders import _base, _mpeg4, _probe, _seeking, pyav
 from videoadapt.video.decoders._base import open_video
 from videoadapt.video.decoders._probe import probe
 
@@ -45,6 +45,7 @@ SEVERAL = {"two_streams.mp4", "two_streams.mkv", "nasa_13013.mp4"}
 MPEG4 = {"v_SoccerJuggling_g23_c01.avi", "v_SoccerJuggling_g24_c01.avi", "mpeg4_not_utf8.avi", "interlaced_mpeg4.avi"}
 HANDED_OVER = {
     "decord": OTHER_COLOUR | TURNED | MIRRORED | VP9_FILES | NARROW | SEVERAL | MPEG4,
+    "nvdec": OTHER_COLOUR | VP9_FILES | MPEG4,
     "torchcodec": OTHER_COLOUR | MIRRORED | MPEG4 | {"tagged_rgb.mp4", "full_range_later.webm"},
 }
 SEEKABLE = {name: seekable for name, _, seekable in REAL} | {name: exact for name, (_, exact) in FILMS.items()}
@@ -163,14 +164,14 @@ def test_no_threads_is_refused(two_kinds, decoder_name):
 
 def test_a_request_decodes_no_packet_twice_and_none_between(two_kinds, monkeypatch):
     decoded = []
-    original = pyav._SeekingReader._packets
+    original = _seeking.SeekingReader._packets
 
     def counting(self, first, last):
         for packet in original(self, first, last):
             decoded.append(packet.pts // packet.duration)
             yield packet
 
-    monkeypatch.setattr(pyav._SeekingReader, "_packets", counting)
+    monkeypatch.setattr(_seeking.SeekingReader, "_packets", counting)
     with open_video(two_kinds[0], {"name": "pyav"}) as decoder:  # key frames 0, 12, 24, 36; up to two B after each P
         decoder.get([40, 1, 5, 14, 13, 24])
     assert decoded == [0, 3, 1, 2, 5, 12, 15, 13, 14, 24, 36, 39, 37, 38, 42, 40]
@@ -188,9 +189,9 @@ def test_packets_beyond_the_memory_budget_are_read_again(two_kinds, budget, monk
 
 def test_reading_on_in_parts_decodes_no_packet_twice(two_kinds, monkeypatch):
     fed = []
-    original = pyav._SeekingReader._packets
+    original = _seeking.SeekingReader._packets
     monkeypatch.setattr(
-        pyav._SeekingReader, "_packets", lambda *args: (fed.append(packet) or packet for packet in original(*args))
+        _seeking.SeekingReader, "_packets", lambda *args: (fed.append(packet) or packet for packet in original(*args))
     )
     reference = read_in_order(two_kinds[0])
     with open_video(two_kinds[0], {"name": "pyav"}) as decoder:

@@ -41,6 +41,9 @@ class Pictures:
 
     def rgb(self, frame: VideoFrame) -> np.ndarray:
         """Return the picture as it is stored, not turned: uint8 (H, W, 3), a view of memory that the array keeps."""
-        plane: Any = self._reformatter.reformat(self.plain(frame), format="rgb24").planes[0]
+        frame = self.plain(frame)
+        if frame.format.name == "nv12":  # of a GPU: swscale would enlarge its chroma in another way than that of planes
+            frame = self._reformatter.reformat(frame, format="yuv420p")
+        plane: Any = self._reformatter.reformat(frame, format="rgb24").planes[0]
         rows_HX = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
         return rows_HX[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
