@@ -97,6 +97,7 @@ VALUES: dict[str, list[Any]] = {
     "train.ema": [0.5],
     "train.activation_checkpointing": [True],
     "train.shard": [True],
+    "train.freeze": [["head"], ["nothing"], ["backbone", "fc_norm", "head"]],
     "train.validate_every_epochs": [5],
     "train.validate_clips": [2, 40],
     "train.validate_crops": [2, 3],

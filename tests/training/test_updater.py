@@ -276,7 +276,8 @@ def test_a_state_of_another_model_or_optimizer_is_refused(tmp_path: Path) -> Non
     ):
         full_updater(width=8).restore(state, path)
     with pytest.raises(
-        CheckpointError, match=r"step_00000001.pt: .*optim.name, options that add moments, and optim.layer"
+        CheckpointError,
+        match=r"step_00000001.pt: .*optim.name, options that add moments, train.freeze, and optim.layer",
     ):
         full_updater(optimizer=torch.optim.SGD).restore(state, path)
 

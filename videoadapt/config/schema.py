@@ -189,6 +189,8 @@ class TrainConfig(_Section):
     batch_size: Annotated[int, Ge(1), UPDATES] = 64
     accumulate: Annotated[int, Ge(1), UPDATES] = 1
     clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None
+    # parameters that stay as they began: names, of modules too, or patterns
+    freeze: Annotated[tuple[str, ...], UPDATES] = ()
     # what an example of each class counts in the loss: a list, one over its number of examples, or a softer rule of that
     class_weights: Annotated[
         Annotated[Literal["inverse"] | None, Tag("a word")]

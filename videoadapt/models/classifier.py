@@ -45,7 +45,8 @@ class Classifier(nn.Module):
         return normed_BD
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Set the mode; BatchNorm layers of a frozen backbone stay in eval mode."""
+        """Set the mode; BatchNorm layers of a frozen backbone, or head, stay in eval mode."""
         super().train(mode)
         hold_frozen_statistics(self.backbone)
+        hold_frozen_statistics(self.head)
         return self

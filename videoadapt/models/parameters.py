@@ -1,6 +1,7 @@
 """Which parameters of a model are trained, how many they are, and what one clip costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import ArgumentError, CheckpointError
 from videoadapt.models.adapters._base import Adapter, AdapterModule
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.sharding import part_of
+from videoadapt.weights.formats import plain_name
 
 
 def freeze(model: nn.Module, backbone: Backbone, adapter: Adapter) -> None:
@@ -23,11 +25,46 @@ def freeze(model: nn.Module, backbone: Backbone, adapter: Adapter) -> None:
         parameter.requires_grad_(True)
 
 
-def hold_frozen_statistics(backbone: Backbone) -> None:
-    """Keep BatchNorm layers that do not train in eval mode, so that a frozen backbone's running statistics do not move."""
-    for module in backbone.modules():
+def freeze_by_name(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Stop training what the patterns name, parameters or modules, by our names with or without adapters' `branch`.
+
+    Files hold them as if they trained (`held`), because no backbone's file does. Raises ArgumentError for a pattern that
+    names nothing, and where nothing is left to train.
+    """
+    named = dict(model.named_parameters())
+    for pattern in patterns:
+        found = [name for name in named if _is_named(name, pattern) or _is_named(plain_name(name), pattern)]
+        if not found:
+            parts = ", ".join(dict.fromkeys(name.split(".", 1)[0] for name in named))
+            raise ArgumentError(
+                "freeze",
+                f"freeze = {pattern!r}: names no parameter and no module; the model's names begin with {parts}",
+            )
+        model.frozen_by_name = _frozen_by_name(model) | {name for name in found if named[name].requires_grad}  # type: ignore[assignment]
+        for name in found:
+            named[name].requires_grad_(False)
+    if patterns and not any(parameter.requires_grad for parameter in named.values()):
+        raise ArgumentError("freeze", f"freeze = {list(patterns)}: leaves nothing to train; take out a pattern")
+
+
+def held(model: nn.Module) -> set[str]:
+    """Names of the parameters that a run's files hold: those that train, and those that would if no name froze them."""
+    return {name for name, p in model.named_parameters() if p.requires_grad} | _frozen_by_name(model)
+
+
+def _frozen_by_name(model: nn.Module) -> frozenset[str]:
+    return getattr(model, "frozen_by_name", frozenset())
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+
+
+def hold_frozen_statistics(part: nn.Module) -> None:
+    """Keep BatchNorm layers that do not train in eval mode, so that the running statistics of a frozen part do not move."""
+    for module in part.modules():
         if isinstance(module, _BatchNorm):
-            parameters = list(module.parameters()) or list(backbone.parameters())
+            parameters = list(module.parameters()) or list(part.parameters())
             if not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
 
@@ -58,8 +95,8 @@ def parameter_table(model: nn.Module) -> list[ParameterRow]:
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Trainable parameters and all persistent buffers: with the frozen backbone they are the whole model."""
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    """The parameters that are `held` and all persistent buffers: with the frozen backbone they are the whole model."""
+    frozen = {name for name, _ in model.named_parameters()} - held(model)
     return {name: tensor.detach() for name, tensor in model.state_dict().items() if name not in frozen}
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -20,6 +20,7 @@ from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
 from videoadapt.models.masking import num_masked_patches
+from videoadapt.models.parameters import freeze_by_name
 from videoadapt.paths import is_file
 from videoadapt.registry import BACKBONES
 from videoadapt.runs.checkpoint import read_facts
@@ -28,13 +29,14 @@ from videoadapt.runs.start import StartWeights, read_start, start_weights
 from videoadapt.runs.statement import Statement, said
 from videoadapt.weights.formats import Weights, read_weights
 
+Model = TypeVar("Model", Classifier, MaskedAutoencoder)
 Classes = int | Sequence[str]  # how many, or their names
 
 
 def build_autoencoder(config: Config) -> MaskedAutoencoder:
     """Build backbone and decoder with new weights; every parameter trains.
 
-    Raises ConfigError for a backbone, clips, a ratio or a decoder that cannot be.
+    Raises ConfigError for a backbone, clips, a ratio, a decoder or names to freeze that cannot be.
     """
     with at_key("model.backbone"):
         backbone, pretrain = BACKBONES.build(config.model.backbone), config.pretrain
@@ -51,7 +53,7 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
     size = published._replace(**{key: value for key, value in given.items() if value is not None})
     if size.width % size.num_heads:
         raise ConfigError(f"pretrain.decoder_heads = {size.num_heads}: needs to divide decoder_width = {size.width}")
-    return MaskedAutoencoder(backbone, size, pretrain.mask_token_cut)
+    return _frozen(MaskedAutoencoder(backbone, size, pretrain.mask_token_cut), config)
 
 
 def build_model(
@@ -117,7 +119,16 @@ def _number_of(classes: Classes) -> int:
 def build_seeded_model(config: Config, classes: Classes, weights_key: str = "model.weights") -> Classifier:
     """Build the model; initial values come from the seed, so that a backbone without weights is the same in every process."""
     torch.manual_seed(config.seed)
-    return build_model(config.model, classes, config.data.num_frames, config.data.crop_px, weights_key)
+    model = build_model(config.model, classes, config.data.num_frames, config.data.crop_px, weights_key)
+    return _frozen(model, config)
+
+
+def _frozen(model: Model, config: Config) -> Model:
+    """The model with the parameters frozen that `train.freeze` names."""
+    with at_key("train"):
+        freeze_by_name(model, config.train.freeze)
+    model.train()  # BatchNorm of a frozen head stays as it is
+    return model
 
 
 def build_on_meta(config: Config, classes: Classes) -> Classifier | MaskedAutoencoder:
@@ -131,7 +142,8 @@ def build_on_meta(config: Config, classes: Classes) -> Classifier | MaskedAutoen
         warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # that is what it is for
         if config.task == "pretrain":
             return build_autoencoder(config)
-        return _assemble(spec, lambda: weights, classes, config.data.num_frames, config.data.crop_px)
+        model = _assemble(spec, lambda: weights, classes, config.data.num_frames, config.data.crop_px)
+        return _frozen(model, config)
 
 
 class _WithoutValues(TorchFunctionMode):

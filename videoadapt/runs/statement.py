@@ -20,6 +20,7 @@ from videoadapt.config.loading import COMPONENTS
 from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.models.parameters import held
 from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from videoadapt.weights.formats import plain_name
 
@@ -68,14 +69,12 @@ class Statement:
 
 
 def backbone_fingerprint(model: nn.Module) -> str:
-    """Return the `fingerprint` of all frozen parameters.
+    """Return the `fingerprint` of all frozen parameters, without those that `train.freeze` names.
 
     The names are those of the backbone without adapters, so neither the file format nor an adapter's place matters.
     """
-    frozen = {
-        plain_name(name): parameter for name, parameter in model.named_parameters() if not parameter.requires_grad
-    }
-    return fingerprint(frozen)
+    ours = held(model)
+    return fingerprint({plain_name(name): p for name, p in model.named_parameters() if name not in ours})
 
 
 def fingerprint(parameters: Mapping[str, Tensor]) -> str:

@@ -65,9 +65,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], p
     name = type(optimizer).__name__
     if kinds[0] != kinds[1] or state.get("name", name) != name:
         raise CheckpointError(
-            f"{path}: its optimizer has other moments or groups: optim.name, options that add moments, and optim.layer_decay "
-            "between 1 and less, cannot change within a run, not even with train.resume force; set them back, or choose "
-            "another `output`"
+            f"{path}: its optimizer has other moments or groups: optim.name, options that add moments, train.freeze, and "
+            "optim.layer_decay between 1 and less, cannot change within a run, not even with train.resume force; set them "
+            "back, or choose another `output`"
         )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
