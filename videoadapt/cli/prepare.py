@@ -20,7 +20,11 @@ PUBLISHED = {
     "hmdb51": "hmdb51_org.rar and test_train_splits.rar",
     "ucf101": "UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip",
     "ssv2": "20bn-something-something-v2-?? or webm files, and labels.json, train.json, validation.json",
-    "kinetics": "train.csv, val.csv, and tar.gz parts or folders of <id>_<start>_<end>.mp4",
+    "kinetics": "train.csv, val.csv, and tar.gz parts or folders of <id>_<start>_<end>.mp4, or whole films <id>.mp4",
+    "activitynet": "activity_net.v1-3.min.json, and folders of v_<id>.mp4",
+    "charades": "Charades_v1_train.csv, _test.csv and _classes.txt, and folders of <id>.mp4",
+    "epic-verbs": "EPIC_100_train.csv, _validation.csv and _verb_classes.csv, and folders of <video_id>.MP4",
+    "epic-nouns": "EPIC_100_train.csv, _validation.csv and _noun_classes.csv, and folders of <video_id>.MP4",
 }
 
 

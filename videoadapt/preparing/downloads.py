@@ -10,20 +10,32 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from videoadapt.errors import DataListError
 from videoadapt.paths import files_below, files_in, is_file, is_folder
 from videoadapt.preparing.archives import unpack
+from videoadapt.video.part import Part
+
+
+class Listed(NamedTuple):
+    """A row of a published list: a path below the root, also of an absent file."""
+
+    path: str
+    label: int
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """`root`: what `data.root` is to be. `lists`: name -> (path below root, label), as published, also of absent files."""
+    """`root`: what `data.root` is to be. `lists`: name -> rows as published."""
 
     root: Path
     class_names: list[str]
-    lists: dict[str, list[tuple[str, int]]]
+    lists: dict[str, list[Listed]]
+
+
+Download: TypeAlias = Callable[[Path, Path], Annotated]
 
 
 def hmdb51(source: Path, work: Path) -> Annotated:
@@ -39,14 +51,14 @@ def hmdb51(source: Path, work: Path) -> Annotated:
     names = sorted({path.name[: -len("_test_split1.txt")] for path in files})
     if not names:
         raise DataListError(f"{source}: holds neither test_train_splits.rar nor <class>_test_split1.txt files")
-    lists: dict[str, list[tuple[str, int]]] = {f"{s}_split{n}": [] for n in "123" for s in ("train", "test")}
+    lists: dict[str, list[Listed]] = {f"{s}_split{n}": [] for n in "123" for s in ("train", "test")}
     for path in files:
         name, number = path.name[: -len("_test_split1.txt")], path.stem[-1]
         for row in path.read_text(encoding="utf-8-sig").splitlines():
             video, _, mark = row.strip().rpartition(" ")
             side = {"1": "train", "2": "test"}.get(mark)
             if side:
-                lists[f"{side}_split{number}"].append((f"{name}/{video.strip()}", names.index(name)))
+                lists[f"{side}_split{number}"].append(Listed(f"{name}/{video.strip()}", names.index(name)))
             elif row.strip() and mark != "0":
                 raise DataListError(f"{path}: {row!r} is not a video and 0, 1 or 2")
     return Annotated(_folder_with(root, names), names, lists)
@@ -60,20 +72,22 @@ def ucf101(source: Path, work: Path) -> Annotated:
         unpack([source / "UCF101.rar"], root)
     splits = _unpacked_or_source(source, work, "UCF101TrainTestSplits-RecognitionTask.zip")
     rows = [
-        row.split() for row in _only(splits, "classInd.txt").read_text(encoding="utf-8-sig").splitlines() if row.strip()
+        row.split()
+        for row in only_file(splits, "classInd.txt").read_text(encoding="utf-8-sig").splitlines()
+        if row.strip()
     ]
     if [row[0] for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
-        raise DataListError(f"{_only(splits, 'classInd.txt')}: its rows are not numbered from 1")
+        raise DataListError(f"{only_file(splits, 'classInd.txt')}: its rows are not numbered from 1")
     names = [row[1] for row in rows]
-    lists: dict[str, list[tuple[str, int]]] = {}
+    lists: dict[str, list[Listed]] = {}
     for number in (1, 2, 3):
         for side in ("train", "test"):
-            path = _only(splits, f"{side}list{number:02}.txt")
+            path = only_file(splits, f"{side}list{number:02}.txt")
             videos = [row.split()[0] for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
             unknown = [video for video in videos if video.split("/")[0] not in names]
             if unknown:
                 raise DataListError(f"{path}: {unknown[0]} is of no class in classInd.txt")
-            lists[f"{side}_split{number}"] = [(video, names.index(video.split("/")[0])) for video in videos]
+            lists[f"{side}_split{number}"] = [Listed(video, names.index(video.split("/")[0])) for video in videos]
     return Annotated(_folder_with(root, names), names, lists)
 
 
@@ -90,19 +104,19 @@ def ssv2(source: Path, work: Path) -> Annotated:
     first = next(iter(files_below(root, "*.webm")), None)
     if first is None:
         raise DataListError(f"{root}: holds no webm; expected 20bn-something-something-v2-?? or a folder of <id>.webm")
-    labels = {str(name): int(number) for name, number in _json(_only(source, "*labels.json")).items()}
+    labels = {str(name): int(number) for name, number in read_json(only_file(source, "*labels.json")).items()}
     names = sorted(labels, key=labels.__getitem__)
     if [labels[name] for name in names] != list(range(len(names))):
-        raise DataListError(f"{_only(source, '*labels.json')}: its numbers are not 0 to {len(names) - 1}")
+        raise DataListError(f"{only_file(source, '*labels.json')}: its numbers are not 0 to {len(names) - 1}")
     lists = {}
     for name, pattern in (("train", "*train.json"), ("val", "*validation.json")):
-        path = _only(source, pattern)
+        path = only_file(source, pattern)
         rows = []
-        for record in _json(path):
+        for record in read_json(path):
             template = re.sub(r"[\[\]]", "", record["template"])
             if template not in labels:
                 raise DataListError(f"{path}: the template {template!r} of video {record['id']} is not in labels.json")
-            rows.append((f"{record['id']}.webm", labels[template]))
+            rows.append(Listed(f"{record['id']}.webm", labels[template]))
         lists[name] = rows
     return Annotated(first.parent, names, lists)
 
@@ -111,19 +125,17 @@ def kinetics(source: Path, work: Path) -> Annotated:
     """train.csv and val.csv (or validate.csv), and clips in tar or tar.gz parts, or in folders of any depth.
 
     Of two clips with one name the one below a folder `replacement...` wins: CVDF's replacement_for_corrupted_k400.tgz.
-    A clip's name is <youtube_id>_<start, six digits>_<end, six digits>; labels are class names in alphabetical order.
+    A clip's name is <youtube_id>_<start, six digits>_<end, six digits>; of a whole film, <youtube_id>, these seconds are
+    taken. Labels are class names in alphabetical order.
     """
     archives = sorted(path for path in files_below(source, "*") if path.name.endswith((".tar", ".tar.gz", ".tgz")))
     root = work / "videos" if archives else source
     for archive in sorted(archives, key=lambda path: (_is_replacement(path.relative_to(source) / "x"), path)):
         unpack([archive], root)
-    where: dict[str, str] = {}
-    for path in sorted(files_below(root, "*"), key=lambda path: (not _is_replacement(path.relative_to(root)), path)):
-        if path.suffix in (".mp4", ".mkv", ".webm") and not path.name.startswith("."):
-            where.setdefault(path.stem, path.relative_to(root).as_posix())
+    where = videos_below(root)
     rows = {}
     for name, pattern in (("train", "train.csv"), ("val", "val*.csv")):
-        path = _only(source, pattern)
+        path = only_file(source, pattern)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows[name] = list(csv.DictReader(file))
         missing = {"label", "youtube_id", "time_start", "time_end"} - set(rows[name][0] if rows[name] else ())
@@ -131,22 +143,35 @@ def kinetics(source: Path, work: Path) -> Annotated:
             raise DataListError(f"{path}: has no column {min(missing)!r}")
     names = sorted({row["label"] for row in rows["train"]})
     numbers = {name: label for label, name in enumerate(names)}
-    lists: dict[str, list[tuple[str, int]]] = {}
+    lists: dict[str, list[Listed]] = {}
     for name, records in rows.items():
         lists[name] = []
         for row in records:
             if row["label"] not in numbers:
                 raise DataListError(f"{source}: {name} has the class {row['label']!r}, and train.csv does not")
             stem = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}"
-            lists[name].append((where.get(stem, f"{stem}.mp4"), numbers[row["label"]]))
+            label, film = numbers[row["label"]], where.get(row["youtube_id"])
+            if film and stem not in where:
+                lists[name].append(Listed(film, label, Part(float(row["time_start"]), float(row["time_end"]))))
+            else:
+                lists[name].append(Listed(where.get(stem, f"{stem}.mp4"), label))
     return Annotated(root, names, lists)
+
+
+def videos_below(root: Path) -> dict[str, str]:
+    """Stem -> path below `root` of all videos; of two with one stem the replacement, then the first."""
+    where: dict[str, str] = {}
+    for path in sorted(files_below(root, "*"), key=lambda path: (not _is_replacement(path.relative_to(root)), path)):
+        if path.suffix.lower() in (".mp4", ".mkv", ".webm") and not path.name.startswith("."):
+            where.setdefault(path.stem, path.relative_to(root).as_posix())
+    return where
 
 
 def _is_replacement(path: Path) -> bool:
     return any(part.lower().startswith("replacement") for part in path.parts[:-1])
 
 
-DOWNLOADS: dict[str, Callable[[Path, Path], Annotated]] = {
+DOWNLOADS: dict[str, Download] = {
     "hmdb51": hmdb51, "ucf101": ucf101, "ssv2": ssv2, "kinetics": kinetics,
 }  # fmt: skip
 
@@ -158,7 +183,7 @@ def _unpacked_or_source(source: Path, work: Path, archive: str) -> Path:
     return work / "splits"
 
 
-def _only(folder: Path, pattern: str) -> Path:
+def only_file(folder: Path, pattern: str) -> Path:
     """The one file below `folder` whose name fits."""
     found = files_below(folder, pattern)
     if len(found) != 1:
@@ -176,7 +201,8 @@ def _folder_with(root: Path, class_names: list[str]) -> Path:
     return best
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises DataListError."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:

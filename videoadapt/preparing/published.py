@@ -1,14 +1,17 @@
 """What the authors of the data sets published: numbers of classes and videos, and checksums of classes and splits."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from videoadapt.data.structures import Video
+from videoadapt.data.videos import WHOLE
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
 from videoadapt.paths import is_file, is_folder
+from videoadapt.preparing.annotations import FILMS
 from videoadapt.preparing.class_folders import write_lists
 from videoadapt.preparing.downloads import DOWNLOADS
 
@@ -60,6 +63,10 @@ OFFICIAL = {
         {"train": 168_913, "val": 24_777},
         {"classes": "c9c5a86ece619e1ab2e7ca0614c85377a534873e17108b13243e5d22089a0a85"},
     ),
+    "activitynet": Official(200),
+    "charades": Official(157),
+    "epic-verbs": Official(97),
+    "epic-nouns": Official(300),
     "kinetics": Official(
         400, {}, {"classes": "e9f2806fe9109b851a80a74841244f6f8c9d10917fa0229cd82bab67f2f8e28f"}
     ),
@@ -70,13 +77,13 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
     """Unpack `source` where needed, write lists of the videos that are there, and compare with `official`.
 
     Returns the folder for `data.root`, the rows of each list, and a line for each difference: other counts or checksums
-    than published, and absent videos, all of which stand in `out/lists/missing.txt`.
+    than published, absent videos, and parts that no list can hold; all of these stand in `out/lists/missing.txt`.
     """
     if not is_folder(source):
         raise DataListError(f"{source}: is no folder; expected the one with the downloaded files of {name}")
     if out.resolve().is_relative_to(source.resolve()):
         raise DataListError(f"--out {out}: lies in {source}, where its lists would be taken for the download's")
-    found = DOWNLOADS[name](source, out)
+    found = (DOWNLOADS | FILMS)[name](source, out)
     different = []
     if len(found.class_names) != official.num_classes:
         different.append(f"{len(found.class_names)} classes; published: {official.num_classes}")
@@ -84,11 +91,12 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
     lists: dict[str, list[Video]] = {}
     missing: list[str] = []
     for split, rows in found.lists.items():
-        rows = sorted(rows, key=lambda row: (row[1], row[0]))
+        rows = sorted(rows, key=lambda row: (row.label, row.path, row.part or WHOLE))
         if len(rows) != official.rows.get(split, len(rows)):
             different.append(f"{split}: {len(rows)} rows; published: {official.rows[split]}")
-        _compare(split, "".join(f"{video} {label}\n" for video, label in rows), official, different)
-        videos = [Video(video, found.root / video, label) for video, label in rows]
+        _compare(split, "".join(f"{row.path} {row.label}\n" for row in rows), official, different)
+        videos = [Video(row.path, found.root / row.path, row.label, part=row.part) for row in rows]
+        videos = _one_label_each(split, videos, different, missing)
         lists[split] = [video for video in videos if is_file(video.path)]
         absent = [video.id for video in videos if not is_file(video.path)]
         if absent:
@@ -97,6 +105,24 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
     write_lists(out / "lists", lists, found.class_names)
     write_text(out / "lists" / "missing.txt", "".join(missing))
     return found.root, {split: len(videos) for split, videos in lists.items()}, different
+
+
+def _one_label_each(split: str, videos: list[Video], different: list[str], missing: list[str]) -> list[Video]:
+    """Each part once; without those that end before they start, or that have several labels, which are said."""
+    if not any(video.part for video in videos):
+        return videos
+    labels: dict[str, set[int]] = defaultdict(set)
+    for video in videos:
+        labels[video.id].add(video.label)
+    parts = {video.id: video for video in videos}
+    none = [name for name, video in parts.items() if video.part and video.part.problem]
+    several = [name for name in parts if len(labels[name]) > 1]
+    for names, why in ((none, "end before they start"), (several, "several classes name")):
+        if names:
+            different.append(f"{split}: {len(names)} parts are left out, which {why}, first {names[0]}")
+    left_out = {*none, *several}
+    missing += [f"{split} {name}\n" for name in parts if name in left_out]
+    return [video for name, video in parts.items() if name not in left_out]
 
 
 def _compare(name: str, text: str, official: Official, different: list[str]) -> None:

@@ -1,0 +1,104 @@
+"""ActivityNet, Charades and EPIC-KITCHENS: whole films, and annotation files that say which seconds show what.
+
+Each function takes the folder of the download, which holds the films at any depth, and returns an Annotated.
+"""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from videoadapt.errors import DataListError
+from videoadapt.preparing.downloads import Annotated, Download, Listed, only_file, read_json, videos_below
+from videoadapt.video.part import Part
+
+
+def activitynet(source: Path, work: Path) -> Annotated:
+    """activity_net.*.json: films called <id> or v_<id>; labels are class names in alphabetical order."""
+    path = only_file(source, "activity_net*.json")
+    where = videos_below(source)
+    shown: dict[str, list[tuple[str, str, Part]]] = {"train": [], "val": []}
+    with _as_published(path, "its database"):
+        for name, record in read_json(path)["database"].items():
+            split = {"training": "train", "validation": "val"}.get(record["subset"])
+            film = where.get(f"v_{name}") or where.get(name, f"v_{name}.mp4")
+            if split is not None:  # of the testing films nothing is told
+                shown[split] += [
+                    (film, what["label"], Part(*map(float, what["segment"]))) for what in record["annotations"]
+                ]
+    names = sorted({label for rows in shown.values() for _, label, _ in rows})
+    numbers = {name: number for number, name in enumerate(names)}
+    lists = {split: [Listed(film, numbers[label], part) for film, label, part in rows] for split, rows in shown.items()}
+    return Annotated(source, names, lists)
+
+
+def charades(source: Path, work: Path) -> Annotated:
+    """Charades_v1_train.csv, Charades_v1_test.csv and Charades_v1_classes.txt; labels are the numbers in c000 to c156."""
+    path = only_file(source, "Charades*_classes.txt")
+    rows = [row.partition(" ") for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
+    if [number for number, _, _ in rows] != [f"c{number:03}" for number in range(len(rows))]:
+        raise DataListError(f"{path}: its rows are not numbered from c000")
+    numbers = {number: label for label, (number, _, _) in enumerate(rows)}
+    where = videos_below(source)
+    lists: dict[str, list[Listed]] = {"train": [], "test": []}
+    for split, listed in lists.items():
+        path = only_file(source, f"Charades*_{split}.csv")
+        for row in _rows(path, "id", "actions"):
+            film = where.get(row["id"], f"{row['id']}.mp4")
+            with _as_published(path, row["id"]):
+                for action in filter(None, row["actions"].split(";")):
+                    number, start, end = action.split()
+                    listed.append(Listed(film, numbers[number], Part(float(start), float(end))))
+    return Annotated(source, [name.strip() for _, _, name in rows], lists)
+
+
+def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Annotated:
+    """EPIC_100_train.csv and EPIC_100_validation.csv; labels are the numbers of EPIC_100_verb_classes.csv, or of the nouns'."""
+    path = only_file(source, f"EPIC_100_{of}_classes.csv")
+    names = {row["id"]: row["key"] for row in _rows(path, "id", "key")}
+    if [*names] != [str(number) for number in range(len(names))]:
+        raise DataListError(f"{path}: its ids are not 0 to {len(names) - 1}")
+    numbers = {number: label for label, number in enumerate(names)}
+    where = videos_below(source)
+    lists: dict[str, list[Listed]] = {"train": [], "val": []}
+    for split, file in (("train", "EPIC_100_train.csv"), ("val", "EPIC_100_validation.csv")):
+        path = only_file(source, file)
+        for row in _rows(path, "narration_id", "video_id", "start_timestamp", "stop_timestamp", f"{of}_class"):
+            film = where.get(row["video_id"], f"{row['video_id']}.MP4")
+            with _as_published(path, row["narration_id"]):
+                part = Part(_seconds(row["start_timestamp"]), _seconds(row["stop_timestamp"]))
+                lists[split].append(Listed(film, numbers[row[f"{of}_class"]], part))
+    return Annotated(source, [*names.values()], lists)
+
+
+def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, restval=""))
+    if missing := set(columns) - set(rows[0] if rows else ()):
+        raise DataListError(f"{path}: has no column {min(missing)!r}")
+    return rows
+
+
+def _seconds(clock: str) -> float:
+    """Of hours:minutes:seconds."""
+    hours, minutes, seconds = clock.split(":")
+    return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 6)
+
+
+@contextmanager
+def _as_published(path: Path, what: str) -> Iterator[None]:
+    """Raise DataListError where what is read is no such record."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataListError(f"{path}: {what} is not as published: {type(error).__name__}: {error}") from error
+
+
+FILMS: dict[str, Download] = {
+    "activitynet": activitynet,
+    "charades": charades,
+    "epic-verbs": partial(epic_kitchens, of="verb"),
+    "epic-nouns": partial(epic_kitchens, of="noun"),
+}
