@@ -99,6 +99,7 @@ VALUES: dict[str, list[Any]] = {
     "train.shard": [True],
     "train.freeze": [["head"], ["nothing"], ["backbone", "fc_norm", "head"]],
     "train.validate_every_epochs": [5],
+    "train.stop_early": [{"patience_epochs": 1}, {"metric": "loss", "patience_epochs": 2}],
     "train.validate_clips": [2, 40],
     "train.validate_crops": [2, 3],
     "train.checkpoint_every_steps": [1],

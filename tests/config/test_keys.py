@@ -92,6 +92,7 @@ LATER = (
     "optim.options",
     "train.validate_clips",
     "train.validate_crops",
+    "train.stop_early",
 )
 
 

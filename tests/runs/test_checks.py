@@ -72,6 +72,11 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
             ["optim={name: sgd, warmup_epochs: 1, momentum: 0, options: {nesterov: true}}"],
             "optim.options = {'nesterov': True}: sgd refuses it: Nesterov momentum requires a momentum and zero dampening",
         ),
+        (["train.stop_early={patience_epochs: 1}"], "train.stop_early: goes by a validation, and data.val is null; set"),
+        (
+            ["train.stop_early={patience_epochs: 2}", "data.val=test"],
+            "train.stop_early.patience_epochs = 2: is as long as the training (train.epochs = 2), which it could not end",
+        ),
         (
             ["optim.schedule=one_cycle"],
             "optim.warmup_epochs = 1: optim.schedule one_cycle has a warm-up of its own (rise: 0.3, a share of the training); "
@@ -137,6 +142,7 @@ def test_a_mistake_is_one_line_with_its_key(overrides: list[str], line: str, pat
         ["optim.schedule={name: step, milestones_epochs: [1, 1.5]}"],
         ["optim.name=rmsprop", "optim.warmup_epochs=1", "optim.options={momentum: 0.9, centered: true, alpha: 0.9}"],
         ["optim.name=nadam", "optim.warmup_epochs=1", "optim.options.decoupled_weight_decay=true"],
+        ["train.stop_early={patience_epochs: 1, metric: loss}", "data.val=test"],
         ["optim.min_lr_per_256=0.05", "optim.warmup_lr_per_256=0.05"],
         ["data.sampling.name=segment", "data.val=test", "test.clips=2"],
         ["data.sampling.name=segment", "test.clips=4", "test.enable=false"],

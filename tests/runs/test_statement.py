@@ -37,7 +37,8 @@ ALTERS_NO_PREDICTION = {
     "train.class_weights", "train.logit_adjustment",
     "train.compile", "train.activation_checkpointing", "train.shard", "train.ema", "train.freeze",
     "train.validate_every_epochs",
-    "train.validate_clips", "train.validate_crops", "train.checkpoint_every_steps", "train.keep_checkpoints",
+    "train.validate_clips", "train.validate_crops", "train.stop_early",
+    "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.resume", "test.enable", "test.compile", "test.max_unreadable",
 }  # fmt: skip
 ELSEWHERE = {

@@ -70,6 +70,48 @@ def test_validation_with_the_views_of_the_test_is_the_test(clips: Path, tmp_path
     )
 
 
+def test_a_training_stops_early_and_stays_stopped(clips: Path, tmp_path: Path) -> None:
+    """The rate of 1e-30 changes no answer: the first validation stays the best, and two epochs later it is over."""
+    optim = {"name": "sgd", "lr_per_256": 1e-30, "warmup_epochs": 0}
+    training = {"epochs": 6, "batch_size": 16, "stop_early": {"patience_epochs": 2}}
+    model = {"head": {"batch_norm": False}}
+    output, plain = tmp_path / "run", tmp_path / "plain"
+    changes = {"data": data(clips, val="test"), "optim": optim, "model": model}
+    path = write_config(tmp_path / "c.yaml", toy_config(output, clips, train=training, **changes))
+    assert main(["--cfg", str(path)]) == 0
+    outcome = read_outcome(output)
+    assert outcome is not None and (outcome.outcome, outcome.stopped_early_at) == (Outcome.FINISHED, 9)
+    assert [record["step"] for record in records(output, "val")] == [3, 6, 9] and len(records(output)) == 9
+    assert results(output)["checkpoint"] == "checkpoints/best.pt" and (output / "adapter.safetensors").exists()
+    log = (output / "run.log").read_text()
+    best = records(output, "val")[0]["top1"]
+    assert (
+        f"stopped early at step 9 of 18: the validation's top1 has been no better for 2 epochs than {best} at step 3"
+        in log
+    )
+
+    # the same command trains no more, and says so again
+    before = (output / "results.json").read_bytes()
+    assert main(["--cfg", str(path)]) == 0
+    outcome = read_outcome(output)
+    assert outcome is not None and (outcome.outcome, outcome.stopped_early_at) == (Outcome.FINISHED, 9)
+    assert len(records(output)) == 9 and (output / "results.json").read_bytes() == before
+
+    # what was computed until then is what the whole training computes: the schedule knows nothing of it
+    whole = write_config(
+        tmp_path / "plain.yaml", toy_config(plain, clips, train={"epochs": 6, "batch_size": 16}, **changes)
+    )
+    assert main(["--cfg", str(whole)]) == 0
+    assert records(plain)[:9] == records(output) and len(records(plain)) == 18
+    outcome = read_outcome(plain)
+    assert outcome is not None and outcome.stopped_early_at is None
+
+    # more patience goes on where it stopped
+    more = ["train.stop_early.patience_epochs=4", "train.resume=force"]
+    assert main(["--cfg", str(path), *more]) == 0
+    assert records(plain)[:15] == records(output)
+
+
 def data(clips: Path, **changes: object) -> dict[str, object]:
     return {**toy_config(Path(), clips)["data"], **changes}
 

@@ -177,6 +177,13 @@ class OptimConfig(_Section):
     layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
 
 
+class StopEarly(_Section):
+    """End the training when a validation's `metric` has been no better for so long; the learning rate does not know of it."""
+
+    metric: Literal["top1", "loss"] = "top1"
+    patience_epochs: Annotated[int, Ge(1)]
+
+
 class TrainConfig(_Section):
     """The training loop. `batch_size` counts videos over all ranks and accumulation steps.
 
@@ -215,6 +222,7 @@ class TrainConfig(_Section):
     validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
     validate_clips: Annotated[int, Interval(ge=1, le=1_000), UPDATES] = 1  # views of a validation video, as in testing
     validate_crops: Annotated[int, Interval(ge=1, le=100), UPDATES] = 1
+    stop_early: Annotated[StopEarly | None, UPDATES] = None
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500
     keep_checkpoints: Annotated[int, Ge(1), NOTHING] = 2  # the newest; the best is kept besides
     resume: Annotated[Literal["strict", "force", "never"], NOTHING] = "strict"

@@ -20,7 +20,7 @@ def setting_problems(config: Config) -> list[str]:
     """Everything that is wrong with a config alone, whatever the files and the machine."""
     problems = [*_pretrain_problems(config), *_rendered_problems(config), *_clip_problems(config)]
     if config.train.enable:
-        problems += [*_optimizer_problems(config), *_rate_problems(config)]
+        problems += [*_optimizer_problems(config), *_rate_problems(config), *_early_stop_problems(config)]
         if config.train.shard and config.train.precision == "fp16":
             problems.append(
                 "train.shard = true: does not go with train.precision = fp16, whose scale each process would choose alone; "
@@ -186,6 +186,23 @@ def _rate_problems(config: Config) -> list[str]:
             "another schedule"
         )
     return problems + _milestone_problems(config)
+
+
+def _early_stop_problems(config: Config) -> list[str]:
+    """What would keep train.stop_early from ever ending a training."""
+    stop, epochs = config.train.stop_early, config.train.epochs
+    if stop is None:
+        return []
+    if config.data.val is None:
+        return [
+            "train.stop_early: goes by a validation, and data.val is null; set data.val, or train.stop_early to null"
+        ]
+    if stop.patience_epochs >= epochs:
+        return [
+            f"train.stop_early.patience_epochs = {stop.patience_epochs}: is as long as the training (train.epochs = {epochs}), "
+            f"which it could not end; allowed: less than {epochs}"
+        ]
+    return []
 
 
 def _milestone_problems(config: Config) -> list[str]:

@@ -44,6 +44,7 @@ class OutcomeRecord:
     signal: str | None = None  # "SIGTERM"
     step: int | None = None  # updates done when it stopped, or number of the update that diverged, from 0
     phase: Literal["training", "validation"] | None = None
+    stopped_early_at: int | None = None  # updates done when train.stop_early ended a training that is finished by that
     error: str | None = None  # the name of its class
     message: str | None = None
 
@@ -83,29 +84,43 @@ class OutcomeRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            if distributed.is_main() and self._is_open():
-                self._end(Outcome.FINISHED)
+            if distributed.is_main() and (record := self._open_record()):
+                self._end(record, Outcome.FINISHED)
             return
         try:
-            if self._is_open():
-                self._end(**_how(error))
+            if record := self._open_record():
+                self._end(record, **_how(error))
         except (OSError, VideoAdaptError) as second:  # a full disk may be what ended the run; its own error says more
             logger.warning("%s: cannot be written: %s", self._folder / FILE_NAME, second)
 
-    def _is_open(self) -> bool:
-        """True until a rank has said how this run ended."""
-        return read_outcome(self._folder) == self._running
+    def _open_record(self) -> OutcomeRecord | None:
+        """The record of this run, until a rank has said how it ended."""
+        record = read_outcome(self._folder)
+        is_open = record is not None and replace(record, stopped_early_at=None) == self._running
+        return record if is_open else None
 
     def _begin(self) -> None:
         (self._folder / FILE_NAME).unlink(missing_ok=True)  # gone even when the disk has no room for another
-        self._write(self._running)
+        _write(self._folder, self._running)
 
-    def _end(self, outcome: Outcome, **values: Any) -> None:
-        self._write(replace(self._running, outcome=outcome, ended=time.time(), **values))
+    def _end(self, record: OutcomeRecord, outcome: Outcome, **values: Any) -> None:
+        _write(self._folder, replace(record, outcome=outcome, ended=time.time(), **values))
 
-    def _write(self, record: OutcomeRecord) -> None:
-        values = {name: value for name, value in asdict(record).items() if value is not None}
-        write_json(self._folder / FILE_NAME, values)
+
+def note_early_stop(folder: Path, step: int) -> None:
+    """Have the record of the run under way say that its training ended early, after `step` updates; all ranks call it."""
+
+    def note() -> None:
+        record = read_outcome(folder)
+        if record is not None and record.outcome == Outcome.RUNNING:
+            _write(folder, replace(record, stopped_early_at=step))
+
+    distributed.on_main(note)
+
+
+def _write(folder: Path, record: OutcomeRecord) -> None:
+    values = {name: value for name, value in asdict(record).items() if value is not None}
+    write_json(folder / FILE_NAME, values)
 
 
 def _how(error: BaseException) -> dict[str, Any]:

@@ -20,24 +20,27 @@ from videoadapt.runs.build_data import build_train_loader, rendered_batches, sch
 from videoadapt.runs.checkpoint import save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
 from videoadapt.runs.metrics import MetricsWriter
+from videoadapt.runs.outcome import note_early_stop
 from videoadapt.runs.rates import Rates, rates_in
 from videoadapt.runs.run import Run
 from videoadapt.training.build import build_updater
+from videoadapt.training.patience import Patience
 from videoadapt.training.resume import check_same_model, described, find_resumable, fingerprint, keep_or_set_aside_best
 from videoadapt.training.unreadable import DamagedVideos, UnreadableVideos
 from videoadapt.training.validation import validate
 
 
 def train(run: Run) -> None:
-    """Train until `train.epochs`, resuming from the newest checkpoint where there is one.
+    """Train until `train.epochs`, or until `train.stop_early` ends it, resuming from the newest checkpoint where there is one.
 
     Raises Interrupted after saving, when SIGINT, SIGTERM or SIGUSR2 arrives; Diverged when a loss or a validation is not
     finite; DecodeError when too many videos cannot be read.
     """
     trainer = Trainer(run)
     save_description(run.config, run.splits.class_names, trainer.step if trainer.changed else None)
-    if trainer.step == trainer.total_steps:
+    if trainer.is_done:
         logger.info("training is complete (%d steps)", trainer.step)
+        trainer.say_stopped_early()
         trainer.updater.hand_over(run.model, run.device)
         return
     writer, draws = MetricsWriter(run.folder, trainer.step), distributed.is_main()
@@ -48,16 +51,17 @@ def train(run: Run) -> None:
             closing(trainer.batches()) as batches,
         ):
             line.start_at(trainer.step)
-            while trainer.step < trainer.total_steps:
+            while not trainer.is_done:
                 line.advance(trainer.advance(batches, writer))
                 asked = int(distributed.all_reduce(torch.tensor(float(priority(stop))), "max"))  # all ranks, or none
                 trainer.after_update(writer, bool(asked))
-                if asked and trainer.step < trainer.total_steps:
+                if asked and not trainer.is_done:
                     raise Interrupted(
                         f"stopped at step {trainer.step}; run the same command again to resume from there",
                         ASKING[asked - 1],
                         trainer.step,
                     )
+        trainer.say_stopped_early()
         trainer.unreadable.log_total()
         trainer.damaged.log_total()
         trainer.leave_rates()
@@ -92,6 +96,7 @@ class Trainer:
         self.rates = Rates()
         self.unreadable = UnreadableVideos(len(run.splits.train), run.config.data.max_unreadable)
         self.best_top1: float | None = None
+        self.patience = Patience(run.config.train.stop_early, self.schedule.steps_per_epoch)
         self.described = described(run.config, run.splits)
         self.origin = fingerprint(self.described)
         self.changed: list[str] = []  # keys whose values were others before this training was resumed by force
@@ -106,6 +111,17 @@ class Trainer:
     def total_steps(self) -> int:
         """Updates of the whole run."""
         return self.schedule.total_steps
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no update is to follow."""
+        return self.step == self.total_steps or self.patience.is_out
+
+    def say_stopped_early(self) -> None:
+        """Where the training is done before all its updates are, log why, and have the outcome say so."""
+        if self.step < self.total_steps:
+            logger.info("stopped early at step %d of %d: %s", self.step, self.total_steps, self.patience)
+            note_early_stop(self.run.folder, self.step)
 
     def batches(self) -> Generator[ClipBatch, None, None]:
         """This rank's micro-batches from the present step to the end of training."""
@@ -155,6 +171,7 @@ class Trainer:
             results = validate(run, self.step)
         measured = {key: results[key] for key in ("top1", "top5", "loss") if results[key] is not None}
         writer.metrics("val", self.step, **measured)
+        self.patience.note(self.step, results)
         if self.best_top1 is None or results["top1"] > self.best_top1:
             self.best_top1 = results["top1"]
             weights = whole(average.state if average is not None else trainable_state(self.updater.model))
@@ -166,6 +183,7 @@ class Trainer:
             **self.updater.state(),
             "unreadable": self.unreadable.reasons,
             "best_top1": self.best_top1,
+            "patience": self.patience.state(),
             "ranks": distributed.world_size(),
             **self._rates(),
         }
@@ -197,6 +215,9 @@ class Trainer:
         self.updater.restore(found.state, found.path)
         self.unreadable.reasons = found.state["unreadable"]
         self.rates = rates_in(found.state) if distributed.is_main() else Rates()  # those of all ranks, counted once
+        validated: dict[str, Any] = {}
         if keep_or_set_aside_best(run.folder, mode, self._facts(), found.state["step"]):
-            self.best_top1 = found.state["best_top1"]
+            validated = found.state
+        self.best_top1 = validated.get("best_top1")
+        self.patience.restore(validated.get("patience"), self.step)
         logger.info("resuming from %s at step %d of %d", found.path, self.step, self.total_steps)
