@@ -51,6 +51,9 @@ def test_rows_say_parts_of_films(tmp_path: Path) -> None:
 def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
     (video,) = load(tmp_path, "\ufeffLabel, path\r\n3,a b.mp4\r\n")
     assert video == Video("a b.mp4", Path("/videos/a b.mp4"), 3, 2)
+    assert (
+        load(tmp_path, "path,start_sec,end_sec,label\na,,,0\n").parts_N2 is None
+    )  # compared as any list of whole films is
     (video,) = load(tmp_path, "3,a.mp4,2,1\n", ["label", "path", "end_sec", "start_sec"])
     assert video.part == Part(1, 2) and video.line == 1
     with pytest.raises(DataListError, match="take one of them out"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from videoadapt.data.columns import MOST_DIGITS, Column, header_in, rows_in_columns
 from videoadapt.data.list_files import read_text, why_no_row
-from videoadapt.data.videos import VideoRows
+from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import DataListError
 from videoadapt.registry import DATASETS
 
@@ -57,7 +57,8 @@ def _with_columns(source: str, text: str, root: Path, columns: Sequence[Column])
     rows = list(rows_in_columns(text, columns, problems))
     if problems:
         raise DataListError(f"{source}: {len(problems)} rows cannot be used, first {problems[0]}")
-    return VideoRows(root, (row[:3] for row in rows), [row[3] for row in rows])
+    parts = [row[3] for row in rows]
+    return VideoRows(root, (row[:3] for row in rows), None if set(parts) <= {WHOLE} else parts)
 
 
 def _rows(text: str, problems: list[str]) -> Iterator[tuple[str, int, int]]:
