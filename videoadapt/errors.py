@@ -5,10 +5,11 @@ import errno
 import operator
 import os
 import re
-import resource
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
+
+from videoadapt.system.differences import open_files_limit
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -258,8 +259,9 @@ def asked_for(error: BaseException) -> str:
 def what_the_system_refuses(error: OSError) -> str:
     """One line on a file that the operating system refuses, and what to do; "" for an error that is about no file."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return f"{error.strerror}: this process may open {limit} at a time; raise the limit: ulimit -n 1024"
+        return (
+            f"{error.strerror}: this process may open {open_files_limit()} at a time; raise the limit: ulimit -n 1024"
+        )
     if error.errno is None or error.filename is None:
         return ""
     advice = _ADVICE.get(error.errno)

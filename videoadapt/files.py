@@ -1,7 +1,6 @@
 """Files written so that a crash, a kill or a full disk leaves either the old one or the new one, and records read back."""
 
 import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.errors import VideoAdaptError
+from videoadapt.system.differences import NO_LINK, NO_WAITING, READ_BYTES, WINDOWS, WRITE_BYTES, user_number
+from videoadapt.system.locks import lock
 from videoadapt.terminal import visible
 
 PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed process left behind
@@ -31,7 +32,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         with partial_of(path) as partial:
             write(partial)
-            with partial.open("rb") as file:
+            with partial.open("r+b") as file:  # Windows syncs no file that cannot be written
                 os.fsync(file.fileno())
             partial.replace(path)
         _sync_folder(path.parent)
@@ -46,23 +47,29 @@ def partial_of(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` during the block; a lock on it says that its writer lives, and ends with the process."""
     # processes of two containers may have one number
     partial = path.with_name(f"{_begin(path.name)}{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")
-    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    handle = os.open(partial, WRITE_BYTES | os.O_EXCL, 0o666)
     try:
-        _lock(handle)
+        if WINDOWS:
+            os.close(handle)
+        else:
+            _lock(handle)
         yield partial
     finally:
         partial.unlink(missing_ok=True)
-        os.close(handle)
+        if not WINDOWS:
+            os.close(handle)
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
     """Delete the temporary files in `folder` (of the file `name`, None: of all) whose writers are dead.
 
-    A living writer holds a lock on its own. Where a file system has no locks, nothing is deleted.
+    A living writer holds a lock on its own. Where a file system has no locks, nothing is deleted; on Windows neither.
     """
+    if WINDOWS:
+        return
     for left in folder.glob(f"{'.*.' if name is None else glob.escape(_begin(name))}*{PARTIAL}"):
         try:
-            handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = os.open(left, READ_BYTES | NO_LINK | NO_WAITING)
         except OSError:  # gone, or another user's
             continue
         try:
@@ -77,7 +84,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
 def _lock(handle: int) -> bool:
     """Lock a file against `remove_abandoned`; False where another process holds it, or where there are no locks."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
     except OSError:
         return False
     return True
@@ -156,8 +163,10 @@ def why_foreign(place: Path, others_may_not: int = 0o077) -> str:
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISDIR(status.st_mode):
         return f"{place} is {'a link' if stat.S_ISLNK(status.st_mode) else 'a file'}, not a folder"
-    if status.st_uid != os.getuid():
-        return f"{place} belongs to user {status.st_uid}, not to you ({os.getuid()})"
+    if WINDOWS:  # whose permissions are others, and whose temporary folder is the user's own
+        return ""
+    if status.st_uid != user_number():
+        return f"{place} belongs to user {status.st_uid}, not to you ({user_number()})"
     if mode & others_may_not:
         return f"{place} is open to other users (its mode is {mode:o})"
     if parent.st_mode & 0o002 and not parent.st_mode & stat.S_ISVTX:
@@ -181,7 +190,7 @@ def why_unwritable(folder: Path) -> str:
         return f"{getattr(error, 'strerror', None) or error}; choose another folder"
     if not place.is_dir():
         return f"{place} is a file; choose another folder"
-    if os.statvfs(place).f_flag & os.ST_RDONLY:
+    if hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY:
         return f"{place} lies on a file system that is mounted read-only; choose another folder"
     if not os.access(place, os.W_OK | os.X_OK):
         return f"this user may not write in {place}; choose another folder"
@@ -190,6 +199,8 @@ def why_unwritable(folder: Path) -> str:
 
 def _sync_folder(folder: Path) -> None:
     """Make new names in a folder survive a power cut."""
+    if WINDOWS:  # which opens no folders
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -4,11 +4,11 @@
 """
 
 import os
-import pwd
 import stat
 from pathlib import Path
 
 from videoadapt.errors import NotPermitted
+from videoadapt.system.differences import user_name
 
 
 def with_home(path: str) -> str:
@@ -90,7 +90,7 @@ def refuse_closed(error: OSError) -> None:
 
 
 def _unreadable() -> str:
-    return f"may not be read by {_user()}; give it the permission (chmod a+r; a folder: a+rx)"
+    return f"may not be read by {user_name()}; give it the permission (chmod a+r; a folder: a+rx)"
 
 
 def _status(path: str | Path) -> os.stat_result | None:
@@ -106,14 +106,4 @@ def _closed(path: Path) -> str:
     """Why nothing can be known of a path: the folder on the way to it that this user may not enter."""
     way = list(Path(os.path.abspath(path)).parents)[::-1]
     closed = next((folder for folder in way if not os.access(folder, os.X_OK)), path.parent)
-    return (
-        f"may not be looked for by {_user()}, for {closed} is closed to it; give that folder the permission (chmod a+x)"
-    )
-
-
-def _user() -> str:
-    number = os.geteuid()
-    try:
-        return f"user {pwd.getpwuid(number).pw_name}"
-    except KeyError:  # in a container
-        return f"user {number}"
+    return f"may not be looked for by {user_name()}, for {closed} is closed to it; give that folder the permission (chmod a+x)"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
 
+from videoadapt.system.differences import user_number
 from videoadapt.terminal import ctrl_c_noted, no_commands_to_the_terminal, stop_if_pressed
 
 EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 3, 130, 141
@@ -113,8 +114,8 @@ def name_user() -> None:
     """A user without a name, as `docker run --user 1234` makes one, goes by the number: torch trains for a name only."""
     try:
         getpass.getuser()
-    except (KeyError, OSError):  # the latter from Python 3.13 on
-        os.environ["USER"] = str(os.getuid())
+    except (KeyError, ImportError, OSError):  # of Windows; the last one from Python 3.13 on
+        os.environ["USER"] = str(user_number())
 
 
 def _reader_is_gone() -> bool:
@@ -123,10 +124,11 @@ def _reader_is_gone() -> bool:
         output = sys.stdout.fileno()
     except OSError:  # a notebook's, or a test's: no pipe
         return False
-    state = select.poll()
-    state.register(output, 0)  # errors are reported unasked
-    if not state.poll(0):
-        return False
+    if hasattr(select, "poll"):  # not on Windows, whose workers' pipes say another error
+        state = select.poll()
+        state.register(output, 0)  # errors are reported unasked
+        if not state.poll(0):
+            return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return True
 

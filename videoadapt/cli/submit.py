@@ -62,11 +62,12 @@ def _look_after(args: argparse.Namespace) -> int:
 
 def _submit(args: argparse.Namespace) -> int:
     from videoadapt.config.loading import load_config
-    from videoadapt.slurm import submission
     from videoadapt.slurm.options import resources_from
 
     configs = [load_config(path, args.overrides) for path in args.cfg]
     resources = resources_from(args, configs[0].output.name)
+    from videoadapt.slurm import submission
+
     if args.dry_run:
         print(submission.script(configs, resources))
         return 0

@@ -62,14 +62,15 @@ def main(arguments: list[str] | None = None) -> int:
 def submit(sweep: Any, options: list[str]) -> int:
     """Submit what is missing, and show what is there."""
     from videoadapt.slurm.options import resource_options, resources_from
-    from videoadapt.slurm.submission import wait
-    from videoadapt.sweeps.jobs import submit_sweep
-    from videoadapt.sweeps.table import write_tables
 
     parser = argparse.ArgumentParser(
         prog=f"{program('sweep')} ... --slurm", allow_abbrev=False, parents=[resource_options()]
     )
     resources = resources_from(parser.parse_args(options), sweep.folder.name)
+    from videoadapt.slurm.submission import wait
+    from videoadapt.sweeps.jobs import submit_sweep
+    from videoadapt.sweeps.table import write_tables
+
     sent, waiting = submit_sweep(sweep, resources)
     for cell, job in sent:
         print(f"job {job.job_id}: {cell.name}, logs in {job.paths.folder}")

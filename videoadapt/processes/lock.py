@@ -1,7 +1,6 @@
 """One process works on a run's folder: the kernel holds the lock and drops it however the process ends."""
 
 import errno
-import fcntl
 import os
 import socket
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from videoadapt import distributed, logger
 from videoadapt.errors import ConfigError
+from videoadapt.system.differences import NO_LINK, WRITE_BYTES
+from videoadapt.system.locks import lock
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def wait_until_left(folder: Path, patience_sec: float) -> None:
     while path.exists() and time.monotonic() < deadline:
         with path.open(encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file.fileno())
                 return
             except BlockingIOError:
                 logger.warning("%s: waiting for process %s to end", folder, file.read().strip())
@@ -46,7 +47,7 @@ def wait_until_left(folder: Path, patience_sec: float) -> None:
 
 def _take(path: Path) -> int:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        handle = os.open(path, WRITE_BYTES | NO_LINK, 0o666)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -54,9 +55,9 @@ def _take(path: Path) -> int:
             f"output = {path.parent}: its {path.name} is a link, whose target would be overwritten; remove the link"
         ) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
     except BlockingIOError as error:
-        owner = os.pread(handle, 200, 0).decode(errors="replace").strip() or "unknown"
+        owner = os.read(handle, 200).decode(errors="replace").strip() or "unknown"
         os.close(handle)
         raise ConfigError(
             f"output = {path.parent}: another run is using this folder (process {owner}); wait for it, stop it, or choose "
@@ -65,5 +66,5 @@ def _take(path: Path) -> int:
     except OSError as error:
         logger.warning("%s: this file system has no locks (%s): nothing keeps a second run out", path, error.strerror)
     os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    os.write(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode())
     return handle

@@ -1,23 +1,28 @@
-"""Python's fork server, from which all other processes come: started where no signal ends it, never waited for in vain."""
+"""Python's fork server, from which all other processes come: started where no signal ends it, never waited for in vain.
+
+On Windows there is none, and each process begins by itself, with imports of its own.
+"""
 
 import os
 import signal
 import time
 from contextlib import suppress
 from multiprocessing import forkserver, get_context, resource_tracker
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from videoadapt import logger
 from videoadapt.processes.signals import FOR_ALL, held_back
+from videoadapt.system.differences import WINDOWS
 
 LOOK_EVERY_SEC = 2.0  # at processes that do not answer
 START_SEC = 120.0  # that imports may take, from a slow disk
 PATIENCE_SEC = 10.0  # behind a limit
 STOPPED = ("T", "t")  # by SIGSTOP, or a debugger
 # Neither fork (threads of FFmpeg and torch) nor inherited files: a process sees at once when its parent is gone.
-CONTEXT = get_context("forkserver")
+CONTEXT: Any = get_context("spawn" if WINDOWS else "forkserver")
 
 
 def start_server() -> None:
@@ -25,20 +30,22 @@ def start_server() -> None:
 
     It imports for seconds, in which Ctrl-C would end it, and reports how the others end.
     """
+    if WINDOWS:
+        return
     with held_back():
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)  # it has let some of them come
         forkserver.ensure_running()
 
 
-def start(process: ForkServerProcess) -> None:
+def start(process: BaseProcess) -> None:
     """Start a process; a server that is stopped, and may never go on, is said and replaced ten seconds after its limit."""
     start_server()
     while not _started(process):
         start_server()
 
 
-def wait_for(process: ForkServerProcess) -> None:
+def wait_for(process: BaseProcess) -> None:
     """Wait for the end of a process that was killed; where the server is stopped, it never says so, and is replaced."""
     since = time.monotonic()
     while process.is_alive():
@@ -55,7 +62,7 @@ def state(pid: int | None) -> str:
         return ""
 
 
-def _started(process: ForkServerProcess) -> bool:
+def _started(process: BaseProcess) -> bool:
     """Start a process, in a thread: Ctrl-C does not come between the parts of what it is told, and need not wait for it.
 
     False where the server was stopped, and had to be ended.
@@ -82,7 +89,7 @@ def _started(process: ForkServerProcess) -> bool:
 
 def _end_if_stopped(silent_sec: float) -> bool:
     """End a server that is stopped: what waits for it hears so, and the next process gets another one."""
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # None on Windows
     if pid is None or state(pid) not in STOPPED:
         return False
     logger.warning(

@@ -6,17 +6,18 @@ from contextlib import contextmanager
 from types import FrameType
 
 from videoadapt import logger
+from videoadapt.system.differences import WINDOWS
 from videoadapt.terminal import stop_if_pressed
 
+
+def known_here(*names: str) -> tuple[signal.Signals, ...]:
+    """The signals of these names that the system has: Windows has SIGINT and SIGTERM."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
 # From the weakest to the strongest: SIGUSR2 is Slurm's warning through submitit, and says more than a SIGTERM beside it.
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-
-
-FOR_ALL = {
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGUSR2,
-}  # what a terminal, Slurm or a service manager sends to every process
+ASKING = known_here("SIGINT", "SIGTERM", "SIGUSR2")
+FOR_ALL = set(ASKING)  # what a terminal, Slurm or a service manager sends to every process
 
 
 class Ended(BaseException):
@@ -30,7 +31,7 @@ class Ended(BaseException):
 def killed_by(number: int) -> str:
     """How a process ended that this signal killed, and what to do where it is the one that Linux sends for want of memory."""
     said = f"killed by {signal.Signals(number).name}"
-    if number != signal.SIGKILL:
+    if number not in known_here("SIGKILL"):
         return said
     return f"{said}, as Linux does when memory runs out: use fewer processes (data.workers, --workers, --jobs) or more memory"
 
@@ -91,7 +92,7 @@ def ended_by_signal() -> Iterator[None]:
             ended = True
             raise Ended(number)
 
-    deadly = [n for n in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+    deadly = [n for n in known_here("SIGTERM", "SIGUSR2", "SIGHUP") if signal.getsignal(n) == signal.SIG_DFL]
     for number in deadly:
         signal.signal(number, handle)
     try:
@@ -117,6 +118,9 @@ def held_back() -> Iterator[None]:
 
     It asks for them by `take_signals`, when it has said what they do.
     """
+    if WINDOWS:
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)
     try:
         yield
@@ -126,7 +130,8 @@ def held_back() -> Iterator[None]:
 
 def take_signals() -> None:
     """In a process that was started in `held_back`: let signals come, also those that have waited."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_ALL)
+    if not WINDOWS:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_ALL)
 
 
 def ignore_further() -> None:

@@ -1,13 +1,15 @@
 """One call a file, in real processes: a file that kills or blocks its process loses itself and nothing else."""
 
+import faulthandler
 import math
+import os
 import selectors
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection
@@ -16,14 +18,16 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 from videoadapt import logger
 from videoadapt.processes import server
 from videoadapt.processes.server import CONTEXT
-from videoadapt.processes.signals import killed_by, take_signals
+from videoadapt.processes.signals import killed_by, known_here, take_signals
 from videoadapt.registry.transfer import transferable
+from videoadapt.system.differences import WINDOWS
 
 Pipe: TypeAlias = "connection.Connection[Any, Any]"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 STOP_SEC = 5.0  # what a process gets to remove what it had begun
 _SAY_EVERY_SEC = 60.0
+_ENDED_BY_WATCH = 1  # the exit code that faulthandler gives
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Worker(Generic[Item, Result]):
         except (EOFError, OSError):
             self._process.join(STOP_SEC)
             code = self._process.exitcode
-            if code == -signal.SIGALRM:
+            if self._is_overtime(code):
                 return Lost(f"took longer than {self._limit_sec:g} s", overtime=True)
             if code is not None and code < 0:
                 return Lost(f"the process that worked on it was {killed_by(-code)}")
@@ -103,6 +107,11 @@ class Worker(Generic[Item, Result]):
         self._open -= self.started  # the first word is no answer
         self.started, self._since = True, time.monotonic()
         return result
+
+    def _is_overtime(self, code: int | None) -> bool:
+        if WINDOWS:  # where a process that is ended and one that fails have the same code
+            return code == _ENDED_BY_WATCH and time.monotonic() - self._since >= self._limit_sec
+        return code == -signal.SIGALRM
 
     def is_stopped(self, item: object) -> bool:
         """Whether the process, which does not answer to `item`, is stopped: by SIGSTOP, or a debugger. It may never go on.
@@ -147,8 +156,12 @@ class Worker(Generic[Item, Result]):
 def ready(pipes: selectors.BaseSelector) -> list[Pipe]:
     """Wait until at least one worker's pipe has something to receive; return all of these, none after server.LOOK_EVERY_SEC.
 
-    With 64 of them it takes a hundredth of what multiprocessing.connection.wait does, which begins anew each time.
+    With 64 of them it takes a hundredth of what multiprocessing.connection.wait does, which begins anew each time, and which
+    Windows needs.
     """
+    if WINDOWS:
+        mine = [cast(Pipe, key.fileobj) for key in pipes.get_map().values()]
+        return cast(list[Pipe], connection.wait(mine, server.LOOK_EVERY_SEC))
     return [cast(Pipe, key.fileobj) for key, _ in pipes.select(server.LOOK_EVERY_SEC)]
 
 
@@ -202,10 +215,11 @@ def map_in_processes(
 
 def _serve(function: Callable[[Any], Any], pipe: Pipe, limit_sec: float, sigterm: bool) -> None:
     """Answer items until the other end is gone. Ctrl-C and Slurm's SIGUSR2 are for the parent, which stops the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever the parent's parent made of it
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    for number in known_here("SIGINT", "SIGUSR2"):
+        signal.signal(number, signal.SIG_IGN)
+    if not WINDOWS:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever the parent's parent made of it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     if sigterm:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # runs `finally`, which removes partial files
     else:
@@ -218,10 +232,23 @@ def _serve(function: Callable[[Any], Any], pipe: Pipe, limit_sec: float, sigterm
             item = pipe.recv()
         except (EOFError, OSError):
             return
-        signal.setitimer(signal.ITIMER_REAL, limit_sec)
-        result = function(item)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        with _time_limit(limit_sec):
+            result = function(item)
         try:
             pipe.send(result)
         except OSError:
             return
+
+
+@contextmanager
+def _time_limit(limit_sec: float) -> Iterator[None]:
+    """End this process when the block takes longer; on Windows by a thread of C, which native code does not block either."""
+    if WINDOWS:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            faulthandler.dump_traceback_later(limit_sec, exit=True, file=nowhere)
+            yield
+            faulthandler.cancel_dump_traceback_later()
+        return
+    signal.setitimer(signal.ITIMER_REAL, limit_sec)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)

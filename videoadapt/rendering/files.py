@@ -1,6 +1,5 @@
 """Clips of `motions.py` as H.264 files, encoded in several processes."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from videoadapt.log import progress
 from videoadapt.processes.worker import Lost, map_in_processes
 from videoadapt.rendering.motions import FPS_HZ, draw_states
 from videoadapt.rendering.painting import render
+from videoadapt.system.differences import usable_cores
 
 NUM_FRAMES = 24
 
@@ -56,8 +56,7 @@ def render_missing(files: list[ClipFile], title: str) -> None:
 
 def _work(jobs: list[list[ClipFile]], num_files: int) -> Iterator[int]:
     """Do the jobs, in other processes when there are many, and yield the number of files of each as it ends."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    num_processes = min(cores, _MOST_PROCESSES, len(jobs))
+    num_processes = min(usable_cores(), _MOST_PROCESSES, len(jobs))
     if num_files < _FEWEST_FILES_FOR_PROCESSES or num_processes == 1:
         yield from map(_render_files, jobs)
         return

@@ -5,7 +5,6 @@ model. Its metadata rebuild that model around a backbone, whose frozen tensors m
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from videoadapt.runs.rates import Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.start import origin
 from videoadapt.runs.statement import Statement
+from videoadapt.system.differences import memory_bytes
 from videoadapt.weights.files import ADAPTER_FORMAT, safetensors_bytes
 
 
@@ -68,7 +68,7 @@ def _check_model(path: Path, config: Config, num_classes: int) -> None:
     except VideoAdaptError as error:
         raise CheckpointError(f"{path}: {error}") from error
     needed = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    if needed > (there := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+    if (there := memory_bytes()) is not None and needed > there:
         raise CheckpointError(
             f"{path}: describes a model of {needed / 1e9:,.0f} GB, more memory than this machine has ({there / 1e9:,.0f} GB)"
         )

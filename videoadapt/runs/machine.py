@@ -1,7 +1,6 @@
 """What a run needs of the machine that it is started on: a device, a compiler, places to write to."""
 
 import os
-import resource
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError
 from videoadapt.files import why_foreign, why_unwritable
-from videoadapt.video.cache.folder import MEMORY, cache_folder
+from videoadapt.system.differences import open_files_limit
+from videoadapt.video.cache.folder import MEMORY, cache_folder, why_not_here
 
 _WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl")
 _REPLACED = (
@@ -25,8 +25,8 @@ _FOLDERS = ("checkpoints", "tensorboard")
 def machine_problems(config: Config) -> list[str]:
     """What this machine does not offer of what a config asks for, a line each."""
     problems = []
-    limit, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], _OPEN_FILES + _OF_A_WORKER * config.data.workers
-    if config.data.workers and reads_files(config) and limit < needed:
+    limit, needed = open_files_limit(), _OPEN_FILES + _OF_A_WORKER * config.data.workers
+    if config.data.workers and reads_files(config) and limit is not None and limit < needed:
         problems.append(
             f"data.workers = {config.data.workers}: needs {needed} open files, and this process may have {limit} at a time; "
             "raise the limit (ulimit -n 1024), or lower data.workers"
@@ -45,7 +45,9 @@ def machine_problems(config: Config) -> list[str]:
                 where = "remove it, or name another folder: TORCHINDUCTOR_CACHE_DIR"
                 problems.append(f"{section}.compile = true: {reason}; {where}")
     place = cache_folder(config.data.cache) if reads_files(config) else None
-    if place is not None and (reason := (place == MEMORY and why_foreign(place)) or why_unwritable(place)):
+    if place is not None and (
+        reason := why_not_here() or (place == MEMORY and why_foreign(place)) or why_unwritable(place)
+    ):
         problems.append(f"data.cache = {config.data.cache}: {reason}")
     return problems
 

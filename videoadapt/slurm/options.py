@@ -2,7 +2,9 @@
 
 import argparse
 
+from videoadapt.errors import ConfigError
 from videoadapt.slurm.resources import Resources, parse_minutes
+from videoadapt.system.differences import WINDOWS
 
 SBATCH_OPTIONS = ("partition", "account", "qos", "constraint", "exclude", "comment")
 
@@ -41,7 +43,14 @@ def resource_options() -> argparse.ArgumentParser:
 
 
 def resources_from(args: argparse.Namespace, name: str) -> Resources:
-    """The resources that parsed options ask for; `name` is the jobs' name where they give none."""
+    """The resources that parsed options ask for; `name` is the jobs' name where they give none.
+
+    Raises ConfigError on Windows.
+    """
+    if WINDOWS:
+        raise ConfigError(
+            "submit: jobs save and go on by signals that Windows has not; submit from Linux, or train here"
+        )
     options = {name: value for name in SBATCH_OPTIONS if (value := getattr(args, name)) is not None}
     for text in args.slurm:
         key, equals, value = text.partition("=")

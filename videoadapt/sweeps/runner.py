@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import connection, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -16,11 +16,12 @@ import torch
 from videoadapt import logger
 from videoadapt.errors import ConfigError, Interrupted
 from videoadapt.log import progress
-from videoadapt.processes.server import start_server
+from videoadapt.processes.server import CONTEXT, start_server
 from videoadapt.processes.signals import killed_by, stop_on_signal, take_signals
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
+from videoadapt.system.differences import WINDOWS, usable_cores
 from videoadapt.video.cache.folder import join
 
 _POLL_SEC = 0.5
@@ -52,7 +53,7 @@ def share_out(workers: int) -> list[Slot]:
         raise ConfigError(f"--workers {workers}: needs to be at least 1")
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = shown.split(",") if shown else [str(number) for number in range(torch.cuda.device_count())]
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    threads = max(1, usable_cores() // workers)
     return [Slot(devices[number % len(devices)] if devices else None, threads) for number in range(workers)]
 
 
@@ -80,17 +81,16 @@ def run_sweep(sweep: Sweep, command: Command, workers: int) -> dict[str, str]:
 def run_cells(cells: Sequence[Cell], command: Command, slots: Sequence[Slot], stop: Sequence[int]) -> dict[str, str]:
     """Run the cells, one in each slot at a time, until all have ended or `stop` is not empty; return why some failed."""
     waiting, idle, failed = deque(cells), list(slots), {}
-    context = get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+    CONTEXT.set_forkserver_preload(_PRELOAD)
     start_server()
-    busy: dict[ForkServerProcess, tuple[Cell, Slot]] = {}
+    busy: dict[BaseProcess, tuple[Cell, Slot]] = {}
     asked = False
     try:
         with progress("sweep", len(cells), "cells") as line:
             while busy or (waiting and not stop):
                 while waiting and idle and not stop:
                     cell, slot = waiting.popleft(), idle.pop()
-                    process = context.Process(target=run_cell, args=(cell.arguments, cell.folder / LOG, command, slot))
+                    process = CONTEXT.Process(target=run_cell, args=(cell.arguments, cell.folder / LOG, command, slot))
                     process.start()
                     busy[process] = cell, slot
                 connection.wait([process.sentinel for process in busy], _POLL_SEC)
@@ -120,7 +120,8 @@ def run_cell(arguments: list[str], log: Path, command: Command, slot: Slot) -> N
 
     The process leaves the group of the sweep's, so that one Ctrl-C is one signal, and stops when the sweep's is gone.
     """
-    os.setsid()
+    if not WINDOWS:
+        os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that came before was for the sweep, which tells its cells
     take_signals()
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,7 +7,6 @@ followed inside of any place: whoever may write there could have another file ov
 """
 
 import atexit
-import fcntl
 import os
 import re
 import shutil
@@ -17,8 +16,10 @@ from pathlib import Path
 
 from videoadapt.errors import ConfigError
 from videoadapt.files import PARTIAL, why_foreign
+from videoadapt.system.differences import NO_LINK, NO_WAITING, user_number
+from videoadapt.system.locks import HAS_SHARED, lock, lock_byte
 
-MEMORY = Path("/dev/shm") / f"videoadapt-{os.getuid()}"
+MEMORY = Path("/dev/shm") / f"videoadapt-{user_number()}"
 _LEFT_FREE = 0.1  # of the disk: others need it, too
 _OWN = re.compile(rf"[0-9a-f]{{64}}\.(npy|jpegs)|\.[0-9a-f]{{64}}\.(npy|jpegs)\..*{re.escape(PARTIAL)}")
 _joined: dict[Path, int] = {}  # places that this process uses, with the file that says so
@@ -31,6 +32,15 @@ def cache_folder(cache: str) -> Path | None:
     return MEMORY if cache == "ram" else Path(cache).absolute()
 
 
+def why_not_here() -> str:
+    """Say why no place can be shared on this system; "" where it can."""
+    return (
+        ""
+        if HAS_SHARED
+        else "this system has no locks that processes share, as Linux and macOS have; set data.cache off"
+    )
+
+
 def join(cache: str) -> Path | None:
     """Use the folder that `data.cache` stands for until this process ends; return it, None without a cache.
 
@@ -40,6 +50,8 @@ def join(cache: str) -> Path | None:
     place = cache_folder(cache)
     if place is None or place in _joined:
         return place
+    if missing := why_not_here():
+        raise ConfigError(f"data.cache = {cache!r}: {missing}")
     if place == MEMORY and not MEMORY.parent.is_dir():
         raise ConfigError(f"data.cache = 'ram': there is no {MEMORY.parent} on this machine; name a folder")
     try:
@@ -49,7 +61,7 @@ def join(cache: str) -> Path | None:
         users = open_here(place / ".users", os.O_RDWR | os.O_CREAT)
         if _alone(users):
             _tidy(place)
-        fcntl.flock(users, fcntl.LOCK_SH)
+        lock(users, shared=True, wait=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"data.cache = {place}: cannot be used: {reason}; choose another folder") from error
@@ -59,7 +71,7 @@ def join(cache: str) -> Path | None:
 
 def open_here(path: str | Path, flags: int) -> int:
     """Open a file of a place, for `opener=` too: never through a link, and without waiting for a pipe's other end."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    return os.open(path, flags | NO_LINK | NO_WAITING, 0o600)
 
 
 @atexit.register
@@ -75,7 +87,7 @@ def leave_all() -> None:
 def _alone(users: int) -> bool:
     """True, and nobody else can come, when no other process uses the place."""
     try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(users)
     except BlockingIOError:
         return False
     return True
@@ -99,7 +111,7 @@ def only_one_at(entry: Path) -> Iterator[bool]:
     entry.parent.mkdir(parents=True, exist_ok=True)
     with open(entry.parent.parent / ".writing", "ab", opener=open_here) as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(entry.stem[:12], 16))  # a byte for each entry
+            lock_byte(file.fileno(), int(entry.stem[:12], 16))  # a byte for each entry
             alone = True
         except (BlockingIOError, PermissionError):
             alone = False
@@ -112,7 +124,7 @@ def reserve(place: Path, size: int, limit_bytes: int) -> bool:
     if size > 0 and disk.free - size < disk.total * _LEFT_FREE:
         return False
     with open(place / ".bytes", "r+b", opener=open_here) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno(), wait=True)
         total = int(file.read()) + size
         if size > 0 and total > limit_bytes:
             return False

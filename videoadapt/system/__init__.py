@@ -1,0 +1,1 @@
+"""Where Linux, macOS and Windows differ."""
