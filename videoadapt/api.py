@@ -35,6 +35,7 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
 from videoadapt.paths import exists, is_folder
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
+from videoadapt.runs.adapter_average import average_adapters
 from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
@@ -52,6 +53,7 @@ __all__ = [
     "RunResult",
     "VideoAdaptError",
     "adapters",
+    "average_adapters",
     "backbones",
     "create_model",
     "datasets",

@@ -25,7 +25,7 @@ from videoadapt.runs.run import Run
 from videoadapt.runs.start import origin
 from videoadapt.runs.statement import Statement
 from videoadapt.system.differences import memory_bytes
-from videoadapt.weights.files import ADAPTER_FORMAT, safetensors_bytes
+from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, safetensors_bytes
 
 
 def save_adapter(
@@ -35,11 +35,21 @@ def save_adapter(
 
     `rates` are those of the videos that it was trained on.
     """
-    statement = Statement.of(config, class_names, model)
     place = origin(config)
-    kept: dict[str, Any] = {**statement.config, "seed": place.seed}  # what a backbone without weights is made from
-    if place.weights is not None and place.weights.startswith("package:"):
-        kept["model"] = {**kept["model"], "weights": place.weights}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
+    write_adapter(Path(path), tensors, Statement.of(config, class_names, model), place.seed, place.weights, rates)
+
+
+def write_adapter(
+    path: Path, tensors: Tensors, statement: Statement, seed: int, weights: str | None, rates: Rates | None
+) -> None:
+    """Write an adapter file of these tensors, atomically.
+
+    `seed` is what a backbone without weights is made from; `weights` are named only where they are inside the package.
+    """
+    kept: dict[str, Any] = {**statement.config, "seed": seed}
+    if weights is not None and weights.startswith("package:"):
+        kept["model"] = {**kept["model"], "weights": weights}
     metadata = {
         "format": ADAPTER_FORMAT,
         "videoadapt": __version__,
@@ -49,8 +59,7 @@ def save_adapter(
         "normalisation": json.dumps(statement.normalisation),
         **({"rates": json.dumps(rates.as_dict())} if rates else {}),
     }
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
-    write_atomically(Path(path), lambda partial: partial.write_bytes(safetensors_bytes(tensors, metadata)))
+    write_atomically(path, lambda partial: partial.write_bytes(safetensors_bytes(tensors, metadata)))
 
 
 def read_adapter(path: str | Path) -> AdapterFile:

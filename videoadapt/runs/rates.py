@@ -35,6 +35,10 @@ class Rates:
         """The clips of all ranks together; every rank calls it."""
         return Rates(sum(distributed.all_gather_objects(self._clips), Counter()))
 
+    def __add__(self, other: "Rates") -> "Rates":
+        """The clips of both."""
+        return Rates(self._clips + other._clips)
+
     def __bool__(self) -> bool:
         return bool(self._clips)
 
