@@ -38,7 +38,10 @@ def test_unequal_classes_are_said_with_the_keys(said: pytest.LogCaptureFixture) 
     assert not said.messages
     say_unequal(config(), videos(21, 4, 0), NAMES)
     (line,) = said.messages
-    assert line.startswith("data.train: class 'jump' has 21 videos and 'run' only 4: ") and "data.balance 1 " in line
+    assert (
+        line.startswith("data.train: class 'jump' has 21 videos and 'run' only 4: ")
+        and "train.class_weights inverse" in line
+    )
     assert said.records[0].levelno == logging.WARNING
 
 

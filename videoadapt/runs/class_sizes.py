@@ -49,8 +49,8 @@ def say_unequal(config: Config, videos: VideoRows, class_names: Sequence[str]) -
     most, least = int(videos_K.argmax()), int(np.where(videos_K > 0, videos_K, len(videos)).argmin())
     if videos_K[most] > MUCH * videos_K[least]:
         logger.warning(
-            "data.train: class %r has %d videos and %r only %d: rare classes will be found less often; data.balance 1 draws "
-            "all classes equally often, and train.class_weights inverse or train.logit_adjustment 1 work in the loss",
+            "data.train: class %r has %d videos and %r only %d: rare classes will be found less often; train.class_weights "
+            "inverse makes up for it in the loss (so does train.logit_adjustment 1), data.balance 1 by drawing them more often",
             class_names[most], videos_K[most], class_names[least], videos_K[least],
         )  # fmt: skip
 
