@@ -130,7 +130,7 @@ def test_submitting_is_refused_in_one_line(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("cache", ["ram", "kept"])
+@pytest.mark.parametrize("cache", ["ram", "./kept"])
 def test_a_cache_is_refused_before_the_first_step(tmp_path: Path, cache: str) -> None:
     dataset = {
         "name": "synthetic",
