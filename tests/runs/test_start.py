@@ -260,3 +260,13 @@ def test_new_rows_are_nothing_to_test(
     )
     assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 2
     assert "has no head for 9 classes" in capsys.readouterr().err
+
+
+def test_a_run_does_not_begin_with_itself(
+    finished: tuple[Path, Path], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = finished
+    for place in (run, run / "adapter.safetensors", run / "checkpoints" / "best.pt"):
+        config = toy_config(run, clips, model={"weights": str(place)}, train={"resume": "force", "ema": 0.5})
+        assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 2
+        assert f"model.weights = {place}: this run's own `output`" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,10 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
         absent = [f"model.weights = {weights}: there is no such file{place}{where}"]
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
         return absent + _model_problems(config, None)
+    if weights is not None and config.train.enable and _is_own(weights_path(weights), config.output):
+        return [
+            f"model.weights = {weights}: this run's own `output`, where it resumes; choose another one to begin anew"
+        ]
     try:
         model = build_on_meta(config, class_names or 2)
     except VideoAdaptError as error:
@@ -102,6 +107,12 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
         if not config.train.enable and config.test.enable:
             problems += filter(None, [nothing_to_test(config, model, len(class_names))])
     return problems
+
+
+def _is_own(weights: Path, output: Path) -> bool:
+    """Whether the weights are what a run in this folder leaves, with which it would begin again and again."""
+    weights, output = weights.resolve(), output.resolve()
+    return weights in (output, output / "adapter.safetensors") or weights.parent == output / "checkpoints"
 
 
 def _statement_problems(config: Config, class_names: Sequence[str]) -> list[str]:
