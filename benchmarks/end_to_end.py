@@ -25,6 +25,7 @@ from videoadapt.data.reading import ReadClips, ReadViews
 from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.errors import DecodeError
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.models.compiling import filled_up
 from videoadapt.runs.build_data import build_clip_reader, build_test_loader, build_train_loader, build_view_reader
 
 _WARM_UP = 5  # batches: more than the loader has memory for
@@ -108,7 +109,10 @@ def _testing(videos: Sequence[Video], config: DataConfig, job: Job, device: torc
     started = time.perf_counter()
     loader = build_test_loader(rows, config, CLIPS, CROPS, device)
     accumulator = ViewAccumulator(rows, CLIPS, CROPS, NUM_CLASSES)
-    evaluate(partial(infer, model, job.setting), _noting(loader, arrivals), accumulator, job.setting.batch)
+    forward = filled_up(
+        partial(infer, model, job.setting), job.setting.batch
+    )  # as a run's test, which compiles for one size
+    evaluate(forward, _noting(loader, arrivals), accumulator, job.setting.batch)
     speed = (number - first) / (arrivals[-1] - arrivals[first - 1])
     return {
         "videos_per_sec": speed, "readers_videos_per_sec": readers, "device_videos_per_sec": alone,
