@@ -68,9 +68,14 @@ def assert_same(frames_NHWC: np.ndarray, expected_NHWC: np.ndarray) -> None:
             assert np.abs(frame_HWC.astype(np.int16) - expected_HWC).max() <= TOLERANCE
 
 
+def decoders_here() -> list[str]:
+    """The decoders that need nothing which this machine does not have."""
+    return [name for name in DECODERS.names() if name != "nvdec" or torch.cuda.is_available()]
+
+
 def require_decoder(name: str) -> None:
     """Skip when the decoder's libraries are missing here, and fail in CI; skip one that needs a GPU where there is none."""
-    if name == "nvdec" and not torch.cuda.is_available():
+    if name not in decoders_here():
         pytest.skip("nvdec needs an NVIDIA GPU")
     try:
         DECODERS.get(name)

@@ -57,7 +57,7 @@ VALUES: dict[str, list[Any]] = {
     "data.crop_px": [1, 16, 33, 64],
     "data.augment.crop": ["random_resized", "random", "centre"],
     "data.augment.flip": [1.0],
-    "data.augment.rand_augment": ["rand-m7-n4-mstd0.5-inc1", "foo", ""],
+    "data.augment.rand_augment": ["rand-m7-n4-mstd0.5-inc1", "foo"],
     "data.augment.erasing": [1.0],
     "data.augment.mixup": [0.8, 1e-300],
     "data.augment.cutmix": [1.0],

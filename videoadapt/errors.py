@@ -191,7 +191,8 @@ def _written(item: Any, schema: "type[BaseModel]") -> tuple[list[str], set[str]]
 def _meant(keys: list[str], allowed: set[str], schema: "type[BaseModel]") -> str:
     """What an unknown key may stand for: itself in another section, a slip of the pen, or one with its words."""
     said, like = did_you_mean(keys[-1], allowed), keys_like(".".join(keys), schema)
-    close = [key for key in like if key.rpartition(".")[2] == keys[-1] or said.startswith("allowed")]
+    slip = difflib.get_close_matches(keys[-1], allowed, n=1, cutoff=0.74)
+    close = [key for key in like if not slip and (key.rpartition(".")[2] == keys[-1] or said.startswith("allowed"))]
     return f"did you mean '{close[0]}'? allowed: {said.partition('allowed: ')[2]}" if close else said
 
 

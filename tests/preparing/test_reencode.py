@@ -14,14 +14,13 @@ import av
 import numpy as np
 import pytest
 
-from tests.frames import assert_same, read_in_order, require_decoder, shown_by_ffmpeg
+from tests.frames import assert_same, decoders_here, read_in_order, require_decoder, shown_by_ffmpeg
 from tests.media import UNUSUAL, picture, write_film, write_halves, write_two_sizes, write_video
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.cli import prepare
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.errors import DecodeError
 from videoadapt.preparing.encoding import Encoded, Settings, write_h264
-from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import probe
 
@@ -62,7 +61,7 @@ def assert_copied(source: Path, expected: np.ndarray, same: float = SAME) -> Non
     assert (info.codec, info.seekable, any(info.orientation)) == ("h264", True, False)
     assert info.keys == tuple(range(0, len(expected), 12))
     shown = shown_by_ffmpeg(copy)
-    for decoder in DECODERS.names():
+    for decoder in decoders_here():
         require_decoder(decoder)
         with open_video(copy, {"name": decoder}) as opened:
             frames = opened.get(range(opened.num_frames))

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.frames import source
+from tests.frames import decoders_here, source
 from tests.media import STEPS, write_video
 from videoadapt.errors import ConfigError, DecodeError
-from videoadapt.registry import DECODERS
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
 from videoadapt.video.part import FramesOfPart, Part
@@ -33,7 +32,7 @@ PARTS = [
 ]
 
 
-@pytest.mark.parametrize("decoder", DECODERS.names())
+@pytest.mark.parametrize("decoder", decoders_here())
 @pytest.mark.parametrize(("film", "part", "shown"), PARTS)
 def test_frames_on_the_screen(film: dict[str, object], part: Part, shown: range, decoder: str, tmp_path: Path) -> None:
     with open_video(write_video(tmp_path / "film.mp4", **film), decoder) as video:  # type: ignore[arg-type]

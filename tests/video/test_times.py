@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.frames import decoders_here
 from tests.media import FILMS, STEPS, VP9, picture, write_film, write_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS, SAMPLERS
@@ -20,7 +21,7 @@ from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.samplers.segment import Segment
 from videoadapt.video.times import ROUNDING_SEC, Times
 
-DECODER = pytest.mark.parametrize("decoder", DECODERS.names())
+DECODER = pytest.mark.parametrize("decoder", decoders_here())
 VARIABLE = {"vp9_vfr.mkv", "h264_vfr.mp4"}
 SHOWN = {  # where stamps are plain, where they come out of order, where only decoding tells, where a cut leaves some
     "h264 closed [b] ä.mp4": 48, "vp9_vfr.mkv": 48, "h264_vfr.mp4": 48, "vp9.webm": 48, "h264_open.mkv": 48, "one_frame.mp4": 1,
@@ -58,7 +59,7 @@ def test_times_are_the_same_whatever_was_read_before(tmp_path: Path) -> None:
 def test_real_clips_have_one_time_in_every_decoder(clips_dir: Path) -> None:
     for path in sorted(clips_dir.iterdir()):
         found = []
-        for decoder in DECODERS.names():
+        for decoder in decoders_here():
             with open_video(path, decoder) as video:
                 found.append(video.times.until_sec)
                 rate = video.fps_hz

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from videoadapt import distributed, logger
@@ -67,7 +68,9 @@ class Updater:
         self._wrapped = model
         if distributed.is_active() and not is_divided(model):
             device = next(model.parameters()).device
-            self._wrapped = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+            self._wrapped = DistributedDataParallel(
+                model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+            )
 
     def update(self, micro_batches: Sequence[ClipBatch]) -> dict[str, float]:
         """Take one optimizer step over the global batch, whose gradients are accumulated over this rank's `micro_batches`.
@@ -107,6 +110,7 @@ class Updater:
         self.scaler.step(self.optimizer)  # does nothing where an fp16 gradient overflowed ...
         self.scaler.update()  # ... and then scales the next loss by less
         self.optimizer.zero_grad(set_to_none=True)
+        self._share_statistics()
         if self.average is not None:
             self.average.update()
         self.step += 1
@@ -141,8 +145,6 @@ class Updater:
         """Give the present weights to `model`, of which a divided copy is trained, and move it to `device`."""
         if model is self.model:
             return
-        for buffer in self.model.buffers():  # rank 0's, as DistributedDataParallel has it
-            torch.distributed.broadcast(buffer, 0)
         own = trainable_state(model)
         for name, tensor in whole(trainable_state(self.model)).items():
             own[name].copy_(tensor)
@@ -163,6 +165,14 @@ class Updater:
         if self.average is not None:
             self.average.restore(state["ema"] or state["model"])
         self.step = state["step"]
+
+    def _share_statistics(self) -> None:
+        """Give all ranks rank 0's statistics of BatchNorm, of which a checkpoint holds one copy."""
+        if distributed.is_active():
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    for buffer in module.buffers():
+                        torch.distributed.broadcast(buffer, 0)
 
     def _gradients_summed_over_ranks(self, now: bool) -> AbstractContextManager[Any]:
         """Let the backward passes in the block communicate, or only accumulate on this rank."""
