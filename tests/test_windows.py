@@ -11,12 +11,12 @@ import yaml
 from tests import as_on_windows
 from tests.toy_runs import toy_config
 from videoadapt.config.loading import load_config
-from videoadapt.execution import execute
+from videoadapt.training.execution import execute
 
 IMPORTS = """
 import importlib, os, pkgutil
 import videoadapt
-import videoadapt.system.differences as system
+import videoadapt.system as system
 
 assert system.WINDOWS and not hasattr(system.os, "fork") and hasattr(os, "fork")
 names = [found.name for found in pkgutil.walk_packages(videoadapt.__path__, "videoadapt.")]

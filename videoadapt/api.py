@@ -25,7 +25,6 @@ from videoadapt.errors import (
     check_count,
     check_path,
 )
-from videoadapt.execution import execute
 from videoadapt.inference.predictor import Prediction, Predictor
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.arguments import Named, model_components
@@ -36,6 +35,7 @@ from videoadapt.models.head import Head
 from videoadapt.paths import exists, is_folder
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
 from videoadapt.runs.adapter_average import average_adapters
+from videoadapt.training.execution import execute
 from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
 
-from videoadapt.system.differences import open_files_limit
+from videoadapt.system import open_files_limit
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.errors import VideoAdaptError
-from videoadapt.system.differences import NO_LINK, NO_WAITING, READ_BYTES, WINDOWS, WRITE_BYTES, user_number
-from videoadapt.system.locks import lock
+from videoadapt.system import NO_LINK, NO_WAITING, READ_BYTES, WINDOWS, WRITE_BYTES, lock, user_number
 from videoadapt.terminal import visible
 
 PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed process left behind

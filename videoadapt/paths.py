@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from videoadapt.errors import NotPermitted
-from videoadapt.system.differences import user_name
+from videoadapt.system import user_name
 
 
 def with_home(path: str) -> str:

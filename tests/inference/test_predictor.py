@@ -12,9 +12,9 @@ from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import demo
 from videoadapt.config.loading import load_config
 from videoadapt.errors import CheckpointError, ConfigError, DecodeError
-from videoadapt.execution import execute
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.predictor import Prediction, Predictor
+from videoadapt.training.execution import execute
 from videoadapt.video.decoders import open_video
 
 

@@ -15,9 +15,9 @@ from tests.toy_runs import write_config
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.errors import VideoAdaptError
-from videoadapt.execution import execute
 from videoadapt.runs import inputs
 from videoadapt.runs.inputs import find_problems
+from videoadapt.training.execution import execute
 
 Values = dict[str, Any]  # by key of the schema; a component, a hold-out and rendered clips are one value each
 SEED, NUM_RUNS = 14, 20

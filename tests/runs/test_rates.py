@@ -14,7 +14,6 @@ from videoadapt.api import load
 from videoadapt.cli import demo, export
 from videoadapt.config.loading import load_config
 from videoadapt.errors import CheckpointError, ConfigError
-from videoadapt.execution import execute
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.features import write_features
 from videoadapt.inference.predictor import Predictor
@@ -22,6 +21,7 @@ from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from videoadapt.runs.rates import OtherRates, Rates, trained_rates
+from videoadapt.training.execution import execute
 
 TRAINED = {"lowest_hz": 12.0, "median_hz": 12.0, "highest_hz": 12.0, "clips": {"12": 96}}  # two epochs of 48 videos
 SAID = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
 
-from videoadapt.system.differences import user_number
+from videoadapt.system import user_number
 from videoadapt.terminal import ctrl_c_noted, no_commands_to_the_terminal, stop_if_pressed
 
 EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 3, 130, 141

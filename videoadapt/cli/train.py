@@ -45,8 +45,8 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
 
     config = load_config(cfg, overrides)
     from videoadapt import distributed
-    from videoadapt.execution import execute
     from videoadapt.processes.signals import ended_by_signal
+    from videoadapt.training.execution import execute
 
     problem = ""
     with ended_by_signal(), distributed.process_group():

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from videoadapt import distributed, logger
 from videoadapt.errors import ConfigError
-from videoadapt.system.differences import NO_LINK, WRITE_BYTES
-from videoadapt.system.locks import lock
+from videoadapt.system import NO_LINK, WRITE_BYTES, lock
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from videoadapt import logger
 from videoadapt.processes.signals import FOR_ALL, held_back
-from videoadapt.system.differences import WINDOWS
+from videoadapt.system import WINDOWS
 
 LOOK_EVERY_SEC = 2.0  # at processes that do not answer
 START_SEC = 120.0  # that imports may take, from a slow disk

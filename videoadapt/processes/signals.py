@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from videoadapt import logger
-from videoadapt.system.differences import WINDOWS
+from videoadapt.system import WINDOWS
 from videoadapt.terminal import stop_if_pressed
 
 

@@ -20,7 +20,7 @@ from videoadapt.processes import server
 from videoadapt.processes.server import CONTEXT
 from videoadapt.processes.signals import killed_by, known_here, take_signals
 from videoadapt.registry.transfer import transferable
-from videoadapt.system.differences import WINDOWS
+from videoadapt.system import WINDOWS
 
 Pipe: TypeAlias = "connection.Connection[Any, Any]"
 Item = TypeVar("Item")

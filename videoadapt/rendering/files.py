@@ -15,7 +15,7 @@ from videoadapt.log import progress
 from videoadapt.processes.worker import Lost, map_in_processes
 from videoadapt.rendering.motions import FPS_HZ, draw_states
 from videoadapt.rendering.painting import render
-from videoadapt.system.differences import usable_cores
+from videoadapt.system import usable_cores
 
 NUM_FRAMES = 24
 

@@ -24,7 +24,7 @@ from videoadapt.runs.rates import Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.start import origin
 from videoadapt.runs.statement import Statement
-from videoadapt.system.differences import memory_bytes
+from videoadapt.system import memory_bytes
 from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, safetensors_bytes
 
 

@@ -10,7 +10,7 @@ from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError
 from videoadapt.files import why_foreign, why_unwritable
-from videoadapt.system.differences import open_files_limit
+from videoadapt.system import open_files_limit
 from videoadapt.video.cache.folder import MEMORY, cache_folder, why_not_here
 
 _WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl")

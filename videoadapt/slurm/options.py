@@ -4,7 +4,7 @@ import argparse
 
 from videoadapt.errors import ConfigError
 from videoadapt.slurm.resources import Resources, parse_minutes
-from videoadapt.system.differences import WINDOWS
+from videoadapt.system import WINDOWS
 
 SBATCH_OPTIONS = ("partition", "account", "qos", "constraint", "exclude", "comment")
 

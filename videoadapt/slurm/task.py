@@ -76,9 +76,9 @@ class _Task:
             self._check_code()
             _join(self.env, self.attempt.number)
             from videoadapt import distributed
-            from videoadapt.execution import execute
             from videoadapt.log import setup_logging
             from videoadapt.processes.lock import wait_until_left
+            from videoadapt.training.execution import execute
 
             with distributed.process_group(), self.failures.noted():
                 setup_logging()

@@ -21,7 +21,7 @@ from videoadapt.processes.signals import killed_by, stop_on_signal, take_signals
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
-from videoadapt.system.differences import WINDOWS, usable_cores
+from videoadapt.system import WINDOWS, usable_cores
 from videoadapt.video.cache.folder import join
 
 _POLL_SEC = 0.5
@@ -30,7 +30,7 @@ _STOP_SEC = 10.0  # the time that a process gets after the second signal
 Command = Callable[[list[str]], int]
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
 _PRELOAD = [
-    "videoadapt.execution",
+    "videoadapt.training.execution",
     "videoadapt.runs.pictures",
     "fvcore.nn",
     "torch._dynamo",

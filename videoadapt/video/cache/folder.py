@@ -16,8 +16,7 @@ from pathlib import Path
 
 from videoadapt.errors import ConfigError
 from videoadapt.files import PARTIAL, why_foreign
-from videoadapt.system.differences import NO_LINK, NO_WAITING, user_number
-from videoadapt.system.locks import HAS_SHARED, lock, lock_byte
+from videoadapt.system import HAS_SHARED, NO_LINK, NO_WAITING, lock, lock_byte, user_number
 
 MEMORY = Path("/dev/shm") / f"videoadapt-{user_number()}"
 _LEFT_FREE = 0.1  # of the disk: others need it, too

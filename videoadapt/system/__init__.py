@@ -1,1 +1,0 @@
-"""Where Linux, macOS and Windows differ."""
