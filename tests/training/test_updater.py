@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from videoadapt.data.structures import ClipBatch
@@ -303,3 +305,27 @@ def test_the_device_is_waited_for_once_an_update() -> None:
         torch.cuda.set_sync_debug_mode("default")
     waits = [str(warning.message) for warning in caught if "synchronizing" in str(warning.message)]
     assert len(waits) == 1, waits
+
+
+def rank_of_two(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    model = Net(batch_norm=True)
+    average = WeightAverage(model, 0.5)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
+    updater = Updater(model, objective(), optimizer, lambda step: 0.1, average=average)
+    for step in range(3):
+        updater.update([batch_of(4, seed=10 * step + rank)])
+    torch.save((model.norm.state_dict(), average.state), folder / f"rank{rank}.pth")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_all_ranks_hold_the_statistics_that_are_saved(tmp_path: Path) -> None:
+    """A validation asks every rank, a checkpoint holds rank 0's statistics, and a resume gives them to all."""
+    mp.spawn(rank_of_two, (tmp_path,), nprocs=2)
+    (norm, average), (other_norm, other_average) = (torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2))
+    assert norm["running_mean"].abs().max() > 0
+    for one, other in ((norm, other_norm), (average, other_average)):
+        for name, tensor in one.items():
+            assert torch.equal(tensor, other[name]), name
