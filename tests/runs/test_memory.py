@@ -18,7 +18,7 @@ from videoadapt.runs.memory import memory_explained
 LIMITED = """
 import resource, sys
 import torch
-from videoadapt import execution
+from videoadapt.training import execution
 from videoadapt.cli import train
 import fvcore.nn, matplotlib.pyplot
 torch.set_num_threads(1)
