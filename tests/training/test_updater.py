@@ -317,6 +317,7 @@ def rank_of_two(rank: int, folder: Path) -> None:
     for step in range(3):
         updater.update([batch_of(4, seed=10 * step + rank)])
     torch.save((model.norm.state_dict(), average.state), folder / f"rank{rank}.pth")
+    dist.barrier()  # gloo aborts a process whose partner leaves while it still talks
     dist.destroy_process_group()
 
 
