@@ -22,7 +22,7 @@ def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         text=True,
-        preexec_fn=_heed_all_signals,
+        preexec_fn=heed_all_signals,
     )
     try:
         yield process
@@ -33,7 +33,7 @@ def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess
         process.wait(timeout=60)
 
 
-def _heed_all_signals() -> None:
+def heed_all_signals() -> None:
     """As from a terminal: what a shell's background job, or nohup, has ignored would be ignored in here as well."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.live_runs import descendants, start, wait_for_step
+from tests.live_runs import descendants, heed_all_signals, start, wait_for_step
 from tests.toy_runs import (
     REPOSITORY,
     assert_same_run,
@@ -96,7 +96,9 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, w
     config, output = full_recipe(tmp_path / "cut", clips), tmp_path / "cut"
     options = ["device=cuda", "--executor", "local", "--gpus-per-node", str(GPUS)]
     command = [sys.executable, "tools/submit.py", "--cfg", str(config), *options]
-    with Popen(command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True) as process:
+    with Popen(
+        command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True, preexec_fn=heed_all_signals
+    ) as process:
         wait_for_step(process, output, 10)
         for pid in descendants(process.pid):
             if b"core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes():

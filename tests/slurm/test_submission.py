@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.live_runs import descendants, wait_for_step
+from tests.live_runs import descendants, heed_all_signals, wait_for_step
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, full_recipe, run, toy_config, write_config
 from videoadapt.cli.submit import main
 from videoadapt.cli.train import main as train
@@ -308,7 +308,9 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, w
     command = [sys.executable, "tools/submit.py", "--cfg", str(full_recipe(output, clips, epochs=3)), *options]
 
     def submit(step: int, disturb: Callable[[int], object]) -> int:
-        with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True) as process:
+        with subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment(), text=True, start_new_session=True, preexec_fn=heed_all_signals
+        ) as process:
             wait_for_step(process, output, step)
             disturb(process.pid)
             return process.wait(timeout=120)
