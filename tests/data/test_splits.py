@@ -83,10 +83,10 @@ def test_one_test_file_under_two_names_is_refused(how: str, split: str, tmp_path
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "soft.mp4").symlink_to("t.mp4")
     (tmp_path / "hard.mp4").hardlink_to(tmp_path / "t.mp4")
-    write_list(tmp_path, f"{split}.csv", ["other.mp4 0", "t.mp4 0", f"{how} 1"], make_files=False)
+    write_list(tmp_path, f"{split}.csv", ["other.mp4 0", "t.mp4 0", f"{how} 0"], make_files=False)
     line = (
         f"data.{split}: 1 rows name a file that another row names as well, and it would count twice; first '{how}' "
-        "(line 3, label 1) is the same file as 't.mp4' (line 2, label 0); take one out"
+        "(line 3, label 0) is the same file as 't.mp4' (line 2, label 0); take one out"
     )
     with pytest.raises(DataListError) as caught:
         load_splits(config(tmp_path, val=str(tmp_path / "val.csv") if split == "val" else None))
@@ -102,13 +102,35 @@ def test_one_training_file_twice_is_said_aloud(tmp_path: Path, log_lines: list[s
     assert "'./b.mp4' (line 3, label 0) is the same file as 'b.mp4' (line 2, label 0)" in line
 
 
-def test_one_training_file_with_two_labels_is_named(tmp_path: Path, log_lines: list[str]) -> None:
-    write_list(tmp_path, "test.csv", ["t.mp4 0"])
-    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 0", "./b.mp4 0", "./a.mp4 1"])
-    load_splits(config(tmp_path))
-    (line,) = log_lines
-    assert "2 rows name a file that another row names as well, 1 of them with another label: './a.mp4' (line 4" in line
-    assert "label 1) is the same file as 'a.mp4' (line 1, label 0); one of the two labels is wrong" in line
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_one_file_with_two_labels_is_refused(tmp_path: Path, split: str) -> None:
+    for name in ("train", "val", "test"):
+        write_list(tmp_path, f"{name}.csv", [f"{name}.mp4 0"])
+    write_list(tmp_path, f"{split}.csv", ["a.mp4 0", "b.mp4 0", "./b.mp4 0", "./a.mp4 1"])
+    with pytest.raises(DataListError) as caught:
+        load_splits(config(tmp_path, val=str(tmp_path / "val.csv")))
+    assert str(caught.value) == (
+        f"data.{split}: 2 rows name a file that another row names as well, 1 of them with another label: './a.mp4' (line 4, "
+        "label 1) is the same file as 'a.mp4' (line 1, label 0); one of the two labels is wrong: take it out"
+    )
+
+
+def test_a_name_in_two_rows_with_two_labels_is_refused(tmp_path: Path) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 0", "a.mp4 1"])
+    write_list(tmp_path, "test.csv", ["t.mp4 0", "t.mp4 1"])
+    with pytest.raises(DataListError) as caught:
+        load_splits(config(tmp_path))
+    doubled, contradicting = str(caught.value).splitlines()
+    assert doubled.endswith("1 videos appear twice, first 't.mp4' (lines 1 and 2, labels 0 and 1); take one out")
+    assert "'a.mp4' (line 3, label 1) is the same file as 'a.mp4' (line 1, label 0)" in contradicting
+
+
+def test_masked_pretraining_does_not_look_at_labels(tmp_path: Path, log_lines: list[str]) -> None:
+    write_list(tmp_path, "train.csv", ["a.mp4 0", "./a.mp4 1"])
+    settings = config(tmp_path)
+    test = settings.test.model_copy(update={"enable": False})
+    load_splits(settings.model_copy(update={"task": "pretrain", "test": test}))
+    assert "seen more often than others" in log_lines[0]
 
 
 def test_files_that_are_not_there_are_not_the_same(tmp_path: Path, log_lines: list[str]) -> None:

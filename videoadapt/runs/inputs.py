@@ -156,7 +156,7 @@ def load_splits(config: Config) -> Splits:
             problems += _wrong_labels(split, videos, len(class_names))
         files[split] = find_files(videos)
         problems += _missing_files(split, videos, files[split], limits[split], data)
-        problems += same_files(split, videos, files[split])
+        problems += same_files(split, videos, files[split], config.task != "pretrain")
     if problems:
         raise DataListError("\n".join(problems))
     if isinstance(data.val, Holdout) and config.train.enable:
@@ -190,9 +190,11 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
         doubled = [row for row, name in enumerate(videos.ids()) if first.setdefault(name, row) != row]
         if doubled:
             again = videos[doubled[0]]
+            before = videos[first[again.id]]
+            labels = f", labels {before.label} and {again.label}" if before.label != again.label else ""
             problems.append(
                 f"data.{split} = {source}: {len(doubled)} videos appear twice, first {again.id!r} (lines "
-                f"{videos[first[again.id]].line} and {again.line}); take one out"
+                f"{before.line} and {again.line}{labels}); take one out"
             )
     return videos
 

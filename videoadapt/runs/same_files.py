@@ -10,29 +10,31 @@ from videoadapt.data.splits import first_rows
 from videoadapt.data.videos import VideoRows
 
 
-def same_files(split: str, videos: VideoRows, files_N: NDArray[Any]) -> list[str]:
-    """A file of the validation or test list that several names lead to, and would count as often; in training it is said."""
+def same_files(split: str, videos: VideoRows, files_N: NDArray[Any], labelled: bool = True) -> list[str]:
+    """A file, or the same part of it, under two labels; and one of the validation or test list that would count twice.
+
+    A file that stands in the training list several times with one label is only said. Not `labelled`: labels mean nothing.
+    """
     first_N = first_rows(files_N, videos.parts_N2)
     again = np.flatnonzero(first_N != np.arange(len(first_N)))
+    other_label = again[videos.labels_N[again] != videos.labels_N[first_N[again]]] if labelled else again[:0]
     if split != "train" and len(again):
         names = list(videos.ids())  # one name twice is said already
         again = again[[names[row] != names[first] for row, first in zip(again, first_N[again], strict=True)]]
     if not len(again):
         return []
-    contradicting = again[videos.labels_N[again] != videos.labels_N[first_N[again]]]
-    row = contradicting[0] if len(contradicting) else again[0]
+    row = other_label[0] if len(other_label) else again[0]
     one, other = videos[int(first_N[row])], videos[int(row)]
     said = f"data.{split}: {len(again)} rows name a file that another row names as well"
     pair = (
         f"{other.id!r} (line {other.line}, label {other.label}) is the same file as {one.id!r} (line {one.line}, "
         f"label {one.label})"
     )
+    if len(other_label):
+        return [
+            f"{said}, {len(other_label)} of them with another label: {pair}; one of the two labels is wrong: take it out"
+        ]
     if split != "train":
         return [f"{said}, and it would count twice; first {pair}; take one out"]
-    if len(contradicting):
-        logger.warning(
-            "%s, %d of them with another label: %s; one of the two labels is wrong", said, len(contradicting), pair
-        )
-    else:
-        logger.warning("%s, so that it is seen more often than others: %s", said, pair)
+    logger.warning("%s, so that it is seen more often than others: %s", said, pair)
     return []
