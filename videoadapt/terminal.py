@@ -54,28 +54,58 @@ def no_commands_to_the_terminal() -> Iterator[None]:
 
 
 _pressed: list[int] = []  # each Ctrl-C that raised KeyboardInterrupt in this command
+_AGAIN_AFTER_SEC = 0.01
 
 
 @contextmanager
 def ctrl_c_noted() -> Iterator[Sequence[int]]:
-    """Ctrl-C raises KeyboardInterrupt, as Python does, and is noted: native code swallows one in an import that then fails."""
+    """Ctrl-C raises KeyboardInterrupt, as Python does, and is noted: native code swallows one in an import that then fails.
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        _pressed.append(number)
-        raise KeyboardInterrupt
-
+    Where Python itself has to drop the exception, in a finalizer or in the callback of a weak reference (every import has
+    one), it is raised again a moment later.
+    """
     _pressed.clear()
     ours = threading.current_thread() is threading.main_thread()
     # another handler is a notebook's, or none is wanted (nohup)
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield _pressed
         return
+    again: list[threading.Timer] = []
+    ended = False
+    say = sys.unraisablehook
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not ended:
+            _pressed.append(number)
+            raise KeyboardInterrupt
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if what.exc_type is not KeyboardInterrupt:
+            say(what)
+            return
+        again.append(threading.Timer(_AGAIN_AFTER_SEC, _press))
+        again[-1].start()
+
     signal.signal(signal.SIGINT, handle)
+    sys.unraisablehook = dropped
     try:
         yield _pressed
     finally:
+        ended = True
+        for timer in again:
+            timer.cancel()
+            timer.join()
+        sys.unraisablehook = say
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _pressed.clear()
+
+
+def _press() -> None:
+    """Ctrl-C for the main thread, from another one; also where it waits in a call of the system."""
+    if hasattr(signal, "pthread_kill"):  # not on Windows, where it makes no difference which thread gets it
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
 
 
 def stop_if_pressed() -> None:

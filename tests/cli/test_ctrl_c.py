@@ -135,3 +135,35 @@ def test_what_follows_a_swallowed_ctrl_c_is_no_error_of_its_own(capsys: pytest.C
     assert goes_on() == 130 and capsys.readouterr().err == "stopped\n"
     assert main() == 130 and capsys.readouterr().err == "stopped\n"
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class Press:
+    """Presses Ctrl-C when it is let go, where Python can pass no exception on."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_ctrl_c_that_python_drops_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a finalizer, or when an import lets go of its lock; Python prints a traceback there and goes on."""
+
+    @command(stopped="stopped")
+    def main() -> int:
+        thing = Press()
+        del thing
+        time.sleep(60)
+        return 0
+
+    @command(stopped="stopped")
+    def ends_at_once() -> int:
+        thing = Press()
+        del thing
+        return 0
+
+    before, began = sys.unraisablehook, time.monotonic()
+    assert main() == 130 and capsys.readouterr().err == "stopped\n"
+    assert time.monotonic() - began < 30, "it slept to the end"
+    assert ends_at_once() == 130 and capsys.readouterr().err == "stopped\n"
+    time.sleep(0.1)  # what would have come again
+    assert sys.unraisablehook is before and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -47,21 +47,22 @@ def run_limited(megabytes: int, config: Path, *overrides: str) -> "subprocess.Co
 @pytest.mark.parametrize(
     ("doing", "overrides", "keys"),
     [
-        ("building the model", ["model.backbone.width=4096"], "choose a smaller model.backbone"),
+        ("building the model", ["model.backbone.width=8192"], "choose a smaller model.backbone"),
         (
             "training",
-            ["train.batch_size=16"],
+            ["train.batch_size=48"],
             "raise train.accumulate, which cuts a batch into as many parts, lower train.b",
         ),
-        ("validation", ["data.val=train", "test.batch_size=48"], "lower test.batch_size"),
-        ("testing", ["test.clips=50", "test.crops=1", "test.batch_size=50"], "lower test.batch_size"),
+        ("validation", ["data.val=train", "test.batch_size=192", "train.validate_clips=4"], "lower test.batch_size"),
+        ("testing", ["test.clips=200", "test.crops=1", "test.batch_size=200"], "lower test.batch_size"),
     ],
 )
 def test_what_needs_too_much(doing: str, overrides: list[str], keys: str, clips: Path, tmp_path: Path) -> None:
     values = toy_config(tmp_path / "run", clips, train={"epochs": 1, "batch_size": 4}, test={"clips": 1, "crops": 1})
     values["model"]["backbone"] |= WIDE
-    values["data"] |= {**LONG, "first_per_class": 2}
-    process = run_limited(500, write_config(tmp_path / "c.yaml", values), *overrides)
+    values["data"] |= {**LONG, "first_per_class": 6}
+    # training four clips takes about 500 MB, and what each of the overrides asks for more than 1400
+    process = run_limited(1000, write_config(tmp_path / "c.yaml", values), *overrides)
     assert process.returncode == 2, process.stderr
     last = process.stderr.splitlines()[-1]
     assert last.startswith(f"error: {doing}: memory does not suffice (for another ") and keys in last
