@@ -39,8 +39,8 @@ from videoadapt.training.execution import execute
 from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
-from videoadapt.weights.files import check_weights, weights_path
-from videoadapt.weights.formats import Inflation, read_any
+from videoadapt.weights.files import check_weights
+from videoadapt.weights.formats import Inflation, read_weights
 
 __all__ = [
     "CheckpointError",
@@ -138,7 +138,7 @@ def create_model(
     method = build_adapter(methods[0] if len(methods) == 1 else methods)
     built.check_clip(num_frames, crop_px, crop_px)
     head = Head(built.width, num_classes, batch_norm=batch_norm)
-    found = None if weights is None else read_any(weights_path(str(weights)))
+    found = None if weights is None else read_weights(str(weights))
     return assemble(built, method, head, found, inflate)
 
 

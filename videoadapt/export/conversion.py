@@ -11,7 +11,7 @@ from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically, write_text
 from videoadapt.models.backbones.vit import SIZES, ViT
 from videoadapt.paths import exists
-from videoadapt.weights.files import Tensors, checksum, write_tensors
+from videoadapt.weights.files import Tensors, checksum, weights_path, write_tensors
 from videoadapt.weights.formats import Weights, huggingface_config, read_any, to_huggingface, to_videomae
 
 Target = Literal["videoadapt", "videomae", "huggingface"]
@@ -28,7 +28,7 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
     format has no place for.
     """
     source, out = Path(source), Path(out)
-    if not exists(source):
+    if not exists(weights_path(str(source))):
         raise CheckpointError(f"{source}: no such file or folder")
     in_folder = to == "huggingface" and not out.suffix
     if not in_folder and out.suffix not in (".safetensors", ".pth"):

@@ -62,7 +62,7 @@ def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "aver
     notes += _against_config(model, weights)
     model.load_state_dict(found, strict=False)
     report = LoadReport(
-        weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new), tuple(notes)
+        weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new), (*weights.notes, *notes)
     )
     _note(model, str(report))
     return report

@@ -3,44 +3,27 @@
 Every error starts with the path, so that whoever asked can put its own name in front.
 """
 
-import argparse
 import hashlib
 import json
 import os
-import pickle
 import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
 from videoadapt.errors import CheckpointError
-from videoadapt.paths import exists, is_file, is_folder, why_unreadable
-
-Tensors = dict[str, Tensor]
-
-_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
-# What training checkpoints hold besides tensors, under the names of numpy 1 and 2; other pickled objects are refused.
-_ALLOWED: list[Any] = [argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8", "bool"))]
-_ALLOWED += [(_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-
-# What the two readers raise on bytes that were cut or changed (found by changing bytes at random).
-_DAMAGED: tuple[type[Exception], ...] = (
-    AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError,
-    struct.error,
-)  # fmt: skip
+from videoadapt.paths import exists, is_file, is_folder
+from videoadapt.weights.parts import Tensors, model_state, split_part
+from videoadapt.weights.reading import load
 
 ADAPTER_FORMAT = "videoadapt adapter"  # in the metadata of what a finished run leaves
-_PLACES = ("model", "module", "state_dict", "model_state_dict", "model_state")
-_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
 _IN_A_FOLDER = (
     "model.safetensors",
@@ -51,10 +34,10 @@ _IN_A_FOLDER = (
 
 
 def weights_path(location: str) -> Path:
-    """The file or folder that `location` names: a path, or `package:NAME` for a file inside videoadapt."""
+    """The file or folder that `location` names: a path, without the `#part` behind it, or `package:NAME` inside videoadapt."""
     if location.startswith("package:"):
         return Path(__file__).parents[1] / "assets" / location.removeprefix("package:")
-    return Path(location)
+    return split_part(Path(location))[0]
 
 
 def check_weights(argument: str, location: str | Path) -> None:
@@ -63,23 +46,36 @@ def check_weights(argument: str, location: str | Path) -> None:
         raise CheckpointError(f"{argument} = {str(location)!r}: no such file or folder of weights")
 
 
-def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Return the tensors of a weight file, or of a Hugging Face folder, in one piece or in shards, and its config.json.
+class Content(NamedTuple):
+    """What a weight file holds: tensors, its config.json or metadata, the part still to be found in their names, and notes."""
 
-    In place of a config, a file has what `write_tensors` calls metadata, or {}. Raises CheckpointError when something is
-    missing, damaged, or could run code.
+    tensors: Tensors
+    config: dict[str, Any]
+    part: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_tensors(path: Path) -> Content:
+    """Read a weight file, or a Hugging Face folder in one piece or in shards; `#part` behind its name chooses one of several.
+
+    In place of a config.json, a file has what `write_tensors` calls metadata, or {}. Raises CheckpointError when something
+    is missing, damaged, or could run code.
     """
+    path, part = split_part(path)
     if not is_folder(path):
-        content = _load(path)
-        return _without_prefix(_state_dict(content, path)), _metadata(content, path)
+        content, notes = load(path)
+        metadata = _metadata(content, path)
+        _refuse_a_run(content, metadata, path)
+        state, part, chosen = model_state(content, path, part)
+        return Content(state, metadata, part, notes + chosen)
     if is_file(path / "config.yaml") and is_folder(path / "checkpoints"):
         raise CheckpointError(_of_a_run(path, "the folder of a run", f"--run {quote(str(path))}"))
     found = next((path / name for name in _IN_A_FOLDER if is_file(path / name)), None)
     if found is None:
         raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(_IN_A_FOLDER)}")
-    tensors = _read_shards(found) if found.suffix == ".json" else _state_dict(_load(found), found)
+    tensors = _read_shards(found) if found.suffix == ".json" else _read_alone(found)
     config = path / "config.json"
-    return _without_prefix(tensors), _read_json(config) if is_file(config) else {}
+    return Content(tensors, _read_json(config) if is_file(config) else {}, part)
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, as_torch: bool = False) -> None:
@@ -161,7 +157,7 @@ def _read_shards(index: Path) -> Tensors:
         shard = index.with_name(name)
         if not is_file(shard):
             raise CheckpointError(f"{shard}: no such file, but {index.name} names it; download it too")
-        held = _state_dict(_load(shard), shard)
+        held = _read_alone(shard)
         wrong = sorted(held.keys() ^ {key for key, file in places.items() if file == name})
         if wrong:
             raise CheckpointError(f"{shard}: {len(wrong)} tensors are not as {index.name} says, such as {wrong[0]}")
@@ -179,58 +175,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _load(path: Path) -> Any:
-    """Return what a file holds, safetensors and torch told apart by content; nothing in it is executed."""
-    if reason := why_unreadable(path):  # opening a pipe would wait for its other end
-        raise CheckpointError(f"{path}: {reason}")
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-        if start == b"version h":
-            raise CheckpointError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")
-        if start[8:] == b"{":  # safetensors: eight bytes of length, then a json object
-            with safe_open(path, framework="pt") as opened:
-                if (opened.metadata() or {}).get("format") == ADAPTER_FORMAT:
-                    raise CheckpointError(_of_a_run(path, "an adapter file", f"--adapter {quote(str(path))}"))
-            return load_file(path)
-        with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        problem = "neither a safetensors nor a torch file"
-        if refused:
-            problem = (
-                f"holds a Python object ({refused[1]}), which could run code; save its state dict of tensors alone"
-            )
-        raise CheckpointError(f"{path}: {problem}") from error
-    except _DAMAGED as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path}: damaged or cut short ({reason}); copy or download it again") from error
+def _read_alone(path: Path) -> Tensors:
+    """The tensors of one file of a folder."""
+    return model_state(load(path)[0], path)[0]
 
 
-def _state_dict(content: Any, path: Path) -> Tensors:
-    """Return the tensors of a checkpoint, which stand under one of _PLACES, or alone."""
-    state = content
-    if isinstance(content, dict):
-        if content.keys() >= {"version", "model", "ema"}:
-            run = path.absolute().parent.parent
-            raise CheckpointError(_of_a_run(path, "a checkpoint of a run", f"--run {quote(str(run))}"))
-        state = next((content[key] for key in _PLACES if isinstance(content.get(key), dict)), content)
-    is_state = isinstance(state, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in state.items())
-    if not is_state or not state:
-        held = f"keys {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(
-            f"{path}: no tensors under {', '.join(f'`{key}`' for key in _PLACES)} or at the top, but {held}"
-        )
-    return dict(state)
-
-
-def _without_prefix(tensors: Tensors) -> Tensors:
-    """The tensors without what wrappers of the whole model put before all names."""
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in tensors):
-            return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
-    return tensors
+def _refuse_a_run(content: Any, metadata: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError for a checkpoint or an adapter file of one of our runs."""
+    if metadata.get("format") == ADAPTER_FORMAT:
+        raise CheckpointError(_of_a_run(path, "an adapter file", f"--adapter {quote(str(path))}"))
+    if isinstance(content, dict) and content.keys() >= {"version", "model", "ema"}:
+        run = path.absolute().parent.parent
+        raise CheckpointError(_of_a_run(path, "a checkpoint of a run", f"--run {quote(str(run))}"))
 
 
 def _of_a_run(path: Path, kind: str, option: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from videoadapt.weights.files import Tensors, read_tensors, weights_path
 from videoadapt.weights.formats._huggingface import from_huggingface, huggingface_config, to_huggingface
 from videoadapt.weights.formats._image import Inflation, from_image, inflate_kernel
 from videoadapt.weights.formats._names import Found, Weights
+from videoadapt.weights.formats._prefixes import without_prefix
 from videoadapt.weights.formats._videomae import (
     from_adaptformer,
     from_fine_tuned,
@@ -18,6 +20,7 @@ from videoadapt.weights.formats._videomae import (
     to_pretraining,
     to_videomae,
 )
+from videoadapt.weights.parts import split_part
 
 __all__ = [
     "Inflation",
@@ -36,26 +39,32 @@ __all__ = [
 def read_weights(location: str, obtain: str = "") -> Weights:
     """Read a file or folder of weights, or `package:NAME` for a file inside videoadapt; `obtain`: where to get it.
 
-    Raises CheckpointError when it is missing, damaged, holds Python objects, or has keys of no known format.
+    Raises CheckpointError when it is missing, damaged, names code to run, or has keys of no known format.
     """
     path = weights_path(location)
     if not exists(path):
         hint = obtain or "give the path of a weight file or folder, or nothing (null) to start from random weights"
         raise CheckpointError(f"{path}: no such file; {hint}")
-    return read_any(path)
+    return read_any(path if location.startswith("package:") else Path(location))
 
 
 def read_any(path: Path) -> Weights:
-    """Read a weight file or folder of any known format. Raises CheckpointError, which starts with the path."""
-    tensors, config = read_tensors(path)
+    """Read a weight file or folder of any known format, `#part` behind its name for one of several models in it.
+
+    Raises CheckpointError, which starts with the path.
+    """
+    content = read_tensors(path)
+    path, config = split_part(path)[0], content.config
     try:
-        found = _recognised(tensors)
-        return Weights(path, *found, **_facts(config))
+        bare = without_prefix(content.tensors, path, content.part)
+        found = _recognised(bare.tensors, config)
+        notes = (*content.notes, *bare.notes)
+        return Weights(path, found.format, found.tensors, found.unused + bare.unused, notes=notes, **_facts(config))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _recognised(tensors: Tensors) -> Found:
+def _recognised(tensors: Tensors, config: Mapping[str, Any]) -> Found:
     """Choose the format by the names of its tensors; an image's patch kernel has one dimension less than a video's."""
     kernel = tensors.get("patch_embed.proj.weight")
     if any(name.startswith("backbone.") for name in tensors):
@@ -68,8 +77,8 @@ def _recognised(tensors: Tensors) -> Found:
         return from_adaptformer(tensors)
     if any(name.startswith("encoder.blocks.") for name in tensors):
         return from_pretraining(tensors)
-    if any(name.startswith(("blocks.", "model.blocks.")) for name in tensors):
-        return from_fine_tuned(tensors)
+    if any(name.startswith("blocks.") for name in tensors):
+        return from_fine_tuned(tensors, on_hub="model_config" in config)
     raise CheckpointError(
         f"keys of no known format (the first: {', '.join(list(tensors)[:4])}); known: VideoMAE and VideoMAE V2, "
         "pre-training and fine-tuned, also from Hugging Face; AdaptFormer; image ViTs of timm and MAE; videoadapt"

@@ -34,6 +34,7 @@ class Weights:
     format: str
     tensors: Tensors
     unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was chosen or passed over on the way to the tensors
     eps: float | None = None  # of the LayerNorms in the blocks, where a config.json tells
     num_heads: int | None = None  # likewise
     class_names: tuple[str, ...] | None = None  # of the head, in order, where the file, or a config.json, tells

@@ -1,5 +1,8 @@
 """VideoMAE and VideoMAE V2, as their code saves them; and AdaptFormer's variant of it."""
 
+import torch
+from torch import Tensor
+
 from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats._names import Found, drop, inverse, rename, stack
@@ -34,11 +37,32 @@ def from_pretraining(tensors: Tensors) -> Found:
     return Found("VideoMAE pre-training", rename(kept, BACKBONE), unused)
 
 
-def from_fine_tuned(tensors: Tensors) -> Found:
-    """A backbone, `fc_norm` and a plain `head`, also V2's distilled students; V2 on Hugging Face puts `model.` in front."""
-    prefixed = any(name.startswith("model.") for name in tensors)
-    kept = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    return Found("VideoMAE V2 on Hugging Face" if prefixed else "VideoMAE fine-tuned", rename(kept, BACKBONE + _HEAD))
+def from_fine_tuned(tensors: Tensors, *, on_hub: bool = False) -> Found:
+    """A backbone, `fc_norm` and a plain `head`, also V2's distilled students; V2 is on Hugging Face, too.
+
+    MMAction2 saves the sinusoid positions, which are computed here. Raises CheckpointError for any others.
+    """
+    positions = tensors.get("pos_embed")
+    if positions is not None and not _is_sinusoid(positions):
+        raise CheckpointError(
+            "its positions (pos_embed) are learned or of another kind; a vit computes VideoMAE's sinusoid"
+        )
+    kept = {name: tensor for name, tensor in tensors.items() if name != "pos_embed"}
+    unused = ("pos_embed (the sinusoid, computed here)",) * (positions is not None)
+    return Found(
+        "VideoMAE V2 on Hugging Face" if on_hub else "VideoMAE fine-tuned", rename(kept, BACKBONE + _HEAD), unused
+    )
+
+
+def _is_sinusoid(positions: Tensor) -> bool:
+    """Whether stored positions (1, N, D) are VideoMAE's: sin on even, cos on odd channels of p / 10000^(2 floor(i / 2) / D)."""
+    if positions.ndim != 3 or len(positions) != 1:
+        return False
+    _, count, width = positions.shape
+    even = torch.arange(width) // 2 * 2
+    angle = torch.arange(count, dtype=torch.float64)[:, None] / 10000 ** (even.double() / width)
+    expected = torch.where(torch.arange(width) == even, angle.sin(), angle.cos())
+    return bool((positions[0] - expected).abs().max() < 2e-3)  # in half precision, too
 
 
 def from_adaptformer(tensors: Tensors) -> Found:
