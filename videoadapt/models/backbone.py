@@ -1,6 +1,6 @@
 """What every backbone offers: the contract between backbones, adapters and the classifier."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -9,18 +9,43 @@ class TokenGrid:
     """The grid (time, height, width) that a backbone's tokens come from, as of its last clip; modules inside may read it."""
 
     thw: tuple[int, int, int] = (0, 0, 0)
+    framewise: bool = False  # whether each frame is a row of the batch by itself, as in an image model
+    in_order: bool = True  # whether the tokens of a frame lie row by row, so that neighbours in space can be found
+
+
+class ResidualBranch(nn.Module):
+    """A branch of a block as adapters see it: `branch(x_BND)`, with the block's further arguments, is what the block adds to x.
+
+    Adapters stand around it: what they add is outside of its norms, its LayerScale and its stochastic depth.
+    """
+
+    width: int  # D of what it returns
+    keeps_tokens: bool = True  # whether it returns as many tokens, of the same width, as it is given
+
+    def place(self, layer: str) -> tuple[nn.Module, str]:
+        """Return the module that holds a layer, and its name there: "norm", or "fn.qkv" for one of what it normalises.
+
+        A branch may lack the layer. One that is asked for may be replaced, so it has to be called as a module from then on.
+        """
+        raise NotImplementedError
+
+    def bias_outside(self, layer: str) -> Callable[[], Tensor] | None:
+        """What gives the bias that the branch adds to a layer's output by itself; None: the layer holds what it has."""
+        return None
 
 
 class Backbone(nn.Module):
     """What the rest of the package may ask of any backbone: `backbone(clip_BCTHW) -> feature_BD`, and these.
 
-    Adapters ask for more by name and refuse without it: `blocks`, each with the residual branches `attn` and `mlp`, and with
-    them the TokenGrid `grid`; `num_heads`; the module `pool` from the tokens to the feature.
+    Adapters ask for more by name and refuse without it: `blocks`, each with the ResidualBranches `attn` and `mlp`, and with
+    them the TokenGrid `grid` (or one in each block) and `patch_layer`; `num_heads`; the module `pool` from the tokens to the
+    feature.
     """
 
     width: int  # D
     depth: int  # how many blocks follow one another, 0 when the backbone is not a plain chain of them
     fc_norm_eps: float | None  # epsilon of the LayerNorm between feature and head; None: no LayerNorm there
+    no_branches: str = ""  # why there are no `blocks`, for errors
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError, naming the keys, unless clips of this shape can be processed."""
@@ -28,6 +53,13 @@ class Backbone(nn.Module):
 
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Make ready for tensors of a weight file, under the backbone's names, that it holds only when a file brings them."""
+
+    def patch_layer(self) -> tuple[nn.Module, str]:
+        """Return the module that holds the convolution of patches to tokens, and its name there."""
+        raise NotImplementedError
+
+    def make_room_in_front(self, num_tokens: int) -> None:
+        """Let the blocks take this many more tokens in front of a clip's. Raises ConfigError where positions forbid it."""
 
     def positions_elsewhere(self) -> str:
         """Say what becomes of positions in clips of another size or number of frames than in training."""

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
-from videoadapt.models.backbone import Backbone
+from videoadapt.models.backbone import Backbone, ResidualBranch
 from videoadapt.registry import name_of
 
 
@@ -28,9 +28,9 @@ class Parallel(nn.Module):
         self.branch = branch
         self.adapter = adapter
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """Return (B, N, D); the adapter reads x before the branch's norm."""
-        return self.join(x_BND, self.branch(x_BND))
+    def forward(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
+        """Return (B, N, D); the adapter reads x before the branch's norm. What else the block passes is for the branch."""
+        return self.join(x_BND, self.branch(x_BND, *args, **context))
 
     def join(self, x_BND: Tensor, h_BND: Tensor) -> Tensor:
         """Return what leaves this place when the branch made h of x; several adapters can share one h."""
@@ -78,7 +78,8 @@ def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] 
     if not blocks or not all(hasattr(block, "mlp") and hasattr(block, "attn") for block in blocks):
         raise ConfigError(
             f"adapter {name_of(adapter)}: needs blocks with the branches `attn` and `mlp`, which backbone "
-            f"{name_of(backbone)} does not offer; take vit, or adapter linear or full"
+            f"{name_of(backbone)} does not offer{backbone.no_branches and f' ({backbone.no_branches})'}; take vit, or adapter "
+            "linear or full"
         )
     if wanted is None:
         return blocks
@@ -86,6 +87,22 @@ def residual_blocks(adapter: Adapter, backbone: Backbone, wanted: Sequence[int] 
         allowed = f"distinct numbers from 0 to {len(blocks) - 1}, or null for all"
         raise ArgumentError(type(adapter).__name__, f"blocks = {list(wanted)}: allowed: {allowed}")
     return [blocks[index] for index in sorted(wanted)]
+
+
+def own_branch(branch: Any) -> ResidualBranch:
+    """Return the backbone's own branch below what adapters put around it."""
+    own = original(branch)
+    assert isinstance(own, ResidualBranch), type(own)
+    return own
+
+
+def layers_in(branch: Any, names: Sequence[str]) -> Iterator[tuple[nn.Module, str]]:
+    """Yield where those of the layers `names` are that a branch has, and that hold a weight: (module, its name there)."""
+    for layer in names:
+        holder, name = own_branch(branch).place(layer)
+        found = getattr(holder, name, None)
+        if found is not None and getattr(original(found), "weight", None) is not None:
+            yield holder, name
 
 
 def original(module: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from videoadapt.models.adapters._base import Adapter, Parallel, residual_blocks
+from videoadapt.models.adapters._base import Adapter, Parallel, own_branch, residual_blocks
 from videoadapt.models.adapters._bottleneck import NearZeroBottleneck
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones._layers import DropPath
@@ -63,4 +63,5 @@ class AdapterPlus(Adapter):
         """Put a bottleneck behind the sum that ends each chosen block."""
         for block in residual_blocks(self, backbone, self.blocks):
             assert isinstance(block.mlp, nn.Module)
-            block.mlp = Post(block.mlp, ScaledBottleneck(backbone.width, self.bottleneck, self.dropout, self.drop_path))
+            width = own_branch(block.mlp).width
+            block.mlp = Post(block.mlp, ScaledBottleneck(width, self.bottleneck, self.dropout, self.drop_path))

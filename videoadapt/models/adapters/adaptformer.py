@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from videoadapt.models.adapters._base import Adapter, AdapterModule, Parallel, Serial, residual_blocks
+from videoadapt.models.adapters._base import Adapter, AdapterModule, Parallel, Serial, own_branch, residual_blocks
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import ADAPTERS
 
@@ -74,5 +74,5 @@ class AdaptFormer(Adapter):
         """Put a Bottleneck on the MLP branch of each chosen block."""
         for block in residual_blocks(self, backbone, self.blocks):
             assert isinstance(block.mlp, nn.Module)
-            adapter = Bottleneck(backbone.width, self.bottleneck, self.scale, self.dropout, self.init)
+            adapter = Bottleneck(own_branch(block.mlp).width, self.bottleneck, self.scale, self.dropout, self.init)
             block.mlp = self._join(block.mlp, adapter)

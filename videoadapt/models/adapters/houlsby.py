@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 from torch import nn
 
-from videoadapt.models.adapters._base import Adapter, Serial, original, residual_blocks
+from videoadapt.models.adapters._base import Adapter, Serial, layers_in, original, own_branch, residual_blocks
 from videoadapt.models.adapters._bottleneck import NearZeroBottleneck
 from videoadapt.models.backbone import Backbone
 from videoadapt.registry import ADAPTERS
@@ -37,16 +37,15 @@ class Houlsby(Adapter):
         """Put a bottleneck behind both branches of each chosen block."""
         for block in residual_blocks(self, backbone, self.blocks):
             for name in ("attn", "mlp"):
-                bottleneck = NearZeroBottleneck(backbone.width, self.bottleneck, self.dropout)
-                setattr(block, name, Serial(getattr(block, name), bottleneck))
+                branch = getattr(block, name)
+                bottleneck = NearZeroBottleneck(own_branch(branch).width, self.bottleneck, self.dropout)
+                setattr(block, name, Serial(branch, bottleneck))
 
     def trainable(self, backbone: Backbone) -> Iterator[nn.Parameter]:
         """Yield what was added, and the norms of the chosen blocks."""
         yield from super().trainable(backbone)
         if self.norms:
             for block in residual_blocks(self, backbone, self.blocks):
-                for wrapped in (block.attn, block.mlp):
-                    assert isinstance(wrapped, nn.Module)
-                    norm = original(wrapped).norm
-                    assert isinstance(norm, nn.Module)
-                    yield from original(norm).parameters()
+                for branch in (block.attn, block.mlp):
+                    for holder, name in layers_in(branch, ["norm"]):
+                        yield from original(getattr(holder, name)).parameters()

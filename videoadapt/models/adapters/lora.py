@@ -4,6 +4,7 @@ Shapes: N tokens, G targets inside one weight, I O inputs and outputs of a targe
 """
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -11,18 +12,24 @@ import torch.nn.functional as F
 from annotated_types import Ge, Interval, MinLen
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
-from videoadapt.models.adapters._base import Adapter, AdapterModule, Parallel, bare_layer, original, residual_blocks
+from videoadapt.errors import ArgumentError, ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule, Parallel, bare_layer, layers_in, residual_blocks
 from videoadapt.models.backbone import Backbone
-from videoadapt.registry import ADAPTERS
+from videoadapt.registry import ADAPTERS, name_of
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
-# Where each target's weight is: branch, layer, and its place among the equal parts of that layer's rows.
+# Where each target's weight may be: branch, layer, and its place among the equal parts of that layer's rows. Where an MLP has a
+# gate, it is in `fc1` too, or beside it as `fc1_g`.
 _PLACES = {
-    ("attn", "qkv"): ("q", "k", "v"),
-    ("attn", "proj"): ("proj",),
-    ("mlp", "fc1"): ("fc1",),
-    ("mlp", "fc2"): ("fc2",),
+    ("attn", "fn.qkv"): ("q", "k", "v"),
+    ("attn", "fn.q_proj"): ("q",),
+    ("attn", "fn.k_proj"): ("k",),
+    ("attn", "fn.v_proj"): ("v",),
+    ("attn", "fn.proj"): ("proj",),
+    ("mlp", "fn.fc1"): ("fc1",),
+    ("mlp", "fn.fc1_g"): ("fc1",),
+    ("mlp", "fn.fc1_x"): ("fc1",),
+    ("mlp", "fn.fc2"): ("fc2",),
 }
 
 
@@ -96,11 +103,15 @@ class LoRA(Adapter):
     def attach(self, backbone: Backbone) -> None:
         """Put a LowRank beside every layer that holds a target."""
         for block in residual_blocks(self, backbone, self.blocks):
-            for (branch, name), parts in _PLACES.items():
+            places = list(self._layers(block))
+            absent = set(self.targets) - {target for _, _, parts in places for target in parts}
+            if absent:
+                raise ArgumentError(
+                    type(self).__name__,
+                    f"targets = {self.targets}: backbone {name_of(backbone)} has no {sorted(absent)}",
+                )
+            for holder, name, parts in places:
                 chosen = [number for number, target in enumerate(parts) if target in self.targets]
-                if not chosen:
-                    continue
-                holder = original(getattr(block, branch)).fn
                 layer = bare_layer(self, holder, name)
                 sizes = layer.in_features, layer.out_features, len(parts)
                 low_rank = LowRank(*sizes, chosen, self.rank, self.scale, self.dropout, self.own_masks)
@@ -110,10 +121,15 @@ class LoRA(Adapter):
     def merge(self, backbone: Backbone) -> None:
         """Add every change to its weight."""
         for block in residual_blocks(self, backbone, self.blocks):
-            for branch, name in _PLACES:
-                holder = original(getattr(block, branch)).fn
+            for holder, name, _ in self._layers(block):
                 place = getattr(holder, name)
-                if isinstance(place, Parallel):
-                    assert isinstance(place.adapter, LowRank) and isinstance(place.branch.weight, Tensor)
-                    place.branch.weight += place.adapter.weight()
-                    setattr(holder, name, place.branch)
+                assert isinstance(place.adapter, LowRank) and isinstance(place.branch.weight, Tensor)
+                place.branch.weight += place.adapter.weight()
+                setattr(holder, name, place.branch)
+
+    def _layers(self, block: nn.Module) -> Iterator[tuple[nn.Module, str, tuple[str, ...]]]:
+        """The layers of a block that hold a target: the module that has it, its name there, the names of its parts."""
+        for (branch, layer), parts in _PLACES.items():
+            if set(parts) & set(self.targets):
+                for holder, name in layers_in(getattr(block, branch), [layer]):
+                    yield holder, name, parts

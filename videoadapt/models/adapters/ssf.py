@@ -1,15 +1,18 @@
 """SSF: scale and shift every layer's output (arXiv 2210.08823), which merges into that layer exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from videoadapt.models.adapters._base import Adapter, AdapterModule, bare_layer, original, residual_blocks
+from videoadapt.errors import ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule, bare_layer, layers_in, own_branch, residual_blocks
 from videoadapt.models.backbone import Backbone
-from videoadapt.registry import ADAPTERS
+from videoadapt.registry import ADAPTERS, name_of
 
-_LAYERS = ("norm", "fn.qkv", "fn.proj", "fn.fc1", "fn.fc2")
+_LAYERS = (
+    "norm", "fn.qkv", "fn.q_proj", "fn.k_proj", "fn.v_proj", "fn.proj", "fn.fc1", "fn.fc1_g", "fn.fc1_x", "fn.norm", "fn.fc2"
+)  # fmt: skip
 
 
 class ScaleShift(AdapterModule):
@@ -43,6 +46,25 @@ class After(nn.Module):
         return scaled
 
 
+class AfterLessBias(After):
+    """x -> adapter(branch(x) + bias) - bias: the equation for a layer whose bias is added behind this module."""
+
+    def __init__(self, branch: nn.Module, adapter: ScaleShift, bias: Callable[[], Tensor]):
+        super().__init__(branch, adapter)
+        self._bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what is left to add the bias to."""
+        bias = self._bias()
+        scaled: Tensor = self.adapter(self.branch(x) + bias)
+        return scaled - bias
+
+
+def _channels_in(weight: Tensor) -> int:
+    """The dimension of a layer's output that its channels lie in: before those of space and time for a convolution's kernel."""
+    return 1 - weight.ndim if weight.ndim > 2 else -1
+
+
 @ADAPTERS.register
 class SSF(Adapter):
     """ScaleShift after the embedding and after every norm and linear layer of every block.
@@ -55,15 +77,25 @@ class SSF(Adapter):
 
     def attach(self, backbone: Backbone) -> None:
         """Put a ScaleShift behind every layer."""
-        for holder, name in self._places(backbone):
+        for holder, name, bias in self._places(backbone):
             layer = bare_layer(self, holder, name)
-            weight = layer.weight
-            setattr(holder, name, After(layer, ScaleShift(len(weight), dim=-4 if weight.ndim == 5 else -1)))
+            adapter = ScaleShift(len(layer.weight), _channels_in(layer.weight))
+            setattr(holder, name, After(layer, adapter) if bias is None else AfterLessBias(layer, adapter, bias))
 
     @torch.no_grad()
     def merge(self, backbone: Backbone) -> None:
-        """Fold scale and shift into each layer's weight and bias; a shift of all keys, which softmax ignores, is dropped."""
-        for holder, name in self._places(backbone):
+        """Fold scale and shift into each layer's weight and bias; a shift of all keys, which softmax ignores, is dropped.
+
+        Raises ConfigError for a backbone with layers that have no bias to hold the shift.
+        """
+        places = list(self._places(backbone))
+        for holder, name, _ in places:
+            if isinstance(holder_layer := getattr(holder, name), AfterLessBias) or holder_layer.branch.bias is None:
+                raise ConfigError(
+                    f"adapter {name_of(self)}: cannot be merged into the backbone exactly (its layer {name} has no bias that "
+                    "could hold the shift); export to .onnx or .pt2, or pass on the run's adapter.safetensors"
+                )
+        for holder, name, _ in places:
             place = getattr(holder, name)
             layer, scale, shift = place.branch, place.adapter.scale, place.adapter.shift
             bias = layer.bias * scale + shift
@@ -74,15 +106,12 @@ class SSF(Adapter):
                 layer.take_bias(bias)
             setattr(holder, name, layer)
 
-    def _places(self, backbone: Backbone) -> Iterator[tuple[nn.Module, str]]:
+    def _places(self, backbone: Backbone) -> Iterator[tuple[nn.Module, str, Callable[[], Tensor] | None]]:
+        """Where each layer is: the module that has it, its name there, and what gives its bias if that stands elsewhere."""
         blocks = residual_blocks(self, backbone)
-        yield backbone, "patch_embed"
+        yield *backbone.patch_layer(), None
         for block in blocks:
-            for wrapped in (block.attn, block.mlp):
-                assert isinstance(wrapped, nn.Module)
-                branch = original(wrapped)
-                for path in _LAYERS:
-                    *above, name = path.split(".")
-                    holder = getattr(branch, above[0]) if above else branch
-                    if hasattr(holder, name):
-                        yield holder, name
+            for branch in (block.attn, block.mlp):
+                for layer in _LAYERS:
+                    for holder, name in layers_in(branch, [layer]):
+                        yield holder, name, own_branch(branch).bias_outside(layer)

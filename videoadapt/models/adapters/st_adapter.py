@@ -3,15 +3,15 @@
 Shapes: B clips, N tokens (time, then height, then width), D width, R width of the bottleneck.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from videoadapt.errors import ConfigError
-from videoadapt.models.adapters._base import Adapter, AdapterModule, residual_blocks
-from videoadapt.models.backbone import Backbone, TokenGrid
+from videoadapt.errors import ArgumentError, ConfigError
+from videoadapt.models.adapters._base import Adapter, AdapterModule, own_branch, residual_blocks
+from videoadapt.models.backbone import Backbone, ResidualBranch, TokenGrid
 from videoadapt.registry import ADAPTERS
 
 
@@ -36,10 +36,14 @@ class ConvBottleneck(AdapterModule):
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return what the adapter adds, (B, N, D)."""
         time, height, width = self.grid.thw
-        in_front = x_BND.shape[1] - time * height * width
+        in_front = x_BND.shape[1] - (height * width if self.grid.framewise else time * height * width)
         inner_BNR = self.down(x_BND[:, in_front:])
+        if self.grid.framewise:
+            inner_BNR = inner_BNR.reshape(-1, time * height * width, inner_BNR.shape[2])
         inner_BRTHW = self.conv(inner_BNR.transpose(1, 2).unflatten(2, (time, height, width)))
         added_BND: Tensor = self.up(inner_BRTHW.flatten(2).transpose(1, 2))
+        if self.grid.framewise:
+            added_BND = added_BND.reshape(-1, height * width, x_BND.shape[2])
         return F.pad(added_BND, (0, 0, in_front, 0)) if in_front else added_BND
 
 
@@ -51,10 +55,10 @@ class Before(nn.Module):
         self.branch = branch
         self.adapter = adapter
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """Return what the block adds to x, (B, N, D)."""
+    def forward(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
+        """Return what the block adds to x, (B, N, D). What else the block passes is for the branch."""
         added_BND: Tensor = self.adapter(x_BND)
-        return added_BND + self.branch(x_BND + added_BND)
+        return added_BND + self.branch(x_BND + added_BND, *args, **context)
 
 
 @ADAPTERS.register
@@ -87,7 +91,20 @@ class STAdapter(Adapter):
     def attach(self, backbone: Backbone) -> None:
         """Put a ConvBottleneck in front of each chosen branch. Raises ConfigError for a backbone without a grid of tokens."""
         for block in residual_blocks(self, backbone, self.blocks):
-            assert isinstance(backbone.grid, TokenGrid)
+            grid = getattr(block, "grid", None) or backbone.grid
+            assert isinstance(grid, TokenGrid)
             for name in self.before:
-                adapter = ConvBottleneck(backbone.width, self.bottleneck, self.kernel, backbone.grid)
-                setattr(block, name, Before(getattr(block, name), adapter))
+                branch = getattr(block, name)
+                self._check(own_branch(branch), grid, name)
+                adapter = ConvBottleneck(own_branch(branch).width, self.bottleneck, self.kernel, grid)
+                setattr(block, name, Before(branch, adapter))
+
+    def _check(self, branch: ResidualBranch, grid: TokenGrid, name: str) -> None:
+        if not branch.keeps_tokens:
+            problem = f"before = {self.before}: the {name} of some blocks pools their tokens; take other blocks, or mlp"
+            raise ArgumentError(type(self).__name__, problem)
+        if not grid.in_order and self.kernel[1:] != (1, 1):
+            problem = (
+                f"kernel = {self.kernel}: this backbone's tokens are not in order in space; allowed: (odd number, 1, 1)"
+            )
+            raise ArgumentError(type(self).__name__, problem)

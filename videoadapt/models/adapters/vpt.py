@@ -4,7 +4,7 @@ Shapes: B clips, N tokens of a clip, P learned tokens, D width.
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
@@ -36,9 +36,9 @@ class Prompted(nn.Module):
         self.adapter = adapter
         self.drop = drop
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """Return (B, N, D), or (B, P + N, D) where nothing is left out."""
-        y_BND: Tensor = self.branch(x_BND if self.adapter is None else self.adapter(x_BND))
+    def forward(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
+        """Return (B, N, D), or (B, P + N, D) where nothing is left out. What else comes is for the block."""
+        y_BND: Tensor = self.branch(x_BND if self.adapter is None else self.adapter(x_BND), *args, **context)
         return y_BND[:, self.drop :]
 
 
@@ -68,9 +68,10 @@ class VPT(Adapter):
     def attach(self, backbone: Backbone) -> None:
         """Wrap every block, or for "shallow" the first and the last."""
         num_blocks = len(residual_blocks(self, backbone))
-        blocks, embedding = backbone.blocks, backbone.patch_embed
-        assert isinstance(blocks, nn.ModuleList) and isinstance(embedding, nn.Module)
-        bound = self._bound(original(embedding).get_parameter("weight"))
+        blocks, (holder, name) = backbone.blocks, backbone.patch_layer()
+        assert isinstance(blocks, nn.ModuleList)
+        bound = self._bound(original(getattr(holder, name)).get_parameter("weight"))
+        backbone.make_room_in_front(self.num_tokens)
         for index in range(num_blocks) if self.form == "deep" else sorted({0, num_blocks - 1}):
             first = index == 0 or self.form == "deep"
             last = index == num_blocks - 1 or self.form == "deep"
@@ -78,8 +79,9 @@ class VPT(Adapter):
             blocks[index] = Prompted(blocks[index], prompt, self.num_tokens if last else 0)
 
     def _bound(self, kernel: Tensor) -> float:
-        """The largest start of a token's number, for a patch kernel (D, C, T, H, W)."""
-        width, channels, frames, height, columns = kernel.shape
+        """The largest start of a token's number, for a patch kernel (D, C, T, H, W), or (D, C, H, W) of an image model."""
+        width, channels, *times, height, columns = kernel.shape
+        frames = math.prod(times)
         added = {
             "tubelet": channels * frames * height * columns,
             "patch": channels * height * columns,

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from videoadapt.models.backbone import ResidualBranch
+
 
 class TubeletConv(nn.Conv3d):
     """A convolution whose windows do not overlap; on a GPU one matrix product, 20 times as fast in bf16."""
@@ -117,11 +119,12 @@ class DropPath(nn.Module):
         return x_BND * ((drawn < self.kept).to(x_BND.dtype) / self.kept.to(x_BND.dtype))
 
 
-class Branch(nn.Module):
+class Branch(ResidualBranch):
     """One residual branch with its own norm: x -> drop_path(fn(norm(x))). The block adds x."""
 
     def __init__(self, fn: nn.Module, width: int, eps: float, drop_path: float):
         super().__init__()
+        self.width = width
         self.norm = nn.LayerNorm(width, eps=eps)
         self.fn = fn
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
@@ -129,6 +132,10 @@ class Branch(nn.Module):
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return what the block adds to x, (B, N, D)."""
         return self.drop_path(self.fn(self.norm(x_BND)))
+
+    def place(self, layer: str) -> tuple[nn.Module, str]:
+        """The norm is its own, all others are those of `fn`."""
+        return (self, layer) if layer == "norm" else (self.fn, layer.removeprefix("fn."))
 
 
 class Block(nn.Module):

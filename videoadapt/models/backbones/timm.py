@@ -9,11 +9,16 @@ from typing import Any
 
 import timm
 from timm.models import group_parameters
-from torch import Tensor
+from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone
+from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
 from videoadapt.registry import BACKBONES
+
+
+class OwnPooling(nn.Module):
+    """Says that the image model pools its tokens itself, frame by frame; an adapter may put a pooling of all tokens here."""
 
 
 @BACKBONES.register
@@ -37,6 +42,15 @@ class Timm(Backbone):
         between = [name for name, group in outside.items() if 0 < group < len(blocks)]  # as Twins' embeddings are
         self.depth = 0 if between else len(blocks)
         self._model = model
+        self.no_branches = why_unknown(net)
+        self.blocks = nn.ModuleList() if self.no_branches else views_of(net)
+        self._views: list[Any] = list(
+            self.blocks
+        )  # these stay, while an adapter may put something around one of `blocks`
+        self._one_patch_layer = isinstance(getattr(getattr(net, "patch_embed", None), "proj", None), nn.Conv2d)
+        if self._views:
+            self.num_heads = self._views[-1].num_heads
+            self.pool: nn.Module = OwnPooling()
         self._size_px = tuple(net.default_cfg["input_size"][1:]) if net.default_cfg.get("fixed_input_size") else None
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
@@ -45,6 +59,22 @@ class Timm(Backbone):
             raise ArgumentError(
                 type(self).__name__, f"crop_px = {(height_px, width_px)}: {self._model} takes {self._size_px} only"
             )
+
+    def patch_layer(self) -> tuple[nn.Module, str]:
+        """The image model's own. Raises ConfigError where several layers make the tokens."""
+        if not self._one_patch_layer:
+            raise ConfigError(f"model = {self._model!r}: has no single layer that makes tokens of patches")
+        return self.net.patch_embed, "proj"
+
+    def make_room_in_front(self, num_tokens: int) -> None:
+        """Leave them without a position; refused where the image model's positions are those of pairs of tokens."""
+        reasons = {view.form.no_prompts for view in self._views} - {""}
+        if reasons:
+            raise ConfigError(
+                f"adapter vpt: backbone timm, model = {self._model!r}, takes no tokens in front of an image's: {reasons.pop()}"
+            )
+        for view in self._views:
+            view.make_room_in_front(num_tokens)
 
     def positions_elsewhere(self) -> str:
         """Those of the image model know no time."""
@@ -62,10 +92,24 @@ class Timm(Backbone):
         return {f"net.{name}" for name in getattr(self.net, "no_weight_decay", set)()}
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        """Return the mean over frames of the pooled image feature, (B, D)."""
+        """Return the mean over frames of the pooled image feature, (B, D), unless an adapter pools the tokens of all frames."""
         self.check_clip(*clip_BCTHW.shape[2:])
         frames_NCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
-        return self.net(frames_NCHW).unflatten(0, (len(clip_BCTHW), -1)).mean(1)
+        self._note_grid(*clip_BCTHW.shape[2:])
+        if not self.blocks or isinstance(self.pool, OwnPooling):
+            return self.net(frames_NCHW).unflatten(0, (len(clip_BCTHW), -1)).mean(1)
+        tokens = self.net.forward_features(frames_NCHW)  # (B T, N, D), or (B T, rows, columns, D)
+        feature_BD: Tensor = self.pool(tokens.reshape(len(clip_BCTHW), -1, tokens.shape[-1]))
+        return feature_BD
+
+    def _note_grid(self, num_frames: int, height_px: int, width_px: int) -> None:
+        """Tell the adapters where a clip's tokens are."""
+        embedding: Any = getattr(self.net, "patch_embed", None)
+        rows_columns = (
+            embedding.dynamic_feat_size((height_px, width_px)) if hasattr(embedding, "dynamic_feat_size") else (0, 0)
+        )
+        for view in self._views:
+            view.grid.thw = (num_frames, *rows_columns)
 
 
 def _outside_blocks(net: Any) -> dict[str, int]:

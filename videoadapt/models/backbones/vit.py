@@ -108,6 +108,10 @@ class ViT(Backbone):
         if found is not None and found.ndim == 3:
             self.space_positions = nn.Parameter(self.patch_embed.weight.new_zeros(*found.shape[:2], self.width))
 
+    def patch_layer(self) -> tuple[nn.Module, str]:
+        """The tubelets' convolution."""
+        return self, "patch_embed"
+
     def positions_elsewhere(self) -> str:
         """The sinusoid is computed anew; a learned grid is resized."""
         if self.space_positions is None:
