@@ -158,6 +158,8 @@ def explain(
     for item in error.errors(include_url=False):
         keys, allowed = _written(item, schema)
         key, said = ".".join(keys), item["msg"].removeprefix("Value error, ")
+        if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
+            continue  # short of what its elements' own lines refuse
         if item["type"] == "extra_forbidden":
             lines[key] = [f"{key}: unknown {word}; {_meant(keys, {*allowed, *also}, schema)}"]
         elif item["type"] == "missing":

@@ -157,6 +157,10 @@ def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
         ("optim.schedule={name: polynomial, factor: 2}", "polynomial takes no 'factor'; allowed: power"),
         ("optim.schedule=step", "optim.schedule.milestones_epochs: a value is required"),
         ("optim.schedule={name: one_cycle, rise: 1}", "optim.schedule.rise = 1: input should be less than 1"),
+        ("optim.schedule={name: step, milestones_epochs: []}", "optim.schedule.milestones_epochs = []: "),
+        ("optim.schedule={name: step, milestones_epochs: [0]}", "optim.schedule.milestones_epochs.0 = 0: "),
+        ("optim.schedule={name: step, milestones_epochs: [1], factor: 1}", "optim.schedule.factor = 1: input should be less"),
+        ("optim.schedule={name: polynomial, power: .inf}", "optim.schedule.power = inf: input should be a finite number"),
     ],
 )  # fmt: skip
 def test_a_wrong_optimizer_or_schedule_is_one_line(override: str, line: str, tmp_path: Path) -> None:

@@ -49,6 +49,19 @@ def test_rare_validations_count_in_epochs() -> None:
         assert patience.is_out == is_out
 
 
+def test_a_run_that_stopped_is_still_over_when_it_is_restored() -> None:
+    patience, again = Patience(LOSS, 10), Patience(LOSS, 10)
+    for step, loss in ((10, 0.5), (20, 0.25), (30, 0.75), (40, 0.5)):
+        patience.note(step, {"loss": loss})
+    again.restore(patience.state(), 45)  # a checkpoint of later
+    assert patience.is_out and again.is_out
+    assert str(again) == "the validation's loss has been no better for 2 epochs than 0.25 at step 20"
+    patience = Patience(LOSS, 10)
+    patience.note(10, {"loss": 0.5})
+    again.restore(patience.state(), 30)  # its next validation decides
+    assert not again.is_out
+
+
 @pytest.mark.parametrize("state", [None, {"metric": "loss", "best": 0.1, "best_step": 10, "last_step": 90}])
 def test_it_begins_anew_without_a_state_of_its_metric(state: dict[str, float] | None) -> None:
     patience = Patience(TOP1, 10)

@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 from videoadapt.config.schema import OptimConfig
 from videoadapt.data.batches import Schedule
 from videoadapt.training.build import build_learning_rate
-from videoadapt.training.schedules import WarmupCosine
+from videoadapt.training.schedules import OneCycle, WarmupCosine
 
 FACTS = json.loads((Path(__file__).parents[1] / "golden" / "facts.json").read_text())["lr_schedule"]
 
@@ -42,6 +42,20 @@ def test_videomaes_warm_up_has_the_peak_in_its_last_update() -> None:
     found = [learning_rate(step) for step in range(80)]
     assert found == pytest.approx([*warm_up, *decay], rel=1e-12, abs=1e-18)  # the same float64 formulas
     assert WarmupCosine(2e-3, 8, 10, warmup_epochs=0.1, peak_within=True)(0) == 0  # a warm-up of one update
+    from_1 = WarmupCosine(9.0, 8, 10, warmup_epochs=0.5, start=1.0, peak_within=True)
+    assert [from_1(step) for step in range(5)] == [1, 3, 5, 7, 9]
+
+
+@pytest.mark.parametrize(("warmup_epochs", "updates"), [(1.1, 110), (0.025, 3), (0.07, 7), (2.0, 200)])
+def test_the_peak_is_in_the_last_update_of_a_broken_warm_up(warmup_epochs: float, updates: int) -> None:
+    """1.1 and 0.07 times 100 are a little above 110 and 7 in float64."""
+    learning_rate = WarmupCosine(2.0, 8, 100, warmup_epochs, peak_within=True)
+    assert [learning_rate(step) for step in range(updates)] == pytest.approx(list(np.linspace(0, 2.0, updates)))
+    assert learning_rate(updates) == pytest.approx(2.0, rel=1e-4)  # at the top of the cosine
+
+
+def test_a_training_that_is_all_warm_up_ends_at_the_peak() -> None:
+    assert WarmupCosine(2.0, epochs=2, steps_per_epoch=10, warmup_epochs=2, minimum=0.1)(20) == 2.0
 
 
 PEAK, EPOCHS, STEPS = 0.4, 6, 5  # 30 updates
@@ -113,6 +127,14 @@ def test_the_warm_up_comes_first_and_the_rest_follows_it(schedule: dict[str, Any
     found = ours(schedule, warmup_epochs=2, warmup_lr_per_256=0.02)
     assert found[: 2 * STEPS] == pytest.approx([0.02 + 0.38 * step / 10 for step in range(10)], rel=1e-12)
     assert found[2 * STEPS :] == pytest.approx(torchs(build, 4 * STEPS), rel=1e-12, abs=1e-16)  # as above
+
+
+def test_one_cycle_may_begin_at_its_peak_and_stays_at_its_end() -> None:
+    found = ours({"name": "one_cycle", "rise": 0}, warmup_lr_per_256=0.01, min_lr_per_256=0.1)
+    by_hand = [0.1 + 0.3 * (1 + math.cos(math.pi * step / 29)) / 2 for step in range(30)]
+    assert found == pytest.approx(by_hand, rel=1e-12)  # the same float64 formula
+    cycle = OneCycle(PEAK, EPOCHS, STEPS, minimum=0.1)
+    assert cycle(30) == cycle(45) == cycle(29) == pytest.approx(0.1, rel=1e-12)
 
 
 def test_milestones_count_from_the_start_of_training() -> None:

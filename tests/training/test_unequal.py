@@ -30,10 +30,17 @@ def test_effective_weights_are_those_of_cui(beta: float) -> None:
     weights_K = class_weights(EffectiveNumber(effective=beta), CLIPS_K)
     by_hand = 1 / np.array(
         [sum(beta**i for i in range(int(n))) for n in CLIPS_K]
-    )  # the number as a series, their equation 1
+    )  # the number as a series: the i-th clip, from 0, adds beta^i
     assert weights_K is not None
     np.testing.assert_allclose(weights_K, by_hand * 245 / (by_hand * CLIPS_K).sum(), rtol=1e-5)
     np.testing.assert_allclose((weights_K.numpy() * CLIPS_K).sum(), 245, rtol=1e-6)
+
+
+def test_shifts_are_logarithms_of_shares() -> None:
+    shifts_K = logit_shifts(2.0, np.array([6.0, 1.0, 1.0]))
+    assert shifts_K is not None and shifts_K.dtype == torch.float32
+    expected = [2 * np.log(3 / 4), 2 * np.log(1 / 8), 2 * np.log(1 / 8)]
+    np.testing.assert_allclose(shifts_K, expected, rtol=1e-6)
 
 
 def test_a_list_is_taken_as_it_is() -> None:

@@ -37,7 +37,7 @@ class BalancedRows:
         line_N = rng.permutation(num)
         line_N = line_N[np.argsort(self._class_N[line_N], kind="stable")]
         often_N = (self._clips_K / self._videos_K)[self._class_N[line_N]]
-        ends_N = np.floor(np.cumsum(often_N) + rng.random()).astype(np.int64).clip(max=num)
+        ends_N = np.floor(np.cumsum(often_N) + rng.random()).astype(np.int64)
         ends_N[-1] = num  # whatever the rounding of the sum
         times_N = np.diff(ends_N, prepend=0)
         rows_N = np.repeat(line_N, times_N)

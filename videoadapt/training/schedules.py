@@ -28,7 +28,8 @@ class Warmup:
         epoch = step / self.steps_per_epoch
         if epoch < self.warmup_epochs:
             if self.peak_within:
-                last = max(math.ceil(self.warmup_epochs * self.steps_per_epoch) - 1, 1)
+                updates = math.ceil(round(self.warmup_epochs * self.steps_per_epoch, 6))  # 0.07 times 100 is above 7
+                last = max(updates - 1, 1)
                 return self.start + (self.peak - self.start) * step / last
             return self.start + (self.peak - self.start) * epoch / self.warmup_epochs
         return self.minimum + (self.peak - self.minimum) * self.share(epoch)
