@@ -18,6 +18,7 @@ from videoadapt.registry import DECODERS
 from videoadapt.video.cache.source import FrameSource
 
 PYAV = {"name": "pyav"}
+FILE_DECODERS = [name for name in DECODERS.names() if name != "frame_folder"]  # whose videos are files
 # Grey levels by which one pixel may differ. Measured: 0 for all three decoders on all these files, with torchcodec on
 # FFmpeg 5.1; the room is for another FFmpeg's colour conversion, or one for another processor, that rounds otherwise.
 TOLERANCE = 2
@@ -70,7 +71,7 @@ def assert_same(frames_NHWC: np.ndarray, expected_NHWC: np.ndarray) -> None:
 
 def decoders_here() -> list[str]:
     """The decoders that need nothing which this machine does not have."""
-    return [name for name in DECODERS.names() if name != "nvdec" or torch.cuda.is_available()]
+    return [name for name in FILE_DECODERS if name != "nvdec" or torch.cuda.is_available()]
 
 
 def require_decoder(name: str) -> None:
@@ -85,7 +86,7 @@ def require_decoder(name: str) -> None:
 
 def source(place: Path, gigabytes: float = 1.0, **more: object) -> FrameSource:
     """Frames through the cache."""
-    return FrameSource(PYAV, cache=str(place), cache_bytes=int(gigabytes * 1e9), **more)
+    return FrameSource(**{"decoder": PYAV, "cache": str(place), "cache_bytes": int(gigabytes * 1e9), **more})
 
 
 def frames(made: FrameSource, path: Path, *indices: int) -> np.ndarray:

@@ -77,6 +77,17 @@ def why_unreadable(path: Path) -> str:
     return "" if status.st_size else "is empty (0 bytes); copy it again"
 
 
+def why_no_folder(path: Path) -> str:
+    """Say what keeps a folder from being listed; "" when nothing does."""
+    try:
+        if not is_folder(path):
+            return "is a file; name a folder" if exists(path) else "No such folder"
+        check_permitted(path)
+    except NotPermitted as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""
+
+
 def check_permitted(path: Path) -> None:
     """Raise NotPermitted where a file or folder is there and this user may not read it."""
     if exists(path) and not os.access(path, os.R_OK):

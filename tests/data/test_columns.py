@@ -17,7 +17,7 @@ from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError
 from videoadapt.runs.inputs import load_splits
-from videoadapt.video.part import Part
+from videoadapt.video.part import FramePart, Part
 
 HEADER = "path,start_sec,end_sec,label\n"
 
@@ -72,7 +72,7 @@ def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
         ("a.mp4,1,4,run", "label = 'run': expected a whole number"),
         (",1,4,0", "path = ''"),
         ("a.mp4,1,4", "3 values; expected 4"),
-        ("a.mp4 1 4 0", "1 values; expected 4"),
+        ("a.mp4 1 4", "1 values; expected 4"),
     ],
 )
 def test_a_row_that_is_none_is_named(row: str, said: str, tmp_path: Path) -> None:
@@ -176,3 +176,41 @@ def test_parts_of_a_film_are_held_out_together() -> None:
     videos = VideoRows(Path(), rows, [Part(line, line + 1) for _, _, line in rows])
     held = {name for name, held in zip(videos.names(), held_out(videos, 0.2, None, 0), strict=True) if held}
     assert len(held) == 2
+
+
+def test_rows_say_parts_in_frames(tmp_path: Path) -> None:
+    """mmaction2's and VideoMAE's lists: spaces between, a path with spaces too, and mmaction2's offset."""
+    columns = ["path", "num_frames", "label"]
+    videos = load(tmp_path, "a b/c 163 1\nd 7 0\n", columns)
+    assert list(videos) == [
+        Video("a b/c", Path("/videos/a b/c"), 1, 1, FramePart(0, 163)),
+        Video("d", Path("/videos/d"), 0, 2, FramePart(0, 7)),
+    ]
+    assert list(videos.ids()) == ["a b/c", "d"] and videos.select(np.array([1]))[0] == videos[1]
+    assert list(load(tmp_path, "a b/c,163,1\nd,7,0\n", columns)) == list(videos)
+    videos = load(tmp_path, "a 12 163 3\n", ["path", "offset", "num_frames", "label"])
+    assert videos[0].part == FramePart(12, 175) and videos[0].id == "a#frame=12,175"
+    listed = load(tmp_path, "path,num_frames,label,offset\na,,3,\nb,,3,9\nc,4,3,2\n")
+    assert [video.part for video in listed] == [None, FramePart(9, math.inf), FramePart(2, 6)]
+    write_list(tmp_path / "again.csv", list(listed))
+    again = VideoList().load(str(tmp_path / "again.csv"), Path("/videos"))
+    assert (tmp_path / "again.csv").read_text() == "path,offset,num_frames,label\na,,,3\nb,9,,3\nc,2,4,3\n"
+    assert list(again) == list(listed)
+    for columns, row, said in (
+        (["path", "num_frames", "label"], "a -1 0", "num_frames = '-1': expected a whole number"),
+        (["path", "num_frames", "label"], "a 0 0", "num_frames = 0: allowed: 1 or more"),
+        (["path", "num_frames", "label"], "7 0", "1 values; expected 3"),
+        (["num_frames", "path", "label"], "7 a b 1", None),
+        (["label", "num_frames", "path"], "1 7 a b", None),
+    ):
+        if said is None:
+            assert [v.name for v in load(tmp_path, f"{row}\n", columns)] == ["a b"]
+        else:
+            with pytest.raises(DataListError, match=said):
+                load(tmp_path, f"{row}\n", columns)
+
+
+def test_parts_in_seconds_and_in_frames_are_not_compared(folder: Path) -> None:
+    with pytest.raises(DataListError, match="some rows are parts in seconds, others in frames; choose one for all"):
+        splits(folder, train=f"{HEADER}a.mp4,1,2,0\n", test="path,num_frames,label\nb.mp4,3,1\n")
+    splits(folder, train=f"{HEADER}a.mp4,,,0\n", test="path,num_frames,label\nb.mp4,3,1\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.frames import require_decoder
+from tests.frames import FILE_DECODERS, require_decoder
 from tests.items import misbehave, process_of
 from tests.media import UNUSUAL, write_film, write_video
 from tests.toy_runs import REPOSITORY, environment
@@ -26,7 +26,6 @@ from videoadapt.preparing.inspection import Inspection, _difference, inspect_fil
 from videoadapt.preparing.scan import Row, _judge_file, summary
 from videoadapt.processes import server
 from videoadapt.processes.worker import Lost, map_in_processes
-from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import decord
 
 DECORD = {"name": "decord"}
@@ -134,7 +133,7 @@ def test_real_clips_header_and_frames(clips_dir: Path, tmp_path: Path) -> None:
     assert [row["notes"] for row in rows.values()] == [["header"], [], []]
 
 
-@pytest.mark.parametrize("decoder", DECODERS.names())
+@pytest.mark.parametrize("decoder", FILE_DECODERS)
 def test_unusual_and_valid_files_are_kept(tmp_path: Path, decoder: str) -> None:
     require_decoder(decoder)
     names = [write_film(tmp_path, name).name for name in UNUSUAL]

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.frames import require_decoder
+from tests.frames import FILE_DECODERS, require_decoder
 from tests.media import VP9, write_video
 from videoadapt.errors import DecodeError
 from videoadapt.processes.worker import Lost, map_in_processes
-from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import forget
 
@@ -71,7 +70,7 @@ def answer(number: int, folder: Path, decoder: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", DECODERS.names())
+@pytest.mark.parametrize("decoder", FILE_DECODERS)
 def test_2000_damaged_headers(tmp_path: Path, decoder: str) -> None:
     """A library that dies in native code costs its file; what Python raises, or a file without end, is a fault of ours."""
     require_decoder(decoder)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.frames import require_decoder
+from tests.frames import FILE_DECODERS, require_decoder
 from tests.media import write_video
 from tests.toy_runs import REPOSITORY, environment
-from videoadapt.registry import DECODERS
 
 READ = """
 import logging, sys
@@ -83,7 +82,7 @@ def test_without_its_libraries_torchcodec_says_what_to_install(tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory in use from Linux's /proc")
-@pytest.mark.parametrize("name", DECODERS.names())
+@pytest.mark.parametrize("name", FILE_DECODERS)
 def test_memory_stays_flat_over_400_files(tmp_path: Path, name: str) -> None:
     require_decoder(name)
     size = {"height": 240, "width": 320}

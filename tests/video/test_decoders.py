@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.frames import assert_same, read_in_order, require_decoder, shown_by_ffmpeg
+from tests.frames import FILE_DECODERS, assert_same, read_in_order, require_decoder, shown_by_ffmpeg
 from tests.media import FILMS, UNUSUAL, VP9, X264_FIXED_GOP, X265, write_film, write_two_sizes, write_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
@@ -67,7 +67,7 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return path, (shown_by_ffmpeg if path.name in UNUSUAL else read_in_order)(path)
 
 
-@pytest.fixture(params=DECODERS.names())
+@pytest.fixture(params=FILE_DECODERS)
 def decoder_name(request: pytest.FixtureRequest) -> str:
     require_decoder(request.param)
     return request.param

@@ -13,11 +13,10 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from PIL import Image
 
-from tests.frames import assert_same, require_decoder, shown_by_ffmpeg
+from tests.frames import FILE_DECODERS, assert_same, require_decoder, shown_by_ffmpeg
 from tests.media import picture, write_halves, write_video
 from videoadapt.errors import DecodeError
 from videoadapt.preparing.inspection import inspect_file
-from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import probe
 
@@ -42,7 +41,7 @@ ODD = {
 NUM_MATRICES = 18  # codes of H.273, of which some are reserved
 
 
-@pytest.fixture(params=DECODERS.names())
+@pytest.fixture(params=FILE_DECODERS)
 def decoder(request: pytest.FixtureRequest) -> str:
     require_decoder(request.param)
     return str(request.param)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._output import check_folder
@@ -41,7 +41,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--classes", type=place_text, help="file with one class name a line, or their number: checks the labels"
     )
     scan.add_argument("--min-frames", type=int, default=1, metavar="N", help="shorter files are left out (default 1)")
-    scan.add_argument("--decoder", default="decord", help="the decoder that training will use (default decord)")
+    scan.add_argument(
+        "--decoder",
+        default="decord",
+        help="the decoder that training will use, a name or {name: ..., ...} (default decord)",
+    )
+    scan.add_argument("--columns", metavar="A,B", help="of a list without a header row: path,num_frames,label")
     scan.add_argument("--out", type=place, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
     scan.set_defaults(run=run_scan)
     check = commands.add_parser(
@@ -115,14 +120,35 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+def _decoder(text: str) -> dict[str, Any]:
+    """A decoder's name, or a mapping with its arguments too. Raises ConfigError."""
+    import yaml
+
+    from videoadapt.errors import ConfigError, at_key
+    from videoadapt.registry import DECODERS
+
+    try:
+        spec = yaml.safe_load(text) if text.startswith("{") else {"name": text}
+    except yaml.YAMLError:
+        spec = {}
+    if not isinstance(spec, dict) or "name" not in spec:
+        raise ConfigError(f"--decoder {text}: expected a name, or '{{name: frame_folder, fps_hz: 25}}'")
+    with at_key("--decoder"):
+        DECODERS.complete(spec)
+    return spec
+
+
 def run_scan(args: argparse.Namespace) -> int:
     """Scan a list."""
     from videoadapt.config.shipped import find_list
+    from videoadapt.data.columns import problem_of
     from videoadapt.data.list_files import read_classes
+    from videoadapt.errors import ConfigError
     from videoadapt.preparing.scan import scan, write_report
-    from videoadapt.registry import DECODERS
 
-    DECODERS.get(args.decoder)
+    columns, decoder = args.columns and args.columns.split(","), _decoder(args.decoder)
+    if columns and (problem := problem_of(columns)):
+        raise ConfigError(f"--columns {args.columns}: {problem}")
     num_classes = args.classes
     if num_classes is not None:
         is_number = num_classes.isdecimal() and len(num_classes) <= 18
@@ -130,15 +156,16 @@ def run_scan(args: argparse.Namespace) -> int:
     folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
     check_folder("--out", folder)
     settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
-    settings |= {"decoder": args.decoder}
+    settings |= {"decoder": decoder if len(decoder) > 1 else decoder["name"]}
     rows = scan(
         args.list,
         args.root,
         num_classes=num_classes,
-        decoder={"name": args.decoder},
+        decoder=decoder,
         min_frames=args.min_frames,
         jobs=args.jobs,
         limit_sec=args.limit_sec,
+        columns=columns,
     )
     clean = write_report(rows, folder, settings)
     show_findings(rows)
@@ -174,7 +201,7 @@ def run_check(args: argparse.Namespace) -> int:
     elif not args.bytes_only:
         from videoadapt.preparing.near_copies import find_near_copies
 
-        decoder = {"name": args.decoder}
+        decoder = _decoder(args.decoder)
         near_copies = partial(find_near_copies, decoder=decoder, jobs=args.jobs, limit_sec=args.limit_sec)
     findings, unread = compare([str(find_list(name)) for name in args.lists], args.root, near_copies)
     for kind, meaning in KINDS.items():

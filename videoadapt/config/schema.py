@@ -135,8 +135,11 @@ class DataConfig(_Section):
     test: Annotated[PathText | None, SCORES] = None
     # a file with one name a line, or just their number
     classes: Annotated[PathText | Annotated[int, Interval(ge=2, le=1_000_000)] | None, UPDATES] = None
-    # of lists without a header row: path,start_sec,end_sec,label in any order, the seconds where rows are parts of films
-    columns: Annotated[list[Literal["path", "start_sec", "end_sec", "label"]] | None, UPDATES] = None
+    # of lists without a header row, in any order: path, label, and where rows are parts of films start_sec and end_sec, or
+    # num_frames and offset
+    columns: Annotated[
+        list[Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames"]] | None, UPDATES
+    ] = None
     obtain: Annotated[str, NOTHING] = ""  # said when files are missing: where to get them
     decoder: Annotated[Component, UPDATES | PREDICTION] = {"name": "decord"}
     # larger frames are made this small before anything else

@@ -1,29 +1,37 @@
-"""Lists whose columns have names, as comma-separated values: in any order, and with the part of a film that a row is of."""
+"""Lists with named columns, commas or spaces between them: in any order, and with the part of a film that a row is of.
+
+A part is said in seconds, or in frames as lists of mmaction2 and VideoMAE do: how many, and how many come before (`offset`).
+"""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
-from videoadapt.video.part import Part
+from videoadapt.video.part import AnyPart, FramePart, Part
 
-Column: TypeAlias = Literal["path", "start_sec", "end_sec", "label"]
-COLUMNS: tuple[Column, ...] = get_args(Column)
+Column: TypeAlias = Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames"]
+ALLOWED: tuple[Column, ...] = get_args(Column)
+COLUMNS: tuple[Column, ...] = ("path", "start_sec", "end_sec", "label")  # that lists with parts are written with
+IN_FRAMES: tuple[Column, ...] = ("path", "offset", "num_frames", "label")
 MOST_DIGITS = 18  # of a label; more do not fit into 64 bits
-Listed: TypeAlias = tuple[str, int, int, Part]  # name, label, line, part
+Listed: TypeAlias = tuple[str, int, int, AnyPart]  # name, label, line, part
 
 
 def header_in(row: str) -> list[Column] | None:
     """The names of the columns, where the first row of a list is these; a path and a label are always among them."""
     names = [name.strip().strip('"').lower() for name in row.split(",")]
-    return None if problem_of(names) else [column for name in names for column in COLUMNS if column == name]
+    return None if problem_of(names) else [column for name in names for column in ALLOWED if column == name]
 
 
 def problem_of(names: Sequence[str]) -> str | None:
     """What keeps names from being those of a list's columns."""
-    if unknown := [name for name in names if name not in COLUMNS]:
-        return f"unknown: {unknown[0]!r}; allowed: {', '.join(COLUMNS)}"
+    if unknown := [name for name in names if name not in ALLOWED]:
+        return f"unknown: {unknown[0]!r}; allowed: {', '.join(ALLOWED)}"
     if len(set(names)) != len(names) or not {"path", "label"} <= set(names):
         return "each once at most, path and label among them"
+    if {"offset", "num_frames"} & set(names) and {"start_sec", "end_sec"} & set(names):
+        return "a part is said in seconds or in frames, and not in both"
     return None
 
 
@@ -31,7 +39,7 @@ def rows_in_columns(text: str, columns: Sequence[Column], problems: list[str]) -
     """Every row below the header; what is wrong with one goes to `problems`."""
     lines = text.split("\n")  # splitlines() would also part names at rarer characters
     skipped = int(header_in(lines[0]) is not None)
-    reader = csv.reader(lines[skipped:], skipinitialspace=True)
+    reader = csv.reader(_with_commas(lines[skipped:], columns), skipinitialspace=True)
     while True:
         try:
             values = next(reader, None)
@@ -49,6 +57,19 @@ def rows_in_columns(text: str, columns: Sequence[Column], problems: list[str]) -
                 problems.append(f"line {line}: {','.join(values)[:200]!r}: {said}, of columns {','.join(columns)}")
 
 
+def _with_commas(lines: list[str], columns: Sequence[Column]) -> Iterator[str]:
+    """The lines, with commas where spaces stand between all values; only a path may hold spaces."""
+    before = columns.index("path")
+    after = len(columns) - 1 - before
+    for line in lines:
+        words = line.split()
+        if "," in line or '"' in line or len(words) < len(columns):
+            yield line
+        else:
+            (*_, rest) = line.strip().split(None, before)
+            yield ",".join([*words[:before], *rest.rsplit(None, after)])
+
+
 def _row(of: dict[Column, str], line: int) -> Listed:
     """Raises ValueError that says what is wrong."""
     label, name = of["label"], of["path"]
@@ -56,11 +77,25 @@ def _row(of: dict[Column, str], line: int) -> Listed:
         raise ValueError(f"path = {name!r}: is no path")
     if not label.isdecimal() or len(label) > MOST_DIGITS:
         raise ValueError(f"label = {label!r}: expected a whole number, from 0")
-    whole = Part()
-    part = Part(_seconds(of, "start_sec", whole.start_sec), _seconds(of, "end_sec", whole.end_sec))
+    part = _frames(of) if "offset" in of or "num_frames" in of else _seconds_of(of)
     if problem := part.problem:
         raise ValueError(problem)
     return name, int(label), line, part
+
+
+def _seconds_of(of: dict[Column, str]) -> Part:
+    whole = Part()
+    return Part(_seconds(of, "start_sec", whole.start_sec), _seconds(of, "end_sec", whole.end_sec))
+
+
+def _frames(of: dict[Column, str]) -> FramePart:
+    """Nothing in a column stands for a film's first frame, or for all the frames that it has."""
+    for column in ("offset", "num_frames"):
+        value = of.get(column, "")
+        if value and not (value.isdecimal() and len(value) <= MOST_DIGITS):
+            raise ValueError(f"{column} = {value!r}: expected a whole number, from 0")
+    first = int(of.get("offset") or 0)
+    return FramePart(first, first + int(of["num_frames"]) if of.get("num_frames") else math.inf)
 
 
 def _seconds(of: dict[Column, str], column: Column, default: float) -> float:

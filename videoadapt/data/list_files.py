@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from videoadapt.data.columns import COLUMNS
+from videoadapt.data.columns import COLUMNS, IN_FRAMES
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
 from videoadapt.paths import why_unreadable
+from videoadapt.video.part import AnyPart, FramePart
 
 _HEADER = {
     "path",
@@ -43,11 +44,20 @@ def write_list(path: Path, videos: Sequence[Video]) -> None:
 def _with_parts(videos: Sequence[Video]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    in_frames = any(isinstance(video.part, FramePart) for video in videos)
+    writer.writerow(IN_FRAMES if in_frames else COLUMNS)
     for video in videos:
-        ends = ("", "") if video.part is None else (repr(sec) if sec < math.inf else "" for sec in video.part)
-        writer.writerow((video.name, *ends, video.label))
+        writer.writerow((video.name, *_values(video.part), video.label))
     return file.getvalue()
+
+
+def _values(part: AnyPart | None) -> tuple[str, str]:
+    """Of a part what stands between path and label."""
+    if part is None:
+        return "", ""
+    if isinstance(part, FramePart):
+        return f"{part.first:.0f}", "" if part.stop == math.inf else f"{part.stop - part.first:.0f}"
+    return repr(part.start_sec), "" if part.end_sec == math.inf else repr(part.end_sec)
 
 
 def check_name(name: str) -> None:
@@ -92,6 +102,8 @@ def why_no_file(row: str) -> str:
     """Say in brackets that what stands before the label looks like the part of a film; "" where it does not."""
     if re.search(r"\.\w+([\s,;]+[\d:.]+){2}[\s,;]+\d+$", row):
         return f" (if a start and an end stand before the label: put commas between, and the first row {','.join(COLUMNS)})"
+    if re.search(r"\s\d+\s+\d+$", row):
+        return " (if a number of frames stands before the label: data.columns [path,num_frames,label])"
     return ""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,10 +59,14 @@ class Splits:
         for row, video in enumerate(videos):
             try:
                 status = video.path.stat()
+                looked_into = row % step == 0 and row // step < HASHED_FILES
+                if stat.S_ISDIR(status.st_mode):
+                    digest.update(f"{video.id} {_folder_digest(video.path, looked_into)}\n".encode())
+                    continue
                 if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
                     raise OSError("is no regular file")
                 digest.update(f"{video.id} {status.st_size}\n".encode())
-                if row % step == 0 and row // step < HASHED_FILES:
+                if looked_into:
                     with video.path.open("rb") as file:
                         digest.update(_content_digest(file, status.st_size))
             except (OSError, ValueError):  # absent or unreadable, as far as the run allows it; a null byte in the name
@@ -78,6 +83,15 @@ def _content_digest(file: BufferedReader, size: int) -> bytes:
         file.seek((size - piece) * number // (HASHED_PIECES - 1))
         digest.update(file.read(piece))
     return digest.digest()
+
+
+def _folder_digest(folder: Path, looked_into: bool) -> str:
+    """sha256 over the names and sizes of a folder's files, and over the content of the first, the middle and the last."""
+    files = sorted(folder.iterdir())
+    digest = hashlib.sha256("".join(f"{file.name} {file.stat().st_size}\n" for file in files).encode())
+    for place in sorted({0, len(files) // 2, len(files) - 1}) if files and looked_into else ():
+        digest.update(hashlib.sha256(files[place].read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key: str = "data.val") -> NDArray[np.bool_]:
@@ -126,15 +140,19 @@ def first_of_each_class(videos: VideoRows, number: int) -> NDArray[np.bool_]:
     return first_N
 
 
-def find_files(videos: VideoRows) -> NDArray[Any]:
-    """(device, inode, bytes) of every file (N,): two names of one file are the same. NO_FILE where there is none."""
+def find_files(videos: VideoRows, folders: bool = False) -> NDArray[Any]:
+    """(device, inode, bytes) of every file (N,): two names of one file are the same. NO_FILE where there is none.
+
+    `folders`: of every folder of frames, whose bytes are said to be 0.
+    """
+    is_video = stat.S_ISDIR if folders else stat.S_ISREG
     files_N = np.zeros(len(videos), dtype=FILE)
     files_N["device"] = files_N["inode"] = NO_FILE
     for row, path in enumerate(videos.paths()):
         with suppress(OSError, ValueError):  # ValueError: a null byte in the name
             status = os.stat(path)
-            if stat.S_ISREG(status.st_mode):
-                files_N[row] = status.st_dev, status.st_ino, status.st_size
+            if is_video(status.st_mode):
+                files_N[row] = status.st_dev, status.st_ino, 0 if folders else status.st_size
     return files_N
 
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from videoadapt.video.part import Part
+from videoadapt.video.part import AnyPart
 from videoadapt.video.transforms import EraseBox
 
 
-def id_of(name: str, part: Part | None) -> str:
+def id_of(name: str, part: AnyPart | None) -> str:
     """See `Video.id`."""
     return name if part is None else f"{name}{part}"
 
@@ -28,7 +28,7 @@ class Video(NamedTuple):
     path: Path
     label: int
     line: int = 0
-    part: Part | None = None
+    part: AnyPart | None = None
 
     @property
     def id(self) -> str:

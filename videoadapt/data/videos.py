@@ -1,6 +1,6 @@
 """A list of videos as a few arrays: a tenth of the memory of a list of objects. A `Video` is made when it is asked for.
 
-Shapes: N videos; the 2 of a part are its start and its end.
+Shapes: N videos; the 2 of a part are its start and its end, in seconds or frames.
 """
 
 import operator
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt.data.structures import Video, id_of
-from videoadapt.video.part import Part
+from videoadapt.video.part import AnyPart, Part
 
 WHOLE = Part()
 
@@ -22,10 +22,10 @@ WHOLE = Part()
 class VideoRows(Sequence[Video]):
     """Videos below `root`, given as (name, label, line of the list); `labels_N` and `lines_N` are int64 arrays.
 
-    `parts_N2` are seconds, from 0 to inf of a film that is taken whole; None where all are.
+    `parts_N2` are from 0 to inf of a film that is taken whole, and None where all are: seconds, or frames, as `unit` says.
     """
 
-    def __init__(self, root: Path, rows: Iterable[tuple[str, int, int]], parts: Sequence[Part] | None = None):
+    def __init__(self, root: Path, rows: Iterable[tuple[str, int, int]], parts: Sequence[AnyPart] | None = None):
         names, stops, labels, lines = bytearray(), array("q", [0]), array("q"), array("q")
         for name, label, line in rows:
             names += name.encode()
@@ -38,6 +38,7 @@ class VideoRows(Sequence[Video]):
         self._starts_N, self._stops_N = edges[:-1], edges[1:]
         self.labels_N: NDArray[np.int64] = np.array(labels, dtype=np.int64)
         self.lines_N: NDArray[np.int64] = np.array(lines, dtype=np.int64)
+        self.unit: type[AnyPart] = type(parts[0]) if parts else Part
         self.parts_N2 = None if parts is None else np.array(parts, dtype=np.float64).reshape(-1, 2)
 
     def __len__(self) -> int:
@@ -58,6 +59,7 @@ class VideoRows(Sequence[Video]):
         part = VideoRows(self.root, ())
         part._names, part._starts_N, part._stops_N = self._names, self._starts_N[chosen], self._stops_N[chosen]
         part.labels_N, part.lines_N = self.labels_N[chosen], self.lines_N[chosen]
+        part.unit = self.unit
         part.parts_N2 = None if self.parts_N2 is None else self.parts_N2[chosen]
         return part
 
@@ -76,8 +78,8 @@ class VideoRows(Sequence[Video]):
         root = str(self.root)
         return (os.path.join(root, name) for name in self.names())
 
-    def _part(self, row: int) -> Part | None:
-        part = WHOLE if self.parts_N2 is None else Part(*self.parts_N2[row].tolist())
+    def _part(self, row: int) -> AnyPart | None:
+        part = WHOLE if self.parts_N2 is None else self.unit(*self.parts_N2[row].tolist())
         return None if part == WHOLE else part
 
     def _name(self, row: int) -> str:

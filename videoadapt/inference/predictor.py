@@ -29,6 +29,7 @@ from videoadapt.runs.build import build_seeded_model, open_run
 from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
 from videoadapt.runs.resolution import resolved
+from videoadapt.video.decoders import reads_folders
 from videoadapt.weights.files import check_weights
 
 Answer = TypeVar("Answer")
@@ -208,7 +209,8 @@ class Predictor:
         if isinstance(video, str | os.PathLike | np.ndarray | Tensor) or not isinstance(video, Iterable):
             answers: Answer | list[Answer] = answer(self._read(as_video(video, fps_hz))[0])
         else:
-            answers = [answer(self._read(one)[0]) for one in as_videos(video, fps_hz)]
+            folders = reads_folders(self.config.data.decoder)
+            answers = [answer(self._read(one)[0]) for one in as_videos(video, fps_hz, folders)]
         self.other_rates.say()
         return answers
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from videoadapt import logger
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, DecodeError
-from videoadapt.paths import why_unreadable
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.rates import OtherRates
+from videoadapt.video.files import why_no_video
 from videoadapt.video.times import Times
 
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
@@ -75,10 +75,15 @@ def as_video(video: object, fps_hz: float | None = None, argument: str = "video"
     return FramesInMemory(video, fps_hz)
 
 
-def as_videos(videos: Iterable[object], fps_hz: float | None = None) -> list[Path | FramesInMemory]:
-    """Sort out several videos. Raises DecodeError naming every file that cannot be opened, before any is decoded."""
+def as_videos(
+    videos: Iterable[object], fps_hz: float | None = None, folders: bool = False
+) -> list[Path | FramesInMemory]:
+    """Sort out several videos. Raises DecodeError naming every file that cannot be opened, before any is decoded.
+
+    `folders`: a video is a folder of frames to the decoder, and no file.
+    """
     found = [as_video(video, fps_hz, f"video[{number}]") for number, video in enumerate(videos)]
-    reasons = {path: why_unreadable(path) for path in found if isinstance(path, Path)}
+    reasons = {path: why_no_video(path, folders) for path in found if isinstance(path, Path)}
     if problems := [f"{path}: {reason}" for path, reason in reasons.items() if reason]:
         raise DecodeError("\n".join(problems))
     return found

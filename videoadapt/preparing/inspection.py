@@ -12,12 +12,13 @@ import av.logging
 import numpy as np
 
 from videoadapt.errors import DecodeError
-from videoadapt.video.decoders import open_video
+from videoadapt.video.decoders import open_video, reads_folders
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._pictures import Pictures
 from videoadapt.video.decoders._probe import probe
 from videoadapt.video.decoders._rate import mean_rate_hz
 from videoadapt.video.decoders._stream import StreamInfo
+from videoadapt.video.files import state_of
 
 NUM_SEEKS = 8
 GREY_LEVELS = 2  # that a pixel may differ by: room for a swscale that rounds otherwise; 0 is what is seen
@@ -28,14 +29,14 @@ class Inspection:
     """A file that decodes. Pixels are those that a decoder gives, so after rotation."""
 
     size_bytes: int
-    sha256: str
+    sha256: str  # of the file; of a folder of frames over the pixels of them all
     codec: str
     height: int
     width: int
     pixel_aspect: (
         str  # width of a stored pixel : its height, "1:1" where the file says nothing; decoders take it for square
     )
-    fps_hz: float  # mean, by the time stamps; what the header says where frames have none
+    fps_hz: float  # mean, by the time stamps; what the header says where frames have none; 0 of a folder, unless stated
     header_frames: int  # what the header announces; 0 where it says nothing (Matroska)
     frames: int  # what decodes in order
     interlaced_frames: int  # of these, pictures of two moments; decoders take each for one
@@ -50,8 +51,10 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
     """Decode `path` from its first frame to its last, and let `decoder` find some of its frames by their indices.
 
     The frames asked for are the first, the last and six between, one by one in a scattered order that depends on the
-    content. Returns the DecodeError of a file that cannot be read.
+    content. Returns the DecodeError of a file that cannot be read. A folder of frames is read from the first to the last.
     """
+    if reads_folders(decoder):
+        return _inspect_folder(path, decoder)
     try:
         info = probe(path)
         with as_decode_error(path), path.open("rb") as file:
@@ -84,6 +87,38 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
         wrong=_difference(found, in_order.wanted)
         if counted == in_order.frames
         else f"{counted} frames, in order {in_order.frames}",
+    )
+
+
+def _inspect_folder(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeError:
+    """Each picture is a file of its own, so that there is no order to go by, and no header to believe."""
+    digest, count = hashlib.sha256(), 0
+    try:
+        with open_video(path, decoder) as opened:
+            for frame_HWC in opened:
+                digest.update(frame_HWC.tobytes())
+                count += 1
+            damaged = len(opened.damaged or ())
+            height, width, fps_hz = opened.height, opened.width, opened.fps_hz
+    except DecodeError as error:
+        return error
+    state = state_of(path)
+    return Inspection(
+        size_bytes=state.size if state else 0,
+        sha256=digest.hexdigest(),
+        codec="pictures",
+        height=height,
+        width=width,
+        pixel_aspect="1:1",
+        fps_hz=fps_hz or 0.0,
+        header_frames=0,
+        frames=count,
+        interlaced_frames=0,
+        damaged_frames=damaged,
+        complaint="",
+        decoder=str(decoder["name"]),
+        in_order_because="",
+        wrong="",
     )
 
 

@@ -1,7 +1,6 @@
 """Checking a whole list before training: what is wrong with which row, and the list without those rows."""
 
 import csv
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,22 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from videoadapt.data.columns import Column
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
-from videoadapt.data.videos import WHOLE
 from videoadapt.errors import DecodeError
 from videoadapt.files import write_atomically, write_json
 from videoadapt.log import progress
 from videoadapt.preparing.inspection import Inspection, inspect_file
 from videoadapt.processes.worker import Lost, map_in_processes
-from videoadapt.video.part import Part
+from videoadapt.video.part import AnyPart, FramePart, Part
 
 # A row with a fault is not in the cleaned list; a row with a note is.
 FAULTS = {
     "unreadable": "cannot be decoded",
     "short": "fewer frames than --min-frames",
-    "part": "a part that begins or ends after the film",
+    "part": "a part that begins or ends after the film, or has more frames than it",
     "label": "label outside the classes",
     "twice": "the same file in an earlier row, with this label",
     "copy": "the same content as an earlier row, with this label",
@@ -73,12 +72,15 @@ def scan(
     min_frames: int,
     jobs: int,
     limit_sec: float,
+    columns: Sequence[Column] | None = None,
 ) -> list[Row]:
-    """Decode every file of the list `source` in `jobs` processes and judge every row.
+    """Decode every file of the list `source` in `jobs` processes and judge every row; `columns` as in data.columns.
 
     Without `num_classes` labels are not judged. Raises DataListError when the list itself cannot be read.
     """
-    rows = [Row(video) for video in VideoList().load(source, root)]
+    dataset = VideoList()
+    dataset.columns = columns
+    rows = [Row(video) for video in dataset.load(source, root)]
     of_file: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         of_file[os.path.realpath(row.video.path)].append(row)
@@ -91,12 +93,12 @@ def scan(
     for row in rows:
         if num_classes is not None and row.video.label >= num_classes:
             row.blame("label", f"label {row.video.label}; allowed: 0 to {num_classes - 1}")
-    of_part: dict[tuple[str, Part | None], list[Row]] = defaultdict(list)
+    of_part: dict[tuple[str, AnyPart | None], list[Row]] = defaultdict(list)
     for row in rows:
         of_part[os.path.realpath(row.video.path), row.video.part].append(row)
     for same_file in of_part.values():
         _judge_repeats(same_file, "twice")
-    of_content: dict[tuple[str, Part | None], list[Row]] = defaultdict(list)
+    of_content: dict[tuple[str, AnyPart | None], list[Row]] = defaultdict(list)
     for row in rows:
         if row.found and "twice" not in row.faults:
             of_content[row.found.sha256, row.video.part].append(row)
@@ -114,10 +116,15 @@ def _judge_file(row: Row, result: Inspection | DecodeError | Lost, min_frames: i
         row.found = result
         if result.wrong:
             row.blame("wrong frames", f"{result.decoder}: {result.wrong}")
-        part, length_sec = row.video.part or WHOLE, result.frames / result.fps_hz
-        if problem := part.problem_in(length_sec):
+        part, fps_hz = row.video.part or FramePart(), result.fps_hz
+        if isinstance(part, Part) and not fps_hz:
+            row.blame(
+                "part", "seconds of a folder whose rate is not stated; --decoder '{name: frame_folder, fps_hz: 25}'"
+            )
+            return
+        if problem := part.problem_in(result.frames, result.frames / fps_hz if fps_hz else 0.0):
             row.blame("part", problem)
-        frames = min(result.frames, math.ceil((min(part.end_sec, length_sec) - part.start_sec) * result.fps_hz))
+        frames = part.num_frames_in(result.frames, fps_hz)
         if not problem and frames < min_frames:
             row.blame("short", f"{frames} frames; allowed: {min_frames} or more")
         if result.header_frames not in (0, result.frames):

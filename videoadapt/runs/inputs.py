@@ -18,7 +18,7 @@ from videoadapt.errors import ConfigError, DataListError, NotPermitted, VideoAda
 from videoadapt.models.backbone import is_chain
 from videoadapt.models.backbones._layers import blocks_of
 from videoadapt.models.classifier import Classifier
-from videoadapt.paths import exists, is_folder, why_unreadable
+from videoadapt.paths import exists, is_folder
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build import build_on_meta
 from videoadapt.runs.build_data import build_dataset, schedule_of
@@ -26,10 +26,13 @@ from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
 from videoadapt.runs.class_sizes import class_problems, say_unequal
 from videoadapt.runs.folder import find_checkpoint, statement_in
+from videoadapt.runs.frame_counts import short_folders
 from videoadapt.runs.machine import machine_problems, output_problems
 from videoadapt.runs.overlaps import say_overlaps
 from videoadapt.runs.same_files import same_files
 from videoadapt.runs.statement import Statement, check_statement, class_problem
+from videoadapt.video.decoders import reads_folders
+from videoadapt.video.files import why_no_video
 from videoadapt.weights.files import weights_path
 
 
@@ -141,6 +144,7 @@ def load_splits(config: Config) -> Splits:
         "val": val_list is not None,
         "test": config.test.enable,
     }
+    folders = reads_folders(data.decoder)
     with distributed.main_process_first():
         lists = {
             split: _load_list(dataset, split, getattr(data, split), data, problems)
@@ -154,9 +158,14 @@ def load_splits(config: Config) -> Splits:
     for split, videos in lists.items():
         if class_names:
             problems += _wrong_labels(split, videos, len(class_names))
-        files[split] = find_files(videos)
+        files[split] = find_files(videos, folders)
         problems += _missing_files(split, videos, files[split], limits[split], data)
         problems += same_files(split, videos, files[split], config.task != "pretrain")
+        problems += short_folders(split, videos, files[split], limits[split], data.decoder)
+    if len({lists[split].unit for split in lists if lists[split].parts_N2 is not None}) > 1:
+        problems.append(
+            "data.train, data.val, data.test: some rows are parts in seconds, others in frames; choose one for all"
+        )
     if problems:
         raise DataListError("\n".join(problems))
     if isinstance(data.val, Holdout) and config.train.enable:
@@ -238,7 +247,7 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
     hint = why_no_file(f"{first.name} {first.label}") if videos.parts_N2 is None else ""
     said = (
         f"data.root = {data.root}: {len(missing)} of the {len(videos)} videos of data.{split} are not there, "
-        f"first {first.path} (line {first.line}): {why_unreadable(first.path)}{hint}"
+        f"first {first.path} (line {first.line}): {why_no_video(first.path, reads_folders(data.decoder))}{hint}"
     )
     if len(missing) <= limit * len(videos):
         logger.warning("%s; within the limit of %g, so the run continues without them", said, limit)

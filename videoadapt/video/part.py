@@ -1,13 +1,14 @@
-"""A part of a film: from one second to another of it, as frames that begin with the one shown then.
+"""A part of a film, from one second to another or so many of its frames, as a film of its own.
 
 Shapes: N frames, H W pixels.
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from videoadapt.errors import DecodeError
 from videoadapt.video.frames import Changed, Frames
@@ -36,32 +37,100 @@ class Part(NamedTuple):
             return f"end_sec = {self.end_sec:g}: allowed: above start_sec = {self.start_sec:g}"
         return None
 
-    def overlaps(self, other: "Part") -> bool:
-        """Whether two parts of one film share a moment."""
-        return self.start_sec < other.end_sec and other.start_sec < self.end_sec
+    def overlaps(self, other: "AnyPart") -> bool:
+        """Whether two parts of one film share a moment; they may, where one is counted in frames."""
+        return _overlap(self, other)
 
-    def problem_in(self, length_sec: float) -> str | None:
-        """What keeps this from being a part of a film of this length."""
+    def problem_in(self, num_frames: int, length_sec: float) -> str | None:
+        """What keeps this from being a part of a film of so many frames and this length."""
         if self.start_sec >= length_sec - ROUNDING_SEC:
             return f"start_sec = {self.start_sec:g}: the film ends at {length_sec:.3f} s"
         if length_sec + LATE_SEC < self.end_sec < math.inf:
             return f"end_sec = {self.end_sec:g}: the film ends at {length_sec:.3f} s"
         return None
 
+    def num_frames_in(self, num_frames: int, fps_hz: float) -> int:
+        """How many frames this has of a film of so many at a constant rate."""
+        return min(num_frames, math.ceil((min(self.end_sec, num_frames / fps_hz) - self.start_sec) * fps_hz))
+
+    def range_in(self, film: Frames) -> tuple[int, int]:
+        """The first frame and the number of frames. Raises ValueError for a part that is not in the film."""
+        times = film.times
+        if problem := self.problem_in(len(times), times.length_sec):
+            raise ValueError(problem)
+        until_N = times.until_sec
+        first = int(np.searchsorted(until_N, self.start_sec + ROUNDING_SEC, side="right"))
+        stop = int(np.searchsorted(until_N[:-1], self.end_sec - ROUNDING_SEC)) + 1
+        return first, max(stop - first, 1)
+
+    def bounds_sec(self, until_N: NDArray[np.float64]) -> tuple[float, float]:
+        """Between which seconds of the film this lies; `until_N`: when each of its frames ends."""
+        return self
+
+
+class FramePart(NamedTuple):
+    """Frames `first` to `stop` - 1 of a film, counted from 0; inf: to its end. Lists call it an offset and a number."""
+
+    first: int = 0
+    stop: float = math.inf
+
+    def __str__(self) -> str:
+        """As a part's seconds are written: #frame=12,175; "" from the first frame on, as a film is called by its name."""
+        return f"#frame={self.first:.0f},{self.stop:.0f}" if self.first else ""
+
+    @property
+    def problem(self) -> str | None:
+        """See Part."""
+        if self.first < 0:
+            return f"offset = {self.first}: allowed: 0 or more"
+        return None if self.stop > self.first else f"num_frames = {self.stop - self.first}: allowed: 1 or more"
+
+    def overlaps(self, other: "AnyPart") -> bool:
+        """See Part."""
+        return _overlap(self, other)
+
+    def problem_in(self, num_frames: int, length_sec: float = math.inf) -> str | None:
+        """See Part."""
+        if self.first < num_frames and (self.stop <= num_frames or self.stop == math.inf):
+            return None
+        start = f", after the offset of {self.first:.0f}" if self.first else ""
+        return (
+            f"num_frames = {self.stop - self.first:.0f}{start}: there are {num_frames} frames; correct the list, or extract "
+            "the frames again"
+        )
+
+    def num_frames_in(self, num_frames: int, fps_hz: float = 1.0) -> int:
+        """See Part."""
+        return int(min(num_frames, self.stop) - self.first)
+
+    def range_in(self, film: Frames) -> tuple[int, int]:
+        """See Part."""
+        if problem := self.problem_in(film.num_frames):
+            raise ValueError(problem)
+        return int(self.first), self.num_frames_in(film.num_frames)
+
+    def bounds_sec(self, until_N: NDArray[np.float64]) -> tuple[float, float]:
+        """See Part."""
+        return float(until_N[int(self.first) - 1]) if self.first else 0.0, math.inf
+
+
+AnyPart: TypeAlias = Part | FramePart
+
+
+def _overlap(one: AnyPart, other: AnyPart) -> bool:
+    return type(one) is not type(other) or (one[0] < other[1] and other[0] < one[1])
+
 
 class FramesOfPart(Changed):
-    """Those frames of a film that are shown in a part of it; their times count from its start."""
+    """Those frames of a film that are in a part of it; their times count from its start."""
 
-    def __init__(self, film: Frames, part: Part, name: object):
+    def __init__(self, film: Frames, part: AnyPart, name: object):
         """`name` stands in the DecodeError that is raised where the film ends before the part, or its times are not known."""
         super().__init__(film)
-        times = film.times
-        if problem := part.problem_in(times.length_sec):
-            raise DecodeError(f"{name}: {problem}")
-        until_N = times.until_sec
-        first = int(np.searchsorted(until_N, part.start_sec + ROUNDING_SEC, side="right"))
-        stop = int(np.searchsorted(until_N[:-1], part.end_sec - ROUNDING_SEC)) + 1
-        self._first, self._num_frames = first, max(stop - first, 1)
+        try:
+            self._first, self._num_frames = part.range_in(film)
+        except ValueError as error:
+            raise DecodeError(f"{name}: {error}") from error
         self._part = part
 
     @property
@@ -72,8 +141,9 @@ class FramesOfPart(Changed):
     @property
     def times(self) -> Times:
         """See Frames."""
-        until_N = self._frames.times.until_sec[self._first : self._first + self._num_frames]
-        return Times(np.minimum(until_N, self._part.end_sec) - self._part.start_sec)
+        until_N = self._frames.times.until_sec
+        start_sec, end_sec = self._part.bounds_sec(until_N)
+        return Times(np.minimum(until_N[self._first : self._first + self._num_frames], end_sec) - start_sec)
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See Frames."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.frames import Frames
-from videoadapt.video.part import FramesOfPart, Part
+from videoadapt.video.part import AnyPart, FramesOfPart
 from videoadapt.video.resizing import resize_short_side
 from videoadapt.video.samplers import Sampler
 from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops
@@ -60,7 +60,7 @@ class ClipReader:
         return self.with_notes(path, rngs)[:2]
 
     def with_notes(
-        self, path: str | Path, rngs: Sequence[np.random.Generator], part: Part | None = None
+        self, path: str | Path, rngs: Sequence[np.random.Generator], part: AnyPart | None = None
     ) -> tuple[Tensor, tuple[EraseBox | None, ...], FileNotes]:
         """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), what to erase of each, and notes on the file.
 
@@ -100,7 +100,7 @@ class ViewReader:
         """
         return self.with_notes(video)[0]
 
-    def with_notes(self, video: str | Path | Frames, part: Part | None = None) -> tuple[Tensor, FileNotes]:
+    def with_notes(self, video: str | Path | Frames, part: AnyPart | None = None) -> tuple[Tensor, FileNotes]:
         """The same, of the whole film or of a part, and notes on the file."""
         with closing(self._source.open(video)) as film:
             frames = film if part is None else FramesOfPart(film, part, video)

@@ -25,7 +25,8 @@ from videoadapt.files import remove_partial, write_atomically
 from videoadapt.video.cache.coding import Jpeg, Raw
 from videoadapt.video.cache.entry import NotKept, film_bytes, is_whole, read_film, write_film
 from videoadapt.video.cache.folder import join, only_one_at, reserve
-from videoadapt.video.decoders import open_video
+from videoadapt.video.decoders import open_video, reads_folders
+from videoadapt.video.files import state_of
 from videoadapt.video.frames import JPEG_VERSIONS, Frames, Smaller, ThroughJpeg
 
 _LAYOUT = 3  # part of what a video is found by; one more when entries are written, or decoders read, in another way
@@ -61,7 +62,9 @@ class FrameSource:
         self._not_kept: set[Path] = set()
         self._said_full = False
         self._place = join(cache)
-        self._versions = [av.__version__, _version(self._spec["name"])]
+        self._versions: list[str | None] = [av.__version__, _version(self._spec["name"])]
+        if reads_folders(self._spec):
+            self._versions += JPEG_VERSIONS
 
     def open(self, video: str | Path | Frames) -> Frames:
         """Frames of a file, or of a video that is decoded already. Raises DecodeError naming the file."""
@@ -109,12 +112,11 @@ class FrameSource:
         """The file for this video's frames; None without a cache, or for a file that cannot be looked at."""
         if self._place is None:
             return None
-        try:
-            stat = path.stat()
-        except OSError:
+        state = state_of(path)
+        if state is None:
             return None
-        identity = [
-            str(path.absolute()), stat.st_size, stat.st_mtime_ns, self._spec, self._versions, self._short_px, _LAYOUT
+        identity: list[Any] = [
+            str(path.absolute()), *state, self._spec, self._versions, self._short_px, _LAYOUT
         ]  # fmt: skip
         if self._quality is not None:
             identity += [self._quality, JPEG_VERSIONS]

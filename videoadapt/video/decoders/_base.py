@@ -12,7 +12,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 
 from videoadapt import logger
-from videoadapt.errors import DecodeError, check_path
+from videoadapt.errors import ConfigError, DecodeError, check_path
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._stream import StreamInfo
 from videoadapt.video.times import Times
@@ -38,10 +38,12 @@ class Decoder(ABC):
     A sequence of frames, uint8 RGB: `len(video)`, `video[0]`, `video[-1]`, `video[10:20:2]`, `for frame in video`.
     """
 
+    reads_folders = False  # True: `path` is a folder of pictures, and no file
+
     def __init__(self, path: Path, info: StreamInfo):
         turned = info.orientation.quarter_turns % 2 == 1
         self.path = path
-        self.fps_hz = info.fps_hz
+        self.fps_hz: float | None = info.fps_hz
         self.height, self.width = (info.width, info.height) if turned else (info.height, info.width)
         self.rotation = -info.orientation.quarter_turns % 4 * 90  # degrees clockwise, already applied
         self.mirrored = info.orientation.mirrored  # left for right, after that, already applied
@@ -126,7 +128,8 @@ class Decoder(ABC):
     def __repr__(self) -> str:
         count = "not counted yet" if self._counted is None else f"{self._counted} frames"
         size = f"{self.width} x {self.height} px"
-        return f"<{type(self).__name__} {str(self.path)!r}: {count}, {size}, {self.fps_hz:.5g} fps>"
+        rate = "of no rate" if self.fps_hz is None else f"{self.fps_hz:.5g} fps"
+        return f"<{type(self).__name__} {str(self.path)!r}: {count}, {size}, {rate}>"
 
     @abstractmethod
     def close(self) -> None:
@@ -144,8 +147,18 @@ class Decoder(ABC):
             raise ValueError(f"{self.path}: is closed; read frames inside the `with` block, or keep them: video[:]")
 
 
+def reads_folders(decoder: Mapping[str, Any]) -> bool:
+    """Whether videos are folders to a decoder, {"name": ...}; False for one that is not there."""
+    try:
+        return bool(getattr(DECODERS.get(decoder["name"]), "reads_folders", False))
+    except ConfigError:
+        return False
+
+
 def open_video(file: str | Path, decoder: str | Mapping[str, Any] = "decord") -> Decoder:
     """Open a video file as a sequence of frames, uint8 (H, W, 3), RGB; close it, or use it in a `with` block.
+
+    A folder of frames is opened by the decoder frame_folder.
 
     `len(video)`, `video[i]`, `video[10:20]` (N, H, W, 3), `video.get(indices)`, `video.fps_hz`. `decoder`: a name, or
     {"name": "pyav", "threads": 2}. PyAV takes over what a decoder declares that it cannot read exactly; each reason is

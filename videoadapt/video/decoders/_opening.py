@@ -15,6 +15,7 @@ from videoadapt.errors import DecodeError
 from videoadapt.paths import why_unreadable
 from videoadapt.video.decoders._other_files import other_kind
 from videoadapt.video.decoders._truncation import missing_bytes
+from videoadapt.video.files import why_no_video
 
 FILE_ERRORS: tuple[type[Exception], ...] = (av.FFmpegError, OSError, ValueError)
 MEND = "copy it again, or encode it anew"
@@ -41,7 +42,7 @@ def _what_it_says(error: Exception) -> str:
 @contextmanager
 def open_stream(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open `path` and its best video stream (FFmpeg's choice). Raises DecodeError when it holds none, or is cut off."""
-    if reason := why_unreadable(path):  # opening a pipe would wait for whoever writes into it
+    if reason := why_no_video(path):  # opening a pipe would wait for whoever writes into it
         raise DecodeError(f"{path}: {reason}")
     # An absolute path, because FFmpeg takes "a:b.mp4" for a protocol; metadata may be in any encoding.
     with as_decode_error(path), av.open(os.path.abspath(path), metadata_errors="ignore") as container:
