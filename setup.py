@@ -25,6 +25,16 @@ TENSORBOARD = [
     "tensorboard>=2.16",  # curves in a browser while training; without it a run says so, and metrics.jsonl holds them
 ]
 
+WANDB = [
+    "wandb>=0.19",  # the logger wandb, in a process of its own; offline unless a config says otherwise
+]
+
+MLFLOW = [
+    "mlflow-skinny>=3",  # the logger mlflow, likewise: its client, without server, pandas and scikit-learn
+    "sqlalchemy>=2",  # what its default store, a database file, is written with
+    "alembic>=1.10",  # likewise, its tables
+]
+
 TORCHCODEC = [
     "torchcodec>=0.11",  # the third decoder; each release belongs to one of torch, and needs FFmpeg's shared libraries
 ]
@@ -71,12 +81,16 @@ setup(
         "export": EXPORT,
         "torchcodec": TORCHCODEC,
         "tensorboard": TENSORBOARD,
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
         "check": CHECK,
         "dev": [
             *EXPORT,
             *TORCHCODEC,
             *TENSORBOARD,
             *CHECK,
+            *WANDB,
+            *MLFLOW,
             "torchvision>=0.19",  # what its transforms draw and compute is compared with
             "ruff",  # format and lint
             "mypy",  # types

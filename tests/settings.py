@@ -110,6 +110,7 @@ VALUES: dict[str, list[Any]] = {
     "train.checkpoint_every_steps": [1],
     "train.keep_checkpoints": [1],
     "train.resume": ["force", "never"],
+    "train.loggers": [[], ["tensorboard", "wandb"], ["mlflow", "mlflow"]],
     "test.enable": [False],
     "test.clips": [1, 3, 40],
     "test.crops": [1, 2, 40],
@@ -130,7 +131,8 @@ SLOW_TO_RUN = (
     "test.compile",
     "data.workers",
     "data.cache",
-)  # minutes, processes, or the memory of others
+    "train.loggers",
+)  # minutes, processes, the memory of others, or files here
 
 
 def tiny_run(output: Path, root: Path) -> dict[str, Any]:

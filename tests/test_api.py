@@ -216,6 +216,7 @@ def test_names_of_components() -> None:
     assert {"vit", "timm", "pytorchvideo"} <= set(va.backbones())
     assert {"decord", "pyav", "torchcodec"} <= set(va.decoders())
     assert {"dense", "segment"} <= set(va.samplers())
+    assert {"tensorboard", "wandb", "mlflow"} <= set(va.loggers())
     assert {"video_list", "synthetic"} <= set(va.datasets())
 
 
@@ -257,8 +258,15 @@ def test_an_adapter_of_ones_own(gate: type, result: va.RunResult, tmp_path: Path
 
 
 def test_components_register_under_a_free_name() -> None:
-    doors = (va.register_adapter, va.register_backbone, va.register_dataset, va.register_decoder, va.register_sampler)
-    for door, taken in zip(doors, ("lora", "vit", "synthetic", "pyav", "dense"), strict=True):
+    doors = (
+        va.register_adapter,
+        va.register_backbone,
+        va.register_dataset,
+        va.register_decoder,
+        va.register_sampler,
+        va.register_logger,
+    )
+    for door, taken in zip(doors, ("lora", "vit", "synthetic", "pyav", "dense", "wandb"), strict=True):
         with pytest.raises(
             va.ConfigError, match=f"cannot be registered as '{taken}', which is one of videoadapt's own"
         ):

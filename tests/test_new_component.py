@@ -1,4 +1,4 @@
-"""Adding is writing one file: an adapter, a decoder and a sampler dropped into a copy of the tree train, with no other edit."""
+"""Adding is writing one file: an adapter, a decoder, a sampler and a logger dropped into a copy of the tree train, with no other edit."""
 
 import shutil
 import subprocess
@@ -68,6 +68,31 @@ class Opening(Sampler):
         return np.stack([self.train_indices(num_video_frames, num_frames, np.random.default_rng(0))] * num_clips)
 '''
 
+LOGGER = '''
+"""Lines of text."""
+
+from videoadapt.registry import LOGGERS
+from videoadapt.runs.loggers import Logger
+
+
+@LOGGERS.register
+class Lines(Logger):
+    def __init__(self, *, sign: str = "="):
+        self.sign = sign
+
+    def begin(self, run):
+        self.path = run.folder / "lines"
+        return "lines"
+
+    def add(self, records):
+        with self.path.open("a") as file:
+            for kind, step, values in records:
+                file.write(f"{kind} {step}: " + "".join(f"{key}{self.sign}{x} " for key, x in values.items()) + "\\n")
+
+    def end(self, outcome):
+        self.add([(outcome.outcome, 0, {})])
+'''
+
 
 @pytest.mark.slow
 def test_one_file_and_one_yaml(tmp_path: Path) -> None:
@@ -77,10 +102,12 @@ def test_one_file_and_one_yaml(tmp_path: Path) -> None:
     (tree / "videoadapt/models/adapters/block_biases.py").write_text(ADAPTER)
     (tree / "videoadapt/video/decoders/flipped.py").write_text(DECODER)
     (tree / "videoadapt/video/samplers/opening.py").write_text(SAMPLER)
+    (tree / "videoadapt/runs/loggers/lines.py").write_text(LOGGER)
     config = toy_config(tmp_path / "out", tmp_path / "clips", train={"epochs": 1, "batch_size": 24})
     config["model"]["adapter"] = {"name": "block_biases", "first": 1}
     config["data"]["decoder"] = {"name": "flipped", "threads": 1}
     config["data"]["sampling"] = {"name": "opening", "skip": 2}
+    config["train"]["loggers"] = [{"name": "lines", "sign": ":"}]
     path = write_config(tree / "configs/new.yaml", config)
     command = [sys.executable, "tools/run_net.py", "--cfg", str(path)]
     done = subprocess.run(
@@ -88,6 +115,8 @@ def test_one_file_and_one_yaml(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(records(tmp_path / "out")) == 2
+    lines = (tmp_path / "out/lines").read_text().splitlines()
+    assert lines[1].startswith("train 2: lr:") and lines[2].startswith("test 2: ") and lines[3:] == ["finished 0: "]
     trained = [line for line in (tmp_path / "out/run.log").read_text().splitlines() if "yes" in line]
     assert any("backbone" in line for line in trained), trained
     config["model"]["adapter"] = {"name": "block_biases", "frist": 1}

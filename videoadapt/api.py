@@ -33,7 +33,7 @@ from videoadapt.models.backbone import Backbone
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
 from videoadapt.paths import exists, is_folder
-from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
+from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, SAMPLERS
 from videoadapt.runs.adapter_average import average_adapters
 from videoadapt.training.execution import execute
 from videoadapt.video import transforms
@@ -60,6 +60,7 @@ __all__ = [
     "decoders",
     "load",
     "load_config",
+    "loggers",
     "normalise",
     "open_video",
     "read_clip",
@@ -67,6 +68,7 @@ __all__ = [
     "register_backbone",
     "register_dataset",
     "register_decoder",
+    "register_logger",
     "register_sampler",
     "run",
     "samplers",
@@ -192,6 +194,11 @@ def samplers() -> list[str]:
     return SAMPLERS.names()
 
 
+def loggers() -> list[str]:
+    """Names for `train.loggers`."""
+    return LOGGERS.names()
+
+
 def datasets() -> list[str]:
     """Names for `data.dataset`."""
     return DATASETS.names()
@@ -215,6 +222,11 @@ def register_decoder(name: str) -> Callable[[Class], Class]:
 def register_sampler(name: str) -> Callable[[Class], Class]:
     """Class decorator: a `Sampler` (videoadapt.video.samplers) that configs call by this name."""
     return SAMPLERS.register(name)
+
+
+def register_logger(name: str) -> Callable[[Class], Class]:
+    """Class decorator: a `Logger` (videoadapt.runs.loggers) that configs call by this name."""
+    return LOGGERS.register(name)
 
 
 def register_dataset(name: str) -> Callable[[Class], Class]:

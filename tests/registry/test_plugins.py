@@ -9,7 +9,7 @@ import pytest
 from tests.plugins import OPENING, install
 from videoadapt.config.loading import COMPONENTS, load_config
 from videoadapt.errors import ConfigError
-from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS
+from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, SAMPLERS
 from videoadapt.registry.components import Registry
 from videoadapt.registry.plugins import installed
 
@@ -104,6 +104,7 @@ def test_a_name_taken_twice_is_an_error(site: Path) -> None:
 def test_every_kind_has_its_group(site: Path) -> None:
     for kind, registry in {
         "adapters": ADAPTERS, "backbones": BACKBONES, "datasets": DATASETS, "decoders": DECODERS, "samplers": SAMPLERS,
+        "loggers": LOGGERS,
     }.items():  # fmt: skip
         install(site, f"plugin-{kind}", {kind: f"of_{kind} = plugin_{kind}:X"}, **{f"plugin_{kind}": "class X: pass"})
         installed.cache_clear()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.toy_runs import toy_config, write_config
 from videoadapt.files import read_jsonl
+from videoadapt.runs.feeds import Loggers
 from videoadapt.runs.metrics import MetricsWriter
 
 SOUND = [{"kind": "train", "step": step, "loss": 0.5} for step in (1, 2, 3)]
@@ -26,15 +28,18 @@ def test_tensorboard_alone_on_a_full_disk_ends_no_run(
 ) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorboard").symlink_to(small_disk)
-    writer = MetricsWriter(tmp_path, 0)
+    write_config(tmp_path / "config.yaml", toy_config(tmp_path, tmp_path))
+    loggers = Loggers(tmp_path, [{"name": "tensorboard"}])
+    writer = MetricsWriter(tmp_path, 0, loggers)
     (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free))
     for step in range(1, 2001):
         writer.metrics("train", step, loss=0.5)
-        if any("TensorBoard" in text for text in log_lines):
+        if any("tensorboard gets no further" in text for text in log_lines):
             break
         time.sleep(0.001)  # its thread writes
     writer.metrics("train", step + 1, loss=0.5)
     writer.close()
+    loggers.__exit__(None, None, None)
     assert [text for text in log_lines if "cannot be written (No space left on device)" in text]
     assert len(read_jsonl(tmp_path / "metrics.jsonl")) == step + 1 > 2
     assert "Traceback" not in capfd.readouterr().err

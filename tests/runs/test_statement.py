@@ -39,7 +39,7 @@ ALTERS_NO_PREDICTION = {
     "train.validate_every_epochs",
     "train.validate_clips", "train.validate_crops", "train.stop_early",
     "train.checkpoint_every_steps", "train.keep_checkpoints",
-    "train.resume", "test.enable", "test.compile", "test.max_unreadable",
+    "train.resume", "train.loggers", "test.enable", "test.compile", "test.max_unreadable",
 }  # fmt: skip
 ELSEWHERE = {
     "model.weights": "backbone",

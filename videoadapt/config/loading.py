@@ -3,7 +3,7 @@
 A component (`{name: adaptformer, bottleneck: 64}`) is checked against the keyword-only arguments of its constructor:
 the signature is the schema, so this file knows no component."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from videoadapt.config.overrides import ArgumentText, parse_overrides, read_text
 from videoadapt.config.schema import Component, Config
 from videoadapt.config.yaml_files import merge, read_yaml
 from videoadapt.errors import ConfigError, at_key, explain
-from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, SAMPLERS, Registry
+from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, SAMPLERS, Registry
 
 COMPONENTS: dict[tuple[str, str], Registry] = {
     ("model", "backbone"): BACKBONES,
@@ -22,6 +22,7 @@ COMPONENTS: dict[tuple[str, str], Registry] = {
     ("data", "dataset"): DATASETS,
     ("data", "decoder"): DECODERS,
     ("data", "sampling"): SAMPLERS,
+    ("train", "loggers"): LOGGERS,
 }
 
 
@@ -44,10 +45,10 @@ def check_config(raw: dict[str, Any]) -> Config:
     for (section, key), registry in COMPONENTS.items():
         part = raw.setdefault(section, {})
         if isinstance(part, dict):
-            check = _check_components if (section, key) == ("model", "adapter") else _check_component
+            check, none = _CHECKS.get((section, key), (_check_component, {}))
             spec = _named(part.get(key), _default(section, key))
             # a problem is noted, and the rest is checked as if there was none
-            part[key] = check(spec, registry, f"{section}.{key}", problems) or {}
+            part[key] = check(spec, registry, f"{section}.{key}", problems) or none
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -62,18 +63,17 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _default(section: str, key: str) -> Component:
+def _default(section: str, key: str) -> Any:
     schema = Config.model_fields[section].annotation
     assert schema is not None
-    found: Component = schema.model_fields[key].default
-    return found
+    return schema.model_fields[key].default
 
 
-def _named(spec: Any, default: Component) -> Any:
+def _named(spec: Any, default: Any) -> Any:
     """A component without a name is the default one with other arguments."""
     if spec is None:
         return default
-    return default | spec if isinstance(spec, dict) and "name" not in spec else spec
+    return default | spec if isinstance(spec, dict) and isinstance(default, dict) and "name" not in spec else spec
 
 
 def _check_components(
@@ -88,6 +88,16 @@ def _check_components(
     return [part for part in found if part is not None]
 
 
+def _check_list(spec: Any, registry: Registry, where: str, problems: list[str]) -> list[Component]:
+    """Check each of a list, which may be empty, and where a name alone is a component with its defaults."""
+    if not isinstance(spec, list):
+        problems.append(f"{where} = {spec!r}: expected a list; allowed in it: {', '.join(registry.names())}")
+        return []
+    specs = [{"name": str(part)} if isinstance(part, str) else part for part in spec]
+    found = [_check_component(part, registry, f"{where}.{number}", problems) for number, part in enumerate(specs)]
+    return [part for part in found if part is not None]
+
+
 def _check_component(spec: Any, registry: Registry, where: str, problems: list[str]) -> Component | None:
     """Return the component with every default filled in, or note problems."""
     if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
@@ -99,6 +109,13 @@ def _check_component(spec: Any, registry: Registry, where: str, problems: list[s
     except ConfigError as error:
         problems += error.problems
         return None
+
+
+# how the specs of a key are checked, where they are not one component, and what stands for wrong ones
+_CHECKS: dict[tuple[str, str], tuple[Callable[[Any, Registry, str, list[str]], Any], Any]] = {
+    ("model", "adapter"): (_check_components, {}),
+    ("train", "loggers"): (_check_list, []),
+}
 
 
 def _read_arguments(spec: Component, registry: Registry, where: str) -> Component:

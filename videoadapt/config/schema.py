@@ -229,6 +229,8 @@ class TrainConfig(_Section):
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500
     keep_checkpoints: Annotated[int, Ge(1), NOTHING] = 2  # the newest; the best is kept besides
     resume: Annotated[Literal["strict", "force", "never"], NOTHING] = "strict"
+    # where else the numbers of metrics.jsonl go: tensorboard (where it is installed), wandb, mlflow
+    loggers: Annotated[list[Component], NOTHING] = [{"name": "tensorboard"}]
 
 
 class TestConfig(_Section):

@@ -2,23 +2,24 @@
 
 A file of the package is found by its name. A class from anywhere else registers under a name (`@ADAPTERS.register("mine")`),
 or an installed package names it as an entry point of the group `videoadapt.adapters`, `.backbones`, `.decoders`,
-`.datasets` or `.samplers`.
+`.datasets`, `.samplers` or `.loggers`.
 """
 
 from videoadapt.registry.components import Registry
 
-__all__ = ["ADAPTERS", "BACKBONES", "DATASETS", "DECODERS", "SAMPLERS", "Registry", "name_of"]
+__all__ = ["ADAPTERS", "BACKBONES", "DATASETS", "DECODERS", "LOGGERS", "SAMPLERS", "Registry", "name_of"]
 
 BACKBONES = Registry("models.backbones")
 ADAPTERS = Registry("models.adapters")
 DECODERS = Registry("video.decoders")
 DATASETS = Registry("data.datasets")
 SAMPLERS = Registry("video.samplers")
+LOGGERS = Registry("runs.loggers")
 
 
 def name_of(component: object) -> str:
     """Return the name by which a config calls the class of `component`; of a class without one, the class's own."""
-    for registry in (BACKBONES, ADAPTERS, DECODERS, DATASETS, SAMPLERS):
+    for registry in (BACKBONES, ADAPTERS, DECODERS, DATASETS, SAMPLERS, LOGGERS):
         if (name := registry.name_of(type(component))) is not None:
             return name
     return type(component).__name__

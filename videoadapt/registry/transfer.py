@@ -1,4 +1,4 @@
-"""To a process that reads videos: its function, and the decoders and samplers that were registered here by name.
+"""To another process: its function, and the decoders, samplers and loggers that were registered here by name.
 
 A class of a notebook or a script cannot be imported there, so cloudpickle sends what it consists of; a class of a module
 is imported there by its name.
@@ -11,12 +11,12 @@ from typing import Any, TypeVar, cast
 import cloudpickle
 
 from videoadapt.errors import ArgumentError, ConfigError
-from videoadapt.registry import DECODERS, SAMPLERS
+from videoadapt.registry import DECODERS, LOGGERS, SAMPLERS
 from videoadapt.registry.components import Registry
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _CURE = "define it in a module and import it from there, or read with `workers` 0"
-_READING = {registry.kind: registry for registry in (DECODERS, SAMPLERS)}
+_ELSEWHERE = {registry.kind: registry for registry in (DECODERS, SAMPLERS, LOGGERS)}
 
 
 def transferable(function: Function) -> Function:
@@ -33,7 +33,7 @@ class _Transfer:
         self.__module__ = plain.__module__  # a process may import it before it gets to work
         self._components = [
             _sent(registry, name, component)
-            for registry in _READING.values()
+            for registry in _ELSEWHERE.values()
             for name, component in registry.from_outside().items()
         ]
         try:
@@ -55,7 +55,7 @@ def _sent(registry: Registry, name: str, component: type) -> tuple[str, str, byt
 
 def _receive(components: list[tuple[str, str, bytes | str]], function: bytes) -> Callable[..., Any]:
     for kind, name, sent in components:
-        _READING[kind].expect(name, partial(_component, kind, name, sent))
+        _ELSEWHERE[kind].expect(name, partial(_component, kind, name, sent))
     received: Callable[..., Any] = cloudpickle.loads(function)
     return received
 

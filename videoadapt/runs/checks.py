@@ -3,6 +3,8 @@
 Every line names the key to change, its value, and what is allowed.
 """
 
+from collections import Counter
+
 import numpy as np
 
 from videoadapt.config.optimizers import optimizer_arguments
@@ -19,6 +21,7 @@ from videoadapt.video.rand_augment import RandAugment
 def setting_problems(config: Config) -> list[str]:
     """Everything that is wrong with a config alone, whatever the files and the machine."""
     problems = [*_pretrain_problems(config), *_rendered_problems(config), *_clip_problems(config)]
+    problems += _logger_problems(config)
     if config.train.enable:
         problems += [*_optimizer_problems(config), *_rate_problems(config), *_early_stop_problems(config)]
         if config.train.shard and config.train.precision == "fp16":
@@ -203,6 +206,12 @@ def _early_stop_problems(config: Config) -> list[str]:
             f"which it could not end; allowed: less than {epochs}"
         ]
     return []
+
+
+def _logger_problems(config: Config) -> list[str]:
+    """Which loggers are named twice: the files of both would be the same."""
+    names = Counter(spec["name"] for spec in config.train.loggers)
+    return [f"train.loggers: names {name} twice; take one of them out" for name, n in names.items() if n > 1]
 
 
 def _milestone_problems(config: Config) -> list[str]:

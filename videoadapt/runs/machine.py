@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError
 from videoadapt.files import why_foreign, why_unwritable
+from videoadapt.registry import LOGGERS
 from videoadapt.system import open_files_limit
 from videoadapt.video.cache.folder import MEMORY, cache_folder, why_not_here
 
@@ -19,7 +21,7 @@ _REPLACED = (
     "trunk.safetensors", "curves.png", "confusion.png", "per_class.csv", "reconstruction.png",
 )  # fmt: skip
 _OPEN_FILES, _OF_A_WORKER = 24, 4  # at a time, measured with room: 2 workers need 22 in all, 6 need 36
-_FOLDERS = ("checkpoints", "tensorboard")
+_FOLDERS = ("checkpoints", "tensorboard", "loggers")
 
 
 def machine_problems(config: Config) -> list[str]:
@@ -44,12 +46,24 @@ def machine_problems(config: Config) -> list[str]:
             if reason := _foreign_code():
                 where = "remove it, or name another folder: TORCHINDUCTOR_CACHE_DIR"
                 problems.append(f"{section}.compile = true: {reason}; {where}")
+    problems += _missing_packages(config)
     place = cache_folder(config.data.cache) if reads_files(config) else None
     if place is not None and (
         reason := why_not_here() or (place == MEMORY and why_foreign(place)) or why_unwritable(place)
     ):
         problems.append(f"data.cache = {config.data.cache}: {reason}")
     return problems
+
+
+def _missing_packages(config: Config) -> list[str]:
+    """Loggers whose package is not installed."""
+    needed = [(spec["name"], LOGGERS.get(spec["name"]).package) for spec in config.train.loggers]
+    return [
+        f"train.loggers: {name} needs the package {package}, which is not installed: pip install 'videoadapt[{package}]', or "
+        f"take it out"
+        for name, package in needed
+        if package is not None and find_spec(package) is None
+    ]
 
 
 def reads_files(config: Config) -> bool:

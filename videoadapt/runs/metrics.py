@@ -1,4 +1,4 @@
-"""metrics.jsonl, timing.jsonl and TensorBoard: the numbers that a training run writes. Rank 0 only."""
+"""metrics.jsonl, timing.jsonl and loggers: the numbers that a training run writes. Rank 0 only."""
 
 import json
 import os
@@ -8,16 +8,17 @@ from typing import Any, TextIO
 
 from videoadapt import distributed, logger
 from videoadapt.files import as_record, write_atomically
-from videoadapt.runs.board import Board
+from videoadapt.runs.feeds import Loggers
+from videoadapt.runs.loggers import Record
 
 
 class MetricsWriter:
-    """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl and TensorBoard."""
+    """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl, and hands the former to loggers."""
 
-    def __init__(self, folder: Path, step: int):
+    def __init__(self, folder: Path, step: int, loggers: Loggers | None = None):
         """`step` is where the run resumes (0: a new one): records of later steps, left by a killed process, are cut off."""
         self._files: dict[str, TextIO] = {}
-        self._board: Board | None = None
+        self._loggers = loggers
         if not distributed.is_main():
             return
         for name in ("metrics", "timing"):
@@ -26,13 +27,14 @@ class MetricsWriter:
             if name == "metrics":
                 _say_lost(path, step)
             self._files[name] = path.open("a", encoding="utf-8")
-        self._board = Board(folder / "tensorboard", step)
+        if loggers is not None:
+            loggers.begin(step)
 
     def metrics(self, kind: str, step: int, **values: float) -> None:
         """Write what `kind` ("train", "val") measured at `step` (updates done)."""
         self._write("metrics", {"kind": kind, "step": step, **values})
-        if self._board:
-            self._board.add(kind, values, step)
+        if self._loggers is not None:
+            self._loggers.add(Record(kind, step, values))
 
     def timing(self, step: int, **values: float) -> None:
         """Write how long things took around `step`."""
@@ -53,8 +55,6 @@ class MetricsWriter:
         for file in self._files.values():
             with suppress(OSError):
                 file.close()
-        if self._board:
-            self._board.close()
 
 
 def _say_lost(path: Path, step: int) -> None:

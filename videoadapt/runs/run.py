@@ -25,6 +25,7 @@ from videoadapt.models.parameters import count_gflops, parameter_table
 from videoadapt.processes.lock import only_process_in
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
 from videoadapt.runs.checkpoint import BEST, remove_partial
+from videoadapt.runs.feeds import Loggers
 from videoadapt.runs.folder import full_disk_explained
 from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.inputs import load_inputs
@@ -44,6 +45,7 @@ class Run:
     splits: Splits
     model: Classifier | MaskedAutoencoder  # as `task` says
     device: torch.device
+    loggers: Loggers | None = None
 
     @property
     def folder(self) -> Path:
@@ -98,7 +100,8 @@ def prepare(config: Config) -> Iterator[Run]:
             raise ConfigError(
                 f"output = {config.output}: cannot be made: {error.strerror}; choose another folder"
             ) from error
-        _occupy(config.output, stack)
+        loggers = Loggers(config.output, config.train.loggers)
+        _occupy(config.output, stack, loggers)
         setup_logging(config.output)
         if distributed.is_main():
             remove_partial(config.output)
@@ -111,7 +114,7 @@ def prepare(config: Config) -> Iterator[Run]:
             show_model(config, model)
         say_chosen(asked, config)
         warn_if_slow(config.train.precision, device)
-        yield Run(config, splits, model, device)
+        yield Run(config, splits, model, device, loggers)
 
 
 def _build(config: Config, class_names: Sequence[str]) -> Classifier | MaskedAutoencoder:
@@ -121,10 +124,12 @@ def _build(config: Config, class_names: Sequence[str]) -> Classifier | MaskedAut
     return build_autoencoder(config)
 
 
-def _occupy(folder: Path, stack: ExitStack) -> None:
-    """Until `stack` closes: this run alone in the folder, its outcome recorded there."""
+def _occupy(folder: Path, stack: ExitStack, loggers: Loggers | None = None) -> None:
+    """Until `stack` closes: this run alone in the folder, its outcome recorded there, and then told to loggers."""
     stack.enter_context(only_process_in(folder))
     stack.enter_context(full_disk_explained(folder))
+    if loggers is not None:
+        stack.enter_context(loggers)
     stack.enter_context(OutcomeRecorder(folder))
 
 

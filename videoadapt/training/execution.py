@@ -26,6 +26,8 @@ def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
             return run, None
         with memory_explained(*TESTING):
             results = test(run)
+        if run.loggers is not None:
+            run.loggers.tested(results)
         _check_readable(run, results)
         return run, results
 

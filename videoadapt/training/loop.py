@@ -43,7 +43,7 @@ def train(run: Run) -> None:
         trainer.say_stopped_early()
         trainer.updater.hand_over(run.model, run.device)
         return
-    writer, draws = MetricsWriter(run.folder, trainer.step), distributed.is_main()
+    writer, draws = MetricsWriter(run.folder, trainer.step, run.loggers), distributed.is_main()
     try:
         with (
             stop_on_signal() as stop,
