@@ -1,4 +1,4 @@
-"""Adding is writing one file: an adapter, a decoder, a sampler and a logger dropped into a copy of the tree train, with no other edit."""
+"""Adding is writing one file: an adapter, a decoder, a sampler and a logger in a copy of the tree train, with no other edit."""
 
 import shutil
 import subprocess
