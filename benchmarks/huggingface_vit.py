@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from videoadapt.video.sides import CropPx
+
 
 class HuggingFaceViT(nn.Module):
     """(B, 3, T, H, W) to logits (B, K); its own order is (B, T, 3, H, W)."""
 
-    def __init__(self, size: Any, num_frames: int, crop_px: int, num_classes: int, lora_rank: int | None):
+    def __init__(self, size: Any, num_frames: int, crop_px: CropPx, num_classes: int, lora_rank: int | None):
         """`size` has the dimensions of a vit; with a `lora_rank`, queries and values are adapted and the classifier trains."""
         from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 

@@ -30,6 +30,7 @@ from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
 from videoadapt.training.updater import Updater
+from videoadapt.video.sides import sides_of
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def needed_gflops(model: Classifier, setting: Setting) -> float:
     Training needs the forward pass, the gradients of what flows between layers, as much again, and the gradients of the
     trained matrices, in proportion to their share of all parameters.
     """
-    once = 2 * count_gflops(model, setting.num_frames, setting.crop_px)
+    once = 2 * count_gflops(model, setting.num_frames, *sides_of(setting.crop_px))
     if setting.mode == "infer":
         return once
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -194,9 +195,10 @@ PEERS: dict[str, Callable[[Setting, torch.device], Callable[[], object]]] = {"pl
 def markdown(result: dict[str, Any]) -> str:
     """The rows as a table."""
     setting = result["setting"]
+    sides = " x ".join(map(str, sides_of(setting["crop_px"])))
     lines = [
         f"{result['device']}, torch {result['torch']}, matrix peak {result['peak_tflops']:.0f} TFLOP/s; {setting['backbone']}, "
-        f"{setting['adapter']}, {setting['num_frames']} x {setting['crop_px']} x {setting['crop_px']}, {setting['precision']}",
+        f"{setting['adapter']}, {setting['num_frames']} x {sides}, {setting['precision']}",
         "",
         "| | GPUs | mode | compiled | batch | ms | clips/s | share of peak | GiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

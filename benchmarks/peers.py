@@ -1,5 +1,6 @@
 """Other code that ours is measured beside: the plain model, and Hugging Face's VideoMAE with PEFT."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,7 @@ from benchmarks.plain_vit import PlainViT
 from benchmarks.setting import NUM_CLASSES, Setting, clips_and_labels
 from videoadapt.models.backbones.vit import SIZES
 from videoadapt.runs.forward import autocast
+from videoadapt.video.sides import sides_of
 
 
 def step_of(model: nn.Module, setting: Setting, device: torch.device) -> Callable[[], object]:
@@ -47,10 +49,8 @@ def plain(setting: Setting, device: torch.device) -> Callable[[], object]:
     bottleneck = {"adaptformer": setting.adapter.get("bottleneck", 64), "full": 0}.get(setting.adapter["name"])
     if bottleneck is None:
         raise ValueError("the plain model is tuned by adaptformer or full only")
-    size, tokens = (
-        SIZES[setting.backbone["size"]],
-        setting.num_frames // 2 * (setting.crop_px // SIZES[setting.backbone["size"]].patch_px) ** 2,
-    )
+    size = SIZES[setting.backbone["size"]]
+    tokens = setting.num_frames // 2 * math.prod(side // size.patch_px for side in sides_of(setting.crop_px))
     model = PlainViT(**size._asdict(), num_tokens=tokens, bottleneck=bottleneck, num_classes=NUM_CLASSES).to(device)
     return step_of(model, setting, device)
 

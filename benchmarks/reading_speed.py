@@ -30,7 +30,7 @@ from videoadapt.registry import SAMPLERS
 from videoadapt.runs.build_data import build_clip_reader, build_view_reader
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._probe import forget
-from videoadapt.video.resizing import resize_short_side
+from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.transforms import view_crops
 
 NUM_FRAMES, SEED = 8, 0
@@ -224,7 +224,7 @@ def per_view(path: Path, config: DataConfig) -> None:
             with open_video(path, config.decoder) as opened:
                 indices = sampler.test_indices(opened.num_frames, NUM_FRAMES, CLIPS)[clip]
                 frames_TCHW = torch.from_numpy(opened.get(indices)).permute(0, 3, 1, 2)
-            view_crops(resize_short_side(frames_TCHW, CROP_PX), CROP_PX, CROPS)[crop].contiguous()
+            view_crops(resize_to_cover(frames_TCHW, CROP_PX, CROP_PX), CROP_PX, CROPS)[crop].contiguous()
 
 
 def adaptformer_view(path: Path) -> None:

@@ -98,6 +98,7 @@ def serve(lines: Iterator[str]) -> None:
     from videoadapt.training.classification import Classification
     from videoadapt.training.mixup import Mixup
     from videoadapt.training.updater import Updater
+    from videoadapt.video.sides import sides_of
 
     config = load_config("quickstart", [])
     model = build_seeded_model(config, 8)
@@ -108,8 +109,8 @@ def serve(lines: Iterator[str]) -> None:
     )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     updater = Updater(model, objective, torch.optim.AdamW(trained), lambda step: 1e-3)
-    size, side = config.train.batch_size, config.data.crop_px
-    clips_BCTHW = torch.randint(256, (size, 3, config.data.num_frames, side, side), dtype=torch.uint8)
+    size, sides = config.train.batch_size, sides_of(config.data.crop_px)
+    clips_BCTHW = torch.randint(256, (size, 3, config.data.num_frames, *sides), dtype=torch.uint8)
     batch = ClipBatch(clips_BCTHW, torch.arange(size) % 8, ("",) * size, (None,) * size)
     for _ in lines:
         start = time.perf_counter()

@@ -59,7 +59,7 @@ VALUES: dict[str, list[Any]] = {
         {"name": "dense", "stride_frames": 100},
         {"name": "dense", "stride_frames": 2, "window": "videomae"},
     ],
-    "data.crop_px": [1, 16, 33, 64],
+    "data.crop_px": [1, 16, 33, 64, [16, 32], [64, 16]],
     "data.augment.crop": ["random_resized", "random", "centre"],
     "data.augment.flip": [1.0],
     "data.augment.rand_augment": ["rand-m7-n4-mstd0.5-inc1", "foo"],

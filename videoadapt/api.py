@@ -39,6 +39,7 @@ from videoadapt.training.execution import execute
 from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
+from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.files import check_weights
 from videoadapt.weights.formats import Inflation, read_weights
 
@@ -116,7 +117,7 @@ def create_model(
     adapter: Named | Sequence[Named] = "adaptformer",
     weights: str | Path | None = None,
     num_frames: int = 16,
-    crop_px: int = 224,
+    crop_px: CropPx = 224,
     batch_norm: bool = True,
     inflate: Inflation = "average",
     **options: Any,
@@ -129,8 +130,9 @@ def create_model(
     "package:masked_trunk.safetensors"; None: random, from torch's generator. `batch_norm`: BatchNorm in front of the head.
     Raises ConfigError for arguments, and for clips that the backbone does not take, CheckpointError for the weights.
     """
-    for name, value in (("num_classes", num_classes), ("num_frames", num_frames), ("crop_px", crop_px)):
+    for name, value in (("num_classes", num_classes), ("num_frames", num_frames)):
         check_count(name, value)
+    height_px, width_px = sides_of(crop_px)
     if inflate not in get_args(Inflation):
         raise ConfigError(f"inflate = {inflate!r}: allowed: {', '.join(get_args(Inflation))}")
     if weights is not None:
@@ -138,7 +140,7 @@ def create_model(
     chosen, methods = model_components(backbone, adapter, options)
     built: Backbone = BACKBONES.build(chosen)
     method = build_adapter(methods[0] if len(methods) == 1 else methods)
-    built.check_clip(num_frames, crop_px, crop_px)
+    built.check_clip(num_frames, height_px, width_px)
     head = Head(built.width, num_classes, batch_norm=batch_norm)
     found = None if weights is None else read_weights(str(weights))
     return assemble(built, method, head, found, inflate)

@@ -2,11 +2,13 @@
 
 import inspect
 import math
+import sys
 
 import numpy as np
 import pytest
 import pytorchvideo.models.net
 import pytorchvideo.models.vision_transformers
+import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,7 +21,9 @@ from videoadapt.models.backbones.timm import Timm
 from videoadapt.models.backbones.vit import ViT, sinusoid_positions
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
+from videoadapt.models.loading import load_backbone, save_backbone
 from videoadapt.registry import BACKBONES
+from videoadapt.weights.formats import read_weights
 
 # A small instance of every registered backbone, and the clip (T, H, W) it is shown.
 SMALL = {
@@ -89,7 +93,7 @@ def test_published_parameter_counts_of_comparison_backbones(model, published_mil
         backbone = PyTorchVideo(model=model)
     count = sum(p.numel() for p in backbone.parameters()) + 400 * backbone.width + 400
     assert count / 1e6 == pytest.approx(published_millions, abs=0.006)
-    assert (backbone.num_frames, backbone.crop_px) == (entry.num_frames, entry.crop_px)
+    assert (backbone.num_frames, backbone.sides_px) == (entry.num_frames, (entry.crop_px, entry.crop_px))
 
 
 def test_the_schema_offers_every_model_of_the_table():
@@ -168,7 +172,7 @@ def test_drop_path_grows_linearly_and_is_off_in_eval():
     [
         ((7, 64, 64), ("ViT: num_frames = 7", "the backbone's tubelet_frames = 2")),
         ((8, 60, 60), ("ViT: crop_px = 60", "the backbone's patch_px = 8")),
-        ((8, 64, 60), ("ViT: crop_px = (64, 60)", "the backbone's patch_px = 8")),
+        ((8, 64, 60), ("ViT: crop_px = [64, 60]: width needs", "the backbone's patch_px = 8")),
         ((7, 60, 60), ("ViT: num_frames = 7", "ViT: crop_px = 60")),
     ],
 )
@@ -244,10 +248,58 @@ def test_comparison_backbones_name_the_keys_of_a_wrong_clip():
         backbone(torch.zeros(1, 3, 4, 32, 32))
     with pytest.raises(ConfigError, match=r"PyTorchVideo: num_frames = 6.*multiple of 4"):
         PyTorchVideo(model="slowfast_r50", num_frames=6)
-    with pytest.raises(ConfigError, match=r"Timm: crop_px = \(64, 96\).*test_vit takes \(160, 160\)"):
+    with pytest.raises(ConfigError, match=r"Timm: crop_px = \[64, 96\].*test_vit takes \[160, 160\] only"):
         Timm(model="test_vit").check_clip(8, 64, 96)
     with pytest.raises(ConfigError, match=r"Timm: model = 'resnet5O'.*did you mean .*resnet50"):
         Timm(model="resnet5O")
+
+
+def test_learned_positions_keep_their_rows_and_columns_on_a_rectangle():
+    vit = ViT(size="tiny", width=8, depth=1, num_heads=1)
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    vit.make_room({"space_positions": torch.stack([rows, columns] * 4, dim=-1)})
+    with torch.no_grad():
+        vit.space_positions.copy_(torch.stack([rows, columns] * 4, dim=-1))
+    positions = vit.positions(vit.grid_THW(2, 32, 128), torch.device("cpu")).unflatten(0, (4, 16))
+    assert (positions[..., 0].diff(dim=0) > 1).all() and positions[..., 0].diff(dim=1).abs().max() < 1e-4
+    assert (positions[1:-1, 2:-2, 1].diff(dim=1) > 0.3).all() and positions[..., 1].diff(dim=0).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_timm_models_of_one_size_are_built_for_another(model, tmp_path):
+    square, wide = Timm(model=model).eval(), Timm(model=model, crop_px=[112, 224]).eval()
+    path = tmp_path / "square.safetensors"
+    save_backbone(square, path, {})
+    head = Head(wide.width, 2, batch_norm=False)
+    report = load_backbone(Classifier(wide, head), read_weights(str(path)))
+    moved = [
+        note for note in report.notes if note.startswith("net.pos_embed interpolated from (1, 197, 192) to (1, 99")
+    ]
+    assert len(moved) == (model == "vit_tiny_patch16_224")
+    timms = timm.create_model(model, num_classes=0, img_size=(112, 224)).eval()
+    filtered = sys.modules[type(timms).__module__].checkpoint_filter_fn(square.net.state_dict(), timms)
+    timms.load_state_dict(filtered)
+    clip_BCTHW = torch.randn(1, 3, 1, 112, 224)
+    torch.testing.assert_close(wide(clip_BCTHW), timms(clip_BCTHW[:, :, 0]))
+    with pytest.raises(ConfigError, match=r"crop_px = \[224, 224\]: .* takes \[112, 224\] only"):
+        wide.check_clip(8, 224, 224)
+
+
+def test_timm_says_what_it_cannot_build():
+    with pytest.raises(
+        ConfigError, match=r"Timm: crop_px = \[100, 100\]: timm builds no twins_svt_small for this size"
+    ):
+        Timm(model="twins_svt_small", crop_px=100)
+
+
+@pytest.mark.parametrize("model", ["slow_r50", "slowfast_r50", "mvit_base_16x4"])
+def test_comparison_backbones_take_rectangles(model, quick_init):
+    backbone = PyTorchVideo(model=model, num_frames=4, crop_px=[64, 96]).eval()
+    backbone.check_clip(4, 64, 96)
+    with torch.inference_mode():
+        assert backbone(torch.zeros(1, 3, 4, 64, 96)).shape == (1, backbone.width)
+    with pytest.raises(ConfigError, match=r"built for clips of 4 frames and 64 x 96 px"):
+        backbone.check_clip(4, 96, 64)
 
 
 def test_timm_features_are_averaged_over_frames():

@@ -12,7 +12,7 @@ from videoadapt.errors import DecodeError
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
-from videoadapt.video.resizing import resize_short_side
+from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.transforms import TrainTransform, view_crops
 
@@ -30,7 +30,7 @@ def test_views_are_the_crops_of_the_sampled_frames(tmp_path: Path) -> None:
     views_NJCTHW = read(str(path))
     assert views_NJCTHW.shape == (2, 3, 3, 4, 32, 32) and views_NJCTHW.numel() == read.views_bytes
     for clip, indices in enumerate(Dense(stride_frames=3).test_indices(48, 4, 2)):
-        crops = view_crops(resize_short_side(frames_TCHW(path, indices), 32), 32, 3)
+        crops = view_crops(resize_to_cover(frames_TCHW(path, indices), 32, 32), 32, 3)
         for crop, view_TCHW in enumerate(crops):
             assert views_NJCTHW[clip, crop].equal(view_TCHW.transpose(0, 1))
     with closing(SOURCE.open(path)) as video:
@@ -45,7 +45,7 @@ def test_a_clip_is_decided_by_its_generator(tmp_path: Path) -> None:
     assert clips_RCTHW.shape == (3, 3, 4, 32, 32) and erase == (None, None, None)
     assert clips_RCTHW[0].equal(clips_RCTHW[2]) and not clips_RCTHW[0].equal(clips_RCTHW[1])
     indices = Dense(stride_frames=3).train_indices(48, 4, np.random.default_rng(1))
-    expected = view_crops(resize_short_side(frames_TCHW(path, indices), 32), 32, 1)[0]
+    expected = view_crops(resize_to_cover(frames_TCHW(path, indices), 32, 32), 32, 1)[0]
     assert clips_RCTHW[0].equal(expected.transpose(0, 1)) and clips_RCTHW[0].numel() == read.clip_bytes
 
 

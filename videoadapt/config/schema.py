@@ -18,6 +18,7 @@ from videoadapt.paths import with_home
 Component = dict[str, Any]
 Share = Annotated[float, Interval(ge=0, le=1)]
 _Beta = Annotated[float, Interval(ge=0, lt=1)]
+_Side = Annotated[int, Interval(ge=1, le=8_192)]
 _DAY_SEC = 86_400
 
 
@@ -45,6 +46,10 @@ def _known_cache(value: str) -> str:
     if value not in ("off", "ram") and "/" not in value:
         raise ValueError("allowed: off, ram, or a folder, with a / in its name")
     return value
+
+
+def _square_as_one(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and value[0] == value[1] else value
 
 
 def _kind_of_weights(value: Any) -> str | None:
@@ -152,7 +157,13 @@ class DataConfig(_Section):
     cache_gb: Annotated[float, Gt(0), NOTHING] = 10.0  # what the cache may hold
     num_frames: Annotated[int, Interval(ge=1, le=10_000), UPDATES | PREDICTION | PASS] = 8
     sampling: Annotated[Component, UPDATES | PREDICTION | PASS] = {"name": "dense"}
-    crop_px: Annotated[int, Interval(ge=1, le=8_192), UPDATES | PREDICTION | PASS] = 224
+    # a square's side, or [height, width]
+    crop_px: Annotated[
+        Annotated[_Side, Tag("a side")] | Annotated[tuple[_Side, _Side], Tag("both sides")],
+        Discriminator(lambda v: "both sides" if isinstance(v, list | tuple) else "a side"),
+        AfterValidator(_square_as_one),
+        UPDATES | PREDICTION | PASS,
+    ] = 224
     augment: Annotated[AugmentConfig, UPDATES] = AugmentConfig()
     workers: Annotated[int, Ge(0), NOTHING] = (
         4  # processes that read videos; 0: the main one reads, without a time limit

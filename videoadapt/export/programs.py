@@ -21,6 +21,7 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.runs.rates import Rates
 from videoadapt.runs.statement import Statement
+from videoadapt.video.sides import sides_of
 from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from videoadapt.weights.files import os_error_shown, write_tensors
 from videoadapt.weights.formats import to_videomae
@@ -149,7 +150,7 @@ def _metadata(model: Classifier, config: Config, class_names: Sequence[str], rat
 
 def _example(config: Config) -> Tensor:
     """Three random clips (a batch of one or two could be taken for a constant): uint8 (3, 3, T, H, W)."""
-    shape = (3, 3, config.data.num_frames, config.data.crop_px, config.data.crop_px)
+    shape = (3, 3, config.data.num_frames, *sides_of(config.data.crop_px))
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 

@@ -61,6 +61,10 @@ class Backbone(nn.Module):
     def make_room_in_front(self, num_tokens: int) -> None:
         """Let the blocks take this many more tokens in front of a clip's. Raises ConfigError where positions forbid it."""
 
+    def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors of a weight file, under the backbone's names, with learned positions on this backbone's grid."""
+        return dict(tensors)
+
     def positions_elsewhere(self) -> str:
         """Say what becomes of positions in clips of another size or number of frames than in training."""
         return "this backbone keeps no positions of its own for clips of one size"

@@ -91,7 +91,12 @@ def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Te
     notes = []
     backbone = model.get_submodule("backbone")
     if isinstance(backbone, Backbone):
-        backbone.make_room({name.removeprefix("backbone."): tensor for name, tensor in found.items()})
+        own = {name.removeprefix("backbone."): t for name, t in found.items() if name.startswith("backbone.")}
+        backbone.make_room(own)
+        for name, tensor in backbone.fitted(own).items():
+            if tensor is not own[name]:
+                notes.append(f"{name} interpolated from {tuple(own[name].shape)} to {tuple(tensor.shape)}")
+                found = found | {f"backbone.{name}": tensor}
     positions = found.get("backbone.space_positions")
     if positions is not None:
         notes.append(f"positions learned on a grid of {' x '.join(map(str, positions.shape[:2]))} patches")

@@ -127,11 +127,11 @@ def make_room(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-def count_gflops(model: nn.Module, num_frames: int, crop_px: int) -> float:
+def count_gflops(model: nn.Module, num_frames: int, height_px: int, width_px: int) -> float:
     """Return the GFLOPs of one clip through the model, one multiply-add counted as one, as fvcore and the papers do."""
     from fvcore.nn import FlopCountAnalysis  # slow to import, and needed once a run
 
-    clip_BCTHW = torch.zeros(1, 3, num_frames, crop_px, crop_px, device=next(model.parameters()).device)
+    clip_BCTHW = torch.zeros(1, 3, num_frames, height_px, width_px, device=next(model.parameters()).device)
     training = model.training
     analysis = FlopCountAnalysis(model.eval(), clip_BCTHW)
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)

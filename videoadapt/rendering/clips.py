@@ -14,6 +14,7 @@ from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX
 from videoadapt.rendering.motions import FPS_HZ, draw_signs, draw_states, travel
 from videoadapt.rendering.painting import render
 from videoadapt.video.samplers import Sampler
+from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.video.times import Times
 from videoadapt.video.transforms import multi_scale_boxes
 
@@ -48,10 +49,10 @@ def draw_clips(
     *,
     sampler: Sampler,
     num_frames: int,
-    crop_px: int,
+    crop_px: CropPx,
     draw: Render | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Render `size` training clips of random motions on `device`: uint8 (B, 3, T, crop_px, crop_px) and labels (B,).
+    """Render `size` training clips of random motions on `device`: uint8 (B, 3, T, *sides) and labels (B,).
 
     Without `motions`, of one to four coordinates moved at random; all labels are 0. A clip is `num_frames` of a video's
     NUM_FRAMES, chosen by `sampler`, and cut as the crop "multi_scale" does; everything random comes from `generator`, a CPU
@@ -75,7 +76,7 @@ def draw_clips(
         box_BTHWC = part_BTHWC[:, :, top : top + height, left : left + width]
         frames_NCHW = F.interpolate(
             box_BTHWC.flatten(0, 1).permute(0, 3, 1, 2).float(),
-            size=(crop_px, crop_px),
+            size=sides_of(crop_px),
             mode="bilinear",
             antialias=True,
         )

@@ -27,6 +27,7 @@ from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.folder import find_checkpoint, load_result, read_class_names, statement_in
 from videoadapt.runs.start import StartWeights, read_start, start_weights
 from videoadapt.runs.statement import Statement, said
+from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.formats import Weights, read_weights
 
 Model = TypeVar("Model", Classifier, MaskedAutoencoder)
@@ -45,7 +46,7 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
             f"model.backbone.name = {config.model.backbone['name']!r}: masked tokens can be left out of a vit only"
         )
     with at_key("data"):
-        grid_THW = backbone.grid_THW(config.data.num_frames, *2 * [config.data.crop_px])
+        grid_THW = backbone.grid_THW(config.data.num_frames, *sides_of(config.data.crop_px))
     with at_key("pretrain"):
         num_masked_patches(grid_THW, pretrain.mask_ratio)
     published = DECODERS[config.model.backbone["size"]]
@@ -57,7 +58,7 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
 
 
 def build_model(
-    spec: ModelConfig, classes: Classes, num_frames: int, crop_px: int, weights_key: str = "model.weights"
+    spec: ModelConfig, classes: Classes, num_frames: int, crop_px: CropPx, weights_key: str = "model.weights"
 ) -> Classifier:
     """Build backbone -> check that the clip fits -> weights (strict) -> adapter -> freeze; return it in training mode.
 
@@ -87,14 +88,14 @@ def _assemble(
     read: Callable[[], Weights | None],
     classes: Classes,
     num_frames: int,
-    crop_px: int,
+    crop_px: CropPx,
     weights_key: str = "model.weights",
 ) -> Classifier:
     with at_key("model.backbone"):
         backbone: Backbone = BACKBONES.build(spec.backbone)
     adapter = build_adapter(spec.adapter, "model.adapter")
     with at_key("data"):
-        backbone.check_clip(num_frames, crop_px, crop_px)
+        backbone.check_clip(num_frames, *sides_of(crop_px))
     head = Head(
         backbone.width,
         _number_of(classes),

@@ -35,6 +35,7 @@ from videoadapt.runs.outcome import OutcomeRecorder
 from videoadapt.runs.resolution import resolved, say_chosen, warn_if_slow
 from videoadapt.runs.statement import Statement
 from videoadapt.video.cache.folder import join
+from videoadapt.video.sides import sides_of
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> None:
         return
     views = config.test.clips * config.test.crops
     try:
-        gflops = count_gflops(model, config.data.num_frames, config.data.crop_px)
+        gflops = count_gflops(model, config.data.num_frames, *sides_of(config.data.crop_px))
     except ModuleNotFoundError:
         logger.info("cost of a test video: not counted, because fvcore is not installed (pip install fvcore)")
         return

@@ -24,6 +24,7 @@ from videoadapt.runs.adapter_content import read_content
 from videoadapt.runs.checkpoint import load_checkpoint, read_facts
 from videoadapt.runs.folder import find_checkpoint, read_class_names, statement_in
 from videoadapt.runs.statement import Statement, completed, differences, fingerprint
+from videoadapt.video.sides import CropPx, size_text
 from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, weights_path
 from videoadapt.weights.formats import Weights, plain_name, read_weights
 
@@ -55,7 +56,7 @@ class StartWeights(Weights):
     start: Start | None = None
     trained: frozenset[str] = frozenset()
 
-    def confirm(self, model: Classifier, num_frames: int, crop_px: int) -> None:
+    def confirm(self, model: Classifier, num_frames: int, crop_px: CropPx) -> None:
         """Look at the frozen tensors of a model that was filled with these, and say what became of positions.
 
         Raises CheckpointError where the backbone is not that of the run.
@@ -70,8 +71,9 @@ class StartWeights(Weights):
             )
         if (data.num_frames, data.crop_px) != (num_frames, crop_px):
             logger.info(
-                "%s: clips of %d frames of %d px there, %d frames of %d px here: %s",
-                self.path, data.num_frames, data.crop_px, num_frames, crop_px, model.backbone.positions_elsewhere(),
+                "%s: clips of %d frames of %s px there, %d frames of %s px here: %s",
+                self.path, data.num_frames, size_text(data.crop_px), num_frames, size_text(crop_px),
+                model.backbone.positions_elsewhere(),
             )  # fmt: skip
 
 

@@ -16,8 +16,9 @@ from videoadapt.errors import ConfigError, DecodeError, check_count
 from videoadapt.video.decoders import open_video
 from videoadapt.video.frames import Frames
 from videoadapt.video.part import FramesOfPart, Part
-from videoadapt.video.resizing import resize_short_side
+from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.samplers.dense import Dense
+from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.video.transforms import view_crops
 
 
@@ -30,22 +31,23 @@ def read_clip(
     start_sec: float | None = None,
     end_sec: float | None = None,
     rng: np.random.Generator | None = None,
-    crop_px: int | None = None,
+    crop_px: CropPx | None = None,
     fps_hz: float | None = None,
     decoder: str | Mapping[str, Any] = "decord",
 ) -> Tensor:
     """Every `stride`-th frame of a video, `num_frames` of them: uint8 (3, T, H, W), RGB.
 
     The clip lies in the middle, as a single test clip does, or begins at the frame `start`, or with `rng` at random,
-    as a training clip does. A video that is too short repeats the last of its frames at the stride. `crop_px`: the short
-    side is resized to it and the middle square cut out, as for testing; otherwise frames keep their size. `fps_hz`: the video
+    as a training clip does. A video that is too short repeats the last of its frames at the stride. `crop_px`, a
+    number or height and width: frames are resized to just cover it and the middle is cut out, as for testing; otherwise they
+    keep their size. `fps_hz`: the video
     is seen at this rate, by its time stamps, and `stride` and `start` count the frames that it then has. What is between
     `start_sec` and `end_sec`, or one of them and the video's own end, is taken for a video of its own.
     Raises DecodeError naming a file that cannot be read or has no frame `start`.
     """
     check_count("num_frames", num_frames)
     check_count("stride", stride)
-    check_count("crop_px", 1 if crop_px is None else crop_px)
+    sides = None if crop_px is None else sides_of(crop_px)
     check_count("start", 0 if start is None else start, least=0)
     if not isinstance(rng, np.random.Generator | None):
         raise TypeError(f"rng = {rng!r}: expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
@@ -68,8 +70,8 @@ def read_clip(
             shown_T = _indices_from(start, times.num_frames_at(fps_hz), num_frames, stride, film.path)
             indices_T = times.shown_at(shown_T, fps_hz)
         clip_TCHW = torch.from_numpy(video.get(indices_T)).permute(0, 3, 1, 2)
-    if crop_px is not None:
-        (clip_TCHW,) = view_crops(resize_short_side(clip_TCHW, crop_px), crop_px, 1)
+    if sides is not None:
+        (clip_TCHW,) = view_crops(resize_to_cover(clip_TCHW, *sides), sides, 1)
     return clip_TCHW.transpose(0, 1).contiguous()
 
 

@@ -4,6 +4,7 @@ A reader is made once from a source of frames, a sampler and a transform, and ca
 Shapes: R clips of one video, N test clips, J crops, T frames, H W pixels.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +17,9 @@ from torch import Tensor
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.frames import Frames
 from videoadapt.video.part import AnyPart, FramesOfPart
-from videoadapt.video.resizing import resize_short_side
+from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.samplers import Sampler
+from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops
 
 _DECODED_BYTES = (
@@ -51,7 +53,7 @@ class ClipReader:
     ):
         self._source, self._sampler, self._transform = source, sampler, transform
         self._num_frames, self._same_frames = num_frames, same_frames
-        self.clip_bytes = 3 * num_frames * transform.crop_px**2
+        self.clip_bytes = 3 * num_frames * math.prod(transform.sides)
 
     def __call__(
         self, path: str | Path, rngs: Sequence[np.random.Generator]
@@ -62,7 +64,7 @@ class ClipReader:
     def with_notes(
         self, path: str | Path, rngs: Sequence[np.random.Generator], part: AnyPart | None = None
     ) -> tuple[Tensor, tuple[EraseBox | None, ...], FileNotes]:
-        """Return a clip for each generator, uint8 (R, 3, T, crop_px, crop_px), what to erase of each, and notes on the file.
+        """Return a clip for each generator, uint8 (R, 3, T, H, W), what to erase of each, and notes on the file.
 
         A generator decides everything random about its clip, but for frames that are the first clip's. Raises DecodeError
         naming a file that cannot be read. Of a `part` of the film the frames are those shown in it.
@@ -86,15 +88,15 @@ class ViewReader:
     """Reads all (clip, crop) views of a video from one decode."""
 
     def __init__(
-        self, source: FrameSource, sampler: Sampler, *, num_frames: int, crop_px: int, num_clips: int, num_crops: int
+        self, source: FrameSource, sampler: Sampler, *, num_frames: int, crop_px: CropPx, num_clips: int, num_crops: int
     ):
         self._source, self._sampler = source, sampler
-        self._num_frames, self._crop_px = num_frames, crop_px
+        self._num_frames, self._sides = num_frames, sides_of(crop_px)
         self._num_clips, self._num_crops = num_clips, num_crops
-        self.views_bytes = num_clips * num_crops * 3 * num_frames * crop_px**2
+        self.views_bytes = num_clips * num_crops * 3 * num_frames * math.prod(self._sides)
 
     def __call__(self, video: str | Path | Frames) -> Tensor:
-        """Return uint8 (N, J, 3, T, crop_px, crop_px) of a file, or of a video that is decoded already.
+        """Return uint8 (N, J, 3, T, H, W) of a file, or of a video that is decoded already.
 
         Raises DecodeError naming a file that cannot be read.
         """
@@ -107,19 +109,18 @@ class ViewReader:
             return self._views(frames), _notes_on(frames)
 
     def _views(self, video: Frames) -> Tensor:
-        """The views (N, J, 3, T, crop_px, crop_px) of an opened video; only the crops of its frames are kept."""
-        crop_px = self._crop_px
+        """The views (N, J, 3, T, H, W) of an opened video; only the crops of its frames are kept."""
         indices_NT = self._sampler.test_clips(video, self._num_frames, self._num_clips)
         views_NJCTHW = torch.empty(
-            self._num_clips, self._num_crops, 3, self._num_frames, crop_px, crop_px, dtype=torch.uint8
+            self._num_clips, self._num_crops, 3, self._num_frames, *self._sides, dtype=torch.uint8
         )
         wanted = np.unique(indices_NT)
         at_once = max(1, _DECODED_BYTES // (3 * video.height * video.width))
         for start in range(0, len(wanted), at_once):
             part = wanted[start : start + at_once]
             for index, frame_HWC in zip(part, torch.from_numpy(video.get(part)), strict=True):
-                resized_1CHW = resize_short_side(frame_HWC.permute(2, 0, 1)[None], crop_px)
-                crops_JCHW = torch.cat(view_crops(resized_1CHW, crop_px, self._num_crops))
+                resized_1CHW = resize_to_cover(frame_HWC.permute(2, 0, 1)[None], *self._sides)
+                crops_JCHW = torch.cat(view_crops(resized_1CHW, self._sides, self._num_crops))
                 for clip, place in np.argwhere(indices_NT == index):
                     views_NJCTHW[clip, :, :, place] = crops_JCHW
         return views_NJCTHW

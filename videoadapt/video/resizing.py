@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 
 
-def resize_short_side(frames_TCHW: Tensor, short_px: int) -> Tensor:
-    """Resize uint8 frames so that the short side is `short_px` and the long side int(short_px * long / short).
+def resize_to_cover(frames_TCHW: Tensor, height_px: int, width_px: int) -> Tensor:
+    """Resize uint8 frames, aspect kept, so that one side is that of the crop and the other no shorter than its own.
 
-    Bit for bit what cv2.resize does with INTER_LINEAR (as both references test): half-pixel centres, no antialias,
-    weights in 1/2048. Frames whose short side fits already come back as they are.
+    The longer rest is rounded down: of 256 x 340 pixels, 224 x 297 for a crop of 224 x 224. Bit for bit what cv2.resize does
+    with INTER_LINEAR (as both references test): half-pixel centres, no antialias, weights in 1/2048. Frames that fit already
+    come back as they are.
     """
     height, width = frames_TCHW.shape[-2:]
-    short = min(height, width)
-    if short == short_px:
+    if height * width_px <= width * height_px:
+        new_height, new_width = height_px, int(height_px * width / height)
+    else:
+        new_height, new_width = int(width_px * height / width), width_px
+    if (new_height, new_width) == (height, width):
         return frames_TCHW
-    new_height = short_px if height == short else int(short_px * height / width)
-    new_width = short_px if width == short else int(short_px * width / height)
     return _resize_like_cv2(frames_TCHW, new_height, new_width)
 
 

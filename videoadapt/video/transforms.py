@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
-from videoadapt.video.resizing import resize_short_side
+from videoadapt.video.resizing import resize_to_cover
+from videoadapt.video.sides import CropPx, sides_of
 
 
 class EraseBox(NamedTuple):
@@ -48,7 +49,7 @@ class TrainTransform:
     def __init__(
         self,
         *,
-        crop_px: int,
+        crop_px: CropPx,
         crop: Crop,
         flip: float,
         erasing: float,
@@ -57,17 +58,20 @@ class TrainTransform:
     ):
         """`flip` and `erasing` are probabilities; `augment` maps whole frames (T, C, H, W) to frames of the same shape.
 
-        `crop`: "multi_scale" (AdaptFormer) resizes with antialias as PIL does, "random_resized" (VideoMAE) without,
-        "random" and "centre" resize the short side to `crop_px` as testing does, and take a square anywhere along the long
-        side, or its middle. Raises ConfigError naming every wrong value.
+        `crop_px`: a square's side, or height and width. `crop`: "multi_scale" (AdaptFormer) resizes with antialias as PIL
+        does, "random_resized" (VideoMAE) without, "random" and "centre" resize frames until they just cover the crop, as
+        testing does, and cut it out anywhere along the longer rest, or in its middle. Raises ConfigError naming every wrong
+        value.
         """
         problems = [
             f"{key}: {value!r} is not allowed; use a probability from 0 to 1"
             for key, value in (("flip", flip), ("erasing", erasing))
             if not 0 <= value <= 1
         ]
-        if crop_px < 1:
-            problems.append(f"crop_px: {crop_px} is not allowed; use 1 or more pixels")
+        try:
+            self.sides = sides_of(crop_px)
+        except ConfigError as error:
+            problems += error.problems
         if crop not in get_args(Crop):
             problems.append(f"crop: {crop!r} is not allowed; use one of {', '.join(get_args(Crop))}")
         if interpolation not in get_args(Interpolation):
@@ -76,11 +80,11 @@ class TrainTransform:
             problems.append(f"interpolation: crop {crop!r} is always bilinear; leave it out or choose another crop")
         if problems:
             raise ConfigError(problems)
-        self.crop_px, self.crop, self.flip, self.erasing = crop_px, crop, flip, erasing
+        self.crop, self.flip, self.erasing = crop, flip, erasing
         self.interpolation, self.augment = interpolation, augment
 
     def __call__(self, frames_THWC: Tensor, generator: torch.Generator) -> tuple[Tensor, EraseBox | None]:
-        """Return the clip, uint8 (C, T, crop_px, crop_px), and the box to fill with noise in `normalise`, if any.
+        """Return the clip, uint8 (C, T, *sides), and the box to fill with noise in `normalise`, if any.
 
         Everything random comes from `generator`.
         """
@@ -91,26 +95,24 @@ class TrainTransform:
         crop_TCHW = self._crop(frames_TCHW, rng)
         if rng.random() < self.flip:
             crop_TCHW = crop_TCHW.flip(-1)
-        erase = draw_erase_box(self.crop_px, rng) if rng.random() < self.erasing else None
+        erase = draw_erase_box(*self.sides, rng) if rng.random() < self.erasing else None
         return crop_TCHW.transpose(0, 1).contiguous(), erase
 
     def _crop(self, frames_TCHW: Tensor, rng: random.Random) -> Tensor:
         if self.crop == "centre":
-            return view_crops(resize_short_side(frames_TCHW, self.crop_px), self.crop_px, 1)[0]
+            return view_crops(resize_to_cover(frames_TCHW, *self.sides), self.sides, 1)[0]
         if self.crop == "random":
-            resized_TCHW = resize_short_side(frames_TCHW, self.crop_px)
-            top, left = (rng.randrange(side - self.crop_px + 1) for side in resized_TCHW.shape[-2:])
-            return resized_TCHW[..., top : top + self.crop_px, left : left + self.crop_px]
+            return _anywhere(resize_to_cover(frames_TCHW, *self.sides), self.sides, rng)
         height, width = frames_TCHW.shape[-2:]
         if self.crop == "multi_scale":
-            boxes = multi_scale_boxes(height, width, self.crop_px)
+            boxes = multi_scale_boxes(height, width, self.sides)
             top, left, height, width = rng.choice(rng.choice(boxes))
         else:
-            top, left, height, width = draw_resized_box(height, width, rng)
+            top, left, height, width = draw_resized_box(height, width, rng, self.sides)
         # Cutting out the box first means that only its pixels are ever resized.
         return F.interpolate(
             frames_TCHW[..., top : top + height, left : left + width],
-            size=(self.crop_px, self.crop_px),
+            size=self.sides,
             mode=self.interpolation,
             antialias=self.crop == "multi_scale",
         )
@@ -121,43 +123,61 @@ def _rng(generator: torch.Generator) -> random.Random:
     return random.Random(int(torch.randint(2**62, (), generator=generator)))
 
 
-def multi_scale_boxes(height: int, width: int, crop_px: int) -> list[list[Box]]:
+def _anywhere(frames_TCHW: Tensor, sides: tuple[int, int], rng: random.Random) -> Tensor:
+    top, left = (rng.randrange(frame - side + 1) for frame, side in zip(frames_TCHW.shape[-2:], sides, strict=True))
+    return frames_TCHW[..., top : top + sides[0], left : left + sides[1]]
+
+
+def multi_scale_boxes(height: int, width: int, crop_px: CropPx) -> list[list[Box]]:
     """Return AdaptFormer's candidate boxes in a frame: 10 sizes, each with the same 13 relative positions.
 
-    Both sides are the frame's short side x 1, 0.875, 0.75 or 0.66, at most one step apart, and become `crop_px` when
-    less than 3 pixels from it (unless that would leave the frame).
+    Both sides are those of the largest box in the frame with the crop's aspect, for a square the frame's short side,
+    x 1, 0.875, 0.75 or 0.66, at most one step apart. They become the crop's side when less than 3 pixels from it (unless
+    that would leave the frame).
     """
-    base = min(height, width)
-    sides = [int(base * scale) for scale in _SCALES]
-    sides = [min(crop_px, base) if abs(side - crop_px) < _SNAP_PX else side for side in sides]
-    sizes = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
+    crop_height, crop_width = sides_of(crop_px)
+    if height * crop_width <= width * crop_height:
+        largest = height, height * crop_width // crop_height
+    else:
+        largest = width * crop_height // crop_width, width
+    heights, widths = _scaled(largest[0], crop_height), _scaled(largest[1], crop_width)
+    sizes = [(h, w) for i, h in enumerate(heights) for j, w in enumerate(widths) if abs(i - j) <= 1]
     # In quarters of the free space: corners, edge centres and the centre, then the four points half-way to the corners.
     quarters = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [(y, x) for y in (1, 3) for x in (1, 3)]
     return [[(y * ((height - h) // 4), x * ((width - w) // 4), h, w) for y, x in quarters] for h, w in sizes]
 
 
-def draw_resized_box(height: int, width: int, rng: random.Random) -> Box:
+def _scaled(side: int, crop_side: int) -> list[int]:
+    found = [max(1, int(side * scale)) for scale in _SCALES]
+    return [min(crop_side, side) if abs(one - crop_side) < _SNAP_PX else one for one in found]
+
+
+def draw_resized_box(height: int, width: int, rng: random.Random, crop_px: CropPx = 1) -> Box:
     """Draw VideoMAE's random-resized box: area 8 % to 100 % of the frame, aspect 3/4 to 4/3 (log-uniform).
 
-    After ten draws that do not fit, the largest centred box whose aspect is within the range.
+    The aspect is relative to the crop's, so that what a rectangle shows is stretched as much as in a square (torchvision's
+    is that of the box itself, whatever it becomes). After ten draws that do not fit, the largest centred box whose aspect is
+    within the range.
     """
+    crop_height, crop_width = sides_of(crop_px)
+    narrow, wide = (aspect * (crop_width / crop_height) for aspect in _ASPECT)
     for _ in range(10):
-        h, w = _draw_sides(height * width, _AREA, _ASPECT, rng)
+        h, w = _draw_sides(height * width, _AREA, (narrow, wide), rng)
         if 0 < h <= height and 0 < w <= width:
             return rng.randint(0, height - h), rng.randint(0, width - w), h, w
-    h, w = min(height, round(width / _ASPECT[0])), min(width, round(height * _ASPECT[1]))
+    h, w = max(1, min(height, round(width / narrow))), max(1, min(width, round(height * wide)))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def draw_erase_box(crop_px: int, rng: random.Random) -> EraseBox | None:
+def draw_erase_box(height: int, width: int, rng: random.Random) -> EraseBox | None:
     """Draw VideoMAE's erase box: area 2 % to 33 % of the crop, height over width 0.3 to 3.3 (log-uniform).
 
     None in the practically impossible case that a hundred draws do not fit.
     """
     for _ in range(100):
-        h, w = _draw_sides(crop_px**2, _ERASE_AREA, _ERASE_ASPECT, rng)
-        if 0 < h < crop_px and 0 < w < crop_px:
-            return EraseBox(rng.randint(0, crop_px - h), rng.randint(0, crop_px - w), h, w, rng.getrandbits(62))
+        h, w = _draw_sides(height * width, _ERASE_AREA, _ERASE_ASPECT, rng)
+        if 0 < h < height and 0 < w < width:
+            return EraseBox(rng.randint(0, height - h), rng.randint(0, width - w), h, w, rng.getrandbits(62))
     return None
 
 
@@ -169,24 +189,26 @@ def _draw_sides(
     return round(math.sqrt(target / ratio)), round(math.sqrt(target * ratio))
 
 
-def view_crops(frames_TCHW: Tensor, crop_px: int, num_crops: int) -> list[Tensor]:
-    """Return `num_crops` square views (T, C, crop_px, crop_px) spread along the long side; one crop is the centre.
+def view_crops(frames_TCHW: Tensor, crop_px: CropPx, num_crops: int) -> list[Tensor]:
+    """Return `num_crops` views (T, C, *sides) spread along the longer rest; one crop is the centre.
 
-    Crop j starts at int(j * (long - crop_px) / (num_crops - 1)) (both references) and is centred along the short side.
-    The views share memory with the frames. Raises ConfigError when a crop does not fit or there is none.
+    The rests are what the frame has beside the crop, down and across. Crop j starts at int(j * rest / (num_crops - 1))
+    (both references) and is centred along the shorter rest. The views share memory with the frames. Raises ConfigError when
+    a crop does not fit or there is none.
     """
+    sides = sides_of(crop_px)
     height, width = frames_TCHW.shape[-2:]
     if num_crops < 1:
         raise ConfigError(f"num_crops: {num_crops} is not allowed; use 1 or more")
-    if not 1 <= crop_px <= min(height, width):
+    rest_down, rest_across = height - sides[0], width - sides[1]
+    if min(rest_down, rest_across) < 0:
         raise ConfigError(
-            f"crop_px: {crop_px} does not fit frames of {height} x {width} pixels; use at most the short side"
+            f"crop_px: {crop_px} does not fit frames of {height} x {width} pixels; use at most their sides"
         )
-    spare = max(height, width) - crop_px
-    across = (min(height, width) - crop_px) // 2
-    starts = [spare // 2] if num_crops == 1 else [int(j * (spare / (num_crops - 1))) for j in range(num_crops)]
-    corners = [(start, across) if height >= width else (across, start) for start in starts]
-    return [frames_TCHW[..., top : top + crop_px, left : left + crop_px] for top, left in corners]
+    rest, centred = max(rest_down, rest_across), min(rest_down, rest_across) // 2
+    starts = [rest // 2] if num_crops == 1 else [int(j * (rest / (num_crops - 1))) for j in range(num_crops)]
+    corners = [(start, centred) if rest_down >= rest_across else (centred, start) for start in starts]
+    return [frames_TCHW[..., top : top + sides[0], left : left + sides[1]] for top, left in corners]
 
 
 def normalise(

@@ -60,6 +60,9 @@ MODELS = {
 }
 
 
+Side = Annotated[int, Ge(32)]
+
+
 @BACKBONES.register
 class PyTorchVideo(Backbone):
     """One of the zoo's networks; clips need to have `num_frames` and `crop_px`, by default those published."""
@@ -81,18 +84,21 @@ class PyTorchVideo(Backbone):
             "mvit_base_32x3",
         ],
         num_frames: Annotated[int, Ge(1)] | None = None,
-        crop_px: Annotated[int, Ge(32)] | None = None,
+        crop_px: Side | tuple[Side, Side] | None = None,
     ):
         super().__init__()
         published = MODELS[model]
         self.num_frames = published.num_frames if num_frames is None else num_frames
-        self.crop_px = published.crop_px if crop_px is None else crop_px
+        side_px = published.crop_px if crop_px is None else crop_px
+        self.sides_px = (side_px, side_px) if isinstance(side_px, int) else side_px
         self._two_pathways = published.create is create_slowfast
         if self._two_pathways and self.num_frames % SLOWFAST_ALPHA:
             raise ConfigError(f"num_frames = {num_frames}: {model} needs a multiple of {SLOWFAST_ALPHA}")
+        if published.create is create_x3d and len(set(self.sides_px)) > 1:
+            raise ConfigError(f"crop_px = {list(self.sides_px)}: {model} takes squares only; set one number")
         with _ReadableNumbers():
             net: Any = published.create(
-                **published.arguments, **_sized(published.create, self.num_frames, self.crop_px)
+                **published.arguments, **_sized(published.create, self.num_frames, self.sides_px)
             )
         self.net = net
         self.width = _remove_classifier(net)
@@ -104,11 +110,12 @@ class PyTorchVideo(Backbone):
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError unless the clip has the size that the network was built for."""
-        if (num_frames, height_px, width_px) != (self.num_frames, self.crop_px, self.crop_px):
+        if (num_frames, height_px, width_px) != (self.num_frames, *self.sides_px):
+            ours = self.sides_px[0] if len(set(self.sides_px)) == 1 else " x ".join(map(str, self.sides_px))
             raise ArgumentError(
                 type(self).__name__,
-                f"num_frames = {num_frames} and crop_px = {(height_px, width_px)}: {self._model} is built for clips of "
-                f"{self.num_frames} frames and {self.crop_px} px; change these, or the backbone's num_frames and crop_px",
+                f"num_frames = {num_frames} and crop_px = {[height_px, width_px]}: {self._model} is built for clips of "
+                f"{self.num_frames} frames and {ours} px; change these, or the backbone's num_frames and crop_px",
             )
 
     def layer_of(self, parameter: str) -> int:
@@ -148,12 +155,12 @@ def _pathways(clip_BCTHW: Tensor) -> list[Tensor]:
     return [clip_BCTHW.index_select(2, slow), clip_BCTHW]
 
 
-def _sized(create: Callable[..., nn.Module], num_frames: int, crop_px: int) -> dict[str, Any]:
+def _sized(create: Callable[..., nn.Module], num_frames: int, sides_px: tuple[int, int]) -> dict[str, Any]:
     """Arguments that tie a network to the size of its clips."""
     if create is create_x3d:
-        return {"input_clip_length": num_frames, "input_crop_size": crop_px, "head_activation": None}
+        return {"input_clip_length": num_frames, "input_crop_size": sides_px[0], "head_activation": None}
     if create is create_multiscale_vision_transformers:
-        return {"temporal_size": num_frames, "spatial_size": crop_px}
+        return {"temporal_size": num_frames, "spatial_size": sides_px}
     return {"head_pool": nn.AdaptiveAvgPool3d}  # the published windows cover the whole map: the same mean
 
 

@@ -4,10 +4,13 @@ Shapes: B clips, C channels, T frames, H W pixels, D width.
 """
 
 import difflib
-from collections.abc import Collection
-from typing import Any
+import sys
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Annotated, Any
 
 import timm
+from annotated_types import Ge
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -16,6 +19,8 @@ from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
 from videoadapt.registry import BACKBONES
 
+Side = Annotated[int, Ge(1)]
+
 
 class OwnPooling(nn.Module):
     """Says that the image model pools its tokens itself, frame by frame; an adapter may put a pooling of all tokens here."""
@@ -23,17 +28,21 @@ class OwnPooling(nn.Module):
 
 @BACKBONES.register
 class Timm(Backbone):
-    """Frame-averaged image backbone, a baseline without motion. Weights come from a file."""
+    """Frame-averaged image backbone, a baseline without motion. Weights come from a file.
+
+    `crop_px`, a side or [height, width]: a model that is made for one size is built for this one (timm's `img_size`).
+    """
 
     fc_norm_eps = None
 
-    def __init__(self, *, model: str):
+    def __init__(self, *, model: str, crop_px: Side | tuple[Side, Side] | None = None):
         super().__init__()
         if not timm.is_model(model):
             close = difflib.get_close_matches(model, timm.list_models(), n=3)
             hint = f"did you mean {' or '.join(close)}? " if close else ""
             raise ConfigError(f"model = {model!r}: timm has no such model; {hint}see timm.list_models()")
-        net: Any = timm.create_model(model, pretrained=False, num_classes=0)
+        size_px = (crop_px, crop_px) if isinstance(crop_px, int) else crop_px
+        net: Any = _built(model, size_px)
         self.net = net
         self.width = int(net.num_features)
         blocks = net.blocks if hasattr(net, "blocks") and hasattr(net, "group_matcher") else ()
@@ -51,13 +60,16 @@ class Timm(Backbone):
         if self._views:
             self.num_heads = self._views[-1].num_heads
             self.pool: nn.Module = OwnPooling()
-        self._size_px = tuple(net.default_cfg["input_size"][1:]) if net.default_cfg.get("fixed_input_size") else None
+        published = tuple(net.default_cfg["input_size"][1:]) if net.default_cfg.get("fixed_input_size") else None
+        self._size_px = size_px or published
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError when the image model is made for another size."""
         if self._size_px not in (None, (height_px, width_px)):
             raise ArgumentError(
-                type(self).__name__, f"crop_px = {(height_px, width_px)}: {self._model} takes {self._size_px} only"
+                type(self).__name__,
+                f"crop_px = {[height_px, width_px]}: {self._model} takes {list(self._size_px)} only; set that, or the "
+                "backbone's crop_px",
             )
 
     def patch_layer(self) -> tuple[nn.Module, str]:
@@ -75,6 +87,17 @@ class Timm(Backbone):
             )
         for view in self._views:
             view.make_room_in_front(num_tokens)
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Learned positions of images of another size, as timm itself resizes them; all else passes unchanged."""
+        ours, found = self.net.state_dict(), {name.removeprefix("net."): t for name, t in tensors.items()}
+        other = [name for name in ours.keys() & found.keys() if "pos" in name and ours[name].shape != found[name].shape]
+        resize = getattr(sys.modules[type(self.net).__module__], "checkpoint_filter_fn", None)
+        if not other or resize is None:
+            return dict(tensors)
+        with suppress(RuntimeError, AssertionError):  # of a grid that is no square: refused as of another shape
+            found |= {name: t for name, t in resize(dict(found), self.net).items() if name in other}
+        return {name: found[name.removeprefix("net.")] for name in tensors}
 
     def positions_elsewhere(self) -> str:
         """Those of the image model know no time."""
@@ -110,6 +133,22 @@ class Timm(Backbone):
         )
         for view in self._views:
             view.grid.thw = (num_frames, *rows_columns)
+
+
+def _built(model: str, size_px: tuple[int, int] | None) -> Any:
+    """The network, for images of this size where one is given. Raises ConfigError where timm makes none for it."""
+    if size_px is None:
+        return timm.create_model(model, pretrained=False, num_classes=0)
+    try:
+        return timm.create_model(model, pretrained=False, num_classes=0, img_size=size_px)
+    except TypeError as error:  # an argument that it does not have
+        if "img_size" not in str(error):
+            raise
+        raise ConfigError(f"crop_px = {list(size_px)}: {model} takes images of any size; leave it out") from error
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"crop_px = {list(size_px)}: timm builds no {model} for this size: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _outside_blocks(net: Any) -> dict[str, int]:

@@ -90,10 +90,14 @@ class ViT(Backbone):
         if num_frames < 1 or num_frames % self.tubelet_frames:
             allowed = f"a multiple of the backbone's tubelet_frames = {self.tubelet_frames}"
             problems.append(f"num_frames = {num_frames}: a clip needs {allowed} frames")
-        if min(height_px, width_px) < 1 or height_px % self.patch_px or width_px % self.patch_px:
-            got = height_px if height_px == width_px else (height_px, width_px)
+        sides = {"height": height_px, "width": width_px}
+        wrong = [name for name, side in sides.items() if side < 1 or side % self.patch_px]
+        if wrong:
+            got, need = (height_px, "need") if height_px == width_px else ([height_px, width_px], "needs")
             allowed = f"a multiple of the backbone's patch_px = {self.patch_px}"
-            problems.append(f"crop_px = {got}: height and width need to be {allowed}")
+            problems.append(
+                f"crop_px = {got}: {' and '.join(wrong)} {need if len(wrong) == 1 else 'need'} to be {allowed}"
+            )
         if problems:
             raise ArgumentError(type(self).__name__, problems)
         return num_frames // self.tubelet_frames, height_px // self.patch_px, width_px // self.patch_px
