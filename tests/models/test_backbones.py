@@ -254,7 +254,7 @@ def test_comparison_backbones_name_the_keys_of_a_wrong_clip():
         Timm(model="resnet5O")
 
 
-def test_learned_positions_keep_their_rows_and_columns_on_a_rectangle():
+def test_learned_positions_keep_rows_and_columns():
     vit = ViT(size="tiny", width=8, depth=1, num_heads=1)
     rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
     vit.make_room({"space_positions": torch.stack([rows, columns] * 4, dim=-1)})

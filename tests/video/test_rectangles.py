@@ -66,7 +66,7 @@ def test_multi_scale_boxes_have_the_crops_aspect() -> None:
     assert (112, 224) in [boxes[0][2:] for boxes in multi_scale_boxes(114, 226, (112, 224))]
 
 
-def test_random_resized_stretches_a_rectangle_as_much_as_a_square() -> None:
+def test_random_resized_stretches_no_more_than_in_a_square() -> None:
     rng = random.Random(0)
     boxes = [draw_resized_box(240, 320, rng, (112, 224)) for _ in range(2000)]
     stretch = np.array([(width / height) / 2 for _, _, height, width in boxes])
