@@ -30,7 +30,9 @@ def load(folder: Path, text: str, columns: list[str] | None = None) -> VideoRows
 
 
 def test_rows_say_parts_of_films(tmp_path: Path) -> None:
-    rows = 'a b.mp4,1.5,4,0\n"c, d.mp4", 0 ,1e1,1\n\na b.mp4,4,,2\ne.mp4,,,3\n'
+    rows = (
+        'a b.mp4,1.5,4,0\n"c, d.mp4", 0 ,1e1,1\n\na b.mp4,4,,2\ne.mp4,,,3\n,, ,\n'  # the last as spreadsheets leave it
+    )
     listed = [
         Video("a b.mp4", Path("/videos/a b.mp4"), 0, 2, Part(1.5, 4)),
         Video("c, d.mp4", Path("/videos/c, d.mp4"), 1, 3, Part(0, 10)),
@@ -49,11 +51,13 @@ def test_rows_say_parts_of_films(tmp_path: Path) -> None:
 
 
 def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
-    (video,) = load(tmp_path, "\ufeffLabel, path\r\n3,a b.mp4\r\n")
+    video, quoted = load(tmp_path, '\ufeffLabel, path\r\n3,a b.mp4\r\n4, "c, d.mp4"\r\n')
     assert video == Video("a b.mp4", Path("/videos/a b.mp4"), 3, 2)
+    assert quoted == Video("c, d.mp4", Path("/videos/c, d.mp4"), 4, 3)
     assert (
         load(tmp_path, "path,start_sec,end_sec,label\na,,,0\n").parts_N2 is None
     )  # compared as any list of whole films is
+    assert [v.line for v in load(tmp_path, '"path", "label"\n"a.mp4",0\n')] == [2]
     (video,) = load(tmp_path, "3,a.mp4,2,1\n", ["label", "path", "end_sec", "start_sec"])
     assert video.part == Part(1, 2) and video.line == 1
     with pytest.raises(DataListError, match="take one of them out"):
@@ -70,6 +74,8 @@ def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
         ("a.mp4,nan,4,0", "start_sec = nan"),
         ("a.mp4,1,inf,0", "end_sec = nan"),
         ("a.mp4,1,4,run", "label = 'run': expected a whole number"),
+        ("a.mp4,1,4,²", "label = '²': expected a whole number"),
+        ("a.mp4,1,4,1234567890123456789", "label = '1234567890123456789': expected a whole number"),
         (",1,4,0", "path = ''"),
         ("a.mp4,1,4", "3 values; expected 4"),
         ("a.mp4 1 4", "1 values; expected 4"),
@@ -80,6 +86,14 @@ def test_a_row_that_is_none_is_named(row: str, said: str, tmp_path: Path) -> Non
         load(tmp_path, f"{HEADER}b.mp4,1,2,0\n{row}\n")
     assert f"list.csv: 1 rows cannot be used, first line 3: '{row}': {said}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_quote_that_nobody_closes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataListError, match=r"path = 'a\.mp4,1,2,0\\nb\.mp4': is no path") as error:
+        load(tmp_path, f'{HEADER}"a.mp4,1,2,0\nb.mp4",1,2,0\n')
+    assert "\n" not in str(error.value)
+    with pytest.raises(DataListError, match="1 rows cannot be used, first line 3: field larger than field limit"):
+        load(tmp_path, f"{HEADER}b.mp4,1,2,0\n{'x' * 200_000},1,2,0\n")
 
 
 def test_without_columns_a_row_means_what_it_meant(tmp_path: Path) -> None:

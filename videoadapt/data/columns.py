@@ -39,7 +39,8 @@ def rows_in_columns(text: str, columns: Sequence[Column], problems: list[str]) -
     """Every row below the header; what is wrong with one goes to `problems`."""
     lines = text.split("\n")  # splitlines() would also part names at rarer characters
     skipped = int(header_in(lines[0]) is not None)
-    reader = csv.reader(_with_commas(lines[skipped:], columns), skipinitialspace=True)
+    ended = (f"{line}\n" for line in _with_commas(lines[skipped:], columns))
+    reader = csv.reader(ended, skipinitialspace=True)
     while True:
         try:
             values = next(reader, None)
