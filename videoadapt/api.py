@@ -142,7 +142,7 @@ def create_model(
     method = build_adapter(methods[0] if len(methods) == 1 else methods)
     built.check_clip(num_frames, height_px, width_px)
     head = Head(built.width, num_classes, batch_norm=batch_norm)
-    found = None if weights is None else read_weights(str(weights))
+    found = None if weights is None else read_weights(str(weights), names=built.weight_names)
     return assemble(built, method, head, found, inflate)
 
 

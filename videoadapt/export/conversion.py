@@ -9,6 +9,7 @@ import torch
 
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically, write_text
+from videoadapt.models.activations import trained_with
 from videoadapt.models.backbones.vit import SIZES, ViT
 from videoadapt.paths import exists
 from videoadapt.weights.files import Tensors, checksum, weights_path, write_tensors
@@ -36,6 +37,11 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
         raise CheckpointError(f"{out}: the name needs to end in .safetensors or .pth{also}")
     weights = read_any(source)
     _check_complete(weights)
+    if (activation := trained_with(weights)) not in (None, "gelu"):
+        raise CheckpointError(
+            f"{source} ({weights.format}): was trained with the activation {activation}, which no format here keeps, and a vit "
+            "computes gelu; give the file itself to the backbone timm"
+        )
     tensors = _renamed(weights, to)
     path = out / "model.safetensors" if in_folder else out
     config = _config(weights, num_heads) if in_folder else ""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from torch import Tensor, nn
 
+from videoadapt.weights.formats import Names
+
 
 class TokenGrid:
     """The grid (time, height, width) that a backbone's tokens come from, as of its last clip; modules inside may read it."""
@@ -46,6 +48,10 @@ class Backbone(nn.Module):
     depth: int  # how many blocks follow one another, 0 when the backbone is not a plain chain of them
     fc_norm_eps: float | None  # epsilon of the LayerNorm between feature and head; None: no LayerNorm there
     no_branches: str = ""  # why there are no `blocks`, for errors
+    weight_names: Names = "own"  # under which names weight files of image models come: timm's are below `net`
+    classifier: tuple[
+        str, ...
+    ] = ()  # modules, by their names here, that files of its weights hold and it has no use for
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError, naming the keys, unless clips of this shape can be processed."""

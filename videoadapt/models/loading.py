@@ -10,6 +10,7 @@ from torch import nn
 from videoadapt import logger
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
+from videoadapt.models.activations import activation_of, registered_in_timm, trained_with
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.parameters import make_room
 from videoadapt.weights.files import Tensors, write_tensors
@@ -43,7 +44,8 @@ def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "aver
     An image's patch kernel is inflated along time, and the backbone makes room for positions that the file brings.
     Raises CheckpointError when any other tensor is missing, unexpected, of another shape or not finite.
     """
-    found, notes = _for_video(model, weights.part(adapter=False), inflate)
+    found, unused = _without_classifier(model, weights.part(adapter=False))
+    found, notes = _for_video(model, found, inflate)
     expected = model.state_dict()
     replaced: list[str] = []
     new: list[str] = []
@@ -62,7 +64,13 @@ def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "aver
     notes += _against_config(model, weights)
     model.load_state_dict(found, strict=False)
     report = LoadReport(
-        weights.path, weights.format, len(found), weights.unused, tuple(replaced), tuple(new), (*weights.notes, *notes)
+        weights.path,
+        weights.format,
+        len(found),
+        weights.unused + unused,
+        tuple(replaced),
+        tuple(new),
+        (*weights.notes, *notes),
     )
     _note(model, str(report))
     return report
@@ -84,6 +92,15 @@ def _with_rows(found: Tensors, own: Tensors, rows: Sequence[int | None]) -> tupl
     num_new, num_there = sum(row is None for row in rows), len(found["head.linear.bias"])
     said = f"{num_new} of {len(rows)} rows of the head (of its {num_there} classes {len(rows) - num_new} are here, by name)"
     return found | head, [said] if num_new else []
+
+
+def _without_classifier(model: nn.Module, found: Tensors) -> tuple[Tensors, tuple[str, ...]]:
+    """Leave out the classifier of an image model's file, where the backbone says how it is called."""
+    names = getattr(model.get_submodule("backbone"), "classifier", ())
+    starts = tuple(f"backbone.{name}." for name in names)
+    kept = {name: tensor for name, tensor in found.items() if not starts or not name.startswith(starts)}
+    sizes = [len(found[f"{start}weight"]) for start in starts if f"{start}weight" in found]
+    return kept, tuple(f"head of {size} image classes" for size in sizes)
 
 
 def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Tensors, list[str]]:
@@ -109,8 +126,9 @@ def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Te
 
 
 def _against_config(model: nn.Module, weights: Weights) -> list[str]:
-    """Compare with the file's config.json what no tensor shows: another number of heads is an error, another eps a note."""
+    """Compare with the file's config.json what no tensor shows: another eps is a note, heads and activation are errors."""
     backbone = model.get_submodule("backbone")
+    _check_activation(backbone, weights)
     heads, eps = getattr(backbone, "num_heads", None), getattr(backbone, "eps", None)
     if None not in (weights.num_heads, heads) and weights.num_heads != heads:
         raise CheckpointError(
@@ -119,10 +137,25 @@ def _against_config(model: nn.Module, weights: Weights) -> list[str]:
         )
     if None in (weights.eps, eps) or weights.eps == eps:
         return []
+    if getattr(backbone, "weight_names", "own") == "timm":
+        return [f"config.json says layer_norm_eps = {weights.eps:g}, timm's model uses {eps:g}"]
     return [
         f"config.json says layer_norm_eps = {weights.eps:g}, the model uses {eps:g} (published backbones were trained with "
         "1e-06; the backbone's eps)"
     ]
+
+
+def _check_activation(backbone: nn.Module, weights: Weights) -> None:
+    """Raise CheckpointError where the weights were trained with another activation than the backbone computes."""
+    theirs, ours = trained_with(weights), activation_of(backbone)
+    if theirs is None or ours is None or theirs == ours:
+        return
+    said = f"{weights.path} ({weights.format}): was trained with the activation {theirs}, the model computes {ours}: "
+    if getattr(backbone, "weight_names", "own") != "timm":
+        raise CheckpointError(f"{said}take the backbone timm, which has it")
+    named = getattr(backbone, "model", "").replace("_clip_", "_clip_quickgelu_")
+    fitting = theirs == "quick_gelu" and registered_in_timm(named)
+    raise CheckpointError(f"{said}set the backbone's {f'model to {named}, or its ' * fitting}activation to {theirs}")
 
 
 def load_adapter(model: nn.Module, weights: Weights) -> int:

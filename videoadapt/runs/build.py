@@ -80,7 +80,9 @@ def _read(spec: ModelConfig, classes: Classes, weights_key: str = "model.weights
             f"{spec.weights} is no such thing; set it to null"
         )
     with at_file_key(weights_key):
-        return None if spec.weights is None else read_weights(spec.weights, spec.obtain)
+        if spec.weights is None:
+            return None
+        return read_weights(spec.weights, spec.obtain, BACKBONES.get(spec.backbone["name"]).weight_names)
 
 
 def _assemble(

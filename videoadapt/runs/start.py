@@ -117,17 +117,20 @@ def start_weights(start: Start, spec: ModelConfig, class_names: Sequence[str] | 
         raise CheckpointError(
             f"{start.path}: the weights of its backbone, {place.weights}, are not there; name them in model.backbone_weights"
         )
-    base = _drawn(start.config, place.seed) if place.weights is None else read_weights(place.weights)
+    names = BACKBONES.get(start.config.model.backbone["name"]).weight_names
+    base = _drawn(start.config, place.seed) if place.weights is None else read_weights(place.weights, names=names)
     trained = {plain_name(name): tensor for name, tensor in start.tensors().items()}
     backbone = {name: t for name, t in base.part(adapter=False).items() if name.startswith("backbone.")}
-    names = start.statement.class_names
+    classes = start.statement.class_names
     return StartWeights(
         start.path,
         "what a run left",
         backbone | trained,
         eps=base.eps,
         num_heads=base.num_heads,
-        class_rows=tuple(names.index(name) if name in names else None for name in class_names or ()),
+        activation=base.activation,
+        architecture=base.architecture,
+        class_rows=tuple(classes.index(name) if name in classes else None for name in class_names or ()),
         start=start,
         trained=frozenset(trained),
     )

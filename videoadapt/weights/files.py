@@ -30,6 +30,8 @@ _IN_A_FOLDER = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
 )
 
 
@@ -74,7 +76,7 @@ def read_tensors(path: Path) -> Content:
     if found is None:
         raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(_IN_A_FOLDER)}")
     tensors = _read_shards(found) if found.suffix == ".json" else _read_alone(found)
-    config = path / "config.json"
+    config = path / ("open_clip_config.json" if found.name.startswith("open_clip") else "config.json")
     return Content(tensors, _read_json(config) if is_file(config) else {}, part)
 
 

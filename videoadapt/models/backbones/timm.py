@@ -7,7 +7,7 @@ import difflib
 import sys
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import timm
 from annotated_types import Ge
@@ -15,6 +15,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
+from videoadapt.models.activations import activation_of
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
 from videoadapt.registry import BACKBONES
@@ -31,32 +32,42 @@ class Timm(Backbone):
     """Frame-averaged image backbone, a baseline without motion. Weights come from a file.
 
     `crop_px`, a side or [height, width]: a model that is made for one size is built for this one (timm's `img_size`).
+    `activation` of the blocks' MLPs, where that of the weights is not the model's own.
     """
 
     fc_norm_eps = None
+    weight_names = "timm"
 
-    def __init__(self, *, model: str, crop_px: Side | tuple[Side, Side] | None = None):
+    def __init__(
+        self,
+        *,
+        model: str,
+        crop_px: Side | tuple[Side, Side] | None = None,
+        activation: Literal["gelu", "gelu_tanh", "quick_gelu"] | None = None,
+    ):
         super().__init__()
         if not timm.is_model(model):
             close = difflib.get_close_matches(model, timm.list_models(), n=3)
             hint = f"did you mean {' or '.join(close)}? " if close else ""
             raise ConfigError(f"model = {model!r}: timm has no such model; {hint}see timm.list_models()")
         size_px = (crop_px, crop_px) if isinstance(crop_px, int) else crop_px
-        net: Any = _built(model, size_px)
+        net: Any = _built(model, size_px, activation)
         self.net = net
+        self.classifier = _classifier(net)
         self.width = int(net.num_features)
         blocks = net.blocks if hasattr(net, "blocks") and hasattr(net, "group_matcher") else ()
         outside = _outside_blocks(net) if blocks else {}
         self._stem = {name for name, group in outside.items() if group == 0}
         between = [name for name, group in outside.items() if 0 < group < len(blocks)]  # as Twins' embeddings are
         self.depth = 0 if between else len(blocks)
-        self._model = model
+        self.model = model
         self.no_branches = why_unknown(net)
         self.blocks = nn.ModuleList() if self.no_branches else views_of(net)
         self._views: list[Any] = list(
             self.blocks
         )  # these stay, while an adapter may put something around one of `blocks`
         self._one_patch_layer = isinstance(getattr(getattr(net, "patch_embed", None), "proj", None), nn.Conv2d)
+        self.eps: float | None = getattr(getattr(blocks[0], "norm1", None), "eps", None) if blocks else None
         if self._views:
             self.num_heads = self._views[-1].num_heads
             self.pool: nn.Module = OwnPooling()
@@ -68,14 +79,14 @@ class Timm(Backbone):
         if self._size_px not in (None, (height_px, width_px)):
             raise ArgumentError(
                 type(self).__name__,
-                f"crop_px = {[height_px, width_px]}: {self._model} takes {list(self._size_px)} only; set that, or the "
+                f"crop_px = {[height_px, width_px]}: {self.model} takes {list(self._size_px)} only; set that, or the "
                 "backbone's crop_px",
             )
 
     def patch_layer(self) -> tuple[nn.Module, str]:
         """The image model's own. Raises ConfigError where several layers make the tokens."""
         if not self._one_patch_layer:
-            raise ConfigError(f"model = {self._model!r}: has no single layer that makes tokens of patches")
+            raise ConfigError(f"model = {self.model!r}: has no single layer that makes tokens of patches")
         return self.net.patch_embed, "proj"
 
     def make_room_in_front(self, num_tokens: int) -> None:
@@ -83,7 +94,7 @@ class Timm(Backbone):
         reasons = {view.form.no_prompts for view in self._views} - {""}
         if reasons:
             raise ConfigError(
-                f"adapter vpt: backbone timm, model = {self._model!r}, takes no tokens in front of an image's: {reasons.pop()}"
+                f"adapter vpt: backbone timm, model = {self.model!r}, takes no tokens in front of an image's: {reasons.pop()}"
             )
         for view in self._views:
             view.make_room_in_front(num_tokens)
@@ -135,20 +146,40 @@ class Timm(Backbone):
             view.grid.thw = (num_frames, *rows_columns)
 
 
-def _built(model: str, size_px: tuple[int, int] | None) -> Any:
-    """The network, for images of this size where one is given. Raises ConfigError where timm makes none for it."""
-    if size_px is None:
-        return timm.create_model(model, pretrained=False, num_classes=0)
+def _built(model: str, size_px: tuple[int, int] | None, activation: str | None) -> Any:
+    """The network, for images of this size and with this activation where they are given.
+
+    Raises ConfigError where timm makes none for the size, and where no MLP has the activation.
+    """
+    given: dict[str, Any] = {} if size_px is None else {"img_size": size_px}
+    no_place = ConfigError(f"activation = {activation}: {model} has no MLP that takes it; leave it out")
+    if activation is not None:
+        given["act_layer"] = activation
     try:
-        return timm.create_model(model, pretrained=False, num_classes=0, img_size=size_px)
+        net = timm.create_model(model, pretrained=False, num_classes=0, **given)
     except TypeError as error:  # an argument that it does not have
-        if "img_size" not in str(error):
-            raise
-        raise ConfigError(f"crop_px = {list(size_px)}: {model} takes images of any size; leave it out") from error
+        if "img_size" in str(error):
+            raise ConfigError(
+                f"crop_px = {list(size_px or ())}: {model} takes images of any size; leave it out"
+            ) from error
+        if "act_layer" in str(error):
+            raise no_place from error
+        raise
     except (AssertionError, ValueError, RuntimeError) as error:
+        if size_px is None:
+            raise
         raise ConfigError(
             f"crop_px = {list(size_px)}: timm builds no {model} for this size: {str(error).splitlines()[0]}"
         ) from error
+    if activation is not None and activation_of(net) != activation:
+        raise no_place
+    return net
+
+
+def _classifier(net: Any) -> tuple[str, ...]:
+    """Where timm's files of this model have a classifier, one or two."""
+    named = net.default_cfg.get("classifier") or ()
+    return tuple(f"net.{name}" for name in ([named] if isinstance(named, str) else named))
 
 
 def _outside_blocks(net: Any) -> dict[str, int]:

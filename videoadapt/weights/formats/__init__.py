@@ -1,18 +1,28 @@
 """Formats of weights, one file each: told apart by their keys, never by a file's name, and brought under our names."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from videoadapt.errors import CheckpointError
 from videoadapt.paths import exists
 from videoadapt.weights.files import Tensors, read_tensors, weights_path
+from videoadapt.weights.formats._clip import from_openai
+from videoadapt.weights.formats._dinov2 import from_meta
+from videoadapt.weights.formats._facts import facts
 from videoadapt.weights.formats._huggingface import from_huggingface, huggingface_config, to_huggingface
-from videoadapt.weights.formats._image import Inflation, from_image, inflate_kernel
+from videoadapt.weights.formats._image import (
+    ImageModel,
+    Inflation,
+    from_adaptformer_images,
+    inflate_kernel,
+    to_timm,
+    to_vit,
+)
 from videoadapt.weights.formats._names import Found, Weights
-from videoadapt.weights.formats._prefixes import without_prefix
+from videoadapt.weights.formats._prefixes import Bare, without_prefix
+from videoadapt.weights.formats._transformers import from_transformers
 from videoadapt.weights.formats._videomae import (
     from_adaptformer,
     from_fine_tuned,
@@ -24,6 +34,7 @@ from videoadapt.weights.parts import split_part
 
 __all__ = [
     "Inflation",
+    "Names",
     "Weights",
     "huggingface_config",
     "inflate_kernel",
@@ -36,19 +47,23 @@ __all__ = [
 ]
 
 
-def read_weights(location: str, obtain: str = "") -> Weights:
+Names = Literal["own", "timm"]
+
+
+def read_weights(location: str, obtain: str = "", names: Names = "own") -> Weights:
     """Read a file or folder of weights, or `package:NAME` for a file inside videoadapt; `obtain`: where to get it.
 
+    `names`: whether the model has our names, or those of the backbone `timm`, for the formats of image models.
     Raises CheckpointError when it is missing, damaged, names code to run, or has keys of no known format.
     """
     path = weights_path(location)
     if not exists(path):
         hint = obtain or "give the path of a weight file or folder, or nothing (null) to start from random weights"
         raise CheckpointError(f"{path}: no such file; {hint}")
-    return read_any(path if location.startswith("package:") else Path(location))
+    return read_any(path if location.startswith("package:") else Path(location), names)
 
 
-def read_any(path: Path) -> Weights:
+def read_any(path: Path, names: Names = "own") -> Weights:
     """Read a weight file or folder of any known format, `#part` behind its name for one of several models in it.
 
     Raises CheckpointError, which starts with the path.
@@ -57,22 +72,66 @@ def read_any(path: Path) -> Weights:
     path, config = split_part(path)[0], content.config
     try:
         bare = without_prefix(content.tensors, path, content.part)
-        found = _recognised(bare.tensors, config)
-        notes = (*content.notes, *bare.notes)
-        return Weights(path, found.format, found.tensors, found.unused + bare.unused, notes=notes, **_facts(config))
+        image = _image(bare, config, names)
+        if image is None:
+            found = _video(bare.tensors, config)
+        else:
+            found = to_timm(image) if names == "timm" else to_vit(image)
+        known = facts(config, image.activation if image else None)
+        notes = (*content.notes, *bare.notes, *_unsaid(image, known["activation"]))
+        return Weights(path, found.format, found.tensors, found.unused + bare.unused, notes=notes, **known)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _recognised(tensors: Tensors, config: Mapping[str, Any]) -> Found:
-    """Choose the format by the names of its tensors; an image's patch kernel has one dimension less than a video's."""
+def _image(bare: Bare, config: Mapping[str, Any], names: Names) -> ImageModel | None:
+    """The format of an image model, whose patch kernel has one dimension less than a video's; None for any other."""
+    tensors = bare.tensors
     kernel = tensors.get("patch_embed.proj.weight")
+    if any(name.startswith("backbone.") for name in tensors):
+        return None
+    if (found := from_transformers(tensors, config)) is not None:
+        return found
+    if "conv1.weight" in tensors and "transformer" in {name.split(".")[0] for name in (*tensors, *bare.unused)}:
+        return from_openai(tensors, by_openai="input_resolution" in bare.unused)
+    if kernel is None or kernel.ndim != 4:
+        return None if names == "own" or _is_known(tensors) else ImageModel("timm", tensors)
+    if any(name.endswith(".q_proj.weight") for name in tensors) and any(
+        ".adaptmlp." in n or ".fc1." in n for n in tensors
+    ):
+        return from_adaptformer_images(tensors)
+    if "register_tokens" in tensors or any(".mlp.w12." in name for name in tensors):
+        return from_meta(tensors)
+    return ImageModel("image ViT", tensors)
+
+
+def _unsaid(image: ImageModel | None, activation: str | None) -> tuple[str, ...]:
+    """What to say of a format whose models differ in their activation, where the file does not tell which."""
+    if (
+        image is None
+        or activation is not None
+        or image.format not in ("OpenCLIP", "Hugging Face CLIP", "Hugging Face SigLIP")
+    ):
+        return ()
+    return (
+        "the activation is not in the file, which has no config beside it (OpenAI's CLIP: quick_gelu, SigLIP: gelu_tanh)",
+    )
+
+
+def _is_known(tensors: Tensors) -> bool:
+    """Whether these are a video format's."""
+    try:
+        return bool(_video(tensors, {}).tensors)
+    except CheckpointError:
+        return False
+
+
+def _video(tensors: Tensors, config: Mapping[str, Any]) -> Found:
+    """Choose the format of a video model by the names of its tensors."""
     if any(name.startswith("backbone.") for name in tensors):
         return _from_ours(tensors)
     if any(re.match(r"(videomae\.)?encoder\.layer\.\d", name) for name in tensors):
         return from_huggingface(tensors)
-    if kernel is not None and kernel.ndim == 4:
-        return from_image(tensors)
     if any(name.endswith(".q_proj.weight") for name in tensors):
         return from_adaptformer(tensors)
     if any(name.startswith("encoder.blocks.") for name in tensors):
@@ -81,7 +140,8 @@ def _recognised(tensors: Tensors, config: Mapping[str, Any]) -> Found:
         return from_fine_tuned(tensors, on_hub="model_config" in config)
     raise CheckpointError(
         f"keys of no known format (the first: {', '.join(list(tensors)[:4])}); known: VideoMAE and VideoMAE V2, "
-        "pre-training and fine-tuned, also from Hugging Face; AdaptFormer; image ViTs of timm and MAE; videoadapt"
+        "pre-training and fine-tuned, also from Hugging Face; AdaptFormer; image ViTs of timm, MAE and Hugging Face; CLIP; "
+        "videoadapt"
     )
 
 
@@ -93,25 +153,3 @@ def _from_ours(tensors: Tensors) -> Found:
 def plain_name(name: str) -> str:
     """Return the name that a tensor of the backbone has without adapters, which call what they stand around `branch`."""
     return re.sub(r"\.branch(?=\.)", "", name)
-
-
-def _facts(config: dict[str, Any]) -> dict[str, Any]:
-    """What a config.json tells and tensors cannot: epsilon and heads (V2 keeps them under `model_config`)."""
-    inner = config["model_config"] if isinstance(config.get("model_config"), dict) else config
-    activation = inner.get("hidden_act", "gelu")
-    if activation != "gelu":
-        raise CheckpointError(f"config.json: hidden_act = {activation}; only gelu can be loaded")
-    heads = inner.get("num_attention_heads", inner.get("num_heads"))
-    return {"eps": inner.get("layer_norm_eps"), "num_heads": heads, "class_names": _class_names(config)}
-
-
-def _class_names(config: dict[str, Any]) -> tuple[str, ...] | None:
-    """The names of a head's classes: an export of ours has a list in json, Hugging Face a number and a name for each."""
-    try:
-        if isinstance(named := config.get("class_names"), str):
-            return tuple(map(str, json.loads(named)))
-        if isinstance(named := config.get("id2label"), dict):
-            return tuple(str(named[number]) for number in sorted(named, key=int))
-    except (ValueError, TypeError):  # somebody else's idea of class names
-        return None
-    return None

@@ -1,27 +1,47 @@
-"""Image ViTs of timm and MAE: a backbone whose patch kernel is 2D and whose positions are stored.
+"""Image models, which all come under timm's names first: into the backbone `timm` as they are, or into a video ViT.
 
 Shapes: D width, t frames of a tubelet, p pixels of a patch, G positions along a side.
 """
 
+import re
 from math import isqrt
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import Tensors
-from videoadapt.weights.formats._names import KEY_BIAS, Found, drop, rename
-from videoadapt.weights.formats._videomae import BACKBONE
+from videoadapt.weights.formats._names import KEY_BIAS, Found, drop, rename, stack
+from videoadapt.weights.formats._videomae import ADAPTERS, BACKBONE
 
 Inflation = Literal["average", "centre"]
 
 
-def from_image(tensors: Tensors) -> Found:
-    """Drop the class token, the head of image classes, a final norm over all tokens and MAE's decoder; keep `fc_norm`.
+class ImageModel(NamedTuple):
+    """A format's name, its tensors under timm's names, what was left out; and the activation, where the format has one."""
+
+    format: str
+    tensors: Tensors
+    unused: tuple[str, ...] = ()
+    activation: str | None = None
+
+
+def to_timm(image: ImageModel) -> Found:
+    """For the backbone `timm`: all there is, but for MAE's decoder; class token and classifier are the model's business."""
+    kept, unused = drop(image.tensors, r"decoder|mask_token|.*relative_position_index$")
+    adapters = {name: tensor for name, tensor in kept.items() if any(_starts(name, old) for old, _ in ADAPTERS)}
+    own = {f"backbone.net.{name}": tensor for name, tensor in kept.items() if name not in adapters}
+    return Found(image.format, own | rename(adapters, ADAPTERS), image.unused + unused)
+
+
+def to_vit(image: ImageModel) -> Found:
+    """For a video ViT: drop class token, head of image classes, a final norm over all tokens and MAE's decoder; keep `fc_norm`.
 
     The positions become `backbone.space_positions` (G, G, D). MAE's sinusoid is stored, and treated as learned.
     """
-    kept, unused = drop(tensors, r"decoder|mask_token")
+    kept, unused = drop(image.tensors, r"decoder|mask_token")
+    kept, batch_norm = drop(kept, r"head\.0(?=\.)")  # AdaptFormer's, in front of its head
+    kept = rename(kept, [("head.1.", "head.")]) if batch_norm else kept
     head = kept.get("head.weight")
     if head is not None:
         kept, _ = drop(kept, r"head\.(weight|bias)$")
@@ -36,9 +56,16 @@ def from_image(tensors: Tensors) -> Found:
         raise CheckpointError("an image ViT without `pos_embed`: its kind of positions is not known here")
     kept, has_key_bias = _split_bias(kept)
     unused += (KEY_BIAS,) * has_key_bias
-    return Found(
-        "image ViT", rename(kept, BACKBONE) | {"backbone.space_positions": _grid(positions, has_class)}, unused
-    )
+    kept = rename(kept, BACKBONE + ADAPTERS) | {"backbone.space_positions": _grid(positions, has_class)}
+    return Found(image.format, kept, image.unused + unused)
+
+
+def from_adaptformer_images(tensors: Tensors) -> ImageModel:
+    """AdaptFormer's release for images: q, k, v apart and the MLP flat in the block, as in its video code."""
+    for kind in ("weight", "bias"):
+        tensors = stack(tensors, [f".attn.{letter}_proj.{kind}" for letter in "qkv"], f".attn.qkv.{kind}")
+    flat = [(f"blocks.#.{layer}.", f"blocks.#.mlp.{layer}.") for layer in ("fc1", "fc2")]
+    return ImageModel("AdaptFormer for images", rename(tensors, flat))
 
 
 def inflate_kernel(kernel: Tensor, frames: int, how: Inflation) -> Tensor:
@@ -51,6 +78,11 @@ def inflate_kernel(kernel: Tensor, frames: int, how: Inflation) -> Tensor:
     inflated = kernel.new_zeros(*kernel.shape[:2], frames, *kernel.shape[2:])
     inflated[:, :, frames // 2] = kernel
     return inflated
+
+
+def _starts(name: str, rule: str) -> bool:
+    """Whether a name begins as a rule says, in which # is a number."""
+    return re.match(re.escape(rule).replace(r"\#", r"\d+"), name) is not None
 
 
 def _split_bias(tensors: Tensors) -> tuple[Tensors, bool]:

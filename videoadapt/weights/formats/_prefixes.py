@@ -12,7 +12,9 @@ from videoadapt.errors import CheckpointError
 from videoadapt.weights.formats._names import rename
 from videoadapt.weights.parts import Tensors, choose, taken
 
-_KERNEL = re.compile(r"((?:\w+\.)*?)(?:patch_embed\.proj(?:ection)?|embeddings\.patch_embeddings\.projection)\.weight")
+_KERNEL = re.compile(
+    r"((?:\w+\.)*?)(?:patch_embed\.proj(?:ection)?|embeddings\.patch_embedding(?:s\.projection)?|(?<=visual\.)conv1)\.weight"
+)
 _OWN = re.compile(r"(?:encoder|videomae)\.$")  # VideoMAE's own name of its encoder, beside its decoder or head
 _HEAD = re.compile(r"(?:cls_head\.(?:fc_cls|fc|head)|head\.layers\.head|head|classifier|fc)\.(weight|bias)")
 _OPENMMLAB = (  # mmcv's PatchEmbed and FFN

@@ -19,13 +19,15 @@ BACKBONE = (
     ("blocks.#.mlp.fc2.", "backbone.blocks.#.mlp.fn.fc2."),
 )
 _HEAD = (("head.weight", "head.linear.weight"), ("head.bias", "head.linear.bias"))
-_ADAPTFORMER = (
-    ("blocks.#.fc1.", "backbone.blocks.#.mlp.fn.fc1."),
-    ("blocks.#.fc2.", "backbone.blocks.#.mlp.fn.fc2."),
+ADAPTERS = (
     ("blocks.#.adaptmlp.down_proj.", "backbone.blocks.#.mlp.adapter.down."),
     ("blocks.#.adaptmlp.up_proj.", "backbone.blocks.#.mlp.adapter.up."),
     ("blocks.#.adaptmlp.scale", "backbone.blocks.#.mlp.adapter.scale"),
     ("embeddings.#", "backbone.blocks.#.adapter.tokens"),
+)
+_ADAPTFORMER = (
+    ("blocks.#.fc1.", "backbone.blocks.#.mlp.fn.fc1."),
+    ("blocks.#.fc2.", "backbone.blocks.#.mlp.fn.fc2."),
     ("head.0.", "head.norm."),
     ("head.1.", "head.linear."),
 )
@@ -71,7 +73,7 @@ def from_adaptformer(tensors: Tensors) -> Found:
     """
     kept, unused = _encoder(tensors)
     kept = stack(kept, [f".{letter}_proj.weight" for letter in "qkv"], ".qkv.weight")
-    return Found("AdaptFormer", rename(kept, BACKBONE + _HEAD + _ADAPTFORMER), unused)
+    return Found("AdaptFormer", rename(kept, BACKBONE + _HEAD + ADAPTERS + _ADAPTFORMER), unused)
 
 
 def to_videomae(tensors: Tensors) -> Tensors:
