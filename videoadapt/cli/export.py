@@ -13,7 +13,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog=program("export"),
         description=__doc__,
         epilog=".onnx: ONNX; .pt2: torch.export (both take uint8 RGB clips (B, 3, T, H, W), normalise them and return logits); "
-        ".safetensors or .pth: one merged state dict in VideoMAE's fine-tuned layout, where the method can be merged exactly.",
+        ".safetensors or .pth: one merged state dict where the method can be merged exactly, for vit in VideoMAE's layout.",
     )
     parser.add_argument("out", type=place, help="file to write; its suffix says the format")
     parser.add_argument("--run", type=place, required=True, metavar="FOLDER", help="folder of a trained run")

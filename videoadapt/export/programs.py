@@ -17,6 +17,7 @@ from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.files import write_atomically
 from videoadapt.models.adapters import build_adapter
+from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.runs.rates import Rates
@@ -54,7 +55,8 @@ def export_onnx(
 ) -> float:
     """Write one ONNX file (any batch size) and return the relative error of onnxruntime's logits.
 
-    Raises ConfigError without the packages of `pip install videoadapt[export]`, CheckpointError when the logits differ.
+    Raises ConfigError without the packages of `pip install videoadapt[export]` and for what torch.onnx cannot write,
+    CheckpointError when the logits differ.
     """
     out = Path(out)
     try:
@@ -70,15 +72,19 @@ def export_onnx(
     pixels = PixelsToLogits(model).eval()
     with torch.inference_mode():
         pixels(clips)  # positions are computed on the first call, and must not be traced
-    program = torch.onnx.export(
-        pixels,
-        (clips,),
-        dynamo=True,
-        input_names=["clips"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            pixels,
+            (clips,),
+            dynamo=True,
+            input_names=["clips"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(f"{out}: torch.onnx cannot write this model ({reason}); export to .pt2") from error
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, _metadata(model, config, class_names, rates))
@@ -113,7 +119,9 @@ def export_torch(
 def export_merged(
     model: Classifier, config: Config, class_names: Sequence[str], out: str | Path, rates: Rates | None = None
 ) -> float:
-    """Write the model as a plain fine-tuned VideoMAE state dict and return the relative error when it is loaded again.
+    """Write the model as one plain state dict and return the relative error when it is loaded again.
+
+    A vit's is a fine-tuned VideoMAE's, another backbone's has our names, and the backbone's own below `backbone`.
 
     The adapter is merged into the backbone, and the head's BatchNorm, which has no affine part, into its Linear. Changes
     `model`. Raises ConfigError when the adapter cannot be merged exactly.
@@ -125,8 +133,9 @@ def export_merged(
         expected_BK = pixels(clips)
     build_adapter(config.model.adapter).merge(model.backbone)
     model.head.fold_norm()
-    tensors = to_videomae(model.state_dict())
-    left = [name for name in tensors if name.startswith("backbone.")]
+    is_vit = isinstance(model.backbone, ViT)
+    tensors = to_videomae(model.state_dict()) if is_vit else model.state_dict()
+    left = [name for name in tensors if is_vit and name.startswith("backbone.")]
     if left:
         raise ConfigError(f"{out}: VideoMAE's layout has no place for {', '.join(left[:3])}; export to .onnx or .pt2")
     write_atomically(out, lambda part: write_tensors(part, tensors, metadata, as_torch=out.suffix == ".pth"))

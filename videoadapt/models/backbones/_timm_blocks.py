@@ -36,8 +36,8 @@ def _pooled(block: Any, x_BND: Tensor) -> Tensor:
         return x_BND
     if block.proj is not None:
         projected_BND = block.proj(block.norm1(x_BND))
-        return projected_BND.view(len(x_BND), block.attn.q_stride, -1, projected_BND.shape[2]).amax(dim=1)
-    neighbours = x_BND.view(len(x_BND), block.attn.q_stride, -1, x_BND.shape[2])
+        return projected_BND.view(x_BND.shape[0], block.attn.q_stride, -1, projected_BND.shape[2]).amax(dim=1)
+    neighbours = x_BND.view(x_BND.shape[0], block.attn.q_stride, -1, x_BND.shape[2])
     return torch.cat([neighbours.amax(dim=1), neighbours.mean(dim=1)], dim=-1)
 
 

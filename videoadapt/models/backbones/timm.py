@@ -63,9 +63,7 @@ class Timm(Backbone):
         self.model = model
         self.no_branches = why_unknown(net)
         self.blocks = nn.ModuleList() if self.no_branches else views_of(net)
-        self._views: list[Any] = list(
-            self.blocks
-        )  # these stay, while an adapter may put something around one of `blocks`
+        self._views: list[Any] = list(self.blocks)  # these stay where an adapter puts something around one of `blocks`
         self._one_patch_layer = isinstance(getattr(getattr(net, "patch_embed", None), "proj", None), nn.Conv2d)
         self.eps: float | None = getattr(getattr(blocks[0], "norm1", None), "eps", None) if blocks else None
         if self._views:
@@ -131,9 +129,9 @@ class Timm(Backbone):
         frames_NCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
         self._note_grid(*clip_BCTHW.shape[2:])
         if not self.blocks or isinstance(self.pool, OwnPooling):
-            return self.net(frames_NCHW).unflatten(0, (len(clip_BCTHW), -1)).mean(1)
+            return self.net(frames_NCHW).unflatten(0, (clip_BCTHW.shape[0], -1)).mean(1)
         tokens = self.net.forward_features(frames_NCHW)  # (B T, N, D), or (B T, rows, columns, D)
-        feature_BD: Tensor = self.pool(tokens.reshape(len(clip_BCTHW), -1, tokens.shape[-1]))
+        feature_BD: Tensor = self.pool(tokens.reshape(clip_BCTHW.shape[0], -1, tokens.shape[-1]))
         return feature_BD
 
     def _note_grid(self, num_frames: int, height_px: int, width_px: int) -> None:

@@ -1,0 +1,82 @@
+"""Which adapter fits which of timm's families, as docs/image_models.md says: each is built and trained for a step."""
+
+import functools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.timm_models import FAMILIES, build_small, clip_for, small_net
+from videoadapt.errors import ConfigError
+from videoadapt.models.adapters import build_adapter
+from videoadapt.models.classifier import Classifier
+from videoadapt.models.parameters import load_trainable_state, trainable_state
+from videoadapt.registry import ADAPTERS
+
+PAGE = Path(__file__).parents[2] / "docs" / "image_models.md"
+CELLS = [(family, name) for family in FAMILIES for name in ADAPTERS.names()]
+
+
+@functools.cache
+def in_the_page() -> dict[tuple[str, str], str]:
+    """What the page's table says of each family (rows) and adapter (columns)."""
+    rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+    ]
+    names = [name.strip("`") for name in rows[0][1:]]
+    return {(row[0], name): cell for row in rows[2:] for name, cell in zip(names, row[1:], strict=True)}
+
+
+def test_the_page_has_every_family_and_every_adapter() -> None:
+    assert sorted(in_the_page()) == sorted(CELLS)
+
+
+@pytest.mark.parametrize(("family", "name"), CELLS, ids=[f"{family}-{name}" for family, name in CELLS])
+def test_it_works_or_is_refused_as_the_page_says(family: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = in_the_page()[family, name]
+    try:
+        model = build_small(monkeypatch, FAMILIES[family], {"name": name})
+    except ConfigError as error:
+        assert said == "no" and re.search(rf"adapter {name}: backbone timm|model\.adapter\.\w+ = ", str(error))
+        return
+    starts_as_it_says(model, family, name)
+    trains_all_of_it(model, family)
+    state = {key: tensor.clone() for key, tensor in trainable_state(model).items()}
+    again = build_small(monkeypatch, FAMILIES[family], {"name": name})
+    load_trainable_state(again, state, Path("state"))
+    with torch.no_grad():
+        torch.testing.assert_close(again(clip_for(FAMILIES[family])), model(clip_for(FAMILIES[family])))
+    try:
+        build_adapter({"name": name}).merge(model.backbone)
+    except ConfigError:
+        assert said == "yes"
+    else:
+        assert said == "merges"
+        expected = {f"net.{key}" for key in small_net(FAMILIES[family]).state_dict()}
+        assert set(model.backbone.state_dict()) == expected
+
+
+@torch.no_grad()
+def starts_as_it_says(model: Classifier, family: str, name: str) -> None:
+    clip = clip_for(FAMILIES[family])
+    frames = clip.transpose(1, 2).flatten(0, 1)
+    bare = small_net(FAMILIES[family])(frames).unflatten(0, (2, -1)).mean(1)
+    assert model.backbone(clip).allclose(bare, rtol=0, atol=1e-6) == ADAPTERS.get(name).starts_unchanged
+
+
+def trains_all_of_it(model: Classifier, family: str) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:  # no gradient is zero only because a factor starts at zero
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    model.train()(clip_for(FAMILIES[family])).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), key
+        else:
+            assert parameter.grad is None, key
+    torch.optim.SGD(model.parameters(), lr=1e-3).step()
+    model.eval()
