@@ -92,6 +92,7 @@ VALUES: dict[str, list[Any]] = {
     "optim.layer_decay": [0.5, 1e-300],
     "train.enable": [False],
     "train.epochs": [2],
+    "train.least_updates": [1, 5],
     "train.batch_size": [1, 2, 3, 16, 17],
     "train.accumulate": [2, 3, 8],
     "train.clip_grad_norm": [1e-9],
@@ -125,7 +126,13 @@ VALUES: dict[str, list[Any]] = {
     "pretrain.mask_token_cut": [1e-9, 1.0],
     "pretrain.picture_every_epochs": [1],
 }
-FREE_TEXT = ("output", "model.obtain", "data.obtain")  # say what they like, and decide nothing
+FREE_TEXT = (
+    "output",
+    "chosen",
+    "model.obtain",
+    "model.expect",
+    "data.obtain",
+)  # say what they like, and decide nothing
 SLOW_TO_RUN = (
     "train.compile",
     "test.compile",

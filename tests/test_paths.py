@@ -13,11 +13,11 @@ from tests.permissions import as_permitted
 from tests.toy_runs import toy_config, write_config
 from videoadapt.config.loading import load_config
 from videoadapt.config.shipped import find_config
+from videoadapt.data.class_folders import read_class_folders
 from videoadapt.data.list_files import read_classes
 from videoadapt.errors import DecodeError, NotPermitted, VideoAdaptError
 from videoadapt.export.conversion import convert
 from videoadapt.paths import exists, files_below, files_in, is_file, is_folder
-from videoadapt.preparing.class_folders import read_class_folders
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import open_run
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, read_facts, save_checkpoint

@@ -86,6 +86,13 @@ def note_in_file(text: str) -> None:
             handler.handle(record)
 
 
+def duration(seconds: float) -> str:
+    """About how long, for people: 40 s, 3 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class ProgressLine:
     """What `progress` hands out: `advance` it with a short status."""
 
@@ -93,12 +100,12 @@ class ProgressLine:
         self._title, self._total, self._unit = title, total, unit
         self._bar = bar
         self._task = bar.add_task(visible(title), total=total, status="") if bar else None
-        self._done = 0
+        self._done = self._before = 0
         self._start = self._last_line = time.monotonic()
 
     def start_at(self, done: int) -> None:
         """Count `done` as finished earlier: it says nothing about the speed."""
-        self._done = done
+        self._done = self._before = done
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=done)
 
@@ -112,7 +119,14 @@ class ProgressLine:
         now = time.monotonic()
         if distributed.is_main() and (now - self._last_line > PLAIN_LINE_EVERY_SEC or self._done == self._total):
             self._last_line = now
-            logger.info("%s %d/%d %s  %s", self._title, self._done, self._total, self._unit, status)
+            logger.info("%s %d/%d %s  %s%s", self._title, self._done, self._total, self._unit, status, self._left(now))
+
+    def _left(self, now: float) -> str:
+        """How long the rest takes at the pace so far; "" at the end."""
+        if self._done >= self._total or self._done == self._before:
+            return ""
+        seconds = (now - self._start) / (self._done - self._before) * (self._total - self._done)
+        return f"  {duration(seconds)} left"
 
 
 @contextmanager

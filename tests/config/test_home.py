@@ -19,7 +19,7 @@ from videoadapt.errors import ConfigError
 from videoadapt.runs.statement import value_of
 from videoadapt.sweeps.plan import Sweep
 
-NO_PATHS = {"model.obtain", "data.obtain", "data.val.group", "data.augment.rand_augment"}
+NO_PATHS = {"chosen", "model.obtain", "model.expect", "data.obtain", "data.val.group", "data.augment.rand_augment"}
 PATHS = [
     "output",
     "model.weights",

@@ -28,12 +28,14 @@ Call = tuple[int, str]  # exit code, standard error
 
 # The keys that no statement holds, because no other value changes what a trained run says about a video.
 ALTERS_NO_PREDICTION = {
-    "task", "output", "device", "seed", "model.obtain", "model.head.sync", "model.head.dropout", "model.head.init_std",
+    "task", "output", "chosen", "device", "seed", "model.obtain", "model.expect",
+    "model.head.sync", "model.head.dropout", "model.head.init_std",
     "model.head.init_scale",
     "data.dataset", "data.root", "data.train", "data.first_per_class", "data.balance", "data.rendered", "data.val", "data.test",
     "data.columns",
     "data.obtain", "data.cache", "data.cache_gb", "data.augment", "data.workers", "data.limit_sec", "data.max_unreadable",
-    "optim", "pretrain", "train.enable", "train.epochs", "train.batch_size", "train.accumulate", "train.clip_grad_norm",
+    "optim", "pretrain", "train.enable", "train.epochs", "train.least_updates",
+    "train.batch_size", "train.accumulate", "train.clip_grad_norm",
     "train.class_weights", "train.logit_adjustment",
     "train.compile", "train.activation_checkpointing", "train.shard", "train.ema", "train.freeze",
     "train.validate_every_epochs",

@@ -253,7 +253,7 @@ def run_reencode(args: argparse.Namespace) -> int:
 
 def run_folder(args: argparse.Namespace) -> int:
     """Make lists from class folders."""
-    from videoadapt.preparing.class_folders import classes_without, divided, read_class_folders, write_lists
+    from videoadapt.data.class_folders import classes_without, divided, read_class_folders, write_lists
 
     check_folder("--out", args.out)
     found = read_class_folders(args.folder)

@@ -64,5 +64,6 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
     if problem:
         sys.stderr.write(f"error: {problem}\n")
         return EXIT_UNREADABLE
-    print("next: ", shlex.join([*words_for("demo"), str(run.splits.test[0].path), "--run", str(run.folder)]))
+    first = run.splits.test[0]
+    print("next: ", shlex.join([*words_for("demo"), f"{first.path}{first.part or ''}", "--run", str(run.folder)]))
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from videoadapt.config.choice import with_choice
 from videoadapt.config.overrides import ArgumentText, parse_overrides, read_text
 from videoadapt.config.schema import Component, Config
 from videoadapt.config.yaml_files import merge, read_yaml
@@ -27,12 +28,12 @@ COMPONENTS: dict[tuple[str, str], Registry] = {
 
 
 def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
-    """Read `path` and its `_BASE_` files, apply `key value` and `key=value` overrides, check everything.
+    """Read `path`, its `_BASE_` files and what its `_CHOOSE_` leads to, apply `key value` and `key=value`, check everything.
 
     From Python, overrides may also be a mapping: {"train.epochs": 3, "model.adapter": {"name": "lora"}}.
     Raises ConfigError with all problems at once: unknown keys and names, wrong types, values out of range.
     """
-    raw = merge(read_yaml(Path(path)), parse_overrides(overrides))
+    raw = with_choice(Path(path), merge(read_yaml(Path(path)), parse_overrides(overrides)))
     try:
         return check_config(raw)
     except ConfigError as error:

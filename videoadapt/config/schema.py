@@ -77,6 +77,7 @@ class ModelConfig(_Section):
     # where model.weights is what a run left: the weights of its backbone, if they are no longer where its config says
     backbone_weights: Annotated[PathText | None, UPDATES] = None
     obtain: Annotated[str, NOTHING] = ""  # said when the weights are missing: where to get them
+    expect: Annotated[str, NOTHING] = ""  # said at the start of a training: what this backbone is good for
     # how the patch kernel of an image ViT becomes one over frames
     inflate: Annotated[Literal["average", "centre"], UPDATES | FUNCTION] = "average"
     # a list: several methods at once
@@ -207,6 +208,8 @@ class TrainConfig(_Section):
 
     enable: Annotated[bool, NOTHING] = True
     epochs: Annotated[int, Ge(1), UPDATES] = 90
+    # short lists: epochs rises until there are so many updates, and a batch is no larger than the list
+    least_updates: Annotated[int | None, Ge(1), UPDATES] = None
     batch_size: Annotated[int, Ge(1), UPDATES] = 64
     accumulate: Annotated[int, Ge(1), UPDATES] = 1
     clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None
@@ -274,6 +277,7 @@ class Config(_Section):
 
     task: Annotated[Literal["train", "pretrain"], UPDATES] = "train"
     output: Annotated[PathKey, NOTHING]
+    chosen: Annotated[str, NOTHING] = ""  # by `_CHOOSE_` of its yaml: which config, and why none before it
     seed: Annotated[int, Interval(ge=0, lt=2**64), UPDATES] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], NOTHING] = "auto"
     model: ModelConfig = ModelConfig()

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from videoadapt.data.class_folders import write_lists
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
 from videoadapt.paths import is_file, is_folder
 from videoadapt.preparing.annotations import FILMS
-from videoadapt.preparing.class_folders import write_lists
 from videoadapt.preparing.downloads import DOWNLOADS
 
 

@@ -25,6 +25,7 @@ from videoadapt.runs.build_data import build_dataset, schedule_of
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_problems
 from videoadapt.runs.class_sizes import class_problems, say_unequal
+from videoadapt.runs.fitting import fitted
 from videoadapt.runs.folder import find_checkpoint, statement_in
 from videoadapt.runs.frame_counts import short_folders
 from videoadapt.runs.machine import machine_problems, output_problems
@@ -63,6 +64,7 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
     if splits is not None and not config.train.enable:
         problems += _statement_problems(config, splits.class_names)
     if splits is not None and config.train.enable:
+        config = fitted(config, splits.train, ranks)
         problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks)
         problems += class_problems(config, splits.train, splits.class_names)
     return splits, problems

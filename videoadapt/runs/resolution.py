@@ -36,7 +36,13 @@ def resolved(config: Config, device: torch.device) -> Config:
 
 
 def say_chosen(asked: Config, config: Config) -> None:
-    """Log what `resolved` put in place of each `auto`."""
+    """Log what was decided for the user: which config, how long it trains, and the value of each `auto`."""
+    if config.chosen:
+        logger.info("chosen: %s", config.chosen)
+    if config.model.expect and config.train.enable:
+        logger.info("expect: %s", config.model.expect)
+    if config.train.least_updates is not None and config.train.enable:
+        logger.info("training: %d epochs in batches of %d videos", config.train.epochs, config.train.batch_size)
     keys = [key for key in ("precision", "compile") if getattr(asked.train, key) != getattr(config.train, key)]
     if keys:
         logger.info("%s", ", ".join(f"train.{key} auto is {str(getattr(config.train, key)).lower()}" for key in keys))

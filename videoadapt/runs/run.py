@@ -26,6 +26,7 @@ from videoadapt.processes.lock import only_process_in
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
 from videoadapt.runs.checkpoint import BEST, remove_partial
 from videoadapt.runs.feeds import Loggers
+from videoadapt.runs.fitting import fitted
 from videoadapt.runs.folder import full_disk_explained
 from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.inputs import load_inputs
@@ -90,6 +91,7 @@ def prepare(config: Config) -> Iterator[Run]:
     with ExitStack() as stack:
         try:
             splits = load_inputs(config, distributed.world_size())
+            config = fitted(config, splits.train, distributed.world_size())
         except VideoAdaptError:
             if os.path.isdir(config.output):  # an earlier run's outcome must not pass for this one's
                 with suppress(ConfigError, OSError):

@@ -8,9 +8,9 @@ import pytest
 
 from tests.media import write_video
 from videoadapt.cli import prepare
+from videoadapt.data.class_folders import divide
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.structures import Video
-from videoadapt.preparing.class_folders import divide
 
 NAMES = [
     f"{name}/v_{name}_g{group:02}_c{clip}.mp4"

@@ -146,24 +146,24 @@ def without_copies(videos: Sequence[Video]) -> tuple[list[Video], Copies]:
 
 
 def divided(
-    found: ClassFolders, shares: Mapping[str, float | None], group: str | None, seed: int
+    found: ClassFolders, shares: Mapping[str, float | None], group: str | None, seed: int, key: str = "--"
 ) -> tuple[dict[str, list[Video]], Copies]:
     """The train, val and test lists of class folders, without copies: as their folders say, else by `shares` of them.
 
     `shares` has `val` and `test`, None where nothing is wished: then it is 0.1 and 0.2, or 0 where folders divide. A
-    share of a list that has a folder is refused with a DataListError.
+    share of a list that has a folder is refused with a DataListError. `key` stands before val, test and group in messages.
     """
     lists = found.given() if found.split_of else {"train": found.videos, "val": [], "test": []}
     for split, share in shares.items():
         if share is not None and split in found.split_of.values():
-            raise DataListError(f"--{split} {share}: there is a folder for this list; leave the option out")
+            raise DataListError(f"{key}{split} {share}: there is a folder for this list; leave the option out")
     # a test list keeps its videos, and a training list loses the copies of them
     kept, copies = without_copies([*lists["test"], *lists["val"], *lists["train"]])
     names = {video.id for video in kept}
     lists = {split: [video for video in videos if video.id in names] for split, videos in lists.items()}
     usual = {"val": 0.0, "test": 0.0} if found.split_of else {"val": 0.1, "test": 0.2}
     val, test = (usual[split] if (share := shares[split]) is None else share for split in ("val", "test"))
-    parts = divide(lists["train"], val, test, group, seed)
+    parts = divide(lists["train"], val, test, group, seed, key)
     return {
         "train": parts["train"],
         "val": lists["val"] + parts["val"],
@@ -171,7 +171,9 @@ def divided(
     }, copies
 
 
-def divide(videos: Sequence[Video], val: float, test: float, group: str | None, seed: int) -> dict[str, list[Video]]:
+def divide(
+    videos: Sequence[Video], val: float, test: float, group: str | None, seed: int, key: str = "--"
+) -> dict[str, list[Video]]:
     """Divide into train, val and test by a hash of seed and name, class by class.
 
     `val` and `test` are shares of all videos. `group` is a regex: videos in which it finds the same text stay together
@@ -179,16 +181,16 @@ def divide(videos: Sequence[Video], val: float, test: float, group: str | None, 
     a share cannot be taken because no group is small enough.
     """
     if min(val, test) < 0 or val + test > 0.5:
-        raise DataListError(f"--val {val} --test {test}: allowed: 0 or more, together at most 0.5")
+        raise DataListError(f"{key}val {val} {key}test {test}: allowed: 0 or more, together at most 0.5")
     try:
         re.compile(group or "")
     except re.error as error:
-        raise DataListError(f"--group {group!r}: is no regular expression: {error}") from error
+        raise DataListError(f"{key}group {group!r}: is no regular expression: {error}") from error
     lists: dict[str, list[Video]] = {"train": list(videos), "val": [], "test": []}
     for split, share in (("test", test), ("val", val / (1 - test))):
         if share:
             rows = VideoRows(Path(), ((video.id, video.label, 0) for video in lists["train"]))
-            held_N = held_out(rows, share, group, seed, f"--{split}")
+            held_N = held_out(rows, share, group, seed, f"{key}{split}")
             lists[split] = [video for video, held in zip(lists["train"], held_N, strict=True) if held]
             lists["train"] = [video for video, held in zip(lists["train"], held_N, strict=True) if not held]
     return lists

@@ -1,0 +1,136 @@
+"""A folder a class, divided once: the lists are written beside it, and every run reads them there."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Interval
+
+from videoadapt import logger
+from videoadapt.data import class_folders as folders
+from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.list_files import read_classes
+from videoadapt.data.structures import Video
+from videoadapt.data.videos import VideoRows
+from videoadapt.errors import DataListError
+from videoadapt.files import why_unwritable, write_json
+from videoadapt.paths import is_file, with_home
+from videoadapt.registry import DATASETS
+
+DIVISION = "division.json"
+Share = Annotated[float | None, Interval(ge=0, le=0.5)]
+
+
+@DATASETS.register
+class ClassFolders:
+    """The videos of the class folders in `data.root`, whose lists are called train, val and test.
+
+    `val` and `test` are shares of every class, where there are no folders train, val and test (None: 0.1 and 0.2 without such
+    folders, else none). `group` is a regex: videos in which it finds the same text stay on one side. Files with the same bytes
+    are taken once. Another `seed` is another division. The lists lie in `lists`, or beside the root as ROOT_lists.
+    """
+
+    def __init__(
+        self,
+        *,
+        val: Share = None,
+        test: Share = None,
+        group: str | None = None,
+        seed: Annotated[int, Ge(0)] = 0,
+        lists: str | None = None,
+    ):
+        self._shares = {"val": val, "test": test}
+        self._group, self._seed, self._lists = group, seed, lists
+        self.class_names: list[str] | None = None
+
+    def load(self, source: str, root: Path) -> VideoRows:
+        """Return the videos of the list `source`, and of none where the division has no validation list.
+
+        The first call divides the folder. Another name is a list of `path label` rows. Raises DataListError for class folders
+        that cannot be used, a division that was made with other values, and an empty list.
+        """
+        if source not in folders.SPLITS:
+            return VideoList().load(source, root)
+        place = self._place(root)
+        if not is_file(place / DIVISION):
+            self._divide(root, place)
+        elif self.class_names is None:
+            self._check(root, place)
+        self.class_names = read_classes(place / "classes.txt")
+        path = place / f"{source}.csv"
+        if not is_file(path):
+            if source == "val":
+                return VideoRows(root, ())
+            raise DataListError(
+                f"{source}: {place} divides {root} without such a list; delete {place}, and set data.dataset.{source}"
+            )
+        return VideoList().load(str(path), root)
+
+    def _place(self, root: Path) -> Path:
+        if self._lists is not None:
+            return Path(with_home(self._lists))
+        seed = f"_seed{self._seed}" if self._seed else ""
+        whole = Path(os.path.abspath(root))
+        return whole.with_name(f"{whole.name}_lists{seed}")
+
+    def _arguments(self) -> dict[str, Any]:
+        return {**self._shares, "group": self._group, "seed": self._seed}
+
+    def _divide(self, root: Path, place: Path) -> None:
+        found = folders.read_class_folders(root)
+        if reason := why_unwritable(place):
+            raise DataListError(f"{place}: {reason}; name a folder for the lists with data.dataset.lists")
+        shares = {split: None if split in found.split_of.values() else share for split, share in self._shares.items()}
+        lists, copies = folders.divided(found, shares, self._group, self._seed, key="data.dataset.")
+        folders.write_lists(place, lists, found.class_names)
+        left_out = [video.id for video, _ in copies.same_label + copies.other_label]
+        write_json(place / DIVISION, {**self._arguments(), "left_out": left_out})
+        _say(place, found, lists, copies)
+
+    def _check(self, root: Path, place: Path) -> None:
+        """Raise DataListError for a division by other values; say which videos came since."""
+        try:
+            before = json.loads((place / DIVISION).read_text(encoding="utf-8"))
+            known = set(before["left_out"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataListError(f"{place / DIVISION}: is not as it was written: {error}; delete {place}") from error
+        for name, value in self._arguments().items():
+            if before.get(name) != value:
+                raise DataListError(
+                    f"{place}: was divided with {name} {before.get(name)}, and data.dataset.{name} is {value}; delete it to "
+                    "divide anew, or name another folder with data.dataset.lists"
+                )
+        for split in folders.SPLITS:
+            if is_file(path := place / f"{split}.csv"):
+                known.update(VideoList().load(str(path), root).names())
+        new = [video.id for video in folders.read_class_folders(root).videos if video.id not in known]
+        if new:
+            logger.warning(
+                "%d videos of %s came after it was divided and are in no list, first %s; delete %s to divide anew, and train "
+                "into another output", len(new), root, new[0], place,
+            )  # fmt: skip
+
+
+def _say(
+    place: Path, found: folders.ClassFolders, lists: Mapping[str, Sequence[Video]], copies: folders.Copies
+) -> None:
+    """What became of the folder."""
+    counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
+    logger.info("%d classes; %s videos: the lists are in %s", len(found.class_names), counts, place)
+    for split, names in folders.classes_without(lists, found.class_names).items():
+        logger.warning("%s holds no video of %d classes, first %s", split, len(names), names[0])
+    if found.others:
+        logger.info("%d files are no videos by their suffix, first %s", len(found.others), found.others[0])
+    if copies.same_label:
+        video, other = copies.same_label[0]
+        logger.info(
+            "%d copies of other videos are left out, first %s of %s", len(copies.same_label), video.id, other.id
+        )
+    if copies.other_label:
+        video, other = copies.other_label[0]
+        logger.warning(
+            "%d videos are left out: the same bytes lie in another class, first %s and %s",
+            len(copies.other_label), video.id, other.id,
+        )  # fmt: skip
