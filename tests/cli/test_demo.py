@@ -133,3 +133,13 @@ def test_features(finished: tuple[Path, Path], suffix: str, tmp_path: Path, caps
     assert features.main([*arguments[:1], "--cfg", str(run / "config.yaml"), *arguments[3:]]) == 0
     assert features.main([str(tmp_path / "x.csv"), *arguments[1:]]) == 2
     assert "allowed: .npz, .safetensors" in capsys.readouterr().err
+
+
+def test_a_part_of_a_film(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run, _ = finished
+    film = write_video(tmp_path / "film.mp4", num_frames=50)
+    assert demo.main([f"{film}#t=0.4,1.2", str(film), f"{film}#t=9", "--run", str(run), "--json"]) == 2
+    shown = capsys.readouterr()
+    part, whole, beyond = map(json.loads, shown.out.splitlines())
+    assert part["video"] == f"{film}#t=0.4,1.2" and part["predictions"] != whole["predictions"]
+    assert beyond["error"] == f"{film}: start_sec = 9: the film ends at 2.000 s" in shown.err

@@ -186,3 +186,32 @@ def test_weights_that_do_not_fit_are_named_by_the_argument(run: Path, tmp_path: 
 
 def test_what_a_predictor_says_of_itself(predictor: Predictor) -> None:
     assert repr(predictor) == "<Predictor: vit, adaptformer, 8 classes, on cpu>"
+
+
+def test_a_part_of_a_film(predictor: Predictor, tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", num_frames=60)  # 25 a second
+    with open_video(film) as video:
+        frames_NHWC = video.get(range(10, 40))
+    expected = predictor.logits(frames_NHWC)
+    assert torch.equal(predictor.logits(film, start_sec=0.4, end_sec=1.6), expected)
+    assert torch.equal(predictor.logits(f"{film}#t=0.4,1.6"), expected)
+    assert not torch.equal(predictor.logits(film), expected)
+    both = predictor.predict([film, film], start_sec=0.4, end_sec=1.6)
+    assert both == [predictor.predict(f"{film}#t=0.4,1.6")] * 2
+    whole = predictor.features(film, start_sec=0.4)
+    assert torch.equal(whole, predictor.features(f"{film}#t=0.4"))
+    film.rename(tmp_path / "film.mp4#t=0.4,1.6")  # now this is the name of a file
+    named = predictor.logits(tmp_path / "film.mp4#t=0.4,1.6", start_sec=0.4, end_sec=1.6)
+    assert torch.equal(named, expected)
+
+
+def test_parts_that_cannot_be(predictor: Predictor, tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", num_frames=25)
+    with pytest.raises(ConfigError, match="end_sec = 1: allowed: above start_sec = 2"):
+        predictor.predict(film, start_sec=2, end_sec=1)
+    with pytest.raises(ConfigError, match="its name says which part, and start_sec or end_sec too"):
+        predictor.predict(f"{film}#t=0.1", end_sec=1)
+    with pytest.raises(DecodeError, match=r"start_sec = 7: the film ends at 1\.000 s"):
+        predictor.predict(f"{film}#t=7")
+    with pytest.raises(DecodeError, match=r"^nowhere\.mp4: No such file or directory$"):
+        predictor.predict(["nowhere.mp4#t=1,2"])

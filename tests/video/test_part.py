@@ -12,7 +12,7 @@ from tests.media import STEPS, write_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
-from videoadapt.video.part import FramesOfPart, Part
+from videoadapt.video.part import AnyPart, FilmPart, FramePart, FramesOfPart, Part, film_or_part
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.transforms import TrainTransform
@@ -92,3 +92,21 @@ def test_a_clip_of_a_part(tmp_path: Path) -> None:
     for start, end, said in ((2, 1, "end_sec = 1: allowed: above"), (-1, 1, "start_sec = -1: allowed: 0 or more")):
         with pytest.raises(ConfigError, match=said):
             read_clip(path, start_sec=start, end_sec=end)
+
+
+@pytest.mark.parametrize(
+    "part", [Part(1.5, 4), Part(0.1), Part(0, 1e-3), Part(12.25, 3600), FramePart(12, 175), FramePart(3)]
+)
+def test_a_part_goes_by_the_name_that_results_give_it(part: AnyPart) -> None:
+    assert film_or_part(f"a/film.mp4{part}") == FilmPart(Path("a/film.mp4"), part)
+
+
+def test_names_that_are_no_parts(tmp_path: Path) -> None:
+    for name in ("film.mp4", "film#t.mp4", "film.mp4#t=", "film.mp4#t=,", "film.mp4#t=a,b", "#t=1"):
+        assert film_or_part(name) == Path(name)
+    assert film_or_part("film.mp4#t=,4") == FilmPart(Path("film.mp4"), Part(0, 4))
+    odd = tmp_path / "film.mp4#t=1,2"
+    odd.touch()
+    assert film_or_part(odd) == odd
+    with pytest.raises(DecodeError, match=r"film\.mp4#t=4,1: end_sec = 1: allowed: above start_sec = 4"):
+        film_or_part("film.mp4#t=4,1")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog=program("demo"), description=__doc__)
-    parser.add_argument("video", nargs="+", type=place, help="video files")
+    parser.add_argument("video", nargs="+", type=place, help="video files, or parts of them: film.mp4#t=1.5,4")
     parser.add_argument(
         "--run", type=place, metavar="FOLDER", help="run folder; default: the newest one below outputs/"
     )

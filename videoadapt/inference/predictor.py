@@ -20,7 +20,7 @@ from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.videos import VideoInput, as_video, as_videos, view_reader
+from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.models.memory import hold_matrices_in
@@ -30,6 +30,7 @@ from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
 from videoadapt.runs.resolution import resolved
 from videoadapt.video.decoders import reads_folders
+from videoadapt.video.part import Part
 from videoadapt.weights.files import check_weights
 
 Answer = TypeVar("Answer")
@@ -137,22 +138,45 @@ class Predictor:
         return f"<Predictor: {model.backbone['name']}, {names}, {len(self.class_names)} classes, on {self.device}>"
 
     @overload
-    def predict(self, video: VideoInput, top: int = 5, *, fps_hz: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        video: VideoInput,
+        top: int = 5,
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> list[Prediction]: ...
     @overload
     def predict(
-        self, video: Iterable[VideoInput], top: int = 5, *, fps_hz: float | None = None
+        self,
+        video: Iterable[VideoInput],
+        top: int = 5,
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
     ) -> list[list[Prediction]]: ...
     @torch.no_grad()
     def predict(
-        self, video: VideoInput | Iterable[VideoInput], top: int = 5, *, fps_hz: float | None = None
+        self,
+        video: VideoInput | Iterable[VideoInput],
+        top: int = 5,
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
     ) -> list[Prediction] | list[list[Prediction]]:
-        """The `top` most probable classes of a video, best first, by the test views of the run."""
+        """The `top` most probable classes of a video, best first, by the test views of the run.
+
+        `start_sec` and `end_sec`: of this part of it alone, which the name of a file can say as well: film.mp4#t=1.5,4.
+        """
         check_count("top", top)
 
         def best(views_NJCTHW: Tensor) -> list[Prediction]:
             return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top)
 
-        answers = self._answer(video, fps_hz, best)
+        answers = self._answer(video, fps_hz, part_asked(start_sec, end_sec), best)
         return answers
 
     @torch.no_grad()
@@ -165,27 +189,68 @@ class Predictor:
         return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top), damaged
 
     @overload
-    def logits(self, video: VideoInput, *, fps_hz: float | None = None) -> Tensor: ...  # type: ignore[overload-overlap]
+    def logits(  # type: ignore[overload-overlap]
+        self,
+        video: VideoInput,
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> Tensor: ...
     @overload
-    def logits(self, video: Iterable[VideoInput], *, fps_hz: float | None = None) -> list[Tensor]: ...
+    def logits(
+        self,
+        video: Iterable[VideoInput],
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> list[Tensor]: ...
     @torch.no_grad()
-    def logits(self, video: VideoInput | Iterable[VideoInput], *, fps_hz: float | None = None) -> Tensor | list[Tensor]:
+    def logits(
+        self,
+        video: VideoInput | Iterable[VideoInput],
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> Tensor | list[Tensor]:
         """The mean over the test views of the logits of a video: float32 (K,), on the CPU.
 
         Their softmax are the probabilities of `predict`, unless the run averages those (`test.average probs`).
         """
-        return self._answer(video, fps_hz, lambda views: average_views(self._view_logits(views), "logits"))
+        part = part_asked(start_sec, end_sec)
+        return self._answer(video, fps_hz, part, lambda views: average_views(self._view_logits(views), "logits"))
 
     @overload
-    def features(self, video: VideoInput, *, fps_hz: float | None = None) -> Tensor: ...  # type: ignore[overload-overlap]
+    def features(  # type: ignore[overload-overlap]
+        self,
+        video: VideoInput,
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> Tensor: ...
     @overload
-    def features(self, video: Iterable[VideoInput], *, fps_hz: float | None = None) -> list[Tensor]: ...
+    def features(
+        self,
+        video: Iterable[VideoInput],
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> list[Tensor]: ...
     @torch.no_grad()
     def features(
-        self, video: VideoInput | Iterable[VideoInput], *, fps_hz: float | None = None
+        self,
+        video: VideoInput | Iterable[VideoInput],
+        *,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
     ) -> Tensor | list[Tensor]:
         """The mean over the test views of what the head sees of a video: float32 (D,), on the CPU."""
-        return self._answer(video, fps_hz, self.mean_feature)
+        return self._answer(video, fps_hz, part_asked(start_sec, end_sec), self.mean_feature)
 
     @torch.no_grad()
     def mean_feature(self, views_NJCTHW: Tensor) -> Tensor:
@@ -203,14 +268,18 @@ class Predictor:
         return _in_batches(called, self.config, self.device, views_NJCTHW)
 
     def _answer(
-        self, video: VideoInput | Iterable[VideoInput], fps_hz: float | None, answer: Callable[[Tensor], Answer]
+        self,
+        video: VideoInput | Iterable[VideoInput],
+        fps_hz: float | None,
+        part: Part | None,
+        answer: Callable[[Tensor], Answer],
     ) -> Answer | list[Answer]:
-        """What `answer` makes of the views of a video, or of each of several."""
+        """What `answer` makes of the views of a video, or of each of several; of a part of each, where one is asked for."""
         if isinstance(video, str | os.PathLike | np.ndarray | Tensor) or not isinstance(video, Iterable):
-            answers: Answer | list[Answer] = answer(self._read(as_video(video, fps_hz))[0])
+            answers: Answer | list[Answer] = answer(self._read(as_video(video, fps_hz, part))[0])
         else:
             folders = reads_folders(self.config.data.decoder)
-            answers = [answer(self._read(one)[0]) for one in as_videos(video, fps_hz, folders)]
+            answers = [answer(self._read(one)[0]) for one in as_videos(video, fps_hz, part, folders)]
         self.other_rates.say()
         return answers
 

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -18,10 +18,11 @@ from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.rates import OtherRates
 from videoadapt.video.files import why_no_video
+from videoadapt.video.part import AnyPart, Part, film_or_part
 from videoadapt.video.times import Times
 
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
-"""The path of a video file, or all its frames: uint8 (N, H, W, 3), RGB."""
+"""The path of a video file, or of a part of it (film.mp4#t=1.5,4), or all its frames: uint8 (N, H, W, 3), RGB."""
 
 _EXPECTED = "expected the frames of one video: uint8, from 0 to 255, (N, H, W, 3): frame, row, column, RGB"
 
@@ -49,15 +50,41 @@ class FramesInMemory:
         """Nothing is open."""
 
 
-def as_video(video: object, fps_hz: float | None = None, argument: str = "video") -> Path | FramesInMemory:
+class Asked(NamedTuple):
+    """What is to be looked at: a file or frames, all of it or a part."""
+
+    film: Path | FramesInMemory
+    part: AnyPart | None = None
+
+    def __str__(self) -> str:
+        return f"{self.film}{self.part or ''}"
+
+
+def part_asked(start_sec: float | None, end_sec: float | None) -> Part | None:
+    """The part between two seconds, either of which may be left to the film; None for all of it. Raises ConfigError."""
+    if start_sec is None and end_sec is None:
+        return None
+    part = Part(0.0 if start_sec is None else start_sec, math.inf if end_sec is None else end_sec)
+    if problem := part.problem:
+        raise ConfigError(problem)
+    return part
+
+
+def as_video(video: object, fps_hz: float | None = None, part: Part | None = None, argument: str = "video") -> Asked:
     """Sort out what a user gave for one video; `fps_hz` is the rate of frames, and not of a file, which has its own.
 
-    Raises TypeError for another type, and ConfigError for frames of another shape or data type, or a rate that is none.
+    Raises TypeError for another type, ConfigError for frames of another shape or data type, or a rate that is none, and for a
+    `part` of what is named as a part already, and DecodeError for a name whose seconds are no part.
     """
     if fps_hz is not None and not 0 < fps_hz < math.inf:
         raise ConfigError(f"fps_hz = {fps_hz}: allowed: above 0")
     if isinstance(video, str | os.PathLike):
-        return Path(video)
+        named = film_or_part(Path(video))
+        if isinstance(named, Path):
+            return Asked(named, part)
+        if part is not None:
+            raise ConfigError(f"{argument} = {named}: its name says which part, and start_sec or end_sec too; give one")
+        return Asked(*named)
     if isinstance(video, Tensor):
         video = video.numpy(force=True)
     if not isinstance(video, np.ndarray):
@@ -72,24 +99,24 @@ def as_video(video: object, fps_hz: float | None = None, argument: str = "video"
         problems.append(f"{argument}: frames of shape {video.shape}; {_EXPECTED}")
     if problems:
         raise ConfigError(problems)
-    return FramesInMemory(video, fps_hz)
+    return Asked(FramesInMemory(video, fps_hz), part)
 
 
 def as_videos(
-    videos: Iterable[object], fps_hz: float | None = None, folders: bool = False
-) -> list[Path | FramesInMemory]:
+    videos: Iterable[object], fps_hz: float | None = None, part: Part | None = None, folders: bool = False
+) -> list[Asked]:
     """Sort out several videos. Raises DecodeError naming every file that cannot be opened, before any is decoded.
 
     `folders`: a video is a folder of frames to the decoder, and no file.
     """
-    found = [as_video(video, fps_hz, f"video[{number}]") for number, video in enumerate(videos)]
-    reasons = {path: why_no_video(path, folders) for path in found if isinstance(path, Path)}
+    found = [as_video(video, fps_hz, part, f"video[{number}]") for number, video in enumerate(videos)]
+    reasons = {film: why_no_video(film, folders) for film, _ in found if isinstance(film, Path)}
     if problems := [f"{path}: {reason}" for path, reason in reasons.items() if reason]:
         raise DecodeError("\n".join(problems))
     return found
 
 
-def view_reader(config: Config, other: OtherRates) -> Callable[[Path | FramesInMemory], tuple[Tensor, int | None]]:
+def view_reader(config: Config, other: OtherRates) -> Callable[[Asked], tuple[Tensor, int | None]]:
     """Reads the test views of the run and says how many of their frames are damaged; notes the video's rate.
 
     A cache is for those who come to a video in every epoch.
@@ -97,8 +124,8 @@ def view_reader(config: Config, other: OtherRates) -> Callable[[Path | FramesInM
     data = config.data.model_copy(update={"cache": "off"})
     reader = build_view_reader(data, config.test.clips, config.test.crops)
 
-    def read(video: Path | FramesInMemory) -> tuple[Tensor, int | None]:
-        views_NJCTHW, notes = reader.with_notes(video)
+    def read(video: Asked) -> tuple[Tensor, int | None]:
+        views_NJCTHW, notes = reader.with_notes(*video)
         other.note(notes.fps_hz)
         if notes.damaged_frames:
             logger.warning(

@@ -4,16 +4,21 @@ Shapes: N frames, H W pixels.
 """
 
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt.errors import DecodeError
+from videoadapt.paths import exists
 from videoadapt.video.frames import Changed, Frames
 from videoadapt.video.times import ROUNDING_SEC, Times
 
+_NAMED = re.compile(r"(?P<film>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?", re.S)
+_FRAMES = re.compile(r"(?P<film>.+)#frame=(?P<first>\d+),(?P<stop>\d+|inf)", re.S)
 LATE_SEC = 1.0  # that a part may end after its film: people write rounded seconds, of copies that differ a little
 
 
@@ -119,6 +124,35 @@ AnyPart: TypeAlias = Part | FramePart
 
 def _overlap(one: AnyPart, other: AnyPart) -> bool:
     return type(one) is not type(other) or (one[0] < other[1] and other[0] < one[1])
+
+
+class FilmPart(NamedTuple):
+    """A part of a film in a file."""
+
+    path: Path
+    part: AnyPart
+
+    def __str__(self) -> str:
+        return f"{self.path}{self.part}"
+
+
+def film_or_part(name: str | Path) -> Path | FilmPart:
+    """What a user means by a name: a file, or film.mp4#t=1.5,4 as results write a part (also #t=1.5, #t=,4, #frame=12,175).
+
+    A file whose own name is like that is this file. Raises DecodeError for seconds that are no part of any film.
+    """
+    if exists(name) or not (found := _NAMED.fullmatch(str(name)) or _FRAMES.fullmatch(str(name))):
+        return Path(name)
+    part: AnyPart
+    if found.re is _FRAMES:
+        part = FramePart(int(found["first"]), float(found["stop"]))
+    elif found["start"] is found["end"] is None:
+        return Path(name)
+    else:
+        part = Part(float(found["start"] or 0), float(found["end"] or math.inf))
+    if part.problem:
+        raise DecodeError(f"{name}: {part.problem}")
+    return FilmPart(Path(found["film"]), part)
 
 
 class FramesOfPart(Changed):
