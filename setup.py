@@ -94,6 +94,7 @@ setup(
             "torchvision>=0.19",  # what its transforms draw and compute is compared with
             "ruff",  # format and lint
             "mypy",  # types
+            "webdataset>=0.2.111",  # writes the tars that ours reads, and reads them for comparison
             "types-PyYAML",  # the types of pyyaml, which ships none
             "pytest",  # tests
             "pytest-xdist",  # the tests in two processes, in little more than half the time

@@ -217,7 +217,7 @@ def test_names_of_components() -> None:
     assert {"decord", "pyav", "torchcodec"} <= set(va.decoders())
     assert {"dense", "segment"} <= set(va.samplers())
     assert {"tensorboard", "wandb", "mlflow"} <= set(va.loggers())
-    assert {"video_list", "synthetic"} <= set(va.datasets())
+    assert {"video_list", "synthetic", "webdataset"} <= set(va.datasets())
 
 
 @pytest.fixture

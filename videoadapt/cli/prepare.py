@@ -46,6 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default="decord",
         help="the decoder that training will use, a name or {name: ..., ...} (default decord)",
     )
+    scan.add_argument("--dataset", default="video_list", help="what reads the list, a name or {name: ..., ...}")
     scan.add_argument("--columns", metavar="A,B", help="of a list without a header row: path,num_frames,label")
     scan.add_argument("--out", type=place, metavar="FOLDER", help="default: outputs/scan_<name of the list>")
     scan.set_defaults(run=run_scan)
@@ -120,21 +121,23 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _decoder(text: str) -> dict[str, Any]:
-    """A decoder's name, or a mapping with its arguments too. Raises ConfigError."""
+def _component(option: str, text: str) -> dict[str, Any]:
+    """The name of a decoder or dataset, or a mapping with its arguments too. Raises ConfigError."""
     import yaml
 
     from videoadapt.errors import ConfigError, at_key
-    from videoadapt.registry import DECODERS
+    from videoadapt.registry import DATASETS, DECODERS
 
     try:
         spec = yaml.safe_load(text) if text.startswith("{") else {"name": text}
     except yaml.YAMLError:
         spec = {}
     if not isinstance(spec, dict) or "name" not in spec:
-        raise ConfigError(f"--decoder {text}: expected a name, or '{{name: frame_folder, fps_hz: 25}}'")
-    with at_key("--decoder"):
-        DECODERS.complete(spec)
+        raise ConfigError(
+            f"{option} {text}: expected a name, or a mapping such as '{{name: frame_folder, fps_hz: 25}}'"
+        )
+    with at_key(option):
+        (DECODERS if option == "--decoder" else DATASETS).complete(spec)
     return spec
 
 
@@ -145,10 +148,14 @@ def run_scan(args: argparse.Namespace) -> int:
     from videoadapt.data.list_files import read_classes
     from videoadapt.errors import ConfigError
     from videoadapt.preparing.scan import scan, write_report
+    from videoadapt.registry import DATASETS
 
-    columns, decoder = args.columns and args.columns.split(","), _decoder(args.decoder)
-    if columns and (problem := problem_of(columns)):
+    decoder = _component("--decoder", args.decoder)
+    dataset = DATASETS.build(_component("--dataset", args.dataset))
+    if args.columns and (problem := problem_of(args.columns.split(","))):
         raise ConfigError(f"--columns {args.columns}: {problem}")
+    if args.columns:
+        dataset.columns = args.columns.split(",")
     num_classes = args.classes
     if num_classes is not None:
         is_number = num_classes.isdecimal() and len(num_classes) <= 18
@@ -165,7 +172,7 @@ def run_scan(args: argparse.Namespace) -> int:
         min_frames=args.min_frames,
         jobs=args.jobs,
         limit_sec=args.limit_sec,
-        columns=columns,
+        dataset=dataset,
     )
     clean = write_report(rows, folder, settings)
     show_findings(rows)
@@ -201,7 +208,7 @@ def run_check(args: argparse.Namespace) -> int:
     elif not args.bytes_only:
         from videoadapt.preparing.near_copies import find_near_copies
 
-        decoder = _decoder(args.decoder)
+        decoder = _component("--decoder", args.decoder)
         near_copies = partial(find_near_copies, decoder=decoder, jobs=args.jobs, limit_sec=args.limit_sec)
     findings, unread = compare([str(find_list(name)) for name in args.lists], args.root, near_copies)
     for kind, meaning in KINDS.items():

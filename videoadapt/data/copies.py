@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from videoadapt.log import progress
+from videoadapt.video.files import open_bytes, place_of
 
 PART_BYTES = 16_384  # what is read first of each file: of its middle, where encoders write no fixed text
 
@@ -42,8 +42,8 @@ def by_key(indices: Iterable[int], key: Callable[[int], Hashable]) -> Iterator[l
 def part_of(path: str) -> bytes | None:
     """The digest of PART_BYTES in the middle of a file; None where it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - PART_BYTES) // 2)
+        with open_bytes(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - PART_BYTES) // 2)
             return hashlib.sha256(file.read(PART_BYTES)).digest()
     except OSError:
         return None
@@ -51,15 +51,12 @@ def part_of(path: str) -> bytes | None:
 
 def _digest(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return None
 
 
 def _size(path: str) -> int:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a null byte in the name
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    place = place_of(path)
+    return 0 if place is None else place.size

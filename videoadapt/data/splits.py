@@ -1,12 +1,9 @@
 """Train, validation and test lists with their class names, checked before anything is decoded."""
 
 import hashlib
-import os
 import re
-import stat
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import DataListError
+from videoadapt.video.files import open_bytes, place_of
 
 Parts: TypeAlias = NDArray[np.float64] | None
 
@@ -58,17 +56,16 @@ class Splits:
         step = max(1, len(videos) // HASHED_FILES)
         for row, video in enumerate(videos):
             try:
-                status = video.path.stat()
                 looked_into = row % step == 0 and row // step < HASHED_FILES
-                if stat.S_ISDIR(status.st_mode):
+                if video.path.is_dir():
                     digest.update(f"{video.id} {_folder_digest(video.path, looked_into)}\n".encode())
                     continue
-                if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
+                if (place := place_of(video.path)) is None:
                     raise OSError("is no regular file")
-                digest.update(f"{video.id} {status.st_size}\n".encode())
+                digest.update(f"{video.id} {place.size}\n".encode())
                 if looked_into:
-                    with video.path.open("rb") as file:
-                        digest.update(_content_digest(file, status.st_size))
+                    with open_bytes(video.path) as file:
+                        digest.update(_content_digest(file, place.size))
             except (OSError, ValueError):  # absent or unreadable, as far as the run allows it; a null byte in the name
                 digest.update(f"{video.id} unreadable\n".encode())
         return digest.hexdigest()
@@ -145,14 +142,11 @@ def find_files(videos: VideoRows, folders: bool = False) -> NDArray[Any]:
 
     `folders`: of every folder of frames, whose bytes are said to be 0.
     """
-    is_video = stat.S_ISDIR if folders else stat.S_ISREG
     files_N = np.zeros(len(videos), dtype=FILE)
     files_N["device"] = files_N["inode"] = NO_FILE
     for row, path in enumerate(videos.paths()):
-        with suppress(OSError, ValueError):  # ValueError: a null byte in the name
-            status = os.stat(path)
-            if is_video(status.st_mode):
-                files_N[row] = status.st_dev, status.st_ino, 0 if folders else status.st_size
+        if (place := place_of(path, folders)) is not None:
+            files_N[row] = place
     return files_N
 
 

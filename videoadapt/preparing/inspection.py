@@ -18,7 +18,7 @@ from videoadapt.video.decoders._pictures import Pictures
 from videoadapt.video.decoders._probe import probe
 from videoadapt.video.decoders._rate import mean_rate_hz
 from videoadapt.video.decoders._stream import StreamInfo
-from videoadapt.video.files import state_of
+from videoadapt.video.files import open_bytes, state_of
 
 NUM_SEEKS = 8
 GREY_LEVELS = 2  # that a pixel may differ by: room for a swscale that rounds otherwise; 0 is what is seen
@@ -57,8 +57,8 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
         return _inspect_folder(path, decoder)
     try:
         info = probe(path)
-        with as_decode_error(path), path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
+        with as_decode_error(path), open_bytes(path) as file:
+            digest, size_bytes = hashlib.file_digest(file, "sha256"), file.tell()
         with open_video(path, decoder) as opened:
             counted = opened.num_frames
             rng = np.random.default_rng(digest.digest()[0])
@@ -70,7 +70,7 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
     except DecodeError as error:
         return error
     return Inspection(
-        size_bytes=path.stat().st_size,
+        size_bytes=size_bytes,
         sha256=digest.hexdigest(),
         codec=info.codec,
         height=height,

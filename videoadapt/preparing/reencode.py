@@ -17,6 +17,7 @@ from videoadapt.log import progress
 from videoadapt.preparing.encoding import Settings, write_h264
 from videoadapt.processes.lock import only_process_in
 from videoadapt.processes.worker import Lost, map_in_processes
+from videoadapt.video.files import state_of
 
 JOURNAL = "reencoded.jsonl"  # one record a finished file: of which source, with which settings
 
@@ -100,9 +101,9 @@ def _targets(videos: Sequence[Video], out: Path) -> dict[str, str]:
 
 
 def _record(name: str, source: Path, target: str, settings: Settings) -> dict[str, Any]:
-    stat = source.stat()
-    of_source = {"source": name, "source_bytes": stat.st_size, "source_mtime_ns": stat.st_mtime_ns}
-    return {"target": target, **of_source, "settings": asdict(settings)}
+    state = state_of(source)
+    of_source = {} if state is None else {"source_bytes": state.size, "source_mtime_ns": state.mtime_ns}
+    return {"target": target, "source": name, **of_source, "settings": asdict(settings)}
 
 
 def _is_done(target: Path, wanted: Mapping[str, Any], finished: Mapping[str, Any] | None) -> bool:

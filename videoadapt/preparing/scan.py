@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from videoadapt.data.columns import Column
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
@@ -72,15 +71,13 @@ def scan(
     min_frames: int,
     jobs: int,
     limit_sec: float,
-    columns: Sequence[Column] | None = None,
+    dataset: Any = None,
 ) -> list[Row]:
-    """Decode every file of the list `source` in `jobs` processes and judge every row; `columns` as in data.columns.
+    """Decode every file of the list `source` in `jobs` processes and judge every row; `dataset` reads it, if no video_list.
 
     Without `num_classes` labels are not judged. Raises DataListError when the list itself cannot be read.
     """
-    dataset = VideoList()
-    dataset.columns = columns
-    rows = [Row(video) for video in dataset.load(source, root)]
+    rows = [Row(video) for video in (dataset or VideoList()).load(source, root)]
     of_file: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         of_file[os.path.realpath(row.video.path)].append(row)

@@ -191,7 +191,8 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
     try:
         videos: VideoRows = dataset.load(str(find_list(source)), data.root)
     except DataListError as error:
-        problems.append(f"data.{split} = {error}{_where_lists_are(source, data)}")
+        is_list = hasattr(dataset, "columns")
+        problems.append(f"data.{split} = {error}{_where_lists_are(source, data) if is_list else ''}")
         return nothing
     except OSError as error:  # of a data set that renders itself
         problems.append(f"data.root = {data.root}: {error.strerror}: {error.filename or source}; choose another folder")

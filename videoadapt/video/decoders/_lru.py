@@ -6,13 +6,16 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from videoadapt.video.shards import shard_of
+
 Value = TypeVar("Value")
 
 
 def identity(path: Path) -> tuple[Hashable, ...] | None:
     """What changes when a file does: where it is, its size and time of change; None for a file that cannot be looked at."""
+    found = shard_of(path)
     try:
-        stat = os.stat(path)
+        stat = os.stat(path if found is None else found[0])
     except (OSError, ValueError):  # ValueError: a null byte in the name
         return None
     return os.path.abspath(path), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from videoadapt.errors import DecodeError
 from videoadapt.video.decoders._lru import Memory, identity
-from videoadapt.video.decoders._opening import as_decode_error
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 BEGINNINGS = (0, 1)  # numbers of a first frame
@@ -51,8 +50,10 @@ def find_frames(folder: Path, template: str | None, first: int | None) -> Number
     """
     key = identity(folder), template, first
     if (known := _memory.get(key)) is None:
-        with as_decode_error(folder):
+        try:
             names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        except OSError as error:
+            raise DecodeError(f"{folder}: {error.strerror}") from error
         known = _in_order(folder, names, template, first)
         _memory.put(key, known, 1)
     return known

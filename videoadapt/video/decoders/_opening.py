@@ -1,6 +1,5 @@
 """A file opened as a video: its best stream, or one DecodeError that says what is in the way."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,9 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from videoadapt.errors import DecodeError
-from videoadapt.paths import why_unreadable
 from videoadapt.video.decoders._other_files import other_kind
 from videoadapt.video.decoders._truncation import missing_bytes
-from videoadapt.video.files import why_no_video
+from videoadapt.video.files import address_of, why_no_video
 
 FILE_ERRORS: tuple[type[Exception], ...] = (av.FFmpegError, OSError, ValueError)
 MEND = "copy it again, or encode it anew"
@@ -28,7 +26,7 @@ def as_decode_error(path: Path, *also: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (*FILE_ERRORS, *also) as error:
-        raise DecodeError(f"{path}: {why_unreadable(path) or other_kind(path) or _what_it_says(error)}") from error
+        raise DecodeError(f"{path}: {why_no_video(path) or other_kind(path) or _what_it_says(error)}") from error
 
 
 def _what_it_says(error: Exception) -> str:
@@ -44,8 +42,8 @@ def open_stream(path: Path, threads: int) -> Iterator[tuple[InputContainer, Vide
     """Open `path` and its best video stream (FFmpeg's choice). Raises DecodeError when it holds none, or is cut off."""
     if reason := why_no_video(path):  # opening a pipe would wait for whoever writes into it
         raise DecodeError(f"{path}: {reason}")
-    # An absolute path, because FFmpeg takes "a:b.mp4" for a protocol; metadata may be in any encoding.
-    with as_decode_error(path), av.open(os.path.abspath(path), metadata_errors="ignore") as container:
+    # metadata may be in any encoding
+    with as_decode_error(path), av.open(address_of(path), metadata_errors="ignore") as container:
         stream = container.streams.best("video")
         # FFmpeg renders text files as a film of a terminal, and a song's cover counts as a video stream.
         if not isinstance(stream, VideoStream) or container.format.name == "tty":

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from videoadapt.video.files import open_bytes
+
 HEAD_BYTES = 4096
 ANIMATED = 0x02  # flag of WebP's extended header
 ARCHIVES = {
@@ -16,7 +18,7 @@ ARCHIVES = {
 def other_kind(path: Path) -> str:
     """Say what `path` is and what to do, "" where nothing here is known of it. Called for files that did not open."""
     try:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             head = file.read(HEAD_BYTES)
     except OSError:
         return ""

@@ -7,6 +7,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from videoadapt.video.files import open_bytes
+
 UNKNOWN_SIZE = 0xFFFFFFFF  # of a recording that was never finished
 SEGMENT = b"\x18\x53\x80\x67"
 
@@ -16,8 +18,9 @@ def missing_bytes(path: Path, format_name: str) -> int:
     find_end = {"avi": _end_of_movi, "matroska,webm": _end_of_segment}.get(format_name)
     if find_end is None:
         return 0
-    with path.open("rb") as file:
-        return max(0, find_end(file) - path.stat().st_size)
+    with open_bytes(path) as file:
+        end = find_end(file)
+        return max(0, end - file.seek(0, 2))
 
 
 def _end_of_movi(file: BinaryIO) -> int:

@@ -19,6 +19,7 @@ from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
 from videoadapt.video.decoders._opening import as_decode_error
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
+from videoadapt.video.files import address_of
 
 EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
 UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to copy a frame; all other even ones work
@@ -49,7 +50,7 @@ class Decord(Decoder):
         self._errors = (decord.DECORDError, RuntimeError, AssertionError)
         try:
             with as_decode_error(path, *self._errors):
-                self._reader: Any = decord.VideoReader(str(path.absolute()), num_threads=threads)
+                self._reader: Any = decord.VideoReader(address_of(path), num_threads=threads)
         except DecodeError as error:
             raise CannotRead(path, f"decord does not open {info.codec} {info.pixel_format}") from error
         if len(self._reader) != len(info.pts):

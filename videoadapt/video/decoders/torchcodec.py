@@ -19,6 +19,7 @@ from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
 from videoadapt.video.decoders._pictures import RGB
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
+from videoadapt.video.files import address_of
 
 INSTEAD = "or choose another decoder: decord, pyav"
 try:
@@ -60,7 +61,7 @@ class TorchCodec(Decoder):
         try:
             with _as_decode_error(path):
                 self._reader: Any = VideoDecoder(
-                    path.absolute(),
+                    address_of(path),
                     stream_index=info.stream_index,
                     dimension_order="NHWC",
                     num_ffmpeg_threads=threads,
