@@ -96,11 +96,13 @@ def _with_rows(found: Tensors, own: Tensors, rows: Sequence[int | None]) -> tupl
 
 def _without_classifier(model: nn.Module, found: Tensors) -> tuple[Tensors, tuple[str, ...]]:
     """Leave out the classifier of an image model's file, where the backbone says how it is called."""
-    names = getattr(model.get_submodule("backbone"), "classifier", ())
-    starts = tuple(f"backbone.{name}." for name in names)
-    kept = {name: tensor for name, tensor in found.items() if not starts or not name.startswith(starts)}
-    sizes = [len(found[f"{start}weight"]) for start in starts if f"{start}weight" in found]
-    return kept, tuple(f"head of {size} image classes" for size in sizes)
+    names = [f"backbone.{name}" for name in getattr(model.get_submodule("backbone"), "classifier", ())]
+    around = tuple(".".join(name.split(".")[:3]) + "." for name in names)  # backbone, net, and the whole head
+    expected = model.state_dict().keys()
+    kept = {name: t for name, t in found.items() if not around or name in expected or not name.startswith(around)}
+    sizes = [len(found[f"{name}.weight"]) for name in names if f"{name}.weight" in found.keys() - kept.keys()]
+    others = ("head",) if len(kept) < len(found) and not sizes else ()
+    return kept, tuple(f"head of {size} image classes" for size in sizes) + others
 
 
 def _for_video(model: nn.Module, found: Tensors, inflate: Inflation) -> tuple[Tensors, list[str]]:

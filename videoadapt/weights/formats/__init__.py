@@ -71,7 +71,10 @@ def read_any(path: Path, names: Names = "own") -> Weights:
     content = read_tensors(path)
     path, config = split_part(path)[0], content.config
     try:
-        bare = without_prefix(content.tensors, path, content.part)
+        by_timm = (
+            names == "timm" and "architecture" in config and "model_type" not in config
+        )  # its names are all its own
+        bare = Bare(content.tensors) if by_timm else without_prefix(content.tensors, path, content.part)
         image = _image(bare, config, names)
         if image is None:
             found = _video(bare.tensors, config)
@@ -95,7 +98,7 @@ def _image(bare: Bare, config: Mapping[str, Any], names: Names) -> ImageModel | 
     if "conv1.weight" in tensors and "transformer" in {name.split(".")[0] for name in (*tensors, *bare.unused)}:
         return from_openai(tensors, by_openai="input_resolution" in bare.unused)
     if kernel is None or kernel.ndim != 4:
-        return None if names == "own" or _is_known(tensors) else ImageModel("timm", tensors)
+        return None if names == "own" or _is_video(tensors) else ImageModel("timm", tensors)
     if any(name.endswith(".q_proj.weight") for name in tensors) and any(
         ".adaptmlp." in n or ".fc1." in n for n in tensors
     ):
@@ -118,12 +121,9 @@ def _unsaid(image: ImageModel | None, activation: str | None) -> tuple[str, ...]
     )
 
 
-def _is_known(tensors: Tensors) -> bool:
-    """Whether these are a video format's."""
-    try:
-        return bool(_video(tensors, {}).tensors)
-    except CheckpointError:
-        return False
+def _is_video(tensors: Tensors) -> bool:
+    """Whether the patch kernel is one over frames."""
+    return any(tensor.ndim == 5 and "patch_embed" in name for name, tensor in tensors.items())
 
 
 def _video(tensors: Tensors, config: Mapping[str, Any]) -> Found:
