@@ -32,6 +32,7 @@ VALUES: dict[str, list[Any]] = {
     "data.root": ["/etc/passwd"],
     "data.train": ["nowhere", None, "val"],
     "data.first_per_class": [1, 100],
+    "data.few_per_class": [{"count": 1}, {"count": 100, "seed": 3}],
     "data.balance": [0.5, 1.0],
     "data.rendered": [{"motions": "quickstart", "clips_per_epoch": 16}, {"motions": "any", "clips_per_epoch": 16}],
     "data.val": ["val", "nowhere", {"holdout": 0.5}, {"holdout": 0.5, "group": "("}, {"holdout": 0.5, "group": "mp4"}],

@@ -248,3 +248,24 @@ def test_the_first_of_each_class_and_none_that_is_held_out(tmp_path: Path) -> No
     whole, part = (load_splits(config(tmp_path, val={"holdout": 0.2}, **few)) for few in ({}, {"first_per_class": 3}))
     assert list(part.val) == list(whole.val) and len(part.train) == 6
     assert {video.id for video in part.train} < {video.id for video in whole.train}
+
+
+def test_some_of_each_class_by_the_run_s_seed_or_one_of_its_own(tmp_path: Path) -> None:
+    rows = [f"{i}.mp4 {int(i % 3 == 0)}" for i in range(30)]
+    write_list(tmp_path, "train.csv", rows)
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+
+    def drawn(of_run: int = 0, **draw: int) -> set[str]:
+        chosen = config(tmp_path, few_per_class=draw).model_copy(update={"seed": of_run})
+        few = load_splits(chosen).train
+        for label, available in ((0, 20), (1, 10)):
+            assert int((few.labels_N == label).sum()) == min(draw["count"], available)
+        return {video.id for video in few}
+
+    assert drawn(count=4) < drawn(count=15)
+    assert len({frozenset(drawn(seed, count=4)) for seed in range(5)}) == 5
+    assert drawn(3, count=4) == drawn(count=4, seed=3) == drawn(7, count=4, seed=3)
+    write_list(tmp_path, "train.csv", rows[::-1])
+    reversed_ids = drawn(3, count=4)
+    write_list(tmp_path, "train.csv", rows)
+    assert reversed_ids == drawn(3, count=4)

@@ -92,6 +92,13 @@ class Holdout(_Section):
     group: str | None = None
 
 
+class FewOfEach(_Section):
+    """Train on `count` videos of each class, drawn by `seed`; null: by the run's, so that a sweep's seeds are as many draws."""
+
+    count: Annotated[int, Ge(1)]
+    seed: Annotated[int, Ge(0)] | None = None
+
+
 class EffectiveNumber(_Section):
     """Weigh classes by their effective number of examples, whose beta this is: 0.9 differs less from equal than 0.999."""
 
@@ -130,6 +137,7 @@ class DataConfig(_Section):
     root: Annotated[PathKey, SCORES] = Path()
     train: Annotated[PathText | None, UPDATES] = None
     first_per_class: Annotated[int | None, Ge(1), UPDATES] = None  # train on the first so many of each class
+    few_per_class: Annotated[FewOfEach | None, UPDATES] = None  # the same, drawn at random
     # 0: every row once an epoch; 1: of every class equally many; 0.5 is between, by the root of a class's number of videos
     balance: Annotated[Share, UPDATES] = 0.0
     rendered: Annotated[Rendered | None, UPDATES] = None  # train on these instead of data.train

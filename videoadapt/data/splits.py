@@ -137,6 +137,19 @@ def first_of_each_class(videos: VideoRows, number: int) -> NDArray[np.bool_]:
     return first_N
 
 
+def some_of_each_class(videos: VideoRows, number: int, seed: int) -> NDArray[np.bool_]:
+    """`number` rows of every class, as a mask (N,), by a hash of seed and id; all of a class that has no more.
+
+    A smaller number draws some of the same rows, and the order of a list changes nothing.
+    """
+    by_hash = [hashlib.sha256(f"{seed}:few:{name}".encode()).digest() for name in videos.ids()]
+    some_N = np.zeros(len(videos), dtype=np.bool_)
+    for label in np.unique(videos.labels_N):
+        rows = np.flatnonzero(videos.labels_N == label).tolist()
+        some_N[sorted(rows, key=by_hash.__getitem__)[:number]] = True
+    return some_N
+
+
 def find_files(videos: VideoRows, folders: bool = False) -> NDArray[Any]:
     """(device, inode, bytes) of every file (N,): two names of one file are the same. NO_FILE where there is none.
 

@@ -44,6 +44,7 @@ def batch_problems(config: Config, num_videos: int, ranks: int) -> list[str]:
         keys = {
             "data.val.holdout": isinstance(config.data.val, Holdout),
             "data.first_per_class": config.data.first_per_class,
+            "data.few_per_class": config.data.few_per_class,
         }
         left = " and ".join(key for key, is_set in keys.items() if is_set)
         return [
@@ -109,8 +110,11 @@ def _rendered_problems(config: Config) -> list[str]:
         problems.append("data.rendered: takes the place of data.train and data.val; set both to null")
     if data.balance:
         problems.append(f"data.balance = {data.balance}: rendered clips are of all classes equally often; set it to 0")
-    if data.first_per_class is not None:
-        problems.append("data.first_per_class: rendered clips have no list; leave it null, and set clips_per_epoch")
+    problems += [
+        f"data.{key}: rendered clips have no list; leave it null, and set clips_per_epoch"
+        for key in ("first_per_class", "few_per_class")
+        if getattr(data, key) is not None
+    ]
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
     sampler = build_sampler(data)

@@ -12,7 +12,15 @@ from videoadapt import distributed, logger
 from videoadapt.config.schema import Config, DataConfig, Holdout
 from videoadapt.config.shipped import LISTS, find_list
 from videoadapt.data.list_files import read_classes, why_no_file
-from videoadapt.data.splits import NO_FILE, Splits, find_files, first_of_each_class, held_out, num_shared
+from videoadapt.data.splits import (
+    NO_FILE,
+    Splits,
+    find_files,
+    first_of_each_class,
+    held_out,
+    num_shared,
+    some_of_each_class,
+)
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, NotPermitted, VideoAdaptError
 from videoadapt.models.backbone import is_chain
@@ -176,6 +184,9 @@ def load_splits(config: Config) -> Splits:
         files["train"], files["val"] = files["train"][~held_N], files["train"][held_N]
     if data.first_per_class is not None:
         few_N = first_of_each_class(lists["train"], data.first_per_class)
+        lists["train"], files["train"] = lists["train"].select(few_N), files["train"][few_N]
+    if (draw := data.few_per_class) is not None:
+        few_N = some_of_each_class(lists["train"], draw.count, config.seed if draw.seed is None else draw.seed)
         lists["train"], files["train"] = lists["train"].select(few_N), files["train"][few_N]
     say_overlaps(lists, files)
     say_unequal(config, lists["train"], class_names)
