@@ -113,7 +113,7 @@ def test_another_name_drops_the_arguments_of_the_base(tmp_path: Path) -> None:
 def test_arguments_alone_change_the_default_component(tmp_path: Path) -> None:
     path = write(tmp_path, "output: o\ndata: {sampling: {stride_frames: 2}}\nmodel: {backbone: {depth: 3}}\n")
     config = load_config(path, ["data.decoder.threads", "2", "model.adapter.bottleneck", "8"])
-    assert config.data.decoder == {"name": "decord", "threads": 2}
+    assert config.data.decoder == {"name": "decord", "threads": 2, "levels": None}
     assert (config.data.sampling["name"], config.data.sampling["stride_frames"]) == ("dense", 2)
     assert isinstance(config.model.adapter, dict)
     assert (config.model.adapter["name"], config.model.adapter["bottleneck"]) == ("adaptformer", 8)

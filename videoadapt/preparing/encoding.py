@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from videoadapt.errors import DecodeError
 from videoadapt.files import PARTIAL, remove_partial, write_atomically
 from videoadapt.video.decoders import open_video
+from videoadapt.video.decoders._grey import check_levels, grey_bits
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._orientation import Orientation
 from videoadapt.video.decoders._pictures import BT2020, UNSPECIFIED, Pictures, is_rgb
@@ -85,6 +86,7 @@ def write_h264(job: tuple[Path, Path], settings: Settings) -> Encoded | DecodeEr
 def _encode(source: Path, target: Path, settings: Settings, keep_times: bool) -> int:
     """Encode all frames and return their number."""
     info = probe(source)
+    check_levels(source, info.pixel_format, grey_bits(info.pixel_format), None)
     height, width = _even_size(info.height, info.width, settings.short_side_px)
     turned = info.orientation.quarter_turns % 2 == 1
     # Without CABAC a file is 12 % larger, as good, and decodes in 30 % less time; without the filter over the edges of

@@ -66,7 +66,7 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
             wanted = rng.permutation(np.unique([0, counted - 1, *between])).tolist()
             found = {index: opened.get([index])[0] for index in wanted}
             height, width, name = opened.height, opened.width, type(opened).__module__.rpartition(".")[2]
-        in_order = _read_in_order(path, wanted, info)
+        in_order = _read_in_order(path, wanted, info, decoder.get("levels"))
     except DecodeError as error:
         return error
     return Inspection(
@@ -134,8 +134,8 @@ class _InOrder(NamedTuple):
     wanted: dict[int, np.ndarray]
 
 
-def _read_in_order(path: Path, wanted: Sequence[int], info: StreamInfo) -> _InOrder:
-    pictures, keep = Pictures(), set(wanted)
+def _read_in_order(path: Path, wanted: Sequence[int], info: StreamInfo, levels: Sequence[int] | None) -> _InOrder:
+    pictures, keep = Pictures(None if levels is None else (levels[0], levels[1])), set(wanted)
     frames_HWC: dict[int, np.ndarray] = {}
     count = interlaced = damaged = 0
     stamps: list[int] = []

@@ -55,6 +55,8 @@ class FrameSource:
         takes no more than a quarter of `limit_sec`. Raises ConfigError for a place that cannot be used.
         """
         self._spec = dict(decoder)
+        # an argument that came later is null in entries of before
+        self._stated = {key: value for key, value in self._spec.items() if value is not None}
         self._short_px, self._quality = short_side_px, jpeg_quality
         self._coding = Raw() if jpeg_quality is None else Jpeg(jpeg_quality)
         self._limit_bytes = cache_bytes
@@ -116,7 +118,7 @@ class FrameSource:
         if state is None:
             return None
         identity: list[Any] = [
-            str(path.absolute()), *state, self._spec, self._versions, self._short_px, _LAYOUT
+            str(path.absolute()), *state, self._stated, self._versions, self._short_px, _LAYOUT
         ]  # fmt: skip
         if self._quality is not None:
             identity += [self._quality, JPEG_VERSIONS]

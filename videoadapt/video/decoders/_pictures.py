@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from videoadapt.video.decoders._chain import Chain
+from videoadapt.video.decoders._grey import grey_plane, to_8_bits
 
 # Codes of matrices (ITU-T H.273, table 4; the same in AVColorSpace).
 RGB, UNSPECIFIED, BT2020, BT2020_CONSTANT = 0, 2, 9, 10
@@ -25,9 +26,13 @@ def is_rgb(frame: VideoFrame) -> bool:
 
 
 class Pictures:
-    """Converts the frames of one file; keeps what that takes from frame to frame."""
+    """Converts the frames of one file; keeps what that takes from frame to frame.
 
-    def __init__(self) -> None:
+    `levels`: the values that become black and white in a grey file, whose frames then pass through no conversion of FFmpeg's.
+    """
+
+    def __init__(self, levels: tuple[int, int] | None = None) -> None:
+        self._levels = levels
         self._reformatter = VideoReformatter()
         self._one_picture = Chain(("setfield", "prog"))
 
@@ -41,6 +46,8 @@ class Pictures:
 
     def rgb(self, frame: VideoFrame) -> np.ndarray:
         """Return the picture as it is stored, not turned: uint8 (H, W, 3), a view of memory that the array keeps."""
+        if self._levels is not None:
+            return to_8_bits(grey_plane(frame), self._levels)
         frame = self.plain(frame)
         if frame.format.name == "nv12":  # of a GPU: swscale would enlarge its chroma in another way than that of planes
             frame = self._reformatter.reformat(frame, format="yuv420p")

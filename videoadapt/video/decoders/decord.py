@@ -17,6 +17,7 @@ from annotated_types import Interval
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
+from videoadapt.video.decoders._grey import GREY, Levels
 from videoadapt.video.decoders._opening import as_decode_error
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
 from videoadapt.video.files import address_of
@@ -29,7 +30,16 @@ UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to
 class Decord(Decoder):
     """Decodes with decord. Raises DecodeError naming the file, or CannotRead when PyAV has to read it."""
 
-    def __init__(self, path: Path, /, *, threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1):
+    def __init__(
+        self,
+        path: Path,
+        /,
+        *,
+        threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1,
+        levels: Levels | None = None,
+    ):
+        if levels is not None:
+            raise CannotRead(path, GREY)
         try:
             import decord
         except (ImportError, OSError) as error:  # there is no wheel for arm64

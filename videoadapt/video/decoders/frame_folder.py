@@ -19,6 +19,7 @@ from pydantic import AfterValidator
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import Decoder
+from videoadapt.video.decoders._grey import Levels, check_levels, to_8_bits
 from videoadapt.video.decoders._numbered import find_frames, parts_of
 from videoadapt.video.decoders._orientation import Orientation
 from videoadapt.video.decoders._stream import StreamInfo
@@ -26,7 +27,8 @@ from videoadapt.video.files import why_no_video
 from videoadapt.video.times import Times
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # grey levels of more than 8 bits
+# of a grey value in Pillow's modes; PNG has 16 at most, of whatever mode
+_BITS = {"L": 8, "LA": 8, "I": 16, "I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16, "F": 32}
 _END_OF_JPEG = b"\xff\xd9"
 _EXIF_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
@@ -41,7 +43,8 @@ class FrameFolder(Decoder):
     """The frames of a folder, in the order of their numbers, `fps_hz` of them a second; None: counted only, not timed.
 
     `template`: which files are frames, img_{:05d}.jpg; None: all pictures, which then have one name but for the number.
-    `first`: the first frame's number; None: 0 or 1, whichever is there. Raises DecodeError naming the folder or the file.
+    `first`: the first frame's number; None: 0 or 1, whichever is there. `levels`: of grey pictures, the values that become
+    black and white. Raises DecodeError naming the folder or the file.
     """
 
     reads_folders = True
@@ -54,11 +57,13 @@ class FrameFolder(Decoder):
         template: Annotated[str, AfterValidator(_checked)] | None = None,
         fps_hz: Annotated[float, Gt(0)] | None = None,
         first: Annotated[int, Ge(0)] | None = None,
+        levels: Levels | None = None,
     ):
         if reason := why_no_video(path, folders=True):
             raise DecodeError(f"{path}: {reason}")
         self._files = find_frames(path, template, first)
         self._damaged: set[int] = set()
+        self._levels = levels
         super().__init__(path, _described(path / self._files.name(0), self._files.num_frames))
         self.fps_hz = fps_hz
 
@@ -81,13 +86,14 @@ class FrameFolder(Decoder):
         frames_NHWC = np.empty((len(wanted), self.height, self.width, 3), np.uint8)
         for place, index in enumerate(wanted):
             file = self.path / self._files.name(index)
-            picture, whole = _upright(file)
-            if picture.size != (self.width, self.height):
+            frame_HWC, whole = _upright(file, self._levels)
+            height, width = frame_HWC.shape[:2]
+            if (height, width) != (self.height, self.width):
                 raise DecodeError(
-                    f"{file}: is {picture.width} x {picture.height} pixels, and {self._files.name(0)} {self.width} x "
+                    f"{file}: is {width} x {height} pixels, and {self._files.name(0)} {self.width} x "
                     f"{self.height}; frames of a folder have one size"
                 )
-            frames_NHWC[place] = np.asarray(picture)
+            frames_NHWC[place] = frame_HWC
             if not whole:
                 self._damaged.add(index)
         return frames_NHWC
@@ -96,20 +102,23 @@ class FrameFolder(Decoder):
         """Nothing is open."""
 
 
-def _upright(file: Path) -> tuple[Image.Image, bool]:
-    """The picture in a file as RGB, and whether all of it is there. Raises DecodeError."""
+def _upright(file: Path, levels: tuple[int, int] | None) -> tuple[np.ndarray, bool]:
+    """The picture in a file, uint8 (H, W, 3) RGB, and whether all of it is there. Raises DecodeError."""
     try:
         content = file.read_bytes()
         picture, whole = _decoded(content)
-        return ImageOps.exif_transpose(picture).convert("RGB"), whole
+        check_levels(file, picture.mode, _BITS.get(picture.mode), levels)
+        upright = ImageOps.exif_transpose(picture)
+        if levels is None:
+            return np.asarray(upright.convert("RGB")), whole
+        values_HW = np.asarray(upright.getchannel("L") if upright.mode == "LA" else upright)
+        return to_8_bits(values_HW.clip(0, 65_535), levels), whole
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DecodeError(f"{file}: {_why(error)}; extract the frames again") from error
 
 
 def _decoded(content: bytes) -> tuple[Image.Image, bool]:
     picture = Image.open(io.BytesIO(content), formats=_FORMATS)
-    if picture.mode in _WIDE:
-        raise ValueError(f"has grey levels of more than 8 bits ({picture.mode}), for which there is no one way to 8")
     if picture.format != "JPEG" and getattr(picture, "is_animated", False):
         raise ValueError("is an animation and no single picture")
     try:

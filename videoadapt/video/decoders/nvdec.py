@@ -18,6 +18,7 @@ from videoadapt import logger
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import _device
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
+from videoadapt.video.decoders._grey import GREY, Levels
 from videoadapt.video.decoders._pictures import Pictures
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, open_demuxed, probe
 from videoadapt.video.decoders._seeking import SeekingReader, upright_rgb
@@ -35,7 +36,16 @@ class NvDec(Decoder):
     `threads` are those of PyAV. Raises ConfigError where no GPU is visible.
     """
 
-    def __init__(self, path: Path, /, *, threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1):
+    def __init__(
+        self,
+        path: Path,
+        /,
+        *,
+        threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1,
+        levels: Levels | None = None,
+    ):
+        if levels is not None:
+            raise CannotRead(path, GREY)
         info = probe(path, SEEKABLE_CODECS)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import MOST_THREADS, Decoder
+from videoadapt.video.decoders._grey import Levels, check_levels, grey_bits
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._pictures import Pictures
 from videoadapt.video.decoders._probe import open_demuxed
@@ -85,14 +86,25 @@ class _InOrderReader:
 
 @DECODERS.register
 class PyAV(Decoder):
-    """Decodes with PyAV. Raises DecodeError naming the file and the reason when `path` is no readable video."""
+    """Decodes with PyAV. Raises DecodeError naming the file and the reason when `path` is no readable video.
 
-    def __init__(self, path: Path, /, *, threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1):
-        self._pictures = Pictures()
+    `levels`: of grey videos, the values that become black and white.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        /,
+        *,
+        threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1,
+        levels: Levels | None = None,
+    ):
+        self._pictures = Pictures(levels)
         self._damaged: set[int] = set()
         with ExitStack() as opened:
             video = opened.enter_context(open_demuxed(path, threads))
             super().__init__(path, video.info)
+            check_levels(path, video.info.pixel_format, grey_bits(video.info.pixel_format), levels)
             self._reader: SeekingReader | _InOrderReader
             if video.info.seekable:
                 self._reader = SeekingReader(video)

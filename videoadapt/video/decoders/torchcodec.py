@@ -17,6 +17,7 @@ from annotated_types import Interval
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
+from videoadapt.video.decoders._grey import GREY, Levels
 from videoadapt.video.decoders._pictures import RGB
 from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
 from videoadapt.video.files import address_of
@@ -44,7 +45,16 @@ SAME_MOMENT_SEC = 1e-6
 class TorchCodec(Decoder):
     """Decodes with torchcodec. Raises DecodeError naming the file, or CannotRead when PyAV has to read it."""
 
-    def __init__(self, path: Path, /, *, threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1):
+    def __init__(
+        self,
+        path: Path,
+        /,
+        *,
+        threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1,
+        levels: Levels | None = None,
+    ):
+        if levels is not None:
+            raise CannotRead(path, GREY)
         info = probe(path, SEEKABLE_CODECS)
         if not info.seekable:
             raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
