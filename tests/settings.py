@@ -61,6 +61,8 @@ VALUES: dict[str, list[Any]] = {
         {"name": "dense", "stride_frames": 2, "window": "videomae"},
     ],
     "data.crop_px": [1, 16, 33, 64, [16, 32], [64, 16]],
+    "data.resize": ["letterbox"],
+    "data.bar_level": [124, 255],
     "data.augment.crop": ["random_resized", "random", "centre"],
     "data.augment.flip": [1.0],
     "data.augment.rand_augment": ["rand-m7-n4-mstd0.5-inc1", "foo"],

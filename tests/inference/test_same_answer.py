@@ -37,6 +37,11 @@ CHANGES: list[dict[str, Any]] = [
         "test": {"clips": 3, "crops": 1, "batch_size": 1},
     },
     {
+        "data": {"crop_px": [32, 64], "resize": "letterbox", "bar_level": 90, "augment": {"crop": "random"}},
+        "train": {"epochs": 1},
+        "test": {"clips": 2, "crops": 1},
+    },
+    {
         "model": {"adapter": {"name": "vpt", "num_tokens": 2}, "head": {"batch_norm": False, "dropout": 0.5}},
         "train": {"epochs": 1},
         "seed": 5,
@@ -58,7 +63,7 @@ def test_the_configs_set_every_key_that_alters_a_prediction(tmp_path: Path, clip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", CHANGES, ids=["seen otherwise", "two methods", "prompts"])
+@pytest.mark.parametrize("changes", CHANGES, ids=["seen otherwise", "two methods", "whole frames", "prompts"])
 def test_one_answer_by_every_door(changes: dict[str, Any], tmp_path: Path, clips: Path) -> None:
     assert train.main(["--cfg", str(config_of(changes, tmp_path, clips))]) == 0
     folder, weights = tmp_path / "run", tmp_path / "trunk.safetensors"

@@ -173,6 +173,9 @@ class DataConfig(_Section):
         AfterValidator(_square_as_one),
         UPDATES | PREDICTION | PASS,
     ] = 224
+    # how a frame comes to the crop's size: cut, or whole, with bars of one grey level where it has another shape
+    resize: Annotated[Literal["crop", "letterbox"], UPDATES | PREDICTION | PASS] = "crop"
+    bar_level: Annotated[int, Interval(ge=0, le=255), UPDATES | PREDICTION | PASS] = 0
     augment: Annotated[AugmentConfig, UPDATES] = AugmentConfig()
     workers: Annotated[int, Ge(0), NOTHING] = (
         4  # processes that read videos; 0: the main one reads, without a time limit

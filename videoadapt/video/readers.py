@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videoadapt.errors import ConfigError
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.frames import Frames
+from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.part import AnyPart, FramesOfPart
 from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.samplers import Sampler
@@ -88,8 +90,20 @@ class ViewReader:
     """Reads all (clip, crop) views of a video from one decode."""
 
     def __init__(
-        self, source: FrameSource, sampler: Sampler, *, num_frames: int, crop_px: CropPx, num_clips: int, num_crops: int
+        self,
+        source: FrameSource,
+        sampler: Sampler,
+        *,
+        num_frames: int,
+        crop_px: CropPx,
+        num_clips: int,
+        num_crops: int,
+        letterbox: Letterbox | None = None,
     ):
+        """With a `letterbox` there is one view of a clip, the whole frame. Raises ConfigError for other `num_crops`."""
+        if letterbox is not None and num_crops != 1:
+            raise ConfigError(f"num_crops: {num_crops} is not allowed; a letterbox has one view, the whole frame")
+        self._letterbox = letterbox
         self._source, self._sampler = source, sampler
         self._num_frames, self._sides = num_frames, sides_of(crop_px)
         self._num_clips, self._num_crops = num_clips, num_crops
@@ -119,11 +133,15 @@ class ViewReader:
         for start in range(0, len(wanted), at_once):
             part = wanted[start : start + at_once]
             for index, frame_HWC in zip(part, torch.from_numpy(video.get(part)), strict=True):
-                resized_1CHW = resize_to_cover(frame_HWC.permute(2, 0, 1)[None], *self._sides)
-                crops_JCHW = torch.cat(view_crops(resized_1CHW, self._sides, self._num_crops))
+                crops_JCHW = self._crops(frame_HWC.permute(2, 0, 1)[None])
                 for clip, place in np.argwhere(indices_NT == index):
                     views_NJCTHW[clip, :, :, place] = crops_JCHW
         return views_NJCTHW
+
+    def _crops(self, frame_1CHW: Tensor) -> Tensor:
+        if self._letterbox is not None:
+            return self._letterbox.centred(frame_1CHW, self._sides)
+        return torch.cat(view_crops(resize_to_cover(frame_1CHW, *self._sides), self._sides, self._num_crops))
 
 
 def _notes_on(video: Frames) -> FileNotes:

@@ -27,6 +27,19 @@ def resize_to_cover(frames_TCHW: Tensor, height_px: int, width_px: int) -> Tenso
     return _resize_like_cv2(frames_TCHW, new_height, new_width)
 
 
+def resize_to_fit(frames_TCHW: Tensor, height_px: int, width_px: int, share: float = 1.0) -> Tensor:
+    """Resize uint8 frames, aspect kept, so that they just fit into the crop, or into this share of its sides.
+
+    Sides are rounded to the nearest pixel, and are 1 at least. Pixels are those of `resize_to_cover`.
+    """
+    height, width = frames_TCHW.shape[-2:]
+    factor = share * min(height_px / height, width_px / width)
+    new_height, new_width = (max(1, round(side * factor)) for side in (height, width))
+    if (new_height, new_width) == (height, width):
+        return frames_TCHW
+    return _resize_like_cv2(frames_TCHW, new_height, new_width)
+
+
 def _resize_like_cv2(frames_TCHW: Tensor, new_height: int, new_width: int) -> Tensor:
     num_frames, channels, height, width = frames_TCHW.shape
     # Channels last, and columns and channels as one axis, is how decoders deliver and what torch gathers fastest.

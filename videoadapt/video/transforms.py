@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
+from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.sides import CropPx, sides_of
 
@@ -55,13 +56,15 @@ class TrainTransform:
         erasing: float,
         interpolation: Interpolation = "bilinear",
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        letterbox: Letterbox | None = None,
     ):
         """`flip` and `erasing` are probabilities; `augment` maps whole frames (T, C, H, W) to frames of the same shape.
 
         `crop_px`: a square's side, or height and width. `crop`: "multi_scale" (AdaptFormer) resizes with antialias as PIL
         does, "random_resized" (VideoMAE) without, "random" and "centre" resize frames until they just cover the crop, as
-        testing does, and cut it out anywhere along the longer rest, or in its middle. Raises ConfigError naming every wrong
-        value.
+        testing does, and cut it out anywhere along the longer rest, or in its middle. With
+        `letterbox` these two keep whole frames, at a random size and place or as testing does, and the others are refused.
+        Raises ConfigError naming every wrong value.
         """
         problems = [
             f"{key}: {value!r} is not allowed; use a probability from 0 to 1"
@@ -78,8 +81,11 @@ class TrainTransform:
             problems.append(f"interpolation: {interpolation!r} is not allowed; use bilinear or bicubic")
         elif crop in ("random", "centre") and interpolation != "bilinear":
             problems.append(f"interpolation: crop {crop!r} is always bilinear; leave it out or choose another crop")
+        if letterbox is not None and crop in ("multi_scale", "random_resized"):
+            problems.append(f"crop: {crop!r} cuts frames, which a letterbox keeps whole; use random or centre")
         if problems:
             raise ConfigError(problems)
+        self.letterbox = letterbox
         self.crop, self.flip, self.erasing = crop, flip, erasing
         self.interpolation, self.augment = interpolation, augment
 
@@ -99,6 +105,10 @@ class TrainTransform:
         return crop_TCHW.transpose(0, 1).contiguous(), erase
 
     def _crop(self, frames_TCHW: Tensor, rng: random.Random) -> Tensor:
+        if self.letterbox is not None and self.crop == "random":
+            return self.letterbox.anywhere(frames_TCHW, self.sides, rng)
+        if self.letterbox is not None:
+            return self.letterbox.centred(frames_TCHW, self.sides)
         if self.crop == "centre":
             return view_crops(resize_to_cover(frames_TCHW, *self.sides), self.sides, 1)[0]
         if self.crop == "random":
