@@ -1,5 +1,6 @@
 """What this user may not read is never called missing, and what is to be done is said."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from videoadapt.data.class_folders import read_class_folders
 from videoadapt.data.list_files import read_classes
 from videoadapt.errors import DecodeError, NotPermitted, VideoAdaptError
 from videoadapt.export.conversion import convert
-from videoadapt.paths import exists, files_below, files_in, is_file, is_folder
+from videoadapt.paths import exists, files_below, files_in, is_file, is_folder, why_unreadable
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import open_run
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, read_facts, save_checkpoint
@@ -130,6 +131,35 @@ def test_all_that_is_closed_is_said_before_the_first_step(tmp_path: Path) -> Non
     for key in ("data.train", "data.test", "data.classes", "model.weights"):
         assert f"{key} = {closed}/" in said
     assert said.count(f"for {closed} is closed to it") == 4 and "no such" not in said and "started" not in said
+
+
+def test_the_first_closed_folder_on_the_way_is_named(tmp_path: Path) -> None:
+    inner = tmp_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    inner.parent.chmod(0o600)
+    with pytest.raises(NotPermitted, match=rf"{inner}/x: .*, for {inner.parent} is closed to it"):
+        as_permitted(lambda: exists(inner / "x"))
+    inner.parent.chmod(0o700)
+
+
+def test_why_a_file_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("x")
+    said = {name: why_unreadable(tmp_path / name) for name in ("empty", "link", "pipe", "file", ".", "none", "a\0b")}
+    assert said["file"] == "" and said["."] == "is a folder; name a file" and said["pipe"] == "is no regular file"
+    assert said["empty"] == "is empty (0 bytes); copy it again"
+    assert said["link"] == "is a link to nowhere, which is not there; copy the file itself, or fix the link"
+    assert said["none"] == "No such file or directory" and "null" in said["a\0b"]
+
+
+def test_folders_are_found_below_too(tmp_path: Path) -> None:
+    for name in ("b/x.mp4", "a/x.mp4"):
+        (tmp_path / name).mkdir(parents=True)
+    assert (
+        files_below(tmp_path, "*.mp4") == files_in(tmp_path, "*/*.mp4") == [tmp_path / "a/x.mp4", tmp_path / "b/x.mp4"]
+    )
 
 
 def test_what_is_no_path_is_not_there(tmp_path: Path) -> None:

@@ -87,6 +87,17 @@ def test_matrices_kept_in_half_precision_give_the_same_bits(adapter: dict[str, A
     assert [parameter.data_ptr() for parameter in model.parameters()] == [data.data_ptr() for data in before]
 
 
+def test_matrices_come_back_after_an_error() -> None:
+    backbone = tuned(ADAPTERS["adaptformer"]).backbone
+    before = [parameter.data_ptr() for parameter in backbone.parameters()]
+    with matrices_held_in(backbone, None):
+        assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
+    with pytest.raises(KeyError), matrices_held_in(backbone, torch.bfloat16):
+        assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32, torch.bfloat16}
+        raise KeyError
+    assert [parameter.data_ptr() for parameter in backbone.parameters()] == before
+
+
 @pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "convnext_atto"])
 def test_so_do_those_of_timm(model: str) -> None:
     torch.manual_seed(0)

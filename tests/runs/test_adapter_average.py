@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 import videoadapt as va
@@ -14,6 +15,7 @@ from videoadapt.models.parameters import trainable_state
 from videoadapt.runs.adapter_file import read_adapter, save_adapter
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.runs.rates import Rates
+from videoadapt.weights.files import safetensors_bytes
 
 NAMES = ["run", "jump", "swim"]
 
@@ -53,14 +55,16 @@ def test_a_mean_and_a_point_between(files: list[Path], tmp_path: Path, backbone:
     one, two, three = map(state, files)
     for name, tensor in state(out).items():
         if tensor.is_floating_point():
-            expected = ((one[name].double() + two[name] + three[name]) / 3).float()
+            expected = (one[name].double() + two[name] + three[name]) / 3
             assert tensor.dtype == one[name].dtype
-            torch.testing.assert_close(tensor, expected, rtol=1e-6, atol=1e-7)
+            # rounded to float32 once, at the end: by 2^-24 of it at most
+            torch.testing.assert_close(tensor.double(), expected, rtol=2.0**-24 * 1.001, atol=1e-15)
         else:
             assert tensor.equal(one[name])
     between = state(va.average_adapters(files[:2], tmp_path / "b.safetensors", [0.75, 0.25]))["head.linear.weight"]
     expected = torch.lerp(one["head.linear.weight"], two["head.linear.weight"], 0.25)
     torch.testing.assert_close(between, expected, rtol=1e-6, atol=1e-7)
+    assert read_adapter(out).config.seed == 1  # the first file's: it draws a backbone without weights
     assert read_adapter(out).rates.as_dict() == Rates({25.0: 6}).as_dict()
     assert va.load(out, weights=backbone, device="cpu").class_names == NAMES
 
@@ -83,6 +87,29 @@ def test_weights_that_are_none(files: list[Path], tmp_path: Path) -> None:
         with pytest.raises(va.ConfigError, match=said):
             va.average_adapters(chosen, tmp_path / "out.safetensors", weights)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_point_beyond_two_files_has_no_negative_variance(files: list[Path], tmp_path: Path, backbone: Path) -> None:
+    name = "head.norm.running_var"
+    low, high = sorted(files, key=lambda path: float(state(path)[name].min()))[::2]
+    beyond = state(va.average_adapters([low, high], tmp_path / "beyond.safetensors", [1.25, -0.25]))
+    assert beyond[name].equal((1.25 * state(low)[name].double() - 0.25 * state(high)[name].double()).float())
+    with pytest.raises(va.ConfigError, match=rf"^weights = \[20.0, -19.0\]: lie so far beyond .*{name}") as error:
+        va.average_adapters(files[:2], tmp_path / "out.safetensors", [20, -19])
+    assert "\n" not in str(error.value) and not (tmp_path / "out.safetensors").exists()
+
+
+def test_every_file_is_looked_at(files: list[Path], tmp_path: Path, backbone: Path) -> None:
+    other = left(tmp_path / "other.safetensors", backbone, 2, bottleneck=8)
+    fewer = tmp_path / "fewer.safetensors"
+    with safe_open(files[1], framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del tensors["head.norm.running_mean"]
+    fewer.write_bytes(safetensors_bytes(tensors, metadata))
+    for last, said in ((other, "bottleneck = 8, but 4"), (fewer, "other tensors, as an older version wrote them")):
+        for order in ([*files[:2], last], [last, *files[:2]]):
+            with pytest.raises(va.CheckpointError, match=said.replace("8, but 4", "[48], but [84]")):
+                va.average_adapters(order, tmp_path / "out.safetensors")
 
 
 @pytest.mark.parametrize(

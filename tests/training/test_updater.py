@@ -307,6 +307,55 @@ def test_the_device_is_waited_for_once_an_update() -> None:
     assert len(waits) == 1, waits
 
 
+def halves(step: int) -> list[list[ClipBatch]]:
+    """Each rank's micro-batches of one batch, in sizes as files that cannot be read leave them."""
+    cut = parts(batch_of(8, step), 1, 3, 2, 2)
+    return [cut[:2], cut[2:]]
+
+
+def rank_of_a_batch(rank: int, folder: Path) -> None:
+    """Two updates, what is drawn in a third, one with too few clips on rank 1, and one that is not finite there."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    updater = sgd_updater(Net(), min_clips=1)
+    means = [updater.update(halves(step)[rank]) for step in range(2)]
+    weights, drawn = copy.deepcopy(updater.model.state_dict()), []
+
+    def watch(model: nn.Module, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        drawn.extend([torch.rand(()).item(), torch.rand((), generator=generator).item()])
+        bad = torch.nan if "clip 4-5" in batch.video_ids else 1
+        return {"loss": objective()(model, batch, generator)["loss"] * bad}
+
+    updater.objective = watch
+    updater.update(halves(2)[rank])
+    updater.min_clips = 2
+    skipped = updater.update(parts(batch_of(8, 3), 4, 3, 1)[:1] if rank == 0 else parts(batch_of(8, 3), 7, 1)[1:])
+    updater.min_clips = 1
+    try:
+        updater.update(halves(4)[rank])
+        said = ""
+    except Diverged as error:
+        said = str(error)
+    torch.save((means, weights, drawn, skipped, said), folder / f"rank{rank}.pth")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_make_one_batch(tmp_path: Path) -> None:
+    mp.spawn(rank_of_a_batch, (tmp_path,), nprocs=2)
+    found = [torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2)]
+    updater = sgd_updater(Net())
+    expected = [updater.update([batch_of(8, step)]) for step in range(2)]
+    for means, weights, _, skipped, said in found:
+        assert means == [pytest.approx(one, rel=1e-5) for one in expected] and skipped == {"skipped": 1.0}
+        torch.testing.assert_close(weights, updater.model.state_dict(), rtol=1e-5, atol=1e-6)
+        assert said.startswith("step 4: the loss is nan") and all(f"clip 4-{clip}" in said for clip in range(8))
+    assert found[0][0] == found[1][0]
+    drawn = [value for _, _, values, _, _ in found for value in values]
+    assert len(set(drawn)) == len(drawn) == 16  # two ranks, steps and micro-batches: dropout's and the objective's
+
+
 def rank_of_two(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)

@@ -46,6 +46,19 @@ def test_frames_on_the_screen(film: dict[str, object], part: Part, shown: range,
         assert (frames.times.shown_at(moments, 50) + shown[0]).tolist() == in_film.tolist()
 
 
+def test_a_millisecond_is_no_frame(tmp_path: Path) -> None:
+    """As Matroska rounds its stamps: neither one more at an end, nor none at all."""
+    with open_video(write_video(tmp_path / "film.mp4", **EVEN)) as video:
+        assert Part(0.9995, 2.0005).range_in(video) == (25, 25)
+        assert Part(0.9995, 1.0005).range_in(video) == (25, 1)
+
+
+def test_a_part_is_written_in_full_and_may_end_late() -> None:
+    assert str(Part(3724.375, 3726.1875)) == "#t=3724.375,3726.1875" and str(Part(3724.375)) == "#t=3724.375"
+    assert Part(1, 4).problem_in(75, 3.0) is None and Part(1).problem_in(75, 3.0) is None
+    assert Part(1, 4.01).problem_in(75, 3.0) == "end_sec = 4.01: the film ends at 3.000 s"
+
+
 @pytest.mark.parametrize(
     ("part", "said"),
     [

@@ -2,6 +2,7 @@
 
 import subprocess
 from contextlib import closing
+from fractions import Fraction
 from itertools import accumulate, chain, repeat
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_each_frame_is_shown_as_long_as_it_was_written(tmp_path: Path, decoder: 
     steps = STEPS * 8 if name in VARIABLE else (1,) * 48
     steps = (*steps[: SHOWN[name] - 1], 1)
     assert until_sec == pytest.approx(np.cumsum(steps) / 25, abs=1e-9)
+
+
+def test_what_stamps_say() -> None:
+    """Of three stamps a tenth of a second each: 0, 1 and 3 s, which is 1.5 s a frame."""
+    tenth = Fraction(1, 10)
+    assert Times.of_stamps([10, 20, 40], 5, tenth, 4.0).until_sec.tolist() == [1, 3, 3.5]
+    assert Times.of_stamps([10, 20, 40], 0, tenth, 4.0).until_sec.tolist() == [1, 3, 4.5]
+    assert Times.of_stamps([7], 0, tenth, 4.0).until_sec.tolist() == [0.25]
+    times = Times.evenly(3, 10)
+    assert times.shown_at(np.array([0, 1, 2, 9]), 10).tolist() == [0, 1, 2, 2]
+    assert [times.num_frames_at(rate) for rate in (10, 20, 10.1, 0.1)] == [3, 6, 4, 1]
+    assert Times(np.array([0.0005])).num_frames_at(25) == 1 and Times(np.array([])).num_frames_at(25) == 0
 
 
 def test_times_are_the_same_whatever_was_read_before(tmp_path: Path) -> None:

@@ -22,14 +22,19 @@ def average_adapters(files: Sequence[str | Path], out: str | Path, weights: Sequ
 
     `weights` sum to 1, None: all the same; [0.7, 0.3] is a point between two, and weights outside [0, 1] lie beyond them.
     BatchNorm's statistics are averaged like parameters ("model soups", arXiv 2203.05482, does so with whole models), and
-    counts of batches are the first file's. Raises ConfigError for weights, and CheckpointError for files that cannot be read,
-    or were not trained on the same backbone, as the same adapter, for the same classes in the same order, on the same views.
+    counts of batches are the first file's. Raises ConfigError for weights, also where a variance would be negative, and
+    CheckpointError for files that cannot be read, or were not trained on the same backbone, as the same adapter, for the same
+    classes in the same order, on the same views.
     """
     shares = _shares(len(files), weights)
     found = [read_adapter(path) for path in files]
     for other in found[1:]:
         _check_same_kind(found[0], other)
     tensors = {name: _mean([file.tensors[name] for file in found], shares) for name in found[0].tensors}
+    if broken := [name for name, t in tensors.items() if name.endswith("running_var") and bool((t < 0).any())]:
+        raise ConfigError(
+            f"weights = {shares}: lie so far beyond the files that a variance, {broken[0]}, would be negative"
+        )
     config = found[0].config
     statement = replace(Statement.of(config, found[0].class_names), backbone=found[0].backbone)
     rates = sum((file.rates for file in found), Rates())
@@ -67,5 +72,5 @@ def _check_same_kind(first: AdapterFile, other: AdapterFile) -> None:
 def _mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     if not tensors[0].is_floating_point():
         return tensors[0]
-    terms = [share * tensor.double() for share, tensor in zip(shares, tensors, strict=True) if share]
+    terms = [share * tensor.double() for share, tensor in zip(shares, tensors, strict=True)]
     return torch.stack(terms).sum(0).to(tensors[0].dtype)
