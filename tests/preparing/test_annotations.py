@@ -8,6 +8,7 @@ import pytest
 from videoadapt.cli.prepare import main
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.errors import DataListError
+from videoadapt.preparing.annotations import activitynet
 from videoadapt.preparing.published import Official, prepare
 
 CHARADES = {
@@ -157,3 +158,40 @@ def test_the_tool_knows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["epic-verbs", str(source), "--out", str(tmp_path / "out")]) == 3
     shown = capsys.readouterr()
     assert shown.err == "not as published: 2 classes; published: 97\n" and "2 train, 1 val" in shown.out
+
+
+def test_classes_of_one_list_alone_are_numbered_by_name(tmp_path: Path) -> None:
+    names = ["swim", "run", "dive", "jump", "climb"]
+    records = {
+        str(number): {"subset": "validation" if number % 2 else "training", "annotations": [{"label": name, "segment": [0, 1]}]}
+        for number, name in enumerate(names)
+    }  # fmt: skip
+    source = write(tmp_path, {"activity_net.json": json.dumps({"database": records})})
+    found = activitynet(source, tmp_path)
+    assert found.class_names == sorted(names)
+    assert [row.label for row in found.lists["train"]] == [4, 1, 0] and [row.label for row in found.lists["val"]] == [
+        3,
+        2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "old", "new", "said"),
+    [
+        ("charades", CHARADES, "c001 Putting", "c002 Putting", "its rows are not numbered from c000"),
+        ("epic-verbs", EPIC, "\n1,open", "\n2,open", "its ids are not 0 to 1"),
+    ],
+)
+def test_other_numbers_of_classes_are_refused(
+    name: str, files: dict[str, str], old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in", {file: content.replace(old, new) for file, content in files.items()}, "a.mp4")
+    with pytest.raises(DataListError, match=said):
+        prepare(name, source, tmp_path / "out", Official(2))
+
+
+def test_a_mark_of_utf_8_is_no_part_of_a_name(tmp_path: Path) -> None:
+    files = {file: f"\ufeff{content}" for file, content in EPIC.items()}
+    source = write(tmp_path / "in", files, "P01_01.MP4", "P01_11.MP4")
+    lists, _ = made("epic-verbs", source, tmp_path / "out", 2)
+    assert lists["val"] == [("P01_11.MP4#t=0,1.89", 0)]
