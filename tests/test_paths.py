@@ -155,11 +155,9 @@ def test_why_a_file_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_folders_are_found_below_too(tmp_path: Path) -> None:
-    for name in ("b/x.mp4", "a/x.mp4"):
+    for name in ("d/x.mp4", "b/x.mp4", "a/x.mp4", "c/x.mp4"):
         (tmp_path / name).mkdir(parents=True)
-    assert (
-        files_below(tmp_path, "*.mp4") == files_in(tmp_path, "*/*.mp4") == [tmp_path / "a/x.mp4", tmp_path / "b/x.mp4"]
-    )
+    assert files_below(tmp_path, "*.mp4") == files_in(tmp_path, "*/*.mp4") == [tmp_path / f"{n}/x.mp4" for n in "abcd"]
 
 
 def test_what_is_no_path_is_not_there(tmp_path: Path) -> None:

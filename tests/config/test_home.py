@@ -86,7 +86,7 @@ def test_options_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
         place("~nobody-of-that-name")
 
 
-NO_FILES = {"--cfg", "overrides", "--decoder", "--group"}  # a config's name is for find_config
+NO_FILES = {"--cfg", "overrides", "--decoder", "--group", "--columns", "--dataset"}  # a config is for find_config
 
 
 @pytest.mark.parametrize("name", ["convert", "demo", "export", "features", "prepare", "sweep", "train", "test"])
