@@ -218,6 +218,7 @@ def test_names_of_components() -> None:
     assert {"dense", "segment"} <= set(va.samplers())
     assert {"tensorboard", "wandb", "mlflow"} <= set(va.loggers())
     assert {"video_list", "synthetic", "webdataset"} <= set(va.datasets())
+    assert {"cross_entropy", "bce", "focal", "asymmetric"} <= set(va.losses())
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from videoadapt.models.backbone import Backbone
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
 from videoadapt.paths import exists, is_folder
-from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, SAMPLERS
+from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, LOSSES, SAMPLERS
 from videoadapt.runs.adapter_average import average_adapters
 from videoadapt.training.execution import execute
 from videoadapt.video import transforms
@@ -62,6 +62,7 @@ __all__ = [
     "load",
     "load_config",
     "loggers",
+    "losses",
     "normalise",
     "open_video",
     "read_clip",
@@ -70,6 +71,7 @@ __all__ = [
     "register_dataset",
     "register_decoder",
     "register_logger",
+    "register_loss",
     "register_sampler",
     "run",
     "samplers",
@@ -155,13 +157,18 @@ class RunResult:
 
     @property
     def top1(self) -> float | None:
-        """Test videos that were right, in percent."""
-        return self.results["top1"] if self.results else None
+        """Test videos that were right, in percent; None with several labels a video."""
+        return self.results.get("top1") if self.results else None
 
     @property
     def top5(self) -> float | None:
-        """Test videos whose class was among the five most probable, in percent."""
-        return self.results["top5"] if self.results else None
+        """Test videos whose class was among the five most probable, in percent; None with several labels a video."""
+        return self.results.get("top5") if self.results else None
+
+    @property
+    def mean_average_precision(self) -> float | None:
+        """With several labels a video (`data.labels` multi), the mean over classes of their average precision, in percent."""
+        return self.results.get("mAP") if self.results else None
 
 
 def run(config: Config) -> RunResult:
@@ -229,6 +236,16 @@ def register_sampler(name: str) -> Callable[[Class], Class]:
 def register_logger(name: str) -> Callable[[Class], Class]:
     """Class decorator: a `Logger` (videoadapt.runs.loggers) that configs call by this name."""
     return LOGGERS.register(name)
+
+
+def losses() -> list[str]:
+    """Names for `train.loss`."""
+    return LOSSES.names()
+
+
+def register_loss(name: str) -> Callable[[Class], Class]:
+    """Class decorator: a `Loss` (videoadapt.training.losses) that configs call by this name."""
+    return LOSSES.register(name)
 
 
 def register_dataset(name: str) -> Callable[[Class], Class]:

@@ -17,14 +17,13 @@ LABELS_N = np.array([0] * 100 + [2] * 4 + [5] * 16)[np.random.default_rng(0).per
     ("balance", "clips"), [(0.0, [100, 0, 4, 0, 0, 16]), (0.5, [75, 0, 15, 0, 0, 30]), (1.0, [40, 0, 40, 0, 0, 40])]
 )
 def test_clips_go_by_a_power_of_the_videos(balance: float, clips: list[float]) -> None:
-    np.testing.assert_allclose(
-        clips_of_each_class(LABELS_N, 8, balance), [*clips, 0, 0]
-    )  # no row has the last two labels
+    videos_K = np.bincount(LABELS_N, minlength=8)  # no row has the last two labels
+    np.testing.assert_allclose(clips_of_each_class(videos_K, balance), [*clips, 0, 0])
 
 
 @pytest.mark.parametrize("balance", [0.3, 0.5, 1.0])
 def test_rows_and_classes_come_as_often_as_they_should(balance: float) -> None:
-    rows, clips_K = BalancedRows(LABELS_N, balance), clips_of_each_class(LABELS_N, 6, balance)
+    rows, clips_K = BalancedRows(LABELS_N, balance), clips_of_each_class(np.bincount(LABELS_N, minlength=6), balance)
     often_N = (clips_K / np.maximum(np.bincount(LABELS_N, minlength=6), 1))[LABELS_N]
     total_N, total_K = np.zeros(120), np.zeros(6)
     for epoch in range(400):

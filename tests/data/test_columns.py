@@ -161,9 +161,7 @@ def test_a_part_twice_is_one_too_many(folder: Path, said: pytest.LogCaptureFixtu
     assert len(splits(folder, train=train, test=test).test) == 3
     (line,) = said.messages
     assert "data.train: 1 rows name a file" in line and "'./a.mp4#t=0,2' (line 4, label 0) is the same" in line
-    with pytest.raises(
-        DataListError, match=r"'\./a\.mp4#t=1,3' \(line 5, label 0\) .*; one of the two labels is wrong"
-    ):
+    with pytest.raises(DataListError, match=r"'\./a\.mp4#t=1,3' \(line 5, label 0\) .*; take the wrong one out"):
         splits(folder, train=train + "./a.mp4,1,3,0\n", test=test)
     with pytest.raises(DataListError, match=r"1 videos appear twice, first 'b\.mp4#t=0,2' \(lines 2 and 5\)"):
         splits(folder, train=train, test=test + "b.mp4,0.0,2.0,0\n")

@@ -111,7 +111,8 @@ def test_one_file_with_two_labels_is_refused(tmp_path: Path, split: str) -> None
         load_splits(config(tmp_path, val=str(tmp_path / "val.csv")))
     assert str(caught.value) == (
         f"data.{split}: 2 rows name a file that another row names as well, 1 of them with another label: './a.mp4' (line 4, "
-        "label 1) is the same file as 'a.mp4' (line 1, label 0); one of the two labels is wrong: take it out"
+        "label 1) is the same file as 'a.mp4' (line 1, label 0); take the wrong one out, or set data.labels multi where both "
+        "are right"
     )
 
 

@@ -16,6 +16,7 @@ from videoadapt.config.schema import Config
 from videoadapt.export.programs import TOLERANCE, export_torch
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.predictor import Predictor, predict_tasks
+from videoadapt.registry import DATASETS
 from videoadapt.runs.build import open_run
 from videoadapt.runs.statement import value_of
 
@@ -46,12 +47,22 @@ CHANGES: list[dict[str, Any]] = [
         "train": {"epochs": 1},
         "seed": 5,
     },
+    {
+        "data": {"labels": "multi", "dataset": {"name": "video_list"}, "classes": 8},
+        "train": {"epochs": 1, "loss": {"name": "asymmetric"}},
+    },
 ]
 
 
 def config_of(changes: dict[str, Any], folder: Path, clips: Path) -> Path:
     model = {"weights": str(trunk(folder / "trunk.safetensors")), **changes.get("model", {})}
     config = toy_config(folder / "run", clips, **{**changes, "model": model, "optim": {"warmup_epochs": 0}})
+    if "labels" in config["data"]:
+        for split in ("train", "test"):
+            films = DATASETS.build(toy_config(folder, clips)["data"]["dataset"]).load(split, clips)  # rendered now
+            rows = (f"{name} {number % 8},{number // 4 % 8}\n" for number, name in enumerate(films.names()))
+            config["data"][split] = str(folder / f"{split}.csv")
+            (folder / f"{split}.csv").write_text("".join(rows))
     return write_config(folder / "c.yaml", config)
 
 
@@ -63,7 +74,9 @@ def test_the_configs_set_every_key_that_alters_a_prediction(tmp_path: Path, clip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", CHANGES, ids=["seen otherwise", "two methods", "whole frames", "prompts"])
+@pytest.mark.parametrize(
+    "changes", CHANGES, ids=["seen otherwise", "two methods", "whole frames", "prompts", "several labels"]
+)
 def test_one_answer_by_every_door(changes: dict[str, Any], tmp_path: Path, clips: Path) -> None:
     assert train.main(["--cfg", str(config_of(changes, tmp_path, clips))]) == 0
     folder, weights = tmp_path / "run", tmp_path / "trunk.safetensors"

@@ -96,6 +96,20 @@ def test_charades(tmp_path: Path) -> None:
     assert missing == [f"train {film}#t=2,3", f"train {film}#t=24.3,24.3", "test YSKX3.mp4#t=0,9.5"]
 
 
+def test_charades_of_whole_films(tmp_path: Path) -> None:
+    """Films without an action stay in the training list, and are left out of the test list, as by its evaluation."""
+    name = "Charades/Charades_v1_test.csv"
+    nothing = "NONE1,8IA5,Bedroom,4,7,No,Nobody.,blanket,Nothing.,,31.00,No\n"
+    films = ("46GP8", "N11GT", "YSKX3", "NONE1")
+    source = write(tmp_path / "in", CHARADES | {name: CHARADES[name] + nothing}, *(f"v/{film}.mp4" for film in films))
+    assert prepare("charades-films", source, tmp_path / "out", Official(2))[2] == []
+    dataset = VideoList()
+    dataset.labels = "multi"
+    lists = {split: dataset.load(str(tmp_path / f"out/lists/{split}.csv"), source) for split in ("train", "test")}
+    assert [(video.name, video.labels) for video in lists["train"]] == [("v/46GP8.mp4", (0, 1)), ("v/N11GT.mp4", ())]
+    assert [(video.name, video.labels) for video in lists["test"]] == [("v/YSKX3.mp4", (1,))]
+
+
 @pytest.mark.parametrize(("name", "labels", "val"), [("epic-verbs", [0, 1], 0), ("epic-nouns", [0, 2], 1)])
 def test_epic_kitchens(name: str, labels: list[int], val: int, tmp_path: Path) -> None:
     source = write(tmp_path / "in", EPIC, "P01/videos/P01_01.MP4", "P01/videos/P01_11.MP4")

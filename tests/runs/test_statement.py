@@ -37,7 +37,7 @@ ALTERS_NO_PREDICTION = {
     "data.obtain", "data.cache", "data.cache_gb", "data.augment", "data.workers", "data.limit_sec", "data.max_unreadable",
     "optim", "pretrain", "train.enable", "train.epochs", "train.least_updates",
     "train.batch_size", "train.accumulate", "train.clip_grad_norm",
-    "train.class_weights", "train.logit_adjustment",
+    "train.loss", "train.class_weights", "train.logit_adjustment",
     "train.compile", "train.activation_checkpointing", "train.shard", "train.ema", "train.freeze",
     "train.validate_every_epochs",
     "train.validate_clips", "train.validate_crops", "train.stop_early",

@@ -121,7 +121,11 @@ def _alone(predictor: "Predictor", top: int) -> tuple[Callable[[Path], tuple[lis
 
 
 def _print_json(video: Path, source: dict[str, str], predictions: list[Any], damaged: int | None) -> None:
-    best = [{"label": p.label, "name": p.name, "probability": p.probability} for p in predictions]
+    best = [
+        {"label": p.label, "name": p.name, "probability": p.probability}
+        | ({} if p.is_there is None else {"is_there": p.is_there})
+        for p in predictions
+    ]
     _print_record({"video": str(video), **source, "predictions": best, "damaged_frames": damaged})
 
 
@@ -136,4 +140,5 @@ def _print_bars(video: Path, source: dict[str, str], predictions: list[Any]) -> 
     width = max(cell_len(p.name) for p in predictions)
     for p in predictions:
         space = " " * (width - cell_len(p.name))
-        print(f"  {100 * p.probability:6.2f} %  {p.name}{space}  {'#' * round(30 * p.probability)}")
+        mark = "" if p.is_there is None else "* " if p.is_there else "  "
+        print(f"  {100 * p.probability:6.2f} %  {mark}{p.name}{space}  {'#' * round(30 * p.probability)}")

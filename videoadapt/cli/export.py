@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.errors import ConfigError
     from videoadapt.export.programs import export_merged, export_onnx, export_torch
     from videoadapt.runs.build import open_run
+    from videoadapt.runs.folder import thresholds_of
     from videoadapt.runs.rates import trained_rates
 
     warnings.filterwarnings("ignore", module="torch|copyreg")  # torch's exporters warn of their own inner workings
@@ -38,12 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         raise ConfigError(f"{args.out}: the suffix says the format; allowed: .onnx, .pt2, .safetensors, .pth")
     check_file("OUT", args.out)
     config, class_names, model = open_run(args.run, torch.device("cpu"))
-    rates = trained_rates(args.run)
+    rates, thresholds = trained_rates(args.run), thresholds_of(args.run)
     if args.out.suffix == ".onnx":
-        error = export_onnx(model, config, class_names, args.out, rates)
+        error = export_onnx(model, config, class_names, args.out, rates, thresholds)
     elif args.out.suffix == ".pt2":
-        error = export_torch(model, config, class_names, args.out, rates)
+        error = export_torch(model, config, class_names, args.out, rates, thresholds)
     else:
-        error = export_merged(model, config, class_names, args.out, rates)
+        error = export_merged(model, config, class_names, args.out, rates, thresholds)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size")
     return 0

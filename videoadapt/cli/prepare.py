@@ -23,6 +23,7 @@ PUBLISHED = {
     "kinetics": "train.csv, val.csv, and tar.gz parts or folders of <id>_<start>_<end>.mp4, or whole films <id>.mp4",
     "activitynet": "activity_net.v1-3.min.json, and folders of v_<id>.mp4",
     "charades": "Charades_v1_train.csv, _test.csv and _classes.txt, and folders of <id>.mp4",
+    "charades-films": "the same, for lists of whole films with several labels (data.labels multi)",
     "epic-verbs": "EPIC_100_train.csv, _validation.csv and _verb_classes.csv, and folders of <video_id>.MP4",
     "epic-nouns": "EPIC_100_train.csv, _validation.csv and _noun_classes.csv, and folders of <video_id>.MP4",
 }
@@ -98,6 +99,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     for reader in (scan, reencode):
         reader.add_argument("--list", required=True, type=place_text, help="list of `path label` rows")
     for reader in (scan, reencode, check):
+        reader.add_argument("--labels", choices=("single", "multi"), default="single", help="of a row (default single)")
         reader.add_argument("--root", type=place, default=Path(), help="folder that the paths of the list start from")
         reader.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
         reader.add_argument("--limit-sec", type=float, default=600, help="longer at one file, and it is given up")
@@ -156,6 +158,10 @@ def run_scan(args: argparse.Namespace) -> int:
         raise ConfigError(f"--columns {args.columns}: {problem}")
     if args.columns:
         dataset.columns = args.columns.split(",")
+    if args.labels == "multi":
+        if not hasattr(dataset, "labels"):
+            raise ConfigError(f"--labels multi: --dataset {args.dataset} has one label a row; allowed: video_list")
+        dataset.labels = args.labels
     num_classes = args.classes
     if num_classes is not None:
         is_number = num_classes.isdecimal() and len(num_classes) <= 18
@@ -163,7 +169,7 @@ def run_scan(args: argparse.Namespace) -> int:
     folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
     check_folder("--out", folder)
     settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
-    settings |= {"decoder": decoder if len(decoder) > 1 else decoder["name"]}
+    settings |= {"decoder": decoder if len(decoder) > 1 else decoder["name"], "labels": args.labels}
     rows = scan(
         args.list,
         args.root,
@@ -210,7 +216,7 @@ def run_check(args: argparse.Namespace) -> int:
 
         decoder = _component("--decoder", args.decoder)
         near_copies = partial(find_near_copies, decoder=decoder, jobs=args.jobs, limit_sec=args.limit_sec)
-    findings, unread = compare([str(find_list(name)) for name in args.lists], args.root, near_copies)
+    findings, unread = compare([str(find_list(name)) for name in args.lists], args.root, near_copies, args.labels)
     for kind, meaning in KINDS.items():
         found = [finding for finding in findings if finding.kind == kind]
         lines = [f"{f.other} and {f.one}{f': {f.frames} frames' if f.frames else ''}" for f in found]
@@ -247,7 +253,7 @@ def run_reencode(args: argparse.Namespace) -> int:
             raise ConfigError(f"{key} {value}: allowed: {low} to {high}")
     check_folder("--out", args.out)
     settings = Settings(args.short_side, args.keyframe_every, args.crf)
-    done = reencode(args.list, args.root, args.out, settings, args.jobs, args.limit_sec)
+    done = reencode(args.list, args.root, args.out, settings, args.jobs, args.limit_sec, args.labels)
     for name, reason in sorted(done.failed.items()):
         sys.stderr.write(f"left out: {name}: {reason}\n")
     if done.num_even_times:

@@ -56,9 +56,15 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
             problem, results = str(error), error.results
         if results is None or not distributed.is_main():
             return 0
+    measures = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class"}
+    measures |= {"mAP": "mAP", "micro_f1": "micro F1", "macro_f1": "macro F1"}
+    shown = [
+        f"{name} {'none' if results[key] is None else f'{results[key]:.2f} %'}"
+        for key, name in measures.items()
+        if key in results
+    ]
     print(
-        f"top-1 {results['top1']:.2f} %  top-5 {results['top5']:.2f} %  mean class {results['mean_class']:.2f} %  "
-        f"({results['num_videos']} videos x {results['num_views']} views; {results['checkpoint']})"
+        f"{'  '.join(shown)}  ({results['num_videos']} videos x {results['num_views']} views; {results['checkpoint']})"
     )
     print(f"files: {config.output}")
     if problem:

@@ -15,7 +15,7 @@ from videoadapt.config.overrides import ArgumentText, parse_overrides, read_text
 from videoadapt.config.schema import Component, Config
 from videoadapt.config.yaml_files import merge, read_yaml
 from videoadapt.errors import ConfigError, at_key, explain
-from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, SAMPLERS, Registry
+from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, LOSSES, SAMPLERS, Registry
 
 COMPONENTS: dict[tuple[str, str], Registry] = {
     ("model", "backbone"): BACKBONES,
@@ -24,6 +24,7 @@ COMPONENTS: dict[tuple[str, str], Registry] = {
     ("data", "decoder"): DECODERS,
     ("data", "sampling"): SAMPLERS,
     ("train", "loggers"): LOGGERS,
+    ("train", "loss"): LOSSES,
 }
 
 
@@ -49,7 +50,8 @@ def check_config(raw: dict[str, Any]) -> Config:
             check, none = _CHECKS.get((section, key), (_check_component, {}))
             spec = _named(part.get(key), _default(section, key))
             # a problem is noted, and the rest is checked as if there was none
-            part[key] = check(spec, registry, f"{section}.{key}", problems) or none
+            found = None if spec is None else check(spec, registry, f"{section}.{key}", problems)
+            part[key] = none if found is None and spec is not None else found
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:

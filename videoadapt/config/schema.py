@@ -154,6 +154,8 @@ class DataConfig(_Section):
     columns: Annotated[
         list[Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames"]] | None, UPDATES
     ] = None
+    # multi: a video has any number of labels, 0,3 in place of one, or a row for each of them
+    labels: Annotated[Literal["single", "multi"], UPDATES | FUNCTION] = "single"
     obtain: Annotated[str, NOTHING] = ""  # said when files are missing: where to get them
     decoder: Annotated[Component, UPDATES | PREDICTION] = {"name": "decord"}
     # larger frames are made this small before anything else
@@ -206,7 +208,7 @@ class OptimConfig(_Section):
 class StopEarly(_Section):
     """End the training when a validation's `metric` has been no better for so long; the learning rate does not know of it."""
 
-    metric: Literal["top1", "loss"] = "top1"
+    metric: Literal["top1", "mAP", "loss"] = "top1"  # with data.labels multi: mAP or loss
     patience_epochs: Annotated[int, Ge(1)]
 
 
@@ -226,6 +228,8 @@ class TrainConfig(_Section):
     clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None
     # parameters that stay as they began: names, of modules too, or patterns
     freeze: Annotated[tuple[str, ...], UPDATES] = ()
+    # null: cross_entropy, or bce with data.labels multi
+    loss: Annotated[Component | None, UPDATES] = None
     # what an example of each class counts in the loss: a list, one over its number of examples, or a softer rule of that
     class_weights: Annotated[
         Annotated[Literal["inverse"] | None, Tag("a word")]

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def clips_of_each_class(labels_N: NDArray[np.int64], num_classes: int, balance: float) -> NDArray[np.float64]:
+def clips_of_each_class(videos_K: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
     """How many of an epoch's N clips are of each class (K,), on average: in proportion to its videos to the power 1 - balance.
 
-    0: as many as it has videos. 1: the same for all. A class without videos has none. The sum is N.
+    0: as many as it has videos. 1: the same for all. A class without videos has none. The sum is that of the videos.
     """
-    videos_K = np.bincount(labels_N, minlength=num_classes).astype(np.float64)
+    videos_K = videos_K.astype(np.float64)
     wanted_K = np.where(videos_K > 0, videos_K ** (1 - balance), 0.0)
     return wanted_K * (videos_K.sum() / max(wanted_K.sum(), 1))
 
@@ -24,7 +24,7 @@ class BalancedRows:
         """`balance` from 0, every row once, to 1, every class equally often."""
         _, self._class_N = np.unique(labels_N, return_inverse=True)
         self._videos_K = np.bincount(self._class_N)
-        self._clips_K = clips_of_each_class(self._class_N, len(self._videos_K), balance)
+        self._clips_K = clips_of_each_class(self._videos_K, balance)
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return N rows in random order, and for each how many times the epoch has drawn it before.

@@ -8,14 +8,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
+from videoadapt.data.label_sets import MOST_DIGITS, NOTATIONS, Kind, Labels
 from videoadapt.video.part import AnyPart, FramePart, Part
 
 Column: TypeAlias = Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames"]
 ALLOWED: tuple[Column, ...] = get_args(Column)
 COLUMNS: tuple[Column, ...] = ("path", "start_sec", "end_sec", "label")  # that lists with parts are written with
 IN_FRAMES: tuple[Column, ...] = ("path", "offset", "num_frames", "label")
-MOST_DIGITS = 18  # of a label; more do not fit into 64 bits
-Listed: TypeAlias = tuple[str, int, int, AnyPart]  # name, label, line, part
+Listed: TypeAlias = tuple[str, Labels, int, AnyPart]  # name, labels, line, part
 
 
 def header_in(row: str) -> list[Column] | None:
@@ -35,8 +35,10 @@ def problem_of(names: Sequence[str]) -> str | None:
     return None
 
 
-def rows_in_columns(text: str, columns: Sequence[Column], problems: list[str]) -> Iterator[Listed]:
-    """Every row below the header; what is wrong with one goes to `problems`."""
+def rows_in_columns(
+    text: str, columns: Sequence[Column], problems: list[str], kind: Kind = "single"
+) -> Iterator[Listed]:
+    """Every row below the header; what is wrong with one goes to `problems`. `kind`: how many labels a row has."""
     lines = text.split("\n")  # splitlines() would also part names at rarer characters
     skipped = int(header_in(lines[0]) is not None)
     ended = (f"{line}\n" for line in _with_commas(lines[skipped:], columns))
@@ -52,7 +54,7 @@ def rows_in_columns(text: str, columns: Sequence[Column], problems: list[str]) -
         line = skipped + reader.line_num
         if any(value.strip() for value in values):
             try:
-                yield _row(dict(zip(columns, map(str.strip, values), strict=True)), line)
+                yield _row(dict(zip(columns, map(str.strip, values), strict=True)), line, kind)
             except ValueError as error:
                 said = str(error) if len(values) == len(columns) else f"{len(values)} values; expected {len(columns)}"
                 problems.append(f"line {line}: {','.join(values)[:200]!r}: {said}, of columns {','.join(columns)}")
@@ -71,17 +73,17 @@ def _with_commas(lines: list[str], columns: Sequence[Column]) -> Iterator[str]:
             yield ",".join([*words[:before], *rest.rsplit(None, after)])
 
 
-def _row(of: dict[Column, str], line: int) -> Listed:
+def _row(of: dict[Column, str], line: int, kind: Kind) -> Listed:
     """Raises ValueError that says what is wrong."""
-    label, name = of["label"], of["path"]
+    labels, name = NOTATIONS[kind].read(of["label"]), of["path"]
     if not name or "\n" in name:
         raise ValueError(f"path = {name!r}: is no path")
-    if not label.isdecimal() or len(label) > MOST_DIGITS:
-        raise ValueError(f"label = {label!r}: expected a whole number, from 0")
+    if labels is None:
+        raise ValueError(f"label = {of['label']!r}: {NOTATIONS[kind].expected}")
     part = _frames(of) if "offset" in of or "num_frames" in of else _seconds_of(of)
     if problem := part.problem:
         raise ValueError(problem)
-    return name, int(label), line, part
+    return name, labels, line, part
 
 
 def _seconds_of(of: dict[Column, str]) -> Part:

@@ -38,7 +38,7 @@ def write_list(path: Path, videos: Sequence[Video]) -> None:
     if any(video.part for video in videos):
         write_text(path, _with_parts(videos))
     else:
-        write_text(path, "".join(f"{video.name} {video.label}\n" for video in videos))
+        write_text(path, "".join(f"{video.name} {video.label_text}\n" for video in videos))
 
 
 def _with_parts(videos: Sequence[Video]) -> str:
@@ -47,7 +47,7 @@ def _with_parts(videos: Sequence[Video]) -> str:
     in_frames = any(isinstance(video.part, FramePart) for video in videos)
     writer.writerow(IN_FRAMES if in_frames else COLUMNS)
     for video in videos:
-        writer.writerow((video.name, *_values(video.part), video.label))
+        writer.writerow((video.name, *_values(video.part), video.label_text))
     return file.getvalue()
 
 
@@ -112,8 +112,12 @@ def why_no_row(row: str, is_first: bool) -> str:
     label = row.rpartition(" ")[2]
     if is_first and "," in row and re.search(r"start|begin|end", row.lower()) and not re.search(r"\.\w+,|\d", row):
         return f" (a header; the columns that are read are called {','.join(COLUMNS)})"
+    if re.search(r"\s\d+(,\d+)+$", row):
+        return " (several labels: set data.labels multi)"
     if hint := why_no_file(row):
         return hint
+    if re.search(r"\s\d+,\s+\d+$", row):
+        return " (several labels: write no space after the comma)"
     if row.rpartition("\t")[2].isdecimal():
         return " (the label follows a tab; write a space)"
     if re.search(r"[,;]\s*\d+$", row):

@@ -81,16 +81,19 @@ def file_of(item: TrainItem | TestItem) -> str:
     return item.video.id
 
 
-def collate_clips(samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]], pixels_BN: Tensor) -> ClipBatch:
+def collate_clips(
+    samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]], pixels_BN: Tensor, num_classes: int | None = None
+) -> ClipBatch:
     """Make a batch of the clips that could be read; the videos that could not travel by name.
 
-    `pixels_BN` holds the pixels of each sample in its row: the batch is a view of it where all could be read.
+    `pixels_BN` holds the pixels of each sample in its row: the batch is a view of it where all could be read. `num_classes`,
+    where videos have several labels, is how many there are.
     """
     read = {row: (s.item.video, s.result) for row, s in enumerate(samples) if isinstance(s.result, InSlot)}
     videos = [video for video, result in read.values() for _ in range(result.shape[0])]  # of each clip
     return ClipBatch(
         _together(pixels_BN if len(read) == len(samples) else pixels_BN[[*read]], {r.shape for _, r in read.values()}),
-        torch.tensor([video.label for video in videos], dtype=torch.int64),
+        _labels(videos, num_classes),
         tuple(video.id for video in videos),
         tuple(box for _, result in read.values() for box in result.notes.erase),
         tuple(_unreadable(s.item, s.result) for s in samples if not isinstance(s.result, InSlot)),
@@ -102,6 +105,15 @@ def collate_clips(samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]], p
             if (rate_hz := result.notes.file.fps_hz) is not None
         ),
     )
+
+
+def _labels(videos: Sequence[Video], num_classes: int | None) -> Tensor:
+    if num_classes is None:
+        return torch.tensor([video.label for video in videos], dtype=torch.int64)
+    targets_BK = torch.zeros(len(videos), num_classes)
+    for target_K, video in zip(targets_BK, videos, strict=True):
+        target_K[list(video.labels or ())] = 1
+    return targets_BK
 
 
 def collate_views(

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -41,8 +42,8 @@ class Splits:
     def fingerprint(self, videos: VideoRows) -> str:
         """sha256 over the rows of a list, so that two results can be told to come from the same one."""
         digest = hashlib.sha256()
-        for name, label in zip(videos.ids(), videos.labels_N, strict=True):
-            digest.update(f"{name} {label}\n".encode())
+        for name, labels in zip(videos.ids(), videos.label_texts(), strict=True):
+            digest.update(f"{name} {labels}\n".encode())
         return digest.hexdigest()
 
     @staticmethod
@@ -112,11 +113,11 @@ def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key:
         if group and not found:
             raise DataListError(f"{key}: group {group!r} does not match {name!r}")
         groups.setdefault((found.group(min(1, found.re.groups)) if found else name), []).append(row)
-    labels = videos.labels_N.tolist()
-    room = {label: min(max(1, round(share * n)), n // 2) for label, n in Counter(labels).items()}
+    labels = [of_row or (-1,) for of_row in videos.labels()]  # those without a label are divided like a class
+    room = {label: min(max(1, round(share * n)), n // 2) for label, n in Counter(chain(*labels)).items()}
     held_N = np.zeros(len(videos), dtype=np.bool_)
     for name in sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest()):
-        wanted = Counter(labels[row] for row in groups[name])
+        wanted = Counter(chain.from_iterable(labels[row] for row in groups[name]))
         if all(n <= room[label] for label, n in wanted.items()):
             held_N[groups[name]] = True
             for label, n in wanted.items():
@@ -130,10 +131,11 @@ def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key:
 
 
 def first_of_each_class(videos: VideoRows, number: int) -> NDArray[np.bool_]:
-    """The first `number` rows of every class, as a mask (N,); all of a class that has no more."""
-    first_N = np.zeros(len(videos), dtype=np.bool_)
-    for label in np.unique(videos.labels_N):
-        first_N[np.flatnonzero(videos.labels_N == label)[:number]] = True
+    """The first `number` rows of every class, as a mask (N,); all of a class that has no more, and none without a label."""
+    first_N, seen = np.zeros(len(videos), dtype=np.bool_), Counter[int]()
+    for row, labels in enumerate(videos.labels()):
+        first_N[row] = any(seen[label] < number for label in labels)
+        seen.update(labels)
     return first_N
 
 
@@ -144,8 +146,11 @@ def some_of_each_class(videos: VideoRows, number: int, seed: int) -> NDArray[np.
     """
     by_hash = [hashlib.sha256(f"{seed}:few:{name}".encode()).digest() for name in videos.ids()]
     some_N = np.zeros(len(videos), dtype=np.bool_)
-    for label in np.unique(videos.labels_N):
-        rows = np.flatnonzero(videos.labels_N == label).tolist()
+    of_class: dict[int, list[int]] = defaultdict(list)
+    for row, labels in enumerate(videos.labels()):
+        for label in labels:
+            of_class[label].append(row)
+    for rows in of_class.values():
         some_N[sorted(rows, key=by_hash.__getitem__)[:number]] = True
     return some_N
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from videoadapt.data.label_sets import Labels, text_of
 from videoadapt.video.part import AnyPart
 from videoadapt.video.transforms import EraseBox
 
@@ -21,7 +22,8 @@ def id_of(name: str, part: AnyPart | None) -> str:
 class Video(NamedTuple):
     """One row of a data list: `name` is the path as the list spells it; None as `part` is the whole film.
 
-    `line` is counted from 1; 0 is a video that stands in no list.
+    `line` is counted from 1; 0 is a video that stands in no list. Of a list with several labels a video, `labels` are those,
+    and `label` is -1.
     """
 
     name: str
@@ -29,6 +31,12 @@ class Video(NamedTuple):
     label: int
     line: int = 0
     part: AnyPart | None = None
+    labels: Labels | None = None
+
+    @property
+    def label_text(self) -> str:
+        """What it is labelled, as a row of a list has it: 3, or of several labels 0,3."""
+        return str(self.label) if self.labels is None else text_of(self.labels)
 
     @property
     def id(self) -> str:
@@ -63,6 +71,7 @@ class VideoViews:
 class ClipBatch:
     """A training batch: uint8 clips, their labels, what to erase, and the samples that could not be read.
 
+    `labels_B`: int64 (B,); of several labels a clip float32 (B, K), 1 for each that it has and 0 for the others.
     `damaged`: ids of videos with damage, as far as decoders can tell, and how many of the frames read have it.
     `rates_hz`: of each clip's file, as far as they are known.
     """

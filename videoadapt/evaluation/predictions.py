@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videoadapt.data.label_sets import Kind
 from videoadapt.data.structures import Video
 from videoadapt.video.readers import FileNotes
 
@@ -18,8 +19,11 @@ TOP = 5
 _AT_ONCE = 256  # videos whose views are averaged together
 
 
-class Predictions:
-    """Per-view logits of a whole list, and every number that follows from them."""
+class ListPredictions:
+    """Per-view logits of a whole list, averaged; what follows of them is a matter of how many labels a video has."""
+
+    kind: Kind
+    labels: np.ndarray  # int64 (N,), or which of several labels each video has, bool (N, K)
 
     def __init__(
         self,
@@ -37,27 +41,29 @@ class Predictions:
         self.notes = notes or {}
         # a part at a time: averages are computed in float64, which takes twice the memory of all logits
         parts = torch.from_numpy(logits_NVK).split(_AT_ONCE)
-        self.scores_NK = torch.cat([average_views(part_NVK, average) for part_NVK in parts]).numpy()
-        self.labels_N = np.array([video.label for video in videos], dtype=np.int64)
-        self.ranks_N = self._ranks()
+        scores = [average_views(part_NVK, average, labels=self.kind) for part_NVK in parts]
+        self.scores_NK = torch.cat(scores).numpy()
 
-    def _ranks(self) -> np.ndarray:
-        """Place of the right class among the scores, 0 = best; an equal score ahead of it counts against it.
+    def measures(self, chosen_N: np.ndarray) -> dict[str, float | None]:
+        """What the videos of a mask (N,) are judged by, in percent; None where there are none."""
+        raise NotImplementedError
 
-        So a model that answers the same for all classes is never right by luck. Unreadable videos come last.
-        """
-        own_N1 = np.take_along_axis(self.scores_NK, self.labels_N[:, None], axis=1)
-        ranks_N: np.ndarray = (self.scores_NK >= own_N1).sum(axis=1) - 1
-        ranks_N[list(self.unreadable)] = self.scores_NK.shape[1]
-        return ranks_N
+    def view_losses(self, logits_MVK: Tensor, rows_M: np.ndarray) -> Tensor:
+        """The sum of the loss of all views of these rows, from their float64 logits."""
+        raise NotImplementedError
+
+    @property
+    def readable_N(self) -> np.ndarray:
+        """A mask of the videos that could be read."""
+        readable_N = np.ones(len(self.videos), dtype=bool)
+        readable_N[list(self.unreadable)] = False
+        return readable_N
 
     def results(self) -> dict[str, Any]:
-        """Top-1, top-5 and per-class mean in percent over all videos, the same over the readable ones, and counts."""
-        readable = np.ones(len(self.videos), dtype=bool)
-        readable[list(self.unreadable)] = False
+        """The measures over all videos, the same over the readable ones, and counts."""
         return {
-            **self._accuracies(np.ones_like(readable)),
-            "readable_only": self._accuracies(readable),
+            **self.measures(np.ones(len(self.videos), dtype=bool)),
+            "readable_only": self.measures(self.readable_N),
             "num_videos": len(self.videos),
             "num_unreadable": len(self.unreadable),
             "num_views": self.logits_NVK.shape[1],
@@ -70,19 +76,17 @@ class Predictions:
         }
 
     def loss(self) -> float | None:
-        """Mean cross-entropy of all views of the readable videos, in nats; None without any.
+        """Mean (binary) cross-entropy of all views of the readable videos, in nats; None without any.
 
         Summed in float64 in the order of the list, so that it is the same whichever process delivered which view.
         """
-        readable_N = np.setdiff1d(np.arange(len(self.videos)), list(self.unreadable))
-        if not len(readable_N):
+        rows_N = np.flatnonzero(self.readable_N)
+        if not len(rows_N):
             return None
-        total, num_views = 0.0, self.logits_NVK.shape[1]
-        for rows in np.array_split(readable_N, -(-len(readable_N) // _AT_ONCE)):
-            logits_MK = torch.from_numpy(self.logits_NVK[rows]).double().flatten(0, 1)
-            labels_M = torch.from_numpy(self.labels_N[rows]).repeat_interleave(num_views)
-            total += float(F.cross_entropy(logits_MK, labels_M, reduction="sum"))
-        return total / (len(readable_N) * num_views)
+        total = 0.0
+        for rows_M in np.array_split(rows_N, -(-len(rows_N) // _AT_ONCE)):
+            total += float(self.view_losses(torch.from_numpy(self.logits_NVK[rows_M]).double(), rows_M))
+        return total / (len(rows_N) * self.logits_NVK.shape[1])
 
     def _damage(self) -> dict[str, Any]:
         """Videos and frames that were read although their decoder marked them, and videos whose decoder marks nothing."""
@@ -98,8 +102,42 @@ class Predictions:
             ],
         }
 
-    def _accuracies(self, chosen_N: np.ndarray) -> dict[str, float | None]:
-        ranks_N, labels_N = self.ranks_N[chosen_N], self.labels_N[chosen_N]
+
+class Predictions(ListPredictions):
+    """Of videos with one label: the share of right answers."""
+
+    kind = "single"
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        logits_NVK: np.ndarray,
+        unreadable: dict[int, str],
+        average: Average = "logits",
+        notes: Mapping[int, FileNotes] | None = None,
+    ):
+        super().__init__(videos, logits_NVK, unreadable, average, notes)
+        self.labels = np.array([video.label for video in videos], dtype=np.int64)
+        self.ranks_N = self._ranks()
+
+    def _ranks(self) -> np.ndarray:
+        """Place of the right class among the scores, 0 = best; an equal score ahead of it counts against it.
+
+        So a model that answers the same for all classes is never right by luck. Unreadable videos come last.
+        """
+        own_N1 = np.take_along_axis(self.scores_NK, self.labels[:, None], axis=1)
+        ranks_N: np.ndarray = (self.scores_NK >= own_N1).sum(axis=1) - 1
+        ranks_N[list(self.unreadable)] = self.scores_NK.shape[1]
+        return ranks_N
+
+    def view_losses(self, logits_MVK: Tensor, rows_M: np.ndarray) -> Tensor:
+        """Cross-entropy."""
+        labels_M = torch.from_numpy(self.labels[rows_M]).repeat_interleave(logits_MVK.shape[1])
+        return F.cross_entropy(logits_MVK.flatten(0, 1), labels_M, reduction="sum")
+
+    def measures(self, chosen_N: np.ndarray) -> dict[str, float | None]:
+        """Top-1, top-5 and per-class mean."""
+        ranks_N, labels_N = self.ranks_N[chosen_N], self.labels[chosen_N]
         if not len(ranks_N):
             return {"top1": None, "top5": None, "mean_class": None}
         per_class = [100 * float((ranks_N[labels_N == label] == 0).mean()) for label in np.unique(labels_N)]
@@ -117,13 +155,19 @@ class Predictions:
         return best_N
 
 
-def average_views(logits_VK: Tensor, average: Average, as_probs: bool = False) -> Tensor:
-    """Average over the views (..., V, K) -> (..., K), summed in float64: raw logits, or softmax probabilities.
+def average_views(logits_VK: Tensor, average: Average, as_probs: bool = False, labels: Kind = "single") -> Tensor:
+    """Average over the views (..., V, K) -> (..., K), summed in float64: raw logits, or probabilities.
 
-    AdaptFormer averages logits, VideoMAE probabilities. `as_probs` turns averaged logits into probabilities at the end.
+    AdaptFormer averages logits, VideoMAE probabilities. `as_probs` turns averaged logits into probabilities at the end: of
+    classes that exclude one another by softmax, of several `labels` by a sigmoid each.
     """
     scores_VK = logits_VK.double()
     if average == "probs":
-        return scores_VK.softmax(dim=-1).mean(dim=-2).float()
+        return probabilities(scores_VK, labels).mean(dim=-2).float()
     scores_K = scores_VK.mean(dim=-2)
-    return (scores_K.softmax(dim=-1) if as_probs else scores_K).float()
+    return (probabilities(scores_K, labels) if as_probs else scores_K).float()
+
+
+def probabilities(logits_K: Tensor, labels: Kind) -> Tensor:
+    """Logits (..., K) -> softmax over classes, or of several labels a sigmoid of each."""
+    return logits_K.softmax(dim=-1) if labels == "single" else logits_K.sigmoid()

@@ -9,7 +9,8 @@ import numpy as np
 from videoadapt import distributed, logger
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.errors import ConfigError
-from videoadapt.evaluation.predictions import Predictions
+from videoadapt.evaluation.multi_label import MultiPredictions
+from videoadapt.evaluation.predictions import ListPredictions, Predictions
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.files import write_atomically, write_json
 from videoadapt.log import progress
@@ -17,7 +18,7 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.checks import nothing_to_test
-from videoadapt.runs.folder import find_checkpoint, load_result, save_description
+from videoadapt.runs.folder import find_checkpoint, load_result, save_description, thresholds_of
 from videoadapt.runs.rates import OtherRates, Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.statement import Difference, said
@@ -38,7 +39,9 @@ def test(run: Run) -> dict[str, Any]:
     run.model.eval()
     with run.testing_forward() as forward:
         evaluate(forward, _with_progress(loader, len(loader)), accumulator, config.test.batch_size)
-    predictions = accumulator.predictions(config.test.average)
+    predictions = accumulator.predictions(config.test.average, config.data.labels)
+    if isinstance(predictions, MultiPredictions) and (thresholds := thresholds_of(run.folder)) is not None:
+        predictions.thresholds_K = np.array(thresholds)
     results = {
         **predictions.results(),
         "checkpoint": source,
@@ -76,7 +79,7 @@ def load_tested_weights(run: Run) -> tuple[str, list[Difference]]:
     return str(run.config.model.weights), []
 
 
-def _frame_rates(run: Run, predictions: Predictions) -> dict[str, Any]:
+def _frame_rates(run: Run, predictions: ListPredictions) -> dict[str, Any]:
     """The rates of the training's and of the tested videos, and how many of these are far from those, which is said."""
     trained, tested = trained_rates(run.folder), Rates()
     other = OtherRates(run.config.data, trained)
@@ -88,9 +91,9 @@ def _frame_rates(run: Run, predictions: Predictions) -> dict[str, Any]:
     return {"trained": trained.as_dict(), "tested": tested.as_dict(), "num_other": other.num_far}
 
 
-def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -> None:
-    """Write results.json, predictions.npz, confusion.png and per_class.csv."""
-    folder, names = run.folder, run.splits.class_names
+def write_results(run: Run, predictions: ListPredictions, results: dict[str, Any]) -> None:
+    """Write results.json, predictions.npz, per_class.csv, and confusion.png or, of several labels, average_precision.png."""
+    folder = run.folder
     for item in results["unreadable"]:
         logger.warning(
             "cannot be read, counts as wrong: %s of data.test, line %d: %s", item["video"], item["line"], item["reason"]
@@ -109,18 +112,35 @@ def write_results(run: Run, predictions: Predictions, results: dict[str, Any]) -
             np.savez(
                 file,
                 video_id=np.array([video.id for video in predictions.videos]),
-                label=predictions.labels_N,
+                label=predictions.labels,
                 scores=predictions.scores_NK,
                 view_logits=predictions.logits_NVK,
                 class_names=np.array(run.splits.class_names),
             )
 
     write_atomically(folder / "predictions.npz", save)
+    if isinstance(predictions, Predictions):
+        _write_confusion(predictions, run)
+    elif isinstance(predictions, MultiPredictions):
+        _write_class_scores(predictions, run)
+
+
+def _write_confusion(predictions: Predictions, run: Run) -> None:
     from videoadapt.runs.pictures import plot_confusion, write_per_class  # matplotlib is slow to import
 
-    predicted_N = predictions.predicted_N()
-    plot_confusion(predictions.labels_N, predicted_N, names, folder / "confusion.png")
-    write_per_class(predictions.labels_N, predicted_N, predictions.ranks_N, names, folder / "per_class.csv")
+    names, labels_N, predicted_N = run.splits.class_names, predictions.labels, predictions.predicted_N()
+    plot_confusion(labels_N, predicted_N, names, run.folder / "confusion.png")
+    write_per_class(labels_N, predicted_N, predictions.ranks_N, names, run.folder / "per_class.csv")
+
+
+def _write_class_scores(predictions: MultiPredictions, run: Run) -> None:
+    from videoadapt.runs.class_scores import ClassScore, plot_class_scores, write_class_scores
+
+    numbers = [of_K.tolist() for of_K in (*predictions.counts(), predictions.thresholds_K)]
+    columns = zip(run.splits.class_names, *numbers, predictions.average_precisions(), strict=True)
+    scores = [ClassScore(*column) for column in columns]
+    write_class_scores(scores, run.folder / "per_class.csv")
+    plot_class_scores(scores, len(predictions.videos), run.folder / "average_precision.png")
 
 
 def _with_progress(loader: Iterable[VideoViews | Unreadable], total: int) -> Iterator[VideoViews | Unreadable]:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from videoadapt import distributed
+from videoadapt.data.label_sets import Kind
 from videoadapt.data.structures import Unreadable, Video, VideoViews
 from videoadapt.errors import NotFinite
-from videoadapt.evaluation.predictions import Average, Predictions
+from videoadapt.evaluation.kinds import KINDS
+from videoadapt.evaluation.predictions import Average, ListPredictions
 from videoadapt.video.readers import FileNotes
 
 
@@ -88,7 +90,7 @@ class ViewAccumulator:
             self._unreadable |= unreadable
             self._notes |= notes
 
-    def predictions(self, average: Average) -> "Predictions":
+    def predictions(self, average: Average, labels: Kind = "single") -> ListPredictions:
         """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
         nothing = list(self._unreadable)
         self._logits_NVK[nothing], arrived_NV = np.nan, self._arrived_NV.copy()
@@ -101,7 +103,7 @@ class ViewAccumulator:
                 f"crop {crop}"
             )
         unreadable, notes = dict(sorted(self._unreadable.items())), dict(sorted(self._notes.items()))
-        return Predictions(self._videos, self._logits_NVK, unreadable, average, notes)
+        return KINDS[labels].predictions(self._videos, self._logits_NVK, unreadable, average, notes)
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """A trained model in other programs' formats; each export is read back and must give the same logits.
 
-`rates`, of the videos that it was trained on, go into the file's metadata.
+`rates`, of the videos that it was trained on, and the `thresholds` of several labels a video go into the file's metadata.
+Programs give logits: with `data.labels` multi in the statement, the probability of a class is the sigmoid of its own.
 
 Shapes: B clips, T frames, H W pixels, K classes.
 """
@@ -51,7 +52,12 @@ class PixelsToLogits(nn.Module):
 
 
 def export_onnx(
-    model: Classifier, config: Config, class_names: Sequence[str], out: str | Path, rates: Rates | None = None
+    model: Classifier,
+    config: Config,
+    class_names: Sequence[str],
+    out: str | Path,
+    rates: Rates | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> float:
     """Write one ONNX file (any batch size) and return the relative error of onnxruntime's logits.
 
@@ -87,7 +93,7 @@ def export_onnx(
         raise ConfigError(f"{out}: torch.onnx cannot write this model ({reason}); export to .pt2") from error
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, _metadata(model, config, class_names, rates))
+    onnx.helper.set_model_props(proto, _metadata(model, config, class_names, rates, thresholds))
     onnx.checker.check_model(proto)
     write_atomically(out, lambda partial: partial.write_bytes(proto.SerializeToString()))
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
@@ -95,7 +101,12 @@ def export_onnx(
 
 
 def export_torch(
-    model: Classifier, config: Config, class_names: Sequence[str], out: str | Path, rates: Rates | None = None
+    model: Classifier,
+    config: Config,
+    class_names: Sequence[str],
+    out: str | Path,
+    rates: Rates | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> float:
     """Write a `torch.export` program (any batch size) and return the relative error of its logits when loaded again."""
     out = Path(out)
@@ -104,7 +115,7 @@ def export_torch(
     with torch.inference_mode():
         pixels(clips)
     program = torch.export.export(pixels, (clips,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    metadata = _metadata(model, config, class_names, rates)
+    metadata = _metadata(model, config, class_names, rates, thresholds)
 
     def save(partial: Path) -> None:
         with os_error_shown(partial), partial.open("wb") as file:
@@ -117,7 +128,12 @@ def export_torch(
 
 
 def export_merged(
-    model: Classifier, config: Config, class_names: Sequence[str], out: str | Path, rates: Rates | None = None
+    model: Classifier,
+    config: Config,
+    class_names: Sequence[str],
+    out: str | Path,
+    rates: Rates | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> float:
     """Write the model as one plain state dict and return the relative error when it is loaded again.
 
@@ -126,7 +142,7 @@ def export_merged(
     The adapter is merged into the backbone, and the head's BatchNorm, which has no affine part, into its Linear. Changes
     `model`. Raises ConfigError when the adapter cannot be merged exactly.
     """
-    out, metadata = Path(out), {"format": "pt", **_metadata(model, config, class_names, rates)}
+    out, metadata = Path(out), {"format": "pt", **_metadata(model, config, class_names, rates, thresholds)}
     pixels = PixelsToLogits(model).eval()
     clips = _example(config)
     with torch.inference_mode():
@@ -148,10 +164,18 @@ def export_merged(
         return _check(expected_BK, PixelsToLogits(reloaded.eval())(clips), out)
 
 
-def _metadata(model: Classifier, config: Config, class_names: Sequence[str], rates: Rates | None) -> dict[str, str]:
+def _metadata(
+    model: Classifier,
+    config: Config,
+    class_names: Sequence[str],
+    rates: Rates | None,
+    thresholds: Sequence[float] | None,
+) -> dict[str, str]:
     """What every export says of itself besides its tensors, as json."""
     statement = Statement.of(config, class_names, model)
     trained = {"rates": json.dumps(rates.as_dict())} if rates else {}
+    if thresholds is not None:
+        trained["thresholds"] = json.dumps(list(thresholds))
     return {
         "class_names": json.dumps(statement.class_names, ensure_ascii=False), "statement": statement.as_json(), **trained
     }  # fmt: skip

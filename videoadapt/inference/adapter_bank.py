@@ -14,6 +14,7 @@ from videoadapt.config.keys import keys_that_alter
 from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError
+from videoadapt.inference.answers import Answers
 from videoadapt.models.adapters import AdapterModule, Parallel
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
@@ -36,13 +37,15 @@ class AdapterBank(nn.Module):
         config: Config,
         class_names: Sequence[Sequence[str]],
         rates: Rates | None = None,
+        answers: Sequence[Answers] | None = None,
     ):
-        """`rates`: of the videos that the first one was trained on."""
+        """`rates`: of the videos that the first one was trained on; `answers` of the tasks, None: of one label a video."""
         super().__init__()
         self.other_rates = OtherRates(config.data, rates or Rates())
         self.models = nn.ModuleList(models)
         self.config = config  # of the first task; what decides the views is the same in all
         self.class_names = [list(names) for names in class_names]
+        self.answers = answers or [Answers(names, "single", config.test.average) for names in self.class_names]
         for backbone in self._backbones():
             _share(models[0].backbone, backbone)
         self.eval().requires_grad_(False)
@@ -82,7 +85,9 @@ class AdapterBank(nn.Module):
             file.load_into(model)
             models.append(model)
             _share(models[0].backbone, model.backbone)  # at once, so that never more than two backbones are in memory
-        return cls(models, seen_at(first.config, fps_hz), [file.class_names for file in files], first.rates)
+        names, average = [file.class_names for file in files], first.config.test.average
+        answers = [Answers(file.class_names, file.config.data.labels, average, file.thresholds) for file in files]
+        return cls(models, seen_at(first.config, fps_hz), names, first.rates, answers)
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """Return the logits of all tasks beside each other, (B, sum of K), for normalised clips."""

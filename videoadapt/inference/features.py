@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from videoadapt import logger
-from videoadapt.data.structures import Unreadable
+from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.files import write_atomically
 from videoadapt.inference.predictor import Predictor
@@ -21,6 +21,8 @@ def write_features(
     predictor: Predictor, source: str, root: str | Path, num_clips: int, num_crops: int, out: str | Path
 ) -> tuple[int, list[Unreadable]]:
     """Write features (N, D), label (N) and video_id (N) of the videos of a list to `out` (.npz or .safetensors).
+
+    Of videos with several labels, label is 1 where each has one of the model's classes, uint8 (N, K).
 
     Beside them stands the statement of what they are made of (runs/statement.py), with this number of clips and crops.
 
@@ -52,7 +54,7 @@ def write_features(
     predictor.other_rates.say()
     arrays = {
         "features": np.stack([feature for _, feature in rows]),
-        "label": np.array([video.label for video, _ in rows]),
+        "label": _labels([video for video, _ in rows], len(predictor.class_names)),
     }
     ids = [video.id for video, _ in rows]
     views = predictor.config.test.model_copy(update={"clips": num_clips, "crops": num_crops})
@@ -70,3 +72,13 @@ def write_features(
 
     write_atomically(out, save)
     return len(rows), unreadable
+
+
+def _labels(videos: list[Video], num_classes: int) -> np.ndarray:
+    if videos[0].labels is None:
+        return np.array([video.label for video in videos])
+    highest = max((max(video.labels or (), default=-1) for video in videos), default=-1)
+    targets_NK = np.zeros((len(videos), max(num_classes, highest + 1)), dtype=np.uint8)
+    for row, video in enumerate(videos):
+        targets_NK[row, list(video.labels or ())] = 1
+    return targets_NK

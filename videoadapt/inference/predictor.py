@@ -6,7 +6,6 @@ Shapes: N clips and J crops of each, together V views of a video, T frames, H W 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -20,12 +19,14 @@ from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
+from videoadapt.inference.answers import Answers, Prediction
 from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.models.memory import hold_matrices_in
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
+from videoadapt.runs.folder import thresholds_of
 from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
 from videoadapt.runs.resolution import resolved
@@ -34,15 +35,6 @@ from videoadapt.video.part import Part
 from videoadapt.weights.files import check_weights
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class and its probability."""
-
-    label: int
-    name: str
-    probability: float
 
 
 class Predictor:
@@ -64,11 +56,14 @@ class Predictor:
         device: torch.device,
         compile: bool = False,
         rates: Rates | None = None,
+        thresholds: Sequence[float] | None = None,
     ):
         """`compile`: let torch.compile make the passes faster, for many videos; the first then takes up to a minute.
 
-        `rates`: of the videos that the model was trained on; a warning says once that others are far from them.
+        `rates`: of the videos that the model was trained on; a warning says once that others are far from them. `thresholds`
+        of the classes, where a video has several labels; None: 0.5 each.
         """
+        self.answers = Answers(list(class_names), config.data.labels, config.test.average, thresholds)
         self.config = config
         self.class_names = list(class_names)
         self.model = model
@@ -96,7 +91,8 @@ class Predictor:
         device, folder = choose_device(device), Path(folder)
         with _seeds_of_its_own(device):
             config, class_names, model = open_run(folder, device)
-        return cls(seen_at(config, fps_hz), class_names, model, device, compile, trained_rates(folder))
+        rates, thresholds = trained_rates(folder), thresholds_of(folder)
+        return cls(seen_at(config, fps_hz), class_names, model, device, compile, rates, thresholds)
 
     @classmethod
     def from_adapter(
@@ -120,7 +116,8 @@ class Predictor:
             model = build_seeded_model(config, len(adapter.class_names), "weights")
         adapter.load_into(model)
         config = seen_at(config, fps_hz)
-        return cls(config, adapter.class_names, model.to(device).eval(), device, compile, adapter.rates)
+        model = model.to(device).eval()
+        return cls(config, adapter.class_names, model, device, compile, adapter.rates, adapter.thresholds)
 
     @classmethod
     def from_config(cls, path: str | Path, device: str | torch.device = "auto") -> "Predictor":
@@ -174,7 +171,7 @@ class Predictor:
         check_count("top", top)
 
         def best(views_NJCTHW: Tensor) -> list[Prediction]:
-            return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top)
+            return self.answers.best(self._view_logits(views_NJCTHW), top)
 
         answers = self._answer(video, fps_hz, part_asked(start_sec, end_sec), best)
         return answers
@@ -186,7 +183,7 @@ class Predictor:
         That its rate is another than the training's is said by `other_rates.say()`, after the last one.
         """
         views_NJCTHW, damaged = self._read(as_video(video))
-        return _best(self._view_logits(views_NJCTHW), self.class_names, self.config, top), damaged
+        return self.answers.best(self._view_logits(views_NJCTHW), top), damaged
 
     @overload
     def logits(  # type: ignore[overload-overlap]
@@ -217,7 +214,8 @@ class Predictor:
     ) -> Tensor | list[Tensor]:
         """The mean over the test views of the logits of a video: float32 (K,), on the CPU.
 
-        Their softmax are the probabilities of `predict`, unless the run averages those (`test.average probs`).
+        Their softmax, or with several labels their sigmoids, are the probabilities of `predict`, unless the run averages those
+        (`test.average probs`).
         """
         part = part_asked(start_sec, end_sec)
         return self._answer(video, fps_hz, part, lambda views: average_views(self._view_logits(views), "logits"))
@@ -294,8 +292,7 @@ def predict_tasks(
     """
     views_NJCTHW, damaged = view_reader(bank.config, bank.other_rates)(as_video(video))
     logits = bank.split(_in_batches(bank, bank.config, device, views_NJCTHW))
-    answers = [_best(part, names, bank.config, top) for part, names in zip(logits, bank.class_names, strict=True)]
-    return answers, damaged
+    return [task.best(part, top) for part, task in zip(logits, bank.answers, strict=True)], damaged
 
 
 @contextmanager
@@ -311,9 +308,3 @@ def _in_batches(
     """What `function` makes of each view, (V, ...), on the CPU."""
     parts = views_NJCTHW.flatten(0, 1).split(config.test.batch_size)
     return torch.cat([forward(function, part, config.train.precision, device).cpu() for part in parts])
-
-
-def _best(logits_VK: Tensor, class_names: Sequence[str], config: Config, top: int) -> list[Prediction]:
-    probs_K = average_views(logits_VK, config.test.average, as_probs=True)
-    best = probs_K.topk(min(top, len(class_names)))
-    return [Prediction(int(label), class_names[int(label)], float(p)) for p, label in zip(*best, strict=True)]

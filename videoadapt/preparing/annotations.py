@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
+from videoadapt import logger
 from videoadapt.errors import DataListError
 from videoadapt.preparing.downloads import Annotated, Download, Listed, only_file, read_json, videos_below
 from videoadapt.video.part import Part
+
+Actions: TypeAlias = tuple[str, list[tuple[int, Part]]]  # a film, and the label and the part of each of its actions
 
 
 def activitynet(source: Path, work: Path) -> Annotated:
@@ -36,22 +39,50 @@ def activitynet(source: Path, work: Path) -> Annotated:
 
 def charades(source: Path, work: Path) -> Annotated:
     """Charades_v1_train.csv, Charades_v1_test.csv and Charades_v1_classes.txt; labels are the numbers in c000 to c156."""
+    names, films = _charades(source)
+    lists = {
+        split: [Listed(film, label, part) for film, actions in of for label, part in actions] for split, of in films
+    }
+    return Annotated(source, names, lists)
+
+
+def charades_films(source: Path, work: Path) -> Annotated:
+    """The same, for whole films with the labels of all their actions (`data.labels` multi).
+
+    The published evaluation of mAP gives films without an action a score of minus infinity (gsig/charades-algorithms,
+    pytorch/utils/map.py, after Charades_v1_classify.m), behind all others: leaving them out of the test list is the same.
+    """
+    names, films = _charades(source)
+    lists = {
+        split: [Listed(film, -1, None, tuple(sorted({label for label, _ in actions}))) for film, actions in of]
+        for split, of in films
+    }
+    of_test = len(lists["test"])
+    lists["test"] = [row for row in lists["test"] if row.labels]
+    if left_out := of_test - len(lists["test"]):
+        logger.info(
+            "test: %d films without an action are left out, which Charades' evaluation does not count", left_out
+        )
+    return Annotated(source, names, lists)
+
+
+def _charades(source: Path) -> tuple[list[str], list[tuple[str, list[Actions]]]]:
+    """The class names, and of train and test the films with the label and the part of each action."""
     path = only_file(source, "Charades*_classes.txt")
     rows = [row.partition(" ") for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
     if [number for number, _, _ in rows] != [f"c{number:03}" for number in range(len(rows))]:
         raise DataListError(f"{path}: its rows are not numbered from c000")
     numbers = {number: label for label, (number, _, _) in enumerate(rows)}
     where = videos_below(source)
-    lists: dict[str, list[Listed]] = {"train": [], "test": []}
-    for split, listed in lists.items():
+    films: dict[str, list[Actions]] = {"train": [], "test": []}
+    for split, listed in films.items():
         path = only_file(source, f"Charades*_{split}.csv")
         for row in _rows(path, "id", "actions"):
-            film = where.get(row["id"], f"{row['id']}.mp4")
             with _as_published(path, row["id"]):
-                for action in filter(None, row["actions"].split(";")):
-                    number, start, end = action.split()
-                    listed.append(Listed(film, numbers[number], Part(float(start), float(end))))
-    return Annotated(source, [name.strip() for _, _, name in rows], lists)
+                actions = [action.split() for action in row["actions"].split(";") if action]
+                parts = [(numbers[number], Part(float(start), float(end))) for number, start, end in actions]
+                listed.append((where.get(row["id"], f"{row['id']}.mp4"), parts))
+    return [name.strip() for _, _, name in rows], list(films.items())
 
 
 def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Annotated:
@@ -99,6 +130,7 @@ def _as_published(path: Path, what: str) -> Iterator[None]:
 FILMS: dict[str, Download] = {
     "activitynet": activitynet,
     "charades": charades,
+    "charades-films": charades_films,
     "epic-verbs": partial(epic_kitchens, of="verb"),
     "epic-nouns": partial(epic_kitchens, of="noun"),
 }

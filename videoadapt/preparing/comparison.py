@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videoadapt.data.copies import find_copies
-from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.datasets.video_list import read_list
+from videoadapt.data.label_sets import Kind
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE
 from videoadapt.files import write_atomically
@@ -32,7 +33,7 @@ class Place(NamedTuple):
     video: Video
 
     def __str__(self) -> str:
-        return f"{self.video.id} ({self.source}, line {self.video.line}, label {self.video.label})"
+        return f"{self.video.id} ({self.source}, line {self.video.line}, label {self.video.label_text})"
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Finding:
 
 
 def compare(
-    sources: Sequence[str], root: Path, near_copies: NearCopies | None
+    sources: Sequence[str], root: Path, near_copies: NearCopies | None, labels: Kind = "single"
 ) -> tuple[list[Finding], list[tuple[Place, str]]]:
     """Compare all rows of the lists; return what was found, in the order of KINDS, and the files that cannot be read.
 
     Each row is paired with the first that is the same. Raises DataListError for a list that cannot be read.
     """
-    places = [Place(source, video) for source in sources for video in VideoList().load(source, root)]
+    places = [Place(source, video) for source in sources for video in read_list(source, root, labels)]
     of_file: dict[str, list[Place]] = defaultdict(list)
     for place in places:
         of_file[os.path.realpath(place.video.path)].append(place)
@@ -95,7 +96,7 @@ def _clash(one: Place, other: Place) -> bool:
 def _compared(same: Sequence[Place]) -> list[Finding]:
     found = []
     for place in same[1:]:
-        other = next((p for p in same if p.video.label != place.video.label), None)
+        other = next((p for p in same if p.video.label_text != place.video.label_text), None)
         if other is not None:
             found.append(Finding("contradiction", other, place))
             continue
@@ -114,7 +115,8 @@ def write_findings(findings: Sequence[Finding], path: Path) -> None:
             f"{side}_{key}": value
             for side, place in sides.items()
             for key, value in (
-                ("list", place.source), ("line", place.video.line), ("video", place.video.id), ("label", place.video.label),
+                ("list", place.source), ("line", place.video.line), ("video", place.video.id),
+                ("label", place.video.label_text),
             )
         }  # fmt: skip
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from videoadapt.data.label_sets import Labels
 from videoadapt.errors import DataListError
 from videoadapt.paths import files_below, files_in, is_file, is_folder
 from videoadapt.preparing.archives import unpack
@@ -19,11 +20,12 @@ from videoadapt.video.part import Part
 
 
 class Listed(NamedTuple):
-    """A row of a published list: a path below the root, also of an absent file."""
+    """A row of a published list: a path below the root, also of an absent file; with several `labels`, `label` is -1."""
 
     path: str
     label: int
     part: Part | None = None
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ OFFICIAL = {
     ),
     "activitynet": Official(200),
     "charades": Official(157),
+    "charades-films": Official(157, {"train": 7_985}),
     "epic-verbs": Official(97),
     "epic-nouns": Official(300),
     "kinetics": Official(
@@ -95,7 +96,7 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
         if len(rows) != official.rows.get(split, len(rows)):
             different.append(f"{split}: {len(rows)} rows; published: {official.rows[split]}")
         _compare(split, "".join(f"{row.path} {row.label}\n" for row in rows), official, different)
-        videos = [Video(row.path, found.root / row.path, row.label, part=row.part) for row in rows]
+        videos = [Video(row.path, found.root / row.path, row.label, part=row.part, labels=row.labels) for row in rows]
         videos = _one_label_each(split, videos, different, missing)
         lists[split] = [video for video in videos if is_file(video.path)]
         absent = [video.id for video in videos if not is_file(video.path)]

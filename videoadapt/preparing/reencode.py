@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.datasets.video_list import read_list
+from videoadapt.data.label_sets import Kind
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError, DecodeError
@@ -32,14 +33,16 @@ class Outcome:
     num_even_times: int
 
 
-def reencode(source: str, root: Path, out: Path, settings: Settings, jobs: int, limit_sec: float) -> Outcome:
+def reencode(
+    source: str, root: Path, out: Path, settings: Settings, jobs: int, limit_sec: float, labels: Kind = "single"
+) -> Outcome:
     """Encode every file of the list `source` into `out` and write the new list there, under the old one's name.
 
     A file that an earlier call finished, from the same source file with the same settings, is not touched. Raises
     DataListError when the list cannot be read, or when a target would lie outside `out`, on its source, or on another
     target.
     """
-    videos = VideoList().load(source, root)
+    videos = read_list(source, root, labels)
     targets = _targets(videos, out)
     out.mkdir(parents=True, exist_ok=True)
     with only_process_in(out):
@@ -72,9 +75,7 @@ def reencode(source: str, root: Path, out: Path, settings: Settings, jobs: int, 
                     journal.write(json.dumps(wanted[name], ensure_ascii=False) + "\n")
                     journal.flush()
                 line.advance()
-        new = [
-            Video(targets[v.name], out / targets[v.name], v.label, part=v.part) for v in videos if v.name not in failed
-        ]
+        new = [v._replace(name=targets[v.name], path=out / targets[v.name]) for v in videos if v.name not in failed]
         if new:
             write_list(out / Path(source).name, new)
     num_even = sum(record.get("times") == "even" for record in wanted.values())

@@ -88,8 +88,9 @@ def scan(
                 _judge_file(row, result, min_frames)
             line.advance()
     for row in rows:
-        if num_classes is not None and row.video.label >= num_classes:
-            row.blame("label", f"label {row.video.label}; allowed: 0 to {num_classes - 1}")
+        own = (row.video.label,) if row.video.labels is None else row.video.labels
+        if num_classes is not None and max(own, default=0) >= num_classes:
+            row.blame("label", f"label {row.video.label_text}; allowed: 0 to {num_classes - 1}")
     of_part: dict[tuple[str, AnyPart | None], list[Row]] = defaultdict(list)
     for row in rows:
         of_part[os.path.realpath(row.video.path), row.video.part].append(row)
@@ -136,10 +137,12 @@ def _judge_file(row: Row, result: Inspection | DecodeError | Lost, min_frames: i
 
 def _judge_repeats(rows: Sequence[Row], fault: str) -> None:
     """Of rows with the same content, the first stays when all have one label, and none when they have several."""
-    if len({row.video.label for row in rows}) > 1:
+    if len({row.video.label_text for row in rows}) > 1:
         for row in rows:
-            other = next(r for r in rows if r.video.label != row.video.label)
-            row.blame("contradiction", f"label {row.video.label}, but {other.video.label} as {other.video.id}")
+            other = next(r for r in rows if r.video.label_text != row.video.label_text)
+            row.blame(
+                "contradiction", f"label {row.video.label_text}, but {other.video.label_text} as {other.video.id}"
+            )
         return
     for row in rows[1:]:
         row.blame(fault, f"the same as {rows[0].video.id}")
@@ -163,7 +166,7 @@ def write_report(rows: Sequence[Row], folder: Path, settings: Mapping[str, Any])
     records = [
         {
             "video": row.video.id,
-            "label": row.video.label,
+            "label": row.video.label if row.video.labels is None else row.video.label_text,
             "faults": row.faults,
             "notes": row.notes,
             "reason": row.reason,

@@ -30,6 +30,7 @@ class AdapterFile:
     backbone: str
     tensors: dict[str, Tensor]
     rates: Rates = field(default_factory=Rates)  # of the videos that it was trained on, where the file says them
+    thresholds: list[float] | None = None  # of several labels, where a validation chose them
 
     def load_into(self, model: nn.Module) -> None:
         """Fill an adapted model. Raises CheckpointError when its frozen tensors, or its shapes, are not the adapter's."""
@@ -69,6 +70,9 @@ def read_content(path: str | Path) -> AdapterFile:
         if len(class_names) < 2 or not all(isinstance(name, str) for name in class_names):
             raise ValueError("class_names are not two texts or more")
         rates = Rates.read(_json_of(metadata, "rates", dict) if "rates" in metadata else {})
+        thresholds = _json_of(metadata, "thresholds", list) if "thresholds" in metadata else None
+        if thresholds is not None and [type(of_class) for of_class in thresholds] != [float] * len(class_names):
+            raise ValueError("thresholds are not a number for each class")
         config = check_config({"output": path.parent, **kept})
     except (KeyError, ValueError, ConfigError) as error:
         version = metadata.get("videoadapt")
@@ -78,7 +82,7 @@ def read_content(path: str | Path) -> AdapterFile:
         ) from error
     if normalisation != NORMALISATION:
         raise CheckpointError(f"{path}: was trained with another normalisation ({normalisation}) than this version's")
-    return AdapterFile(path, config, class_names, backbone, tensors, rates)
+    return AdapterFile(path, config, class_names, backbone, tensors, rates, thresholds)
 
 
 def _json_of(metadata: Mapping[str, str], key: str, kind: type) -> Any:

@@ -19,7 +19,7 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import trainable_state
 from videoadapt.runs.adapter_content import AdapterFile, read_content
 from videoadapt.runs.build import build_on_meta
-from videoadapt.runs.folder import find_checkpoint, load_result
+from videoadapt.runs.folder import find_checkpoint, load_result, thresholds_of
 from videoadapt.runs.rates import Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.start import origin
@@ -29,19 +29,31 @@ from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, safetensors_bytes
 
 
 def save_adapter(
-    model: nn.Module, config: Config, class_names: Sequence[str], path: str | Path, rates: Rates | None = None
+    model: nn.Module,
+    config: Config,
+    class_names: Sequence[str],
+    path: str | Path,
+    rates: Rates | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """Write the trained part of an adapted model and all that a prediction needs besides the backbone, atomically.
 
-    `rates` are those of the videos that it was trained on.
+    `rates` are those of the videos that it was trained on, `thresholds` of several labels those that a validation chose.
     """
     place = origin(config)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
-    write_adapter(Path(path), tensors, Statement.of(config, class_names, model), place.seed, place.weights, rates)
+    statement = Statement.of(config, class_names, model)
+    write_adapter(Path(path), tensors, statement, place.seed, place.weights, rates, thresholds)
 
 
 def write_adapter(
-    path: Path, tensors: Tensors, statement: Statement, seed: int, weights: str | None, rates: Rates | None
+    path: Path,
+    tensors: Tensors,
+    statement: Statement,
+    seed: int,
+    weights: str | None,
+    rates: Rates | None,
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """Write an adapter file of these tensors, atomically.
 
@@ -58,6 +70,7 @@ def write_adapter(
         "class_names": json.dumps(statement.class_names, ensure_ascii=False),
         "normalisation": json.dumps(statement.normalisation),
         **({"rates": json.dumps(rates.as_dict())} if rates else {}),
+        **({"thresholds": json.dumps(list(thresholds))} if thresholds is not None else {}),
     }
     write_atomically(path, lambda partial: partial.write_bytes(safetensors_bytes(tensors, metadata)))
 
@@ -89,8 +102,7 @@ def leave_adapter(run: Run) -> None:
     assert path is not None and isinstance(run.model, Classifier), "a finished run has a checkpoint"
     load_result(run.model, path, run.statement)
     if distributed.is_main():
-        save_adapter(
-            run.model, run.config, run.splits.class_names, run.folder / "adapter.safetensors", trained_rates(run.folder)
-        )
+        file, names = run.folder / "adapter.safetensors", run.splits.class_names
+        save_adapter(run.model, run.config, names, file, trained_rates(run.folder), thresholds_of(run.folder))
         size = (run.folder / "adapter.safetensors").stat().st_size
         logger.info("adapter: %s (%.2f MB)", run.folder / "adapter.safetensors", size / 1e6)

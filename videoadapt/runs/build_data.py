@@ -51,7 +51,7 @@ def build_frame_source(config: DataConfig) -> FrameSource:
 
 
 def build_dataset(config: DataConfig) -> Any:
-    """What reads the lists, as `data.dataset` and `data.columns` say. Raises ConfigError."""
+    """What reads the lists, as `data.dataset`, `data.columns` and `data.labels` say. Raises ConfigError."""
     with at_key("data.dataset"):
         dataset = DATASETS.build(config.dataset)
     if config.columns is not None:
@@ -63,6 +63,13 @@ def build_dataset(config: DataConfig) -> Any:
                 "allowed: null, or data.dataset.name video_list"
             )
         dataset.columns = config.columns
+    if config.labels == "multi":
+        if not hasattr(dataset, "labels"):
+            raise ConfigError(
+                f"data.labels = multi: data.dataset.name = {config.dataset['name']!r} has one label a video; allowed: single, "
+                "or data.dataset.name video_list"
+            )
+        dataset.labels = config.labels
     return dataset
 
 
@@ -111,14 +118,22 @@ def _letterbox(config: DataConfig) -> Letterbox | None:
 
 
 def build_train_loader(
-    videos: Sequence[Video], config: DataConfig, schedule: Schedule, start_step: int, device: torch.device = CPU
+    videos: Sequence[Video],
+    config: DataConfig,
+    schedule: Schedule,
+    start_step: int,
+    device: torch.device = CPU,
+    num_classes: int | None = None,
 ) -> TrainLoader:
-    """Iterates over this rank's ClipBatches, their clips on `device`, from `start_step` to the end of training."""
+    """Iterates over this rank's ClipBatches, their clips on `device`, from `start_step` to the end of training.
+
+    `num_classes`: how many there are, where videos have several labels.
+    """
     read = ReadClips(build_clip_reader(config), schedule.seed, config.augment.repeated)
     return Loader(
         read,
         TrainBatches(videos, schedule, start_step),
-        collate_clips,
+        partial(collate_clips, num_classes=num_classes),
         workers=config.workers,
         sample_bytes=read.sample_bytes,
         limit_sec=config.limit_sec,

@@ -23,6 +23,7 @@ from videoadapt.weights.files import save_torch
 VERSION = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BEST = "best.pt"
+FACTS = ("step", "config", "statement", "origin", "rates", "thresholds")
 # What zipfile raises for damage, which can also make a stored record look compressed; and torch, for other files.
 UNREADABLE = (
     OSError, EOFError, RuntimeError, ValueError, KeyError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
@@ -89,7 +90,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself (its step, config, statement, origin, rates), without reading its tensors.
+    """What a checkpoint says of itself (its step, config, statement, origin, rates, thresholds), without reading its tensors.
 
     Values that it does not hold, as in one of an older version, are absent. Raises CheckpointError as `load_checkpoint` does.
     """
@@ -102,7 +103,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise CheckpointError(f"{path}: not a checkpoint of a videoadapt run (version {VERSION})")
-    return {key: state[key] for key in ("step", "config", "statement", "origin", "rates") if key in state}
+    return {key: state[key] for key in FACTS if key in state}
 
 
 def _step_of(path: Path) -> int | None:

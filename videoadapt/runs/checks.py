@@ -11,6 +11,7 @@ from videoadapt.config.optimizers import optimizer_arguments
 from videoadapt.config.schema import AugmentConfig, Config, Holdout
 from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
+from videoadapt.registry import LOSSES
 from videoadapt.rendering.clips import Film
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.runs.build_data import build_sampler
@@ -27,6 +28,7 @@ def setting_problems(config: Config) -> list[str]:
         *_letterbox_problems(config),
     ]
     problems += _logger_problems(config)
+    problems += _label_problems(config)
     if config.train.enable:
         problems += [*_optimizer_problems(config), *_rate_problems(config), *_early_stop_problems(config)]
         if config.train.shard and config.train.precision == "fp16":
@@ -76,6 +78,38 @@ def min_clips(config: Config, ranks: int) -> int:
     head = config.model.head
     own_statistics = config.task == "train" and head.batch_norm and not (head.sync and ranks > 1)
     return 2 if own_statistics else 1
+
+
+def _label_problems(config: Config) -> list[str]:
+    """What does not go with as many labels a video as `data.labels` says."""
+    data, train, several = config.data, config.train, config.data.labels == "multi"
+    if config.task == "pretrain":
+        loss = train.loss
+        return [] if loss is None else [f"train.loss.name = {loss['name']}: task pretrain has its own; set it to null"]
+    problems = []
+    if train.loss is not None and (of := LOSSES.get(train.loss["name"]).labels) != data.labels:
+        other = [name for name in LOSSES.names() if LOSSES.get(name).labels == data.labels]
+        problems.append(
+            f"train.loss.name = {train.loss['name']}: is of data.labels {of}, which is {data.labels}; allowed: "
+            f"{', '.join(other)}"
+        )
+    metrics = ("mAP", "loss") if several else ("top1", "loss")
+    if train.stop_early is not None and train.stop_early.metric not in metrics:
+        problems.append(
+            f"train.stop_early.metric = {train.stop_early.metric}: with data.labels {data.labels}, allowed: "
+            f"{', '.join(metrics)}"
+        )
+    if several:
+        problems += [
+            f"{key} = {value}: is for one label a video, and data.labels is multi; set it to {off}{instead}"
+            for key, value, off, instead in (
+                ("data.rendered", data.rendered and data.rendered.motions, "null", ""),
+                ("data.balance", data.balance, 0, ", or weigh classes with train.class_weights"),
+                ("train.logit_adjustment", train.logit_adjustment, 0, ", or weigh classes with train.class_weights"),
+            )
+            if value
+        ]
+    return problems
 
 
 def _pretrain_problems(config: Config) -> list[str]:

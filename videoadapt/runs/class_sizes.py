@@ -17,7 +17,7 @@ def clips_per_class(config: Config, videos: VideoRows, num_classes: int) -> NDAr
     """How many clips of each class (K,) an epoch has on average, after `data.balance`; rendered clips are of all alike."""
     if config.data.rendered is not None:
         return np.full(num_classes, config.data.rendered.clips_per_epoch / num_classes)
-    return clips_of_each_class(videos.labels_N, num_classes, config.data.balance)
+    return clips_of_each_class(videos.videos_of_each_class(num_classes), config.data.balance)
 
 
 def class_problems(config: Config, videos: VideoRows, class_names: Sequence[str]) -> list[str]:
@@ -43,11 +43,16 @@ def class_problems(config: Config, videos: VideoRows, class_names: Sequence[str]
 
 def say_unequal(config: Config, videos: VideoRows, class_names: Sequence[str]) -> None:
     """Say in one line that a class has more than `MUCH` times the videos of another, unless a setting says what to do."""
-    videos_K = np.bincount(videos.labels_N, minlength=len(class_names))
+    videos_K = videos.videos_of_each_class(len(class_names))
     if config.task == "pretrain" or not len(videos) or list(_set(config)):
         return
     most, least = int(videos_K.argmax()), int(np.where(videos_K > 0, videos_K, len(videos)).argmin())
-    if videos_K[most] > MUCH * videos_K[least]:
+    if videos_K[most] > MUCH * videos_K[least] and videos.sets is not None:
+        logger.warning(
+            "data.train: class %r has %d videos and %r only %d; train.class_weights inverse makes up for it in the loss",
+            class_names[most], videos_K[most], class_names[least], videos_K[least],
+        )  # fmt: skip
+    elif videos_K[most] > MUCH * videos_K[least]:
         logger.warning(
             "data.train: class %r has %d videos and %r only %d: rare classes will be found less often; train.class_weights "
             "inverse makes up for it in the loss (so does train.logit_adjustment 1), data.balance 1 by drawing them more often",

@@ -132,6 +132,15 @@ def load_result(model: nn.Module, path: Path, here: Statement) -> list[Differenc
     return differing
 
 
+def thresholds_of(folder: Path) -> list[float] | None:
+    """From which probability on each class is said to be there, as the checkpoint has it that this run is judged by.
+
+    None without one, and where no validation chose any.
+    """
+    path = find_checkpoint(folder)
+    return None if path is None else read_facts(path).get("thresholds")
+
+
 def statement_in(facts: Mapping[str, Any], path: Path) -> Statement | None:
     """What a checkpoint states; one of an older version is described by its folder's config.yaml and classes.txt.
 

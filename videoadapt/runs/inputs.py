@@ -243,13 +243,13 @@ def _class_names(dataset: object, config: Config, problems: list[str]) -> list[s
 
 
 def _wrong_labels(split: str, videos: VideoRows, num_classes: int) -> list[str]:
-    wrong = np.flatnonzero(videos.labels_N >= num_classes)
+    wrong = np.flatnonzero(videos.highest_label_N() >= num_classes)
     if not len(wrong):
         return []
     first = videos[wrong[0]]
     return [
         f"data.{split}: {len(wrong)} labels are outside 0..{num_classes - 1} (data.classes names {num_classes} classes), "
-        f"first {first.label} of {first.id!r} (line {first.line}); fix the list or data.classes"
+        f"first {first.label_text} of {first.id!r} (line {first.line}); fix the list or data.classes"
     ]
 
 
@@ -258,7 +258,7 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
     if not len(missing):
         return []
     first = videos[missing[0]]
-    hint = why_no_file(f"{first.name} {first.label}") if videos.parts_N2 is None else ""
+    hint = why_no_file(f"{first.name} {first.label_text}") if videos.parts_N2 is None else ""
     said = (
         f"data.root = {data.root}: {len(missing)} of the {len(videos)} videos of data.{split} are not there, "
         f"first {first.path} (line {first.line}): {why_no_video(first.path, reads_folders(data.decoder))}{hint}"

@@ -58,8 +58,16 @@ def _say_copies(lists: Mapping[str, VideoRows], files: Mapping[str, NDArray[Any]
             continue  # parts of a copied film have labels of their own
         within = [[videos[place] for place in group if place[0] == split] for group in found]
         pairs = [(group[0], video) for group in within for video in group[1:]]
-        _say(f"data.{split}", [p for p in pairs if p[0].label != p[1].label], "one of their two labels is wrong")
-        _say(f"data.{split}", [p for p in pairs if p[0].label == p[1].label], "they count more often than others")
+        _say(
+            f"data.{split}",
+            [p for p in pairs if p[0].label_text != p[1].label_text],
+            "one of their two labels is wrong",
+        )
+        _say(
+            f"data.{split}",
+            [p for p in pairs if p[0].label_text == p[1].label_text],
+            "they count more often than others",
+        )
 
 
 def _parts_of_file(videos: VideoRows, files_N: NDArray[Any], row: int) -> NDArray[np.float64]:

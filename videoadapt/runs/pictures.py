@@ -24,6 +24,7 @@ from videoadapt.runs.lettering import lettering, on_one_line
 _DPI = 150
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9641e", "#8a8f98"
 _SHOWN_FRAMES = 8
+_SCORES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}
 _LONGEST_NAME = 36
 _MOST_NUMBERED_CELLS = 20  # above, the numbers in the cells are dropped
 _MOST_NAMED_CLASSES = 200  # above, a name would be smaller than its row: indices every so often instead
@@ -33,7 +34,7 @@ def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw training loss, top-1 (%) and learning rate over the steps of `metrics` (records of metrics.jsonl) as a PNG.
 
     A record has `kind` and `step`; "train" records `loss`, `top1` and `lr`, all others ("val") `top1` and, of newer runs,
-    `loss`. Without any `top1` (masked pre-training) that part is left out.
+    `loss`. In place of `top1`, validations of several labels a video have `mAP`; without any that part is left out.
     """
     with lettering((), path):
         figure = _curves_figure(metrics)
@@ -44,16 +45,16 @@ def _curves_figure(metrics: Sequence[dict[str, Any]]) -> Figure:
     train = [record for record in metrics if record["kind"] == "train"]
     figure = Figure(figsize=(13, 3.8), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    labelled = not train or any("top1" in record for record in metrics)
-    loss_axes, *top1_axes_if_any, lr_axes = figure.subplots(1, 3 if labelled else 2)
+    score = next((key for key in _SCORES if any(key in record for record in metrics)), None if train else "top1")
+    loss_axes, *score_axes_if_any, lr_axes = figure.subplots(1, 3 if score else 2)
     others = [record for record in metrics if record["kind"] != "train"]
     _draw_loss(loss_axes, train, [record for record in others if "loss" in record])
-    for top1_axes in top1_axes_if_any:
-        _draw_top1(top1_axes, train, others)
+    for score_axes in score_axes_if_any:
+        _draw_score(score_axes, train, [record for record in others if score in record], str(score))
     lr_axes.plot(*_columns(train, "lr"), color=_BLUE)
     lr_axes.set_title("Learning rate")
     lr_axes.set_ylim(bottom=0)
-    for axes in (loss_axes, *top1_axes_if_any, lr_axes):
+    for axes in (loss_axes, *score_axes_if_any, lr_axes):
         _style(axes)
     return figure
 
@@ -67,15 +68,16 @@ def _draw_loss(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[dic
     axes.set_title("Loss" if others else "Training loss")
 
 
-def _draw_top1(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
-    _draw_noisy(axes, train, "top1", _GREY, "train, augmented")
+def _draw_score(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], score: str) -> None:
+    if any(score in record for record in train):
+        _draw_noisy(axes, train, score, _GREY, "train, augmented")
     kinds = dict.fromkeys(record["kind"] for record in others)
     for kind, colour in zip(kinds, (_ORANGE, _BLUE, "#2f8f5b"), strict=False):
         records = [record for record in others if record["kind"] == kind]
-        best = max(records, key=lambda record: record["top1"])
-        label = f"{kind}, best {best['top1']:.2f} % at step {best['step']}"
-        axes.plot(*_columns(records, "top1"), color=colour, marker="o", markersize=3.5, label=label)
-    axes.set_title("Top-1 accuracy")
+        best = max(records, key=lambda record: record[score])
+        label = f"{kind}, best {best[score]:.2f} % at step {best['step']}"
+        axes.plot(*_columns(records, score), color=colour, marker="o", markersize=3.5, label=label)
+    axes.set_title(_SCORES[score])
     axes.set_ylim(0, 102)
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
 
@@ -198,13 +200,14 @@ def _name_ticks(axes: Axes, class_names: Sequence[str], side_inch: float) -> Non
         axes.set_ylabel("true class (row of per_class.csv, from 0)")
         axes.set_xlabel("predicted class (row of per_class.csv, from 0)")
         return
-    names = [_shorten(on_one_line(name)) for name in class_names]
+    names = [shorten(on_one_line(name)) for name in class_names]
     font_pt = min(9.0, 0.65 * 72 * side_inch / num_classes)  # two thirds of the picture are cells
     axes.set_xticks(range(num_classes), names, rotation=90, fontsize=font_pt)
     axes.set_yticks(range(num_classes), names, fontsize=font_pt)
 
 
-def _shorten(name: str) -> str:
+def shorten(name: str) -> str:
+    """A name of at most _LONGEST_NAME letters."""
     half = _LONGEST_NAME // 2  # long names often differ only at the end: keep both ends
     return name if len(name) <= _LONGEST_NAME else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
 

@@ -27,13 +27,14 @@ def same_files(split: str, videos: VideoRows, files_N: NDArray[Any], labelled: b
     one, other = videos[int(first_N[row])], videos[int(row)]
     said = f"data.{split}: {len(again)} rows name a file that another row names as well"
     pair = (
-        f"{other.id!r} (line {other.line}, label {other.label}) is the same file as {one.id!r} (line {one.line}, "
-        f"label {one.label})"
+        f"{other.id!r} (line {other.line}, label {other.label_text}) is the same file as {one.id!r} (line {one.line}, "
+        f"label {one.label_text})"
     )
     if len(other_label):
-        return [
-            f"{said}, {len(other_label)} of them with another label: {pair}; one of the two labels is wrong: take it out"
-        ]
+        cure = "write both under one name, and their labels are joined"
+        if videos.sets is None:
+            cure = "take the wrong one out, or set data.labels multi where both are right"
+        return [f"{said}, {len(other_label)} of them with another label: {pair}; {cure}"]
     if split != "train":
         return [f"{said}, and it would count twice; first {pair}; take one out"]
     logger.warning("%s, so that it is seen more often than others: %s", said, pair)

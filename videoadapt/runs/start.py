@@ -139,7 +139,9 @@ def start_weights(start: Start, spec: ModelConfig, class_names: Sequence[str] | 
 def _check_same_model(start: Start, spec: ModelConfig) -> None:
     there, ours = start.statement, Statement.of(Config(output=start.path, model=spec), [])
     others = [
-        found for found in differences(there.config, completed(ours.config)) if Alters.FUNCTION in alters(found[0])
+        found
+        for found in differences(there.config["model"], completed(ours.config)["model"], "model")
+        if Alters.FUNCTION in alters(found[0])
     ]
     if others:
         raise CheckpointError(

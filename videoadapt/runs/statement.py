@@ -175,8 +175,11 @@ def _altering(dump: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Components of an older version with the arguments that came later at their defaults, which change nothing."""
+    """What an older version said, with the keys and arguments that came later at their defaults, which change nothing."""
     found = {section: dict(part) if isinstance(part, Mapping) else part for section, part in config.items()}
+    for section, keys in _altering(Config(output=Path()).model_dump(mode="json")).items():
+        if isinstance(found.get(section), dict):
+            found[section] = {**keys, **found[section]}
     for (section, key), registry in COMPONENTS.items():
         spec = value_of(found, f"{section}.{key}")
         with suppress(ConfigError):  # then it is shown as it is

@@ -126,9 +126,8 @@ def _progress(run: Path) -> str:
     if not trained:
         return "no step yet"
     last = trained[-1]
-    shown = f"step {last['step']}" + (
-        f", loss {last['loss']:.4g}, top-1 {last['top1']:.1f} %" if "loss" in last else ""
-    )
+    shown = f"step {last['step']}" + (f", loss {last['loss']:.4g}" if "loss" in last else "")
+    shown += f", top-1 {last['top1']:.1f} %" if "top1" in last else ""
     if (run / "results.json").exists():
         return f"{shown}; tested, see results.json"
     recent: list[dict[str, Any]] = read_jsonl(run / "timing.jsonl", "step_sec")[-RECENT:]

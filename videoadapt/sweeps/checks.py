@@ -26,16 +26,24 @@ def check_cells(sweep: Sweep, *, here: bool = True) -> None:
             problems.append(
                 f"{splits.num_val_in_test} videos of data.val are in data.test: a choice by them is no result"
             )
-        for problem in problems:
+        for problem in problems + _label_problems(config):
             found.setdefault(problem, []).append(name)
         for name, config in others:
-            problems = setting_problems(config) + output_problems(config.output)
+            problems = setting_problems(config) + output_problems(config.output) + _label_problems(config)
             if splits is not None:
                 problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks=1)
             for problem in problems:
                 found.setdefault(problem, []).append(name)
     if found:
         raise ConfigError([f"{_named(names)}: {problem}" for problem, names in found.items()])
+
+
+def _label_problems(config: Config) -> list[str]:
+    if config.data.labels == "single":
+        return []
+    return [
+        "data.labels = multi: a sweep chooses and compares by top-1; allowed: single, or train the cells one by one"
+    ]
 
 
 def _inputs_of(config: Config) -> str:

@@ -7,11 +7,13 @@ import torch
 from videoadapt import distributed
 from videoadapt.config.schema import OptimConfig
 from videoadapt.data.batches import Schedule
+from videoadapt.evaluation.kinds import KINDS
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks
 from videoadapt.models.memory import recompute_blocks
 from videoadapt.models.sharding import divided_copy
+from videoadapt.registry import LOSSES
 from videoadapt.runs.checks import min_clips
 from videoadapt.runs.class_sizes import clips_per_class
 from videoadapt.runs.run import Run
@@ -63,6 +65,7 @@ def build_objective(run: Run) -> Objective:
         cutmix_box=augment.cutmix_box,
         num_classes=len(run.splits.class_names),
     )
+    loss = LOSSES.build(config.train.loss or {"name": KINDS[config.data.labels].loss})
     clips_K = clips_per_class(config, run.splits.train, len(run.splits.class_names))
     return Classification(
         mixup,
@@ -70,6 +73,7 @@ def build_objective(run: Run) -> Objective:
         device=run.device,
         weights_K=class_weights(config.train.class_weights, clips_K),
         shifts_K=logit_shifts(config.train.logit_adjustment, clips_K),
+        loss=loss,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import Interrupted, is_of_memory
+from videoadapt.evaluation.kinds import KINDS
 from videoadapt.files import read_jsonl, write_json
 from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
@@ -95,7 +96,8 @@ class Trainer:
         self.damaged = DamagedVideos()
         self.rates = Rates()
         self.unreadable = UnreadableVideos(len(run.splits.train), run.config.data.max_unreadable)
-        self.best_top1: float | None = None
+        self.best_by = KINDS[run.config.data.labels].best_by
+        self.best_score: float | None = None
         self.patience = Patience(run.config.train.stop_early, self.schedule.steps_per_epoch)
         self.described = described(run.config, run.splits)
         self.origin = fingerprint(self.described)
@@ -128,7 +130,10 @@ class Trainer:
         config, splits = self.run.config, self.run.splits
         if config.data.rendered is not None:
             return rendered_batches(config, self.step, self.total_steps, self.run.device)
-        return iter(build_train_loader(splits.train, config.data, self.schedule, self.step, self.run.device))
+        num_classes = len(splits.class_names) if config.data.labels == "multi" and config.task == "train" else None
+        return iter(
+            build_train_loader(splits.train, config.data, self.schedule, self.step, self.run.device, num_classes)
+        )
 
     def advance(self, batches: Iterator[ClipBatch], writer: MetricsWriter) -> str:
         """Make one update and write its record; return a few words on it for the progress bar."""
@@ -169,20 +174,23 @@ class Trainer:
         run, average = self.run, self.updater.average
         with self.updater.weights_in(run.model, run.device, averaged=True):
             results = validate(run, self.step)
-        measured = {key: results[key] for key in ("top1", "top5", "loss") if results[key] is not None}
+        measured = {key: results[key] for key in ("top1", "top5", "mAP", "loss") if results.get(key) is not None}
         writer.metrics("val", self.step, **measured)
         self.patience.note(self.step, results)
-        if self.best_top1 is None or results["top1"] > self.best_top1:
-            self.best_top1 = results["top1"]
+        score = results[self.best_by]
+        if score is not None and (self.best_score is None or score > self.best_score):
+            self.best_score = score
             weights = whole(average.state if average is not None else trainable_state(self.updater.model))
-            best = {"step": self.step, "model": weights, "ema": None, "val_top1": self.best_top1, **self._rates()}
+            best = {"step": self.step, "model": weights, "ema": None, f"val_{self.best_by}": score, **self._rates()}
+            if "thresholds" in results:
+                best["thresholds"] = results["thresholds"]
             distributed.on_main(lambda: save_checkpoint(run.best_checkpoint, {**best, **self._facts()}))
 
     def _save(self) -> None:
         state = {
             **self.updater.state(),
             "unreadable": self.unreadable.reasons,
-            "best_top1": self.best_top1,
+            f"best_{self.best_by}": self.best_score,
             "patience": self.patience.state(),
             "ranks": distributed.world_size(),
             **self._rates(),
@@ -218,6 +226,6 @@ class Trainer:
         validated: dict[str, Any] = {}
         if keep_or_set_aside_best(run.folder, mode, self._facts(), found.state["step"]):
             validated = found.state
-        self.best_top1 = validated.get("best_top1")
+        self.best_score = validated.get(f"best_{self.best_by}")
         self.patience.restore(validated.get("patience"), self.step)
         logger.info("resuming from %s at step %d of %d", found.path, self.step, self.total_steps)

@@ -53,6 +53,9 @@ class Mixup:
     def __call__(self, clips_BCTHW: Tensor, labels_B: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return mixed clips (B, C, T, H, W) and float32 targets (B, K); the given clips are not changed.
 
+        `labels_B` are numbers of classes (B,), or of clips with several labels 0 and 1 for each class (B, K): mixed they are
+        shares of a class, and smoothed each is moved towards 1/2, as far as one label a clip towards 1/K.
+
         `clips_BCTHW` is floating point, on any device; everything random comes from `generator`. The middle clip of an
         odd batch is mixed with itself. Raises ValueError for uint8 clips.
         """
@@ -73,6 +76,8 @@ class Mixup:
         return clips_BCTHW, targets_BK * lam + targets_BK.flip(0) * (1 - lam)
 
     def _smooth(self, labels_B: Tensor) -> Tensor:
+        if labels_B.ndim == 2:
+            return labels_B.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
         off = self.label_smoothing / self.num_classes
         return F.one_hot(labels_B.long(), self.num_classes).float().mul_(1 - self.label_smoothing).add_(off)
 

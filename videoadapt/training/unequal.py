@@ -19,6 +19,8 @@ Weights = Literal["inverse"] | EffectiveNumber | Sequence[float] | None
 def class_weights(asked: Weights, clips_K: NDArray[np.float64]) -> Tensor | None:
     """Return what an example of each class counts in the loss, float32 (K,), as `train.class_weights` asks; None: all the same.
 
+    Where clips have several labels, a clip is an example of each that it has.
+
     "inverse": one over its number n of clips. `effective`: one over their effective number (1 - beta^n) / (1 - beta): Cui et
     al., "Class-Balanced Loss Based on Effective Number of Samples" (arXiv 1901.05555), section 4. Both are scaled to a mean
     of 1 over the clips of an epoch, so that the learning rate keeps its meaning. A list is taken as it is.

@@ -2,19 +2,26 @@
 
 from typing import Any
 
+import numpy as np
+
 from videoadapt import logger
 from videoadapt.errors import Diverged, NotFinite
+from videoadapt.evaluation.kinds import KINDS
+from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.memory import VALIDATION, memory_explained
 from videoadapt.runs.run import Run
 
+SAID = {"top1": "top-1", "mAP": "mAP"}
+
 
 def validate(run: Run, step: int) -> dict[str, Any]:
-    """Return the accuracies (in percent) of the model on `run.splits.val`, and `loss`: None where no video can be read.
+    """Return the measures (in percent) of the model on `run.splits.val`, and `loss`: None where no video can be read.
 
     A video has `train.validate_clips` x `train.validate_crops` views, averaged as `test.average` says; the loss is the mean
-    cross-entropy of the views, without label smoothing.
+    (binary) cross-entropy of the views, without label smoothing. With `data.labels` multi, `thresholds` are the best of each
+    class here.
 
     Raises Diverged, naming the step and the video, when a logit is not finite.
     """
@@ -29,12 +36,16 @@ def validate(run: Run, step: int) -> dict[str, Any]:
                 evaluate(forward, loader, accumulator, config.test.batch_size)
         except NotFinite as error:
             raise Diverged(step, "validation", str(error)) from error
-    predictions = accumulator.predictions(config.test.average)
+    predictions = accumulator.predictions(config.test.average, config.data.labels)
     loss = predictions.loss()
+    if isinstance(predictions, MultiPredictions):
+        predictions.thresholds_K = np.array(predictions.best_thresholds())
     results = {**predictions.results(), "loss": loss if loss is None else round(loss, 6)}
     views = "one view" if num_clips * num_crops == 1 else f"{num_clips} x {num_crops} views"
     shown = "none" if loss is None else f"{loss:.4f}"
-    logger.info("step %d: validation top-1 %.2f %%, loss %s (%s each)", step, results["top1"], shown, views)
+    name = KINDS[config.data.labels].best_by
+    score = "none" if results[name] is None else f"{results[name]:.2f} %"
+    logger.info("step %d: validation %s %s, loss %s (%s each)", step, SAID[name], score, shown, views)
     if results["num_unreadable"]:
         logger.warning("validation: %d videos cannot be read and count as wrong", results["num_unreadable"])
     return results
