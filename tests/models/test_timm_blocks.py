@@ -9,10 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models.timm_models import FAMILIES, FRAMES, Family, blocks_in, build_small, clip_for, own_forward, small_net
-from tests.toy_models import shake
+from tests.toy_models import PLAIN, shake
+from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters import build_adapter
+from videoadapt.models.adapters.lora import LowRank
+from videoadapt.models.parameters import parameter_table
 from videoadapt.registry import BACKBONES
+from videoadapt.runs.build import build_model
 
 CLOSE = {"rtol": 0, "atol": 1e-6}
 EVERY = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -85,6 +89,30 @@ def test_adaptmlp_is_beside_or_behind_the_whole_branch(
 def test_lora_on_all_targets_is_another_weight_of_timms_model(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = {"name": "lora", "rank": 2, "targets": ["q", "k", "v", "proj", "fc1", "fc2"]}
     merges_into_timms(build_small(monkeypatch, family, spec), spec, family)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "ours"),
+    [
+        ("ViT", r".*(attn\.(qkv|proj)|mlp\.fc[12])$", ["q", "k", "v", "proj", "fc1", "fc2"]),
+        ("EVA-02 B, L", r".*\.[qv]_proj$", ["q", "v"]),
+    ],
+)
+def test_lora_is_pefts(name: str, theirs: str, ours: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same factors; peft's joint layer has one factor below for q, k and v. On BEiT's `qkv` peft's does nothing."""
+    peft = pytest.importorskip("peft", reason="compared with peft's own layers")
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=theirs, init_lora_weights=False)
+    net, clip = peft.inject_adapter_in_model(config, small_net(FAMILIES[name])).eval(), clip_for(FAMILIES[name])
+    model = build_small(monkeypatch, FAMILIES[name], {"name": "lora", "rank": 3, "alpha": 6, "targets": ours})
+    layers = dict(net.named_modules())
+    with torch.no_grad():
+        for path, module in model.backbone.net.named_modules():
+            if isinstance(module, LowRank):
+                layer = layers[path.removesuffix(".adapter")]
+                module.down.copy_(layer.lora_A["default"].weight.expand_as(module.down))
+                module.up.copy_(layer.lora_B["default"].weight.view_as(module.up))
+        expected = net(clip.transpose(1, 2).flatten(0, 1)).unflatten(0, (2, FRAMES)).mean(1)
+        torch.testing.assert_close(model.backbone(clip), expected, **CLOSE)
 
 
 def merges_into_timms(model: Any, spec: Any, family: Family) -> None:
@@ -226,3 +254,19 @@ def test_blocks_that_are_not_known_are_named(model: str, why: str) -> None:
         pytest.raises(ConfigError, match=rf"^adapter lora: needs blocks .*timm does not offer \({why}"),
     ):
         build_adapter({"name": "lora"}).attach(BACKBONES.build({"name": "timm", "model": model}))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "published"),
+    [
+        ({"name": "adaptformer", "bottleneck": 64}, 1_189_632),
+        ({"name": "lora", "rank": 8}, 294_912),
+        ({"name": "vpt", "num_tokens": 8}, 73_728),
+        ({"name": "st_adapter", "bottleneck": 64}, 1_192_704),
+    ],
+)
+def test_vit_b_of_timm_trains_as_many_numbers_as_ours(adapter: dict[str, Any], published: int) -> None:
+    spec = ModelConfig(backbone={"name": "timm", "model": "vit_base_patch16_224"}, adapter=adapter, head=PLAIN)
+    with torch.device("meta"):
+        model = build_model(spec, 5, 8, 224)
+    assert {row.group: row.num_parameters for row in parameter_table(model)}["adapter"] == published
