@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them. The environment is made when first needed, and anew when its pins change.
-# JOBS is the number of processes that the fast tests run in; 0 is this one, as a debugger needs. The slow ones run one by one:
-# they start processes of their own, and some share the cache in memory that a user has one of.
+# JOBS is the number of processes that tests run in; 0 is this one, as a debugger needs. The slow tests are handed out one by
+# one, because some take minutes; those on Slurm share it, and run in one process.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -8,6 +8,7 @@ JOBS ?= 2
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.videoadapt-installed
 PARALLEL := -n $(JOBS) --dist worksteal
+ONE_BY_ONE := -n $(JOBS) --dist load --maxschedchunk 1
 
 .PHONY: help quickstart trunk env format lint test test-slow test-slurm test-all check clean
 
@@ -35,8 +36,8 @@ lint: $(STAMP)  ## format, lint and types, changing nothing
 test: $(STAMP)  ## the fast tests, in two processes (JOBS=2)
 	$(PY) -m pytest -m "not slow and not slurm" $(PARALLEL)
 
-test-slow: $(STAMP)  ## the slow tests: processes, signals, whole trainings
-	$(PY) -m pytest -m "slow and not slurm"
+test-slow: $(STAMP)  ## the slow tests, in two processes too: processes, signals, whole trainings
+	$(PY) -m pytest -m "slow and not slurm" $(ONE_BY_ONE)
 
 test-slurm: $(STAMP)  ## the tests on a Slurm that they start here (root; packages: tests/cluster/packages.txt)
 	$(PY) -m pytest -m slurm

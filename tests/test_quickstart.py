@@ -25,18 +25,21 @@ def freeze_first_frame(source: Path, target: Path) -> None:
         file.mux(stream.encode())
 
 
+def train(config: Path, folder: Path) -> float:
+    """Render the clips into the folder, train and test there; return the top-1 accuracy in percent."""
+    run(config, "output", str(folder / "out"), "data.root", str(folder / "clips"))
+    return results(folder / "out")["top1"]
+
+
+# Two tests, so that they train at the same time.
 @pytest.mark.slow
-def test_it_learns_from_motion_and_more_than_the_head_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output, root = tmp_path / "out", tmp_path / "clips"
-    run(CONFIG, "output", str(output), "data.root", str(root), threads=2)
-    linear = tmp_path / "out_linear"
-    run(CONFIG.with_stem("quickstart_linear"), "output", str(linear), "data.root", str(root), threads=2)
+def test_it_learns_from_motion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    top1 = train(CONFIG, tmp_path)
     with capsys.disabled():
-        print(f"\ntop-1: AdaptMLP {results(output)['top1']:.2f} %, linear probing {results(linear)['top1']:.2f} %")
-    assert results(output)["top1"] >= 88  # 91.2 and 92.5 where it was measured; other processors round differently
-    assert results(output)["top1"] >= results(linear)["top1"] + 20
+        print(f"\ntop-1 of AdaptMLP: {top1:.2f} %")
+    assert top1 >= 88  # 91.2 and 92.5 where it was measured; other processors round differently
     # The same model on the same test videos, each frame replaced by the video's first: chance is 12.5 %.
-    still = tmp_path / "still"
+    output, root, still = tmp_path / "out", tmp_path / "clips", tmp_path / "still"
     for row in (root / "test.csv").read_text().splitlines():
         name = row.rpartition(" ")[0]
         freeze_first_frame(root / name, still / name)
@@ -50,6 +53,14 @@ def test_it_learns_from_motion_and_more_than_the_head_alone(tmp_path: Path, caps
         str(output / "classes.txt"),
     ]
     changed = ["output", str(tmp_path / "out_still"), "data.root", str(still), "train.enable", "false"]
-    run(CONFIG, *changed, *lists, threads=2)
+    run(CONFIG, *changed, *lists)
     assert results(tmp_path / "out_still")["num_unreadable"] == 0
     assert results(tmp_path / "out_still")["top1"] <= 25
+
+
+@pytest.mark.slow
+def test_the_head_alone_learns_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    top1 = train(CONFIG.with_stem("quickstart_linear"), tmp_path)
+    with capsys.disabled():
+        print(f"\ntop-1 of linear probing: {top1:.2f} %")
+    assert 25 <= top1 <= 68  # twenty points below what AdaptMLP has at least
