@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.toy_runs import REPOSITORY, command, environment
+from videoadapt.system import lock
+from videoadapt.video.cache.folder import MEMORY
 
 
 @contextmanager
@@ -60,3 +62,13 @@ def descendants(pid: int) -> list[int]:
     """All processes below `pid`, the children first."""
     children = [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [*children, *(deeper for child in children for deeper in descendants(child))]
+
+
+def memory_is_given_back() -> bool:
+    """Whether no frames are kept in memory; True as well while another run of this user, perhaps of another test, is on."""
+    with (MEMORY / ".users").open("rb") as users:
+        try:
+            lock(users.fileno())
+        except BlockingIOError:
+            return True
+        return not list(MEMORY.glob("*/*.npy"))

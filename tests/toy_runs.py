@@ -87,7 +87,7 @@ def run(config: Path, *overrides: str, ranks: int = 1, code: int = 0, threads: i
     """Run to the end, check the exit code, return all output."""
     done = subprocess.run(
         command(config, *overrides, ranks=ranks),
-        cwd=REPOSITORY, env=environment(threads), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+        cwd=REPOSITORY, env=environment(threads), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200,
     )  # fmt: skip
     assert done.returncode == code, f"exit code {done.returncode}, expected {code}:\n{done.stdout}"
     return done.stdout

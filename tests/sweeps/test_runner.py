@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.live_runs import memory_is_given_back
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, records, run
 from videoadapt.errors import ConfigError
 from videoadapt.processes.lock import only_process_in
@@ -19,7 +20,6 @@ from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
 from videoadapt.sweeps.runner import share_out
-from videoadapt.video.cache.folder import MEMORY
 
 SMOKE = REPOSITORY / "configs" / "sweeps" / "smoke.yaml"
 TIMEOUT_SEC = 600  # on a busy machine
@@ -96,7 +96,7 @@ def test_ctrl_c_stops_all_cells_and_the_same_command_resumes(start: Start, tmp_p
     assert second.returncode == 0, said
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len(lines) == 4 and all(line.count("|") == 10 for line in lines), table
-    assert not list(MEMORY.glob("*/*.npy"))  # given back
+    assert memory_is_given_back()
     plan = Sweep(SMOKE, overrides)
     assert plan.missing() == [] and len(list((tmp_path / "out" / "cells").glob("*/*"))) == 4 + 2
     unchosen = [

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.frames import PYAV, frames, source
+from tests.live_runs import memory_is_given_back
 from tests.media import write_video
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, run, toy_config, write_config
 from videoadapt.config.loading import load_config
@@ -424,7 +425,7 @@ def test_runs_at_once_and_later_train_to_the_same_bits(clips: Path, tmp_path: Pa
     for name in (*caches, "later"):
         assert_same_run(tmp_path / "plain", tmp_path / name)
     assert len(entries(place)) == 8 * (6 + 2)
-    assert not entries(cache_place.MEMORY)
+    assert memory_is_given_back()
 
 
 WRITES = """
