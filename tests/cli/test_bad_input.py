@@ -178,7 +178,7 @@ def test_files_that_are_no_files_are_named_before_training(
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "link.mp4").symlink_to("nothing.mp4")
     for name, reason in {
-        "folder.mp4": "is a folder; name a file",
+        "folder.mp4": "is a folder; name a file, or set data.decoder.name frame_folder for one of frames",
         "link.mp4": "is a link to nothing.mp4, which is not there; copy the file itself, or fix the link",
         "none.mp4": "No such file or directory",
     }.items():
