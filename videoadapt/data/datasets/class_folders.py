@@ -54,10 +54,13 @@ class ClassFolders:
         if source not in folders.SPLITS:
             return VideoList().load(source, root)
         place = self._place(root)
-        if not is_file(place / DIVISION):
-            self._divide(root, place)
-        elif self.class_names is None:
-            self._check(root, place)
+        try:
+            if not is_file(place / DIVISION):
+                self._divide(root, place)
+            elif self.class_names is None:
+                self._check(root, place)
+        except DataListError as error:
+            raise DataListError(f"{source}: of data.root {root}: {error}") from error
         self.class_names = read_classes(place / "classes.txt")
         path = place / f"{source}.csv"
         if not is_file(path):
