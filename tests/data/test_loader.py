@@ -49,6 +49,15 @@ def test_samples_arrive_in_order_and_whole_whoever_is_slow() -> None:
     assert load([], 2) == []
 
 
+def test_no_batch_is_longer_than_the_first() -> None:
+    """There is no memory for it."""
+    loader = Loader(read, [["1", "2"], ["3"], ["4", "5", "6"]], listed, workers=1, sample_bytes=40, limit_sec=60.0)
+    seen = []
+    with pytest.raises(ValueError, match="a batch of 3 items after one of 2 at first"):
+        seen.extend(loader)
+    assert all(batch in ([of("1"), of("2")], [of("3")]) for batch in seen)
+
+
 def test_a_batch_stays_as_it_is_while_others_are_read() -> None:
     loader = Loader(read, [[f"{i}", f"{i}"] for i in range(1, 13)], pixels, workers=2, sample_bytes=40, limit_sec=60.0)
     kept = list(loader)  # thrice as many as there is memory for
