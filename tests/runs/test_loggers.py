@@ -325,7 +325,10 @@ def problems(tmp_path: Path, loggers: str) -> list[str]:
             "[{project: p}]",
             "train.loggers.0 = {'project': 'p'}: expected a mapping with a `name`; allowed: mlflow, tens",
         ),
-        ("[{name: wandb, mode: online_}]", "train.loggers.0.mode = online_: input should be 'disabled', 'offline' or"),
+        (
+            "[{name: wandb, mode: online_}]",
+            "train.loggers.0.mode = 'online_': input should be 'disabled', 'offline' or",
+        ),
         ("[mlflow, {name: mlflow, uri: x}]", "train.loggers: names mlflow twice; take one of them out"),
     ],
 )
