@@ -61,7 +61,9 @@ def test_focal_is_torchvisions(gamma: float, alpha: float | None) -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize(("there", "absent", "margin"), [(1.0, 4.0, 0.05), (0.0, 2.0, 0.2), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("there", "absent", "margin"), [(1.0, 4.0, 0.05), (0.0, 2.0, 0.2), (1.0, 0.0, 0.2), (0.0, 0.0, 0.0)]
+)
 def test_asymmetric_is_the_papers_equations(there: float, absent: float, margin: float) -> None:
     logits_BK, targets_BK = draw()
     expected = 0.0
