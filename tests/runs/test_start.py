@@ -23,6 +23,7 @@ from videoadapt.registry import ADAPTERS
 from videoadapt.runs.adapter_file import read_adapter, save_adapter
 from videoadapt.runs.build import build_on_meta, build_seeded_model
 from videoadapt.runs.checkpoint import save_checkpoint
+from videoadapt.runs.start import read_start, start_weights
 from videoadapt.runs.statement import backbone_fingerprint
 
 ADAPTER = {"name": "adaptformer", "bottleneck": 4}
@@ -119,6 +120,21 @@ def test_a_backbone_that_a_seed_drew_is_drawn_again(tmp_path: Path) -> None:
     third = build_seeded_model(described(tmp_path / "c", tmp_path / "b" / "adapter.safetensors", seed=5), NAMES)
     clip_BCTHW = torch.randn(2, 3, 4, 32, 32)
     assert third.eval()(clip_BCTHW).equal(model(clip_BCTHW))
+
+
+def test_a_second_run_keeps_the_first_ones_backbone(tmp_path: Path) -> None:
+    path, model = left(tmp_path / "a", seed=3)
+    config = described(tmp_path / "b", path, seed=4)
+    state = {"step": 1, "model": trainable_state(model), "ema": None, "config": config.model_dump(mode="json")}
+    save_checkpoint(tmp_path / "b" / "checkpoints" / "step_00000001.pt", state)
+    (tmp_path / "b" / "classes.txt").write_text("\n".join(NAMES))
+    drawn = torch.get_rng_state()
+    start = read_start(str(tmp_path / "b" / "checkpoints" / "step_00000001.pt"))
+    assert start is not None
+    weights = start_weights(start, described(tmp_path / "c", seed=5).model, NAMES)
+    assert torch.get_rng_state().equal(drawn)  # the new run draws what it would have drawn
+    frozen = {name: tensor for name, tensor in model.state_dict().items() if name in weights.tensors}
+    assert len(frozen) > 10 and all(weights.tensors[name].equal(tensor) for name, tensor in frozen.items())
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
