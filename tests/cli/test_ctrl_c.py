@@ -167,3 +167,15 @@ def test_a_ctrl_c_that_python_drops_is_heard(capsys: pytest.CaptureFixture[str])
     assert ends_at_once() == 130 and capsys.readouterr().err == "stopped\n"
     time.sleep(0.1)  # what would have come again
     assert sys.unraisablehook is before and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_sec", [0.0, 2.0, 6.0])
+def test_loggers_in_processes_of_their_own_change_nothing(delay_sec: float, clips: Path, tmp_path: Path) -> None:
+    """While their processes start, and while they log."""
+    uri = f"sqlite:///{tmp_path}/ml.db"
+    training = {"epochs": 200, "loggers": ["wandb", {"name": "mlflow", "uri": uri}]}
+    path = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips, train=training))
+    code, said = press(["train", "--cfg", str(path)], tmp_path / "log", "cost of a test video", delay_sec)
+    assert code == 130 and "Traceback" not in said and "Error" not in said, said
+    assert said.splitlines()[-1].startswith("stopped")

@@ -152,7 +152,7 @@ class DataConfig(_Section):
     # of lists without a header row, in any order: path, label, and where rows are parts of films start_sec and end_sec, or
     # num_frames and offset
     columns: Annotated[
-        list[Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames"]] | None, UPDATES
+        list[Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames", "group"]] | None, UPDATES
     ] = None
     # multi: a video has any number of labels, 0,3 in place of one, or a row for each of them
     labels: Annotated[Literal["single", "multi"], UPDATES | FUNCTION] = "single"

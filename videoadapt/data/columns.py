@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 from videoadapt.data.label_sets import MOST_DIGITS, NOTATIONS, Kind, Labels
 from videoadapt.video.part import AnyPart, FramePart, Part
 
-Column: TypeAlias = Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames"]
+Column: TypeAlias = Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames", "group"]
 ALLOWED: tuple[Column, ...] = get_args(Column)
 COLUMNS: tuple[Column, ...] = ("path", "start_sec", "end_sec", "label")  # that lists with parts are written with
 IN_FRAMES: tuple[Column, ...] = ("path", "offset", "num_frames", "label")
@@ -39,6 +39,23 @@ def rows_in_columns(
     text: str, columns: Sequence[Column], problems: list[str], kind: Kind = "single"
 ) -> Iterator[Listed]:
     """Every row below the header; what is wrong with one goes to `problems`. `kind`: how many labels a row has."""
+    for line, of in _values_in(text, columns, problems):
+        try:
+            yield _row(of, line, kind)
+        except ValueError as error:
+            problems.append(f"line {line}: {','.join(of.values())[:200]!r}: {error}, of columns {','.join(columns)}")
+
+
+def groups_in(text: str, columns: Sequence[Column] | None) -> list[str]:
+    """What the column `group` says of each row that `rows_in_columns` reads; [""] where there is no such column."""
+    columns = header_in(text.partition("\n")[0]) or columns
+    if columns is None or "group" not in columns:
+        return [""]
+    return [of["group"] for _, of in _values_in(text, columns, [])]
+
+
+def _values_in(text: str, columns: Sequence[Column], problems: list[str]) -> Iterator[tuple[int, dict[Column, str]]]:
+    """Line and values of every row below the header; those with more or fewer go to `problems`."""
     lines = text.split("\n")  # splitlines() would also part names at rarer characters
     skipped = int(header_in(lines[0]) is not None)
     ended = (f"{line}\n" for line in _with_commas(lines[skipped:], columns))
@@ -53,11 +70,11 @@ def rows_in_columns(
             return
         line = skipped + reader.line_num
         if any(value.strip() for value in values):
-            try:
-                yield _row(dict(zip(columns, map(str.strip, values), strict=True)), line, kind)
-            except ValueError as error:
-                said = str(error) if len(values) == len(columns) else f"{len(values)} values; expected {len(columns)}"
-                problems.append(f"line {line}: {','.join(values)[:200]!r}: {said}, of columns {','.join(columns)}")
+            if len(values) == len(columns):
+                yield line, dict(zip(columns, map(str.strip, values), strict=True))
+                continue
+            said = f"{len(values)} values; expected {len(columns)}"
+            problems.append(f"line {line}: {','.join(values)[:200]!r}: {said}, of columns {','.join(columns)}")
 
 
 def _with_commas(lines: list[str], columns: Sequence[Column]) -> Iterator[str]:

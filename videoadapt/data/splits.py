@@ -1,7 +1,6 @@
 """Train, validation and test lists with their class names, checked before anything is decoded."""
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from videoadapt.data.folds import group_names
 from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import DataListError
 from videoadapt.video.files import open_bytes, place_of
@@ -103,16 +103,9 @@ def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key:
     the same way. `key` names the setting in the DataListError that is raised when the group's regex does not match a
     video, or no group is small enough.
     """
-    try:
-        pattern = re.compile(group) if group else None
-    except re.error as error:
-        raise DataListError(f"{key}: group {group!r} is no regular expression: {error}") from error
     groups: dict[str, list[int]] = {}
-    for row, name in enumerate(videos.names()):
-        found = pattern.search(name) if pattern else None
-        if group and not found:
-            raise DataListError(f"{key}: group {group!r} does not match {name!r}")
-        groups.setdefault((found.group(min(1, found.re.groups)) if found else name), []).append(row)
+    for row, name in enumerate(group_names(videos.names(), group, key) if group else videos.names()):
+        groups.setdefault(name, []).append(row)
     labels = [of_row or (-1,) for of_row in videos.labels()]  # those without a label are divided like a class
     room = {label: min(max(1, round(share * n)), n // 2) for label, n in Counter(chain(*labels)).items()}
     held_N = np.zeros(len(videos), dtype=np.bool_)

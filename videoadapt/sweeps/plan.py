@@ -17,6 +17,7 @@ from videoadapt.errors import ConfigError, did_you_mean, explain
 from videoadapt.models.adapters import build_adapter
 from videoadapt.runs.statement import flat
 from videoadapt.sweeps.cell import Cell, Settings, short
+from videoadapt.sweeps.folds import AXIS, Division
 from videoadapt.sweeps.schema import OWN_KEYS, SweepConfig, as_labels, labelled, texts
 
 
@@ -36,11 +37,24 @@ class Sweep:
         self.path, self.folder, self.base = path, self.config.output, find_beside(path, self.config.base)
         try:
             self.axes = {axis: labelled(axis, settings) for axis, settings in self.config.axes.items()}
+            self.division = self._divide(tokens)
             self._check_names()
             self.cells = [cell for settings in self._combinations() for cell in self._cells(settings, tokens)]
             self._check_cells()
         except ConfigError as error:
             raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
+
+    def _divide(self, tokens: Sequence[str]) -> Division | None:
+        """The folds, which become an axis."""
+        if self.config.folds is None:
+            return None
+        varied = {key for known in self.axes.values() for changes in known.values() for key in changes}
+        if AXIS in self.axes or {"data.train", "data.test"} & varied:
+            raise ConfigError("folds: sets the axis fold, data.train and data.test; take them out of axes")
+        config = load_config(self.base, [*_tokens(self.config.set), *tokens, as_token("output", str(self.folder))])
+        division = Division(self.config.folds, config, self.folder)
+        self.axes[AXIS] = division.settings
+        return division
 
     def missing(self) -> list[Cell]:
         """Cells that can run now and are not finished; when those that serve a choice are, there may be more."""
@@ -134,6 +148,8 @@ class Sweep:
         if select is not None:
             if select.axis not in self.axes:
                 problems.append(f"select.axis = {select.axis!r}: {did_you_mean(select.axis, self.axes)}")
+            if select.axis == AXIS and self.division is not None:
+                problems.append("select.axis = fold: no fold is better than another; name another axis")
             if not select.seeds:
                 problems.append("select.seeds = []: needs at least one whole number")
             if select.axis in select.within:

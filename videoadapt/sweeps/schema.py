@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from annotated_types import Ge, MinLen
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from videoadapt.config.schema import PathKey
 from videoadapt.errors import ConfigError
@@ -31,6 +32,39 @@ class Select(BaseModel):
     within: dict[str, Any] = {}
 
 
+class Folds(BaseModel):
+    """Cross-validation: `number` folds of data.train, or `splits` of (training list, test list) that are there.
+
+    `group`: a regex of paths (its first bracket), `column` of the list, or `video`; or `group_file` with rows `path group`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    number: Annotated[int, Ge(2)] | None = None
+    splits: Annotated[list[tuple[str, str]], MinLen(2)] | None = None
+    group: str | None = None
+    group_file: PathKey | None = None
+    seed: int = 0  # which of the divisions that are equally good
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_alone(cls, value: Any) -> Any:
+        return {"number": value} if isinstance(value, int | str) else value
+
+    @model_validator(mode="after")
+    def _says_enough(self) -> Self:
+        if (self.number is None) == (self.splits is None):
+            raise ValueError("allowed: a number of folds, or splits: lists of a training and a test list; one of them")
+        if self.group is not None and self.group_file is not None:
+            raise ValueError("both group and group_file are given; choose one")
+        if self.number is not None and self.group is None and self.group_file is None:
+            raise ValueError(
+                "group is not given, and videos of one group (cuts of a film, takes of a person) would be in training and "
+                "test; allowed: a regex whose bracket names the group in a path, column, video where each stands alone, or "
+                "group_file"
+            )
+        return self
+
+
 class SweepConfig(BaseModel):
     """The keys of a sweep's yaml. An axis is a list of values of the key that is its name, or label -> {key: value}."""
 
@@ -38,7 +72,8 @@ class SweepConfig(BaseModel):
     base: PathKey
     output: PathKey
     set: dict[str, Any] = {}
-    axes: dict[str, Any]
+    axes: dict[str, Any] = {}
+    folds: Folds | None = None
     exclude: list[dict[str, Any]] = []  # combinations (axis -> label or labels) that are not run
     seeds: list[int] = [0]
     select: Select | None = None

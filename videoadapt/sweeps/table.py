@@ -9,6 +9,7 @@ from pathlib import Path
 
 from videoadapt.files import write_text
 from videoadapt.sweeps.cell import short
+from videoadapt.sweeps.cross_validation import write_cross_validation
 from videoadapt.sweeps.plan import Sweep
 from videoadapt.sweeps.plot import Point, plot
 
@@ -43,7 +44,9 @@ def collect(sweep: Sweep) -> list[Row]:
 
 
 def write_tables(sweep: Sweep) -> list[Path]:
-    """Write table.md, table.csv and pareto.png into the sweep's folder; nothing while no cell is finished."""
+    """Write table.md, table.csv and pareto.png into the sweep's folder, or those of folds; nothing without finished cells."""
+    if sweep.division is not None:
+        return write_cross_validation(sweep)
     rows = collect(sweep)
     if not rows:
         return []

@@ -1,0 +1,54 @@
+"""95 % intervals of accuracies in percent. Shapes: N videos, G groups, B resamples."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interval: TypeAlias = tuple[float, float]
+_RESAMPLES, _AT_ONCE = 5_000, 250
+
+
+def t_interval(values: Sequence[float]) -> Interval | None:
+    """Mean -+ t s / sqrt(n), with the 97.5 % quantile of Student's t for n - 1; None for one value. Within 0 to 100."""
+    if len(values) < 2:
+        return None
+    half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.mean(values)
+    return max(0.0, mean - half), min(100.0, mean + half)
+
+
+def t_quantile(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t: by halving, of the integral of its density (Simpson's rule in atan's angle)."""
+
+    def above_middle(t: float) -> float:
+        # with t = sqrt(n) tan(a) the density is cos(a)^(n-1) over a constant, smooth up to the end
+        angles = np.linspace(0, math.atan(t / math.sqrt(freedom)), 2001)
+        values = np.cos(angles) ** (freedom - 1)
+        weights = np.full(2001, 2.0)
+        weights[1::2], weights[[0, -1]] = 4.0, 1.0
+        scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+        return float(scale * (weights * values).sum() * (angles[1] - angles[0]) / 3)
+
+    low, high = 0.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if above_middle(middle) < 0.475 else (low, middle)
+    return low
+
+
+def bootstrap_interval(right_N: NDArray[np.float64], groups: Sequence[str]) -> Interval | None:
+    """2.5 and 97.5 % quantiles of the share that is right (%), of groups drawn with replacement; None for one group."""
+    names, group_N = np.unique(np.array(groups), return_inverse=True)
+    if len(names) < 2:
+        return None
+    right_G, size_G = np.bincount(group_N, weights=right_N), np.bincount(group_N)
+    generator, found = np.random.default_rng(0), []
+    for _ in range(_RESAMPLES // _AT_ONCE):
+        drawn_BG = generator.integers(len(names), size=(_AT_ONCE, len(names)))
+        found.append(100 * right_G[drawn_BG].sum(axis=1) / size_G[drawn_BG].sum(axis=1))
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+    return float(low), float(high)
