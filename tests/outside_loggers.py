@@ -20,7 +20,7 @@ class Noting(Logger):
 
     def begin(self, run: Beginning) -> str:
         self._path = run.folder / "noted"
-        self._note("begin", run.known, run.step, sorted(run.config)[0], os.getpid())
+        self._note("begin", run.known, run.step, run.config["train.epochs"], os.getpid())
         return "mine"
 
     def add(self, records: Sequence[Record]) -> None:

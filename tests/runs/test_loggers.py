@@ -149,7 +149,7 @@ def kinds(folder: Path) -> list[list[object]]:
 def test_a_logger_of_ones_own(name: str, tmp_path: Path, log_lines: list[str]) -> None:
     logged(tmp_path, {"name": name})
     first, *_, last = noted(tmp_path)
-    assert first[:4] == ["begin", None, 0, "data.augment.crop"] and last == ["end", "finished"]
+    assert first[:4] == ["begin", None, 0, 2] and last == ["end", "finished"]
     assert (first[4] == os.getpid()) == (name == "noting_here")
     assert kinds(tmp_path) == [*(["train", step] for step in range(1, 9)), ["test", 8]]
     assert not [line for line in log_lines if "loggers" in line]
