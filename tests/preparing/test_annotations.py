@@ -38,7 +38,7 @@ EPIC = {
     ),
     "epic/EPIC_100_verb_classes.csv": "id,key,instances,category\n"
     "0,take,\"['take', 'get']\",retrieve\n1,open,\"['open']\",access\n",
-    "epic/EPIC_100_noun_classes.csv": "id,key,instances,category\n"
+    "epic/EPIC_100_noun_classes_v2.csv": "id,key,instances,category\n"
     "0,door,\"['door']\",a\n1,plate,\"['plate']\",b\n2,light,[],c\n",
     "epic/UDA_annotations/EPIC_100_uda_source_train.csv": "narration_id\n",
 }

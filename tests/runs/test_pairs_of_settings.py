@@ -98,7 +98,8 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         return [c.task, c.seed, c.data.model_dump_json(), c.train.enable, c.test.enable, c.test.max_unreadable]
 
     def of_models(c: Config) -> list[Any]:
-        return [c.task, c.model.model_dump_json(), c.data.num_frames, c.data.crop_px, c.pretrain.model_dump_json()]
+        model = [c.model.model_dump_json(), c.pretrain.model_dump_json(), c.train.freeze]
+        return [c.task, *model, c.data.num_frames, c.data.crop_px]
 
     remember("load_splits", of_lists)
     remember("build_on_meta", of_models)

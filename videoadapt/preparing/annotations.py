@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from videoadapt import logger
 from videoadapt.errors import DataListError
+from videoadapt.paths import files_below
 from videoadapt.preparing.downloads import Annotated, Download, Listed, only_file, read_json, videos_below
 from videoadapt.video.part import Part
 
@@ -86,8 +87,12 @@ def _charades(source: Path) -> tuple[list[str], list[tuple[str, list[Actions]]]]
 
 
 def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Annotated:
-    """EPIC_100_train.csv and EPIC_100_validation.csv; labels are the numbers of EPIC_100_verb_classes.csv, or of the nouns'."""
-    path = only_file(source, f"EPIC_100_{of}_classes.csv")
+    """EPIC_100_train.csv and EPIC_100_validation.csv; labels are the numbers of EPIC_100_verb_classes.csv, or of the nouns'.
+
+    The authors keep the nouns in EPIC_100_noun_classes_v2.csv; older copies have no `_v2`.
+    """
+    newer = f"EPIC_100_{of}_classes_v2.csv"
+    path = only_file(source, newer if files_below(source, newer) else f"EPIC_100_{of}_classes.csv")
     names = {row["id"]: row["key"] for row in _rows(path, "id", "key")}
     if [*names] != [str(number) for number in range(len(names))]:
         raise DataListError(f"{path}: its ids are not 0 to {len(names) - 1}")
