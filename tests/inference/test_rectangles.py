@@ -14,6 +14,7 @@ from videoadapt.config.loading import check_config, dump_config, load_config
 from videoadapt.errors import ConfigError
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.predictor import Predictor, predict_tasks
+from videoadapt.inference.videos import as_video
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.runs.inputs import find_problems
 
@@ -49,7 +50,7 @@ def test_one_answer_by_every_door(tmp_path: Path, clips: Path) -> None:
     assert export.main([str(tmp_path / "m.onnx"), "--run", str(folder)]) == 0
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape[1:] == [3, 4, *SIDES]
-    views_NJCTHW, _ = by_run._read(video)
+    views_NJCTHW, _ = by_run._read(as_video(video))
     found = session.run(None, {"clips": views_NJCTHW.flatten(0, 1).numpy()})[0]
     np.testing.assert_allclose(found.mean(0), by_run.logits(video), atol=1e-4)
 

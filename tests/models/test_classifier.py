@@ -88,14 +88,14 @@ def test_gflops_count_attention():
     model = classifier(size="tiny", width=width, depth=depth, num_heads=2)
     attention = 2 * tokens * tokens * width
     expected = tokens * width * patch + depth * (12 * tokens * width * width + attention) + 400 * width
-    assert count_gflops(model, 8, 64) * 1e9 == pytest.approx(expected, rel=0.02)  # fvcore adds the norms
-    assert count_gflops(model, 8, 64) * 1e9 > expected
+    assert count_gflops(model, 8, 64, 64) * 1e9 == pytest.approx(expected, rel=0.02)  # fvcore adds the norms
+    assert count_gflops(model, 8, 64, 64) * 1e9 > expected
     assert model.training
 
 
 @pytest.mark.slow
 def test_gflops_of_vit_base_are_those_published():
-    assert count_gflops(classifier(size="base"), 16, 224) == pytest.approx(180, abs=1)
+    assert count_gflops(classifier(size="base"), 16, 224, 224) == pytest.approx(180, abs=1)
 
 
 # ---- BatchNorm -------------------------------------------------------------------------------------------------------

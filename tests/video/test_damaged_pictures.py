@@ -15,7 +15,7 @@ from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.loader import Loader
 from videoadapt.data.reading import ReadClips, collate_clips
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
-from videoadapt.inference.videos import view_reader
+from videoadapt.inference.videos import as_video, view_reader
 from videoadapt.runs.build_data import build_clip_reader, build_test_loader
 from videoadapt.runs.rates import OtherRates, Rates
 from videoadapt.training.unreadable import DamagedVideos
@@ -76,10 +76,10 @@ def test_a_prediction_says_what_it_saw(tmp_path: Path, log_lines: list[str]) -> 
     data = {"num_frames": 48, "crop_px": 32, "decoder": PYAV, "sampling": {"name": "segment"}}
     config = Config.model_validate({"output": tmp_path, "data": data, "test": {"clips": 1, "crops": 1}})
     read = view_reader(config, OtherRates(config.data, Rates()))
-    read(write_video(tmp_path / "b.mp4"))
+    read(as_video(write_video(tmp_path / "b.mp4")))
     assert not log_lines
     path = damaged(tmp_path / "a.mp4")
-    read(path)
+    read(as_video(path))
     (line,) = log_lines
     assert f"{path}: {len(marked(path))} of the frames that were read have damage, which the decoder conceals" in line
 

@@ -15,7 +15,7 @@ from tests.frames import PYAV, frames, source
 from tests.media import write_video
 from tests.toy_runs import assert_same_run, run, toy_config, write_config
 from videoadapt.errors import DecodeError
-from videoadapt.inference.videos import as_video
+from videoadapt.inference.videos import FramesInMemory
 from videoadapt.video.cache import folder as cache_place
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.decoders import open_video
@@ -69,7 +69,7 @@ def test_frames_are_the_same_from_everywhere(place: Path, tmp_path: Path) -> Non
     uncached = FrameSource(PYAV, jpeg_quality=90)
     for made in (full, uncached):
         assert np.array_equal(frames(made, path), truth)
-    with closing(uncached.open(as_video(video_NHWC))) as in_memory:
+    with closing(uncached.open(FramesInMemory(video_NHWC))) as in_memory:
         assert np.array_equal(in_memory.get(range(48)), truth) and np.array_equal(video_NHWC, decoded(path))
     with closing(kept.open(path)) as film, pytest.raises(DecodeError, match=r"a\.mp4: no frame 48; allowed: 0 to 47"):
         film.get([48])
