@@ -71,12 +71,14 @@ def config_file(folder: Path, name: str, root: Path, **changes: object) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_every_file_is_imported_without_what_windows_lacks(tmp_path: Path) -> None:
     done = as_on_windows.run(tmp_path, "-c", IMPORTS)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 150
 
 
+@pytest.mark.slow
 def test_training_testing_and_predicting_are_the_same(tmp_path: Path) -> None:
     here = execute(load_config(config_file(tmp_path, "here", tmp_path / "data", train={"epochs": 1})))[1]
     names = [
@@ -97,6 +99,7 @@ def test_training_testing_and_predicting_are_the_same(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_video_that_blocks_native_code_loses_itself_alone(tmp_path: Path) -> None:
     done = as_on_windows.run(tmp_path, script(tmp_path, BLOCKED))
     assert done.returncode == 0, done.stderr

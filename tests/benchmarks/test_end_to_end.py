@@ -14,6 +14,7 @@ from videoadapt.video.decoders import open_video
 SMALL = ["--size", "tiny", "--crop", "32", "--batch", "2", "--precision", "fp32", "--no-compile", "--device", "cpu"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "unit", "share"), [("train", "clips", "waiting"), ("test", "videos", "device_busy")])
 def test_all_parts_are_measured(
     mode: str, unit: str, share: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -28,7 +28,10 @@ def adapted(monkeypatch: pytest.MonkeyPatch, family: str, adapter: Any, output: 
     return model, Config(output=output, model=spec, data=DataConfig(num_frames=FRAMES, crop_px=small.side_px))
 
 
-@pytest.mark.parametrize("family", ["DINOv2, registers", "EVA-02 Ti, S", "Swin", "Hiera"])
+SLOW = [pytest.param(family, marks=pytest.mark.slow) for family in ("EVA-02 Ti, S", "Swin", "Hiera")]
+
+
+@pytest.mark.parametrize("family", ["DINOv2, registers", *SLOW])
 def test_torch_export_takes_batches_of_any_size(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = [{"name": "adaptformer", "bottleneck": 4}, {"name": "st_adapter", "bottleneck": 4, "before": ["mlp"]}]
     model, config = adapted(monkeypatch, family, spec, tmp_path)

@@ -35,6 +35,7 @@ def config_of(folder: Path, clips: Path, **data: object) -> Path:
     return write_config(folder / "c.yaml", config)
 
 
+@pytest.mark.slow
 def test_one_answer_by_every_door(tmp_path: Path, clips: Path) -> None:
     assert train.main(["--cfg", str(config_of(tmp_path, clips))]) == 0
     folder, weights = tmp_path / "run", tmp_path / "trunk.safetensors"

@@ -52,6 +52,7 @@ def config_of(folder: Path, films: Path, rows: str, **data: Any) -> dict[str, An
     return toy_config(folder / "run", films, data=changes, train={"epochs": 1, "batch_size": 4})
 
 
+@pytest.mark.slow
 def test_a_run_on_folders_is_the_run_on_their_films(films: Path, tmp_path: Path) -> None:
     """Augmented training clips, test views, frames by time: to the bit; and the scores of `predict` afterwards."""
     of_files = config_of(tmp_path / "files", films, "".join(f"film {n}.mp4 {n % 2}\n" for n in range(4)))

@@ -57,6 +57,7 @@ def of_files(output: Path, films: Path) -> Path:
     return config_of(output, films, **dataset)
 
 
+@pytest.mark.slow
 def test_tars_give_the_numbers_of_their_files(films: Path, tmp_path: Path) -> None:
     """With processes that read and without, and what comes after: names, an unreadable member, a prediction."""
     run(of_files(tmp_path / "files", films), code=3)

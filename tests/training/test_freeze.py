@@ -51,6 +51,7 @@ def test_what_is_frozen_stays_and_is_in_every_file(clips: Path, tmp_path: Path) 
     assert load(output, device="cpu").logits(video).equal(of_file.logits(video))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_bits(clips: Path, tmp_path: Path) -> None:
     training = {"epochs": 2, "freeze": ["head.linear.bias", "backbone.blocks.1"]}
     for name in ("whole", "resumed"):

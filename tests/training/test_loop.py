@@ -70,6 +70,7 @@ def test_validation_with_the_views_of_the_test_is_the_test(clips: Path, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_a_training_stops_early_and_stays_stopped(clips: Path, tmp_path: Path) -> None:
     """The rate of 1e-30 changes no answer: the first validation stays the best, and two epochs later it is over."""
     optim = {"name": "sgd", "lr_per_256": 1e-30, "warmup_epochs": 0}
