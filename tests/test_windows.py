@@ -107,6 +107,7 @@ def test_a_video_that_blocks_native_code_loses_itself_alone(tmp_path: Path) -> N
     assert done.stdout.strip() == f"[(0, 0), (1, {lost}), (2, 0), (3, 0)]"
 
 
+@pytest.mark.slow
 def test_a_folder_is_held_until_its_process_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDS, str(tmp_path)]
     env = as_on_windows.environment(tmp_path)
@@ -125,6 +126,7 @@ def test_help(tmp_path: Path, arguments: list[str]) -> None:
     assert done.returncode == 0 and done.stdout.startswith("usage: ") and not done.stderr
 
 
+@pytest.mark.slow
 def test_submitting_is_refused_in_one_line(tmp_path: Path) -> None:
     done = as_on_windows.run(tmp_path, "-m", "videoadapt", "submit", "--cfg", "quickstart")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
@@ -133,6 +135,7 @@ def test_submitting_is_refused_in_one_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["ram", "./kept"])
 def test_a_cache_is_refused_before_the_first_step(tmp_path: Path, cache: str) -> None:
     dataset = {

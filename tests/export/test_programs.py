@@ -26,7 +26,11 @@ UNMERGEABLE = {
 }
 
 
-@pytest.fixture(scope="module", params=ADAPTERS)
+FAST = ("linear", "adaptformer", "lora", "vpt")
+EVERY = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ADAPTERS]
+
+
+@pytest.fixture(scope="module", params=EVERY)
 def run(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     config = toy_config(

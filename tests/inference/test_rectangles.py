@@ -56,6 +56,7 @@ def test_one_answer_by_every_door(tmp_path: Path, clips: Path) -> None:
     np.testing.assert_allclose(found.mean(0), by_run.logits(video), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_on_squares_begins_one_on_rectangles(
     tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

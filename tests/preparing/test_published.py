@@ -303,6 +303,7 @@ def test_the_published_facts_are_those_of_the_shipped_lists() -> None:
                 assert rows[f"{folder}/{split}.csv"] == (official.rows[split], digest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["hmdb51", "ucf101"])
 def test_the_official_splits_come_out_as_shipped(dataset: str, tmp_path: Path) -> None:
     """All rows of the shipped lists, written in the official layout, come back with the published checksums."""

@@ -156,6 +156,7 @@ def test_a_logger_of_ones_own(name: str, tmp_path: Path, log_lines: list[str]) -
     assert (tmp_path / "loggers/noting.json").is_file() == (name == "noting")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("outside")
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """After a failure at step 8 the run resumes from its checkpoint of step 6; then with another logger's settings."""
@@ -171,6 +172,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert kinds(tmp_path) == [*(["train", step] for step in range(1, 10)), ["test", 9]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("outside")
 @pytest.mark.parametrize(
     ("then", "said"),
@@ -231,6 +233,7 @@ def is_used(folder: Path) -> Iterator[bool]:
             yield any(file.resolve().is_relative_to(folder) for file in (process / "fd").iterdir())
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_no_run(small_disk: Path, tmp_path: Path, log_lines: list[str]) -> None:
     (tmp_path / "loggers").symlink_to(small_disk)
     (small_disk / "ballast").write_bytes(bytes((1 << 20) - (64 << 10)))

@@ -35,6 +35,7 @@ def one_adapter(folder: Path, clips: Path) -> Path:
     return folder / "first"
 
 
+@pytest.mark.slow
 def test_what_is_frozen_stays_and_is_in_every_file(clips: Path, tmp_path: Path) -> None:
     first, output = one_adapter(tmp_path, clips), tmp_path / "second"
     changes: dict[str, Any] = {"model": {"weights": str(first)}, "seed": 3}

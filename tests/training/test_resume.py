@@ -28,16 +28,14 @@ from tests.toy_runs import (
     write_config,
 )
 from videoadapt.cli.train import main
+from videoadapt.config.loading import check_config
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from videoadapt.training.resume import find_resumable, newest_readable
 
 WEIGHTS = torch.randn(50, generator=torch.Generator().manual_seed(0))
-CONFIG = {
-    "optim": {"lr_per_256": 0.1, "betas": [0.9, 0.999]},
-    "data": {"workers": 4},
-    "lists": {"train": "a", "val": "b"},
-}
+VALUES = {"output": "o", "optim": {"lr_per_256": 0.1, "betas": [0.9, 0.999]}, "data": {"workers": 4}}
+CONFIG = {**check_config(VALUES).model_dump(mode="json"), "lists": {"train": "a", "val": "b"}}
 
 
 def cut(path: Path, _: torch.Tensor) -> None:
@@ -69,7 +67,7 @@ def three(tmp_path: Path) -> Path:
 
 
 def with_values(**changes: Any) -> dict[str, Any]:
-    return {section: {**values, **changes.get(section, {})} for section, values in CONFIG.items()}
+    return {**CONFIG, **{section: {**CONFIG[section], **values} for section, values in changes.items()}}
 
 
 @pytest.mark.parametrize("damage", [cut, flip, empty])

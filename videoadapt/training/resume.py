@@ -92,7 +92,7 @@ def check_may_resume(mode: str, before: dict[str, Any], now: dict[str, Any], pat
             f"train.resume = never, but {path} exists and this run would resume from it; choose another `output`, delete the "
             "folder, or set train.resume strict (train.enable false only tests)"
         )
-    there, here = (with_defaults(completed(config)) for config in (before, now))
+    there, here = with_defaults(completed(before)), with_defaults(now)
     changed = [found for found in differences(there, here) if Alters.UPDATES in alters(found[0])]
     lines = [f"    {key}: {old!r} there, {new!r} here" for key, old, new in changed]
     if lines and mode == "strict":
