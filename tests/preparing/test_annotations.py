@@ -110,6 +110,46 @@ def test_charades_of_whole_films(tmp_path: Path) -> None:
     assert [(video.name, video.labels) for video in lists["test"]] == [("v/YSKX3.mp4", (1,))]
 
 
+AVA = {
+    "ava_action_list_v2.2.pbtxt": (
+        'label {\n  name: "stand"\n  label_id: 12\n  label_type: PERSON_MOVEMENT\n}\n'
+        'label {\n  name: "bend/bow (at the waist)"\n  label_id: 1\n  label_type: PERSON_MOVEMENT\n}\n'
+    ),
+    "kinetics_train_v1.0.csv": (
+        "-5KQ66BBWC4,12.517510,0.077,0.151,0.283,0.811,12\n"
+        "-5KQ66BBWC4,12.517510,0.077,0.151,0.283,0.811,1\n"
+        "-5KQ66BBWC4,12.517510,0.226,0.032,0.366,0.497,12\n"
+        "-5KQ66BBWC4,27.25,0.1,0.1,0.9,0.9,1\n"
+        "_a_b_000001,903\n"
+    ),
+    "kinetics_val_v1.0.csv": "gone0000000,4.000000,0.1,0.1,0.9,0.9,12\n",
+}
+
+
+def test_ava_kinetics(tmp_path: Path) -> None:
+    """Three seconds round each key frame, in the clip that holds it, with the actions of all persons in it."""
+    films = ("k/-5KQ66BBWC4_000012_000022.mp4", "k/-5KQ66BBWC4_000020_000030.mp4", "k/_a_b_000001.mp4")
+    source = write(tmp_path / "in", AVA, *films)
+    root, counts, different = prepare("ava-kinetics", source, tmp_path / "out", Official(2))
+    assert different == ["val: 1 of 1 videos are not there, first gone0000000.mp4#t=2.5,5.5"]
+    dataset = VideoList()
+    dataset.labels = "multi"
+    videos = dataset.load(str(tmp_path / "out/lists/train.csv"), root)
+    assert counts == {"train": 3, "val": 0} and sorted((video.id, video.labels) for video in videos) == [
+        ("k/-5KQ66BBWC4_000012_000022.mp4#t=0,2.01751", (0, 1)),
+        ("k/-5KQ66BBWC4_000020_000030.mp4#t=5.75,8.75", (0,)),
+        ("k/_a_b_000001.mp4#t=901.5,904.5", ()),
+    ]
+    assert classes(tmp_path / "out") == ["bend/bow (at the waist)", "stand"]
+
+
+def test_an_action_that_ava_does_not_name(tmp_path: Path) -> None:
+    rows = AVA["kinetics_train_v1.0.csv"].replace(",12\n", ",13\n")
+    source = write(tmp_path / "in", AVA | {"kinetics_train_v1.0.csv": rows})
+    with pytest.raises(DataListError, match=r"kinetics_train_v1\.0\.csv: -5KQ66BBWC4,12.517510,.* is not as published"):
+        prepare("ava-kinetics", source, tmp_path / "out", Official(2))
+
+
 @pytest.mark.parametrize(("name", "labels", "val"), [("epic-verbs", [0, 1], 0), ("epic-nouns", [0, 2], 1)])
 def test_epic_kitchens(name: str, labels: list[int], val: int, tmp_path: Path) -> None:
     source = write(tmp_path / "in", EPIC, "P01/videos/P01_01.MP4", "P01/videos/P01_11.MP4")

@@ -22,6 +22,7 @@ PUBLISHED = {
     "ssv2": "20bn-something-something-v2-?? or webm files, and labels.json, train.json, validation.json",
     "kinetics": "train.csv, val.csv, and tar.gz parts or folders of <id>_<start>_<end>.mp4, or whole films <id>.mp4",
     "activitynet": "activity_net.v1-3.min.json, and folders of v_<id>.mp4",
+    "ava-kinetics": "kinetics_train_v1.0.csv, _val_v1.0.csv and ava_action_list_v2.2.pbtxt, and clips <id>_<start>_<end>.mp4",
     "charades": "Charades_v1_train.csv, _test.csv and _classes.txt, and folders of <id>.mp4",
     "charades-films": "the same, for lists of whole films with several labels (data.labels multi)",
     "epic-verbs": "EPIC_100_train.csv, _validation.csv and _verb_classes.csv, and folders of <video_id>.MP4",

@@ -1,10 +1,13 @@
-"""ActivityNet, Charades and EPIC-KITCHENS: whole films, and annotation files that say which seconds show what.
+"""ActivityNet, AVA-Kinetics, Charades and EPIC-KITCHENS: whole films, and annotation files that say which seconds show what.
 
 Each function takes the folder of the download, which holds the films at any depth, and returns an Annotated.
 """
 
 import csv
-from collections.abc import Iterator
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -109,6 +112,60 @@ def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Anno
     return Annotated(source, [*names.values()], lists)
 
 
+def ava_kinetics(source: Path, work: Path) -> Annotated:
+    """kinetics_train_v*.csv, kinetics_val_v*.csv and ava_action_list_v*.pbtxt of AVA-Kinetics (arXiv 2005.00214).
+
+    A row of them has no header: film, second of a key frame in the whole film, box, action, and person in AVA's own; one of a
+    key frame without an action ends after the second. A video here is the three seconds round a key frame, with the actions
+    of everybody in it (`data.labels` multi). Films are Kinetics' clips <id>_<start>_<end>, or whole ones <id>.
+    """
+    names = _ava_names(only_file(source, "ava_action_list_v*.pbtxt"))
+    numbers = {number: label for label, number in enumerate(names)}
+    clips = _Clips(videos_below(source))
+    lists: dict[str, list[Listed]] = {}
+    for split in ("train", "val"):
+        path = only_file(source, f"kinetics_{split}_v*.csv")
+        shown: dict[tuple[str, str], set[int]] = {}
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.reader(file):
+                with _as_published(path, ",".join(row)):
+                    film, second, *_ = row
+                    actions = shown.setdefault((film, second), set())
+                    if len(row) > 2:
+                        actions.add(numbers[row[6]])
+        lists[split] = [
+            Listed(*clips.around(film, float(second)), labels=tuple(sorted(actions)))
+            for (film, second), actions in shown.items()
+        ]
+    return Annotated(source, [*names.values()], lists)
+
+
+def _ava_names(path: Path) -> dict[str, str]:
+    """Number -> name of AVA's actions, in order of the numbers: `name: "..."`, then `label_id: 1`, or `id: 1`."""
+    found = re.findall(r'name:\s*"(.+?)"\s*(?:label_)?id:\s*(\d+)', path.read_text(encoding="utf-8-sig"))
+    if not found:
+        raise DataListError(f"{path}: holds no action with a name and an id")
+    return {number: name for name, number in sorted(found, key=lambda both: int(both[1]))}
+
+
+class _Clips:
+    """Kinetics' clips, each of which begins at a second of its film."""
+
+    def __init__(self, where: Mapping[str, str]):
+        self._of: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+        for stem, path in where.items():
+            clip = re.fullmatch(r"(.+)_(\d{6})_(\d{6})", stem)
+            film, start, end = clip.groups() if clip else (stem, 0, math.inf)
+            self._of[film].append((float(start), float(end), path))
+
+    def around(self, film: str, second: float) -> tuple[str, int, Part]:
+        """The path of the clip that holds this second, no label, and the 1.5 s before and after it that are in the clip."""
+        holding = (clip for clip in self._of.get(film, ()) if clip[0] <= second <= clip[1])
+        start, end, path = next(holding, (0.0, math.inf, f"{film}.mp4"))
+        first, last = max(second - 1.5, start) - start, min(second + 1.5, end) - start
+        return path, -1, Part(round(first, 6), round(last, 6))
+
+
 def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, restval=""))
@@ -134,6 +191,7 @@ def _as_published(path: Path, what: str) -> Iterator[None]:
 
 FILMS: dict[str, Download] = {
     "activitynet": activitynet,
+    "ava-kinetics": ava_kinetics,
     "charades": charades,
     "charades-films": charades_films,
     "epic-verbs": partial(epic_kitchens, of="verb"),

@@ -64,6 +64,7 @@ OFFICIAL = {
         {"classes": "c9c5a86ece619e1ab2e7ca0614c85377a534873e17108b13243e5d22089a0a85"},
     ),
     "activitynet": Official(200),
+    "ava-kinetics": Official(80),
     "charades": Official(157),
     "charades-films": Official(157, {"train": 7_985}),
     "epic-verbs": Official(97),
