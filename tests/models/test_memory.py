@@ -92,6 +92,10 @@ def test_matrices_come_back_after_an_error() -> None:
     before = [parameter.data_ptr() for parameter in backbone.parameters()]
     with matrices_held_in(backbone, None):
         assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
+    held = copy.deepcopy(backbone)
+    hold_matrices_in(held, torch.bfloat16)
+    whole = {name for name, parameter in held.named_parameters() if parameter.dtype == torch.float32}
+    assert whole and all("norm" in name or "scale" in name for name in whole), whole
     with pytest.raises(KeyError), matrices_held_in(backbone, torch.bfloat16):
         assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32, torch.bfloat16}
         raise KeyError

@@ -83,6 +83,7 @@ def test_weights_that_are_none(files: list[Path], tmp_path: Path) -> None:
         (files, [0.5, 0.5], r"weights = \[0.5, 0.5\]: give one for each of the 3 files"),
         (files[:2], [0.5, 0.6], r"need to sum to 1, and sum to 1.1"),
         (files[:2], [float("nan"), 1.0], "need to sum to 1"),
+        (files, [0.333, 0.333, 0.333], r"need to sum to 1, and sum to 0.999"),
     ):
         with pytest.raises(va.ConfigError, match=said):
             va.average_adapters(chosen, tmp_path / "out.safetensors", weights)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,8 @@ def test_a_backbone_that_a_seed_drew_is_drawn_again(tmp_path: Path) -> None:
 def test_a_second_run_keeps_the_first_ones_backbone(tmp_path: Path) -> None:
     path, model = left(tmp_path / "a", seed=3)
     config = described(tmp_path / "b", path, seed=4)
-    state = {"step": 1, "model": trainable_state(model), "ema": None, "config": config.model_dump(mode="json")}
+    last = {name: torch.zeros_like(tensor) for name, tensor in trainable_state(model).items()}
+    state = {"step": 1, "model": last, "ema": trainable_state(model), "config": config.model_dump(mode="json")}
     save_checkpoint(tmp_path / "b" / "checkpoints" / "step_00000001.pt", state)
     (tmp_path / "b" / "classes.txt").write_text("\n".join(NAMES))
     drawn = torch.get_rng_state()
@@ -133,8 +135,11 @@ def test_a_second_run_keeps_the_first_ones_backbone(tmp_path: Path) -> None:
     assert start is not None
     weights = start_weights(start, described(tmp_path / "c", seed=5).model, NAMES)
     assert torch.get_rng_state().equal(drawn)  # the new run draws what it would have drawn
-    frozen = {name: tensor for name, tensor in model.state_dict().items() if name in weights.tensors}
-    assert len(frozen) > 10 and all(weights.tensors[name].equal(tensor) for name, tensor in frozen.items())
+    there = {name: tensor for name, tensor in model.state_dict().items() if name in weights.tensors}
+    assert len(there) > 10 and all(weights.tensors[name].equal(tensor) for name, tensor in there.items())
+    normalisation = replace(start.statement, normalisation={"mean": [0.5] * 3, "std": [0.5] * 3})
+    with pytest.raises(CheckpointError, match="was trained with another normalisation"):
+        start_weights(replace(start, statement=normalisation), described(tmp_path / "d").model, NAMES)
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
