@@ -61,6 +61,8 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         (["optim.warmup_lr_per_256=1"], "optim.warmup_lr_per_256 = 1: is above optim.lr_per_256 = 0.05"),
         (["optim.options={rho: 0.8}"], "optim.options.rho: adamw takes no such option; allowed: amsgrad, eps, foreach, fused"),
         (["optim.options.betas=[0.9, 0.95]"], "optim.options.betas: has a key of its own; set optim.betas"),
+        (["optim.options.maximize=true"], "optim.options.maximize: adamw takes no such option; allowed: amsgrad, eps, foreach"),
+        (["optim.options.foreach=1"], "optim.options.foreach = 1: expected true or false"),
         (["optim.options.eps=true"], "optim.options.eps = True: expected a number"),
         (["optim.options.amsgrad=1"], "optim.options.amsgrad = 1: expected true or false"),
         (
