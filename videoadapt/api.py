@@ -25,6 +25,7 @@ from videoadapt.errors import (
     check_count,
     check_path,
 )
+from videoadapt.evaluation.episodes import FewShot, few_shot_accuracy
 from videoadapt.inference.predictor import Prediction, Predictor
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.arguments import Named, model_components
@@ -49,6 +50,7 @@ __all__ = [
     "ConfigError",
     "DataListError",
     "DecodeError",
+    "FewShot",
     "Prediction",
     "Predictor",
     "RunResult",
@@ -59,6 +61,7 @@ __all__ = [
     "create_model",
     "datasets",
     "decoders",
+    "few_shot_accuracy",
     "load",
     "load_config",
     "loggers",
