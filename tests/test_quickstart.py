@@ -1,4 +1,4 @@
-"""The quickstart's promise: it learns from time alone."""
+"""The quickstart's promise: it learns from time alone. CI measures the whole of it; here with 100 clips a class of 250."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,8 @@ def freeze_first_frame(source: Path, target: Path) -> None:
 
 def train(config: Path, folder: Path) -> float:
     """Render the clips into the folder, train and test there; return the top-1 accuracy in percent."""
-    run(config, "output", str(folder / "out"), "data.root", str(folder / "clips"))
+    fewer = ["data.dataset.train_per_class", "100"]
+    run(config, "output", str(folder / "out"), "data.root", str(folder / "clips"), *fewer)
     return results(folder / "out")["top1"]
 
 
@@ -37,7 +38,7 @@ def test_it_learns_from_motion(tmp_path: Path, capsys: pytest.CaptureFixture[str
     top1 = train(CONFIG, tmp_path)
     with capsys.disabled():
         print(f"\ntop-1 of AdaptMLP: {top1:.2f} %")
-    assert top1 >= 88  # 91.2 and 92.5 where it was measured; other processors round differently
+    assert top1 >= 72  # 80.0 where it was measured; other processors round differently
     # The same model on the same test videos, each frame replaced by the video's first: chance is 12.5 %.
     output, root, still = tmp_path / "out", tmp_path / "clips", tmp_path / "still"
     for row in (root / "test.csv").read_text().splitlines():
@@ -63,4 +64,4 @@ def test_the_head_alone_learns_less(tmp_path: Path, capsys: pytest.CaptureFixtur
     top1 = train(CONFIG.with_stem("quickstart_linear"), tmp_path)
     with capsys.disabled():
         print(f"\ntop-1 of linear probing: {top1:.2f} %")
-    assert 25 <= top1 <= 68  # twenty points below what AdaptMLP has at least
+    assert 25 <= top1 <= 52  # 45.0 where it was measured; twenty points below what AdaptMLP has at least
