@@ -37,6 +37,8 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
     """
 
     def decorate(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
+        """The same command with one way to end."""
+
         @functools.wraps(main)
         def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
             name_user()

@@ -3,7 +3,6 @@
 Shapes: N videos, V views, K classes.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videoadapt.data.structures import Video
 from videoadapt.evaluation.average_precision import DEFAULT_THRESHOLD, average_precision, best_threshold
-from videoadapt.evaluation.predictions import Average, ListPredictions, probabilities
-from videoadapt.video.readers import FileNotes
+from videoadapt.evaluation.predictions import ListPredictions, probabilities
 
 
 class Counts(NamedTuple):
@@ -35,18 +32,10 @@ class MultiPredictions(ListPredictions):
 
     kind = "multi"
 
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        logits_NVK: np.ndarray,
-        unreadable: dict[int, str],
-        average: Average = "logits",
-        notes: Mapping[int, FileNotes] | None = None,
-    ):
-        super().__init__(videos, logits_NVK, unreadable, average, notes)
-        self.scores_NK[list(unreadable)] = -np.inf
+    def _compare(self) -> None:
+        self.scores_NK[list(self.unreadable)] = -np.inf
         self.labels = self.targets_NK = np.zeros(self.scores_NK.shape, dtype=np.bool_)
-        for row, video in enumerate(videos):
+        for row, video in enumerate(self.videos):
             self.targets_NK[row, list(video.labels or ())] = True
         self.thresholds_K = np.full(self.scores_NK.shape[1], DEFAULT_THRESHOLD)
 

@@ -43,6 +43,11 @@ class ListPredictions:
         parts = torch.from_numpy(logits_NVK).split(_AT_ONCE)
         scores = [average_views(part_NVK, average, labels=self.kind) for part_NVK in parts]
         self.scores_NK = torch.cat(scores).numpy()
+        self._compare()
+
+    def _compare(self) -> None:
+        """Set `labels`, and what the scores are to them."""
+        raise NotImplementedError
 
     def measures(self, chosen_N: np.ndarray) -> dict[str, float | None]:
         """What the videos of a mask (N,) are judged by, in percent; None where there are none."""
@@ -108,16 +113,8 @@ class Predictions(ListPredictions):
 
     kind = "single"
 
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        logits_NVK: np.ndarray,
-        unreadable: dict[int, str],
-        average: Average = "logits",
-        notes: Mapping[int, FileNotes] | None = None,
-    ):
-        super().__init__(videos, logits_NVK, unreadable, average, notes)
-        self.labels = np.array([video.label for video in videos], dtype=np.int64)
+    def _compare(self) -> None:
+        self.labels = np.array([video.label for video in self.videos], dtype=np.int64)
         self.ranks_N = self._ranks()
 
     def _ranks(self) -> np.ndarray:

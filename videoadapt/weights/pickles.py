@@ -115,6 +115,10 @@ class _Reader(pickle.Unpickler):
         self.unread: list[str] = []
 
     def find_class(self, module: str, name: str) -> Any:
+        """What stands for a name in the pickle: a known type, a storage's kind, or an empty class. Nothing is imported.
+
+        Raises UnpicklingError for functions of Python itself, which only a file that wants to run something names.
+        """
         whole = f"{module}.{name}"
         if whole in _KNOWN:
             return _KNOWN[whole]
