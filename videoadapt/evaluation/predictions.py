@@ -39,10 +39,13 @@ class ListPredictions:
         self.unreadable = unreadable
         self.average = average
         self.notes = notes or {}
-        # a part at a time: averages are computed in float64, which takes twice the memory of all logits
-        parts = torch.from_numpy(logits_NVK).split(_AT_ONCE)
-        scores = [average_views(part_NVK, average, labels=self.kind) for part_NVK in parts]
-        self.scores_NK = torch.cat(scores).numpy()
+        # A part at a time: averages are computed in float64, which takes twice the memory of all logits. Each goes to its
+        # place at once: kept between the freed ones, the results would keep these from being used again.
+        scores_NK = torch.empty(logits_NVK.shape[0], logits_NVK.shape[2])
+        for row in range(0, len(scores_NK), _AT_ONCE):
+            part_NVK = torch.from_numpy(logits_NVK[row : row + _AT_ONCE])
+            scores_NK[row : row + _AT_ONCE] = average_views(part_NVK, average, labels=self.kind)
+        self.scores_NK = scores_NK.numpy()
         self._compare()
 
     def _compare(self) -> None:
