@@ -114,17 +114,25 @@ class Job:
         content: dict[str, Any] = json.loads((self.run / "results.json").read_text())
         return content
 
-    def wait(self, seconds: float = 400) -> str:
-        """Wait until Slurm has ended the job for good; return the state that its accounting keeps."""
+    def wait(self, expected: str = "", seconds: float = 400) -> str:
+        """Wait until Slurm has ended the job for good; return the state that its accounting keeps.
+
+        Fails with what the job has said when that state does not begin with `expected`.
+        """
         not_over = ("", "RUNNING", "PENDING", "REQUEUED", "COMPLETING", "PREEMPTED")
-        wait_for(
-            lambda: not self.is_active() and ask_accounts(self.id) not in not_over,
-            seconds,
-            lambda: (
-                f"{self.run.name}: {self.endings()}, step {self.step()}, {ask_queue(self.id)}\n{self.log(0)[-3000:]}"
-            ),
+        wait_for(lambda: not self.is_active() and ask_accounts(self.id) not in not_over, seconds, self.story)
+        ended = ask_accounts(self.id)
+        assert ended.startswith(expected), f"{ended}, not {expected}: {self.story()}"
+        return ended
+
+    def story(self) -> str:
+        """What there is to know of it, for a failing test."""
+        logs = [f"-- {path.name}\n{path.read_text()[-4000:]}" for path in sorted(self.folder.glob("*_log.*"))]
+        records = [f"{path.name}: {path.read_text()}" for path in sorted(self.folder.glob("attempt_*.json"))]
+        accounts = slurm(
+            "sacct", "--duplicates", "--parsable2", "--jobs", self.id, "--format=JobID,State,ExitCode,Start,End"
         )
-        return ask_accounts(self.id)
+        return "\n".join([f"{self.run.name}: step {self.step()}, {ask_queue(self.id)}", accounts, *records, *logs])
 
     def is_active(self) -> bool:
         """True while Slurm still has it in the queue or running."""

@@ -202,7 +202,8 @@ def test_what_cannot_run_is_not_queued(
 
 def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> None:
     job = jobs["pair"]
-    assert job.wait() == "COMPLETED" and job.endings() == [FINISHED] and job.hosts() == [["node1", "node2"]]
+    job.wait("COMPLETED")
+    assert job.endings() == [FINISHED] and job.hosts() == [["node1", "node2"]]
     losses = [[record["loss"] for record in records(run)] for run in (alone, job.run)]
     assert len(losses[0]) == STEPS and losses[1] == pytest.approx(losses[0], abs=1e-5)
     ours, theirs = job.results(), json.loads((alone / "results.json").read_text())
@@ -213,7 +214,7 @@ def test_two_nodes_train_and_test_as_one_process(jobs: Jobs, alone: Path) -> Non
 
 def test_two_signalled_nodes_save_one_step_and_resume(jobs: Jobs) -> None:
     job = jobs["pair_preempted"]
-    assert job.wait() == "COMPLETED"
+    job.wait("COMPLETED")
     first, second = job.endings()
     assert first is not None and first.how == How.PREEMPTED and first.requeued and second == FINISHED
     match = re.fullmatch(r"stopped at step (\d+) by SIGUSR2 \(pre-empted\); requeued", first.message)
@@ -225,7 +226,7 @@ def test_two_signalled_nodes_save_one_step_and_resume(jobs: Jobs) -> None:
 def test_preempted_by_a_more_urgent_job_it_resumes_after_it(jobs: Jobs, alone: Path) -> None:
     """By SIGTERM alone, as Slurm does by default."""
     job = jobs["preempted"]
-    assert job.wait() == "COMPLETED"
+    job.wait("COMPLETED")
     first = job.endings()[0]
     assert first is not None and first.how == How.PREEMPTED and first.requeued and "by SIGTERM" in first.message
     assert_as_alone(alone, job)
@@ -233,7 +234,7 @@ def test_preempted_by_a_more_urgent_job_it_resumes_after_it(jobs: Jobs, alone: P
 
 def test_requeued_by_hand_saves_before_it_is_killed(jobs: Jobs, alone: Path) -> None:
     job = jobs["requeued"]
-    assert job.wait() == "COMPLETED"
+    job.wait("COMPLETED")
     first, second = job.endings()
     assert first is not None and first.how == How.ENDED_BY_SLURM and "by SIGTERM; ended by Slurm (" in first.message
     assert second == FINISHED
@@ -242,7 +243,7 @@ def test_requeued_by_hand_saves_before_it_is_killed(jobs: Jobs, alone: Path) -> 
 
 def test_at_its_time_limit_it_goes_on(jobs: Jobs, alone: Path) -> None:
     job = jobs["limited"]
-    assert job.wait() == "COMPLETED"
+    job.wait("COMPLETED")
     *timed_out, last = job.endings()
     assert timed_out and all(e is not None and e.how == How.TIMED_OUT and e.requeued for e in timed_out)
     assert last == FINISHED
@@ -251,7 +252,7 @@ def test_at_its_time_limit_it_goes_on(jobs: Jobs, alone: Path) -> None:
 
 def test_signalled_while_it_starts_it_goes_on(jobs: Jobs, alone: Path) -> None:
     job = jobs["starting"]
-    assert job.wait() == "COMPLETED"
+    job.wait("COMPLETED")
     assert job.endings() == [
         Ending(How.PREEMPTED, "stopped by SIGUSR2 (pre-empted); requeued", requeued=True),
         FINISHED,
@@ -261,13 +262,14 @@ def test_signalled_while_it_starts_it_goes_on(jobs: Jobs, alone: Path) -> None:
 
 def test_signalled_while_it_leaves_it_has_finished(jobs: Jobs, alone: Path) -> None:
     job = jobs["leaving"]
-    assert job.wait() == "COMPLETED" and job.endings() == [FINISHED]
+    job.wait("COMPLETED")
+    assert job.endings() == [FINISHED]
     assert_as_alone(alone, job)
 
 
 def test_at_one_time_limit_too_many_it_saves_and_says_so(jobs: Jobs) -> None:
     job = jobs["limited_once"]
-    assert job.wait() == "FAILED"
+    job.wait("FAILED")
     ending = only_ending(job)
     assert ending.how == How.TIMED_OUT and not ending.requeued
     assert "(time limit), more than 0 times (--max-timeouts): submit the run again" in ending.message
@@ -287,13 +289,14 @@ def test_without_requeue_it_goes_on_as_another_job(jobs: Jobs, alone: Path) -> N
     )
     second = Job(job.run)
     second.folder, second.id = job.folder.parent / other, other
-    assert second.wait() == "COMPLETED" and second.endings() == [FINISHED]
+    second.wait("COMPLETED")
+    assert second.endings() == [FINISHED]
     assert_as_alone(alone, job)
 
 
 def test_without_slurms_commands_on_the_node_it_says_so(jobs: Jobs, tree: Tree) -> None:
     job = jobs["cannot"]
-    assert job.wait() == "FAILED"
+    job.wait("FAILED")
     ending = only_ending(job)
     assert ending.how == How.STOPPED and "cannot be requeued: squeue is not on node" in ending.message
     assert f"stopped at step {job.step()} " in ending.message
@@ -301,7 +304,7 @@ def test_without_slurms_commands_on_the_node_it_says_so(jobs: Jobs, tree: Tree) 
 
 def test_without_an_answer_from_the_controller_it_saves(jobs: Jobs) -> None:
     job = jobs["out_of_touch"]
-    assert job.wait() == "FAILED"
+    job.wait("FAILED")
     assert only_ending(job).message.startswith(
         f"stopped at step {job.step()} by SIGUSR2; cannot be requeued: job {job.id}: "
     )
@@ -309,7 +312,7 @@ def test_without_an_answer_from_the_controller_it_saves(jobs: Jobs) -> None:
 
 def test_cancelled_it_saves_and_stays_away(jobs: Jobs) -> None:
     job = jobs["cancelled"]
-    assert job.wait().startswith("CANCELLED")
+    job.wait("CANCELLED")
     ending = only_ending(job)
     assert ending.how == How.ENDED_BY_SLURM
     assert ending.message.startswith(f"stopped at step {job.step()} by SIGTERM; ended by Slurm (")
@@ -317,7 +320,7 @@ def test_cancelled_it_saves_and_stays_away(jobs: Jobs) -> None:
 
 def test_one_rank_that_fails_ends_the_job_and_is_shown_first(jobs: Jobs, tree: Tree) -> None:
     job = jobs["raising"]
-    assert job.wait() == "FAILED"
+    job.wait("FAILED")
     assert only_ending(job).how == How.FAILED
     record = read_outcome(job.run)
     assert record is not None and record.outcome == Outcome.FAILED
@@ -334,14 +337,15 @@ def test_one_rank_that_fails_ends_the_job_and_is_shown_first(jobs: Jobs, tree: T
 
 def test_a_killed_rank_ends_the_job(jobs: Jobs) -> None:
     job = jobs["killed"]
-    assert job.wait() == "FAILED" and job.step() < STEPS
+    job.wait("FAILED")
+    assert job.step() < STEPS
     assert "task 1: Killed" in job.log(0)
 
 
 def test_a_crashed_node_is_replaced(jobs: Jobs) -> None:
     """The rank that is left waits until Slurm notices: failing at once, it would end the job for good."""
     job = jobs["crashed"]
-    assert job.wait() == "COMPLETED"
+    job.wait("COMPLETED")
     assert job.endings()[-1] == FINISHED and job.hosts()[0][1] not in job.hosts()[-1]
     assert "NODE_FAIL" in slurm("sacct", "-D", "-X", "-n", "-j", job.id, "-o", "State")
     jobs["pair"].wait()
@@ -351,7 +355,7 @@ def test_a_crashed_node_is_replaced(jobs: Jobs) -> None:
 def test_a_node_lost_with_its_task_still_running_is_replaced(jobs: Jobs, alone: Path) -> None:
     """Slurm starts the run on the other node while the old task still runs: it must leave, and the bits are the same."""
     job = jobs["lost"]
-    assert job.wait() == "COMPLETED"
+    job.wait("COMPLETED")
     assert job.endings()[1:] == [FINISHED] and job.hosts()[0] != job.hosts()[1]
     assert "a later attempt of job" in job.log(0)
     assert_as_alone(alone, job)

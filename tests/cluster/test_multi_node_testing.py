@@ -31,7 +31,7 @@ def test_any_number_of_ranks_tests_as_one_process(
         assert submit.main(["--cfg", config, *options, *overrides]) == 0
     truth = np.load(one / "predictions.npz")
     for name in several:
-        assert Job(tmp_path / name).wait() == "COMPLETED"
+        Job(tmp_path / name).wait("COMPLETED")
         assert results(tmp_path / name) == results(one)
         found = np.load(tmp_path / name / "predictions.npz")
         assert all((found[key] == truth[key]).all() for key in ("video_id", "label"))

@@ -1,7 +1,12 @@
 """Signals that would kill a process end a block once, so that it can say how it ended."""
 
+import fcntl
 import os
 import signal
+import subprocess
+import sys
+import termios
+import time
 
 import pytest
 
@@ -32,3 +37,39 @@ def test_what_is_ignored_stays_so_and_a_loop_stops_by_itself() -> None:
         assert received == [signal.SIGTERM] and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+WRITES_WHEN_SIGNALLED = """
+import logging, sys
+from videoadapt import logger
+from videoadapt.processes.signals import stop_on_signal
+
+logger.addHandler(logging.StreamHandler())
+with stop_on_signal() as received:
+    print("ready", flush=True)
+    sys.stderr.write("x" * 1_000_000)
+    sys.stderr.flush()
+print(len(received), flush=True)
+"""
+
+
+def test_a_signal_in_the_middle_of_a_write_only_asks() -> None:
+    """Python refuses a write to stderr in a handler that interrupts one: it would end the training with an error."""
+    command, pipe = [sys.executable, "-c", WRITES_WHEN_SIGNALLED], subprocess.PIPE
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=buffered) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        assert process.stderr is not None
+        while _waiting(process.stderr.fileno()) < 60_000:  # the pipe holds 65,536, and nobody reads it yet
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGUSR2)
+        time.sleep(0.2)
+        said, complained = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "1\n"), complained.strip("x")
+    assert complained.strip("x").strip() == "SIGUSR2: stopping after this step; Ctrl-C once more stops at once"
+
+
+def _waiting(pipe: int) -> int:
+    """Bytes that were written to a pipe and not read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"0000"), sys.byteorder)

@@ -3,6 +3,8 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
 from types import FrameType
 
 from videoadapt import logger
@@ -44,18 +46,31 @@ def stop_on_signal() -> Iterator[list[int]]:
     come more than once, for Slurm sends SIGTERM and SIGUSR2 to one job, and SIGTERM again before it kills.
     """
     received: list[int] = []
+    first: SimpleQueue[int | None] = SimpleQueue()  # its `put` may interrupt itself
 
     def handle(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and received:
             raise KeyboardInterrupt
         if not received:
-            name = signal.Signals(number).name
-            logger.warning("%s: stopping after this step; Ctrl-C once more stops at once", name)
+            first.put(number)
         received.append(number)
 
-    with _handlers(handle):
-        stop_if_pressed()
-        yield received
+    speaker = Thread(target=_say_first, args=(first,), daemon=True)
+    speaker.start()
+    try:
+        with _handlers(handle):
+            stop_if_pressed()
+            yield received
+    finally:
+        first.put(None)
+        speaker.join()
+
+
+def _say_first(first: "SimpleQueue[int | None]") -> None:
+    """Log the first signal, in a thread: where a handler interrupts a write to stderr, Python raises on a second one in it."""
+    if (number := first.get()) is not None:
+        name = signal.Signals(number).name
+        logger.warning("%s: stopping after this step; Ctrl-C once more stops at once", name)
 
 
 def priority(received: list[int]) -> int:

@@ -79,9 +79,14 @@ class FailureWatch:
 
 
 def _is_lost_rank(error: BaseException) -> bool:
-    """True for the error of a collective, which is the trace that a rank leaves that was killed, or whose host is gone."""
+    """True for the error of a collective, which is the trace that a rank leaves that was killed, or whose host is gone.
+
+    A port that is taken on this host is this rank's own error.
+    """
     from torch.distributed import DistError
 
+    if "EADDRINUSE" in str(error):
+        return False
     return isinstance(error, DistError) or (
         isinstance(error, RuntimeError) and re.search("gloo|NCCL", str(error)) is not None
     )

@@ -139,14 +139,15 @@ def _requeued(folder: Path) -> int:
 def _join(environment: Any, attempt: int) -> None:
     """Set the rendezvous from submitit's environment alone, whatever torchrun or an outer job has left there.
 
-    The port differs from attempt to attempt: an earlier one may still hold its own.
+    The port differs from attempt to attempt: an earlier one may still hold its own. It lies below those that Linux gives to
+    outgoing connections (32768 to 60999), any of which may be taken.
     """
     for name in [*RENDEZVOUS, *(name for name in os.environ if name.startswith("TORCHELASTIC_"))]:
         os.environ.pop(name, None)
     if environment.name() == "debug":
         return
     submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
-    os.environ["MASTER_PORT"] = str(20000 + (int(os.environ["MASTER_PORT"]) - 20000 + 997 * attempt) % 40000)
+    os.environ["MASTER_PORT"] = str(20000 + (int(os.environ["MASTER_PORT"]) + 997 * attempt) % 12768)
     if environment.name() == "local":
         os.environ["MASTER_ADDR"] = "127.0.0.1"
 
