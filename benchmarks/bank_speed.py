@@ -9,7 +9,7 @@ import torch
 from benchmarks.reading_speed import alternate
 from videoadapt.config.schema import Config, ModelConfig, TestConfig
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, predict_tasks
+from videoadapt.inference.predictor import Predictor, asking_tasks
 from videoadapt.models.backbones.vit import SIZES
 from videoadapt.runs.adapter_file import save_adapter
 from videoadapt.runs.build import build_seeded_model
@@ -34,7 +34,7 @@ def measure(video: Path, tasks: int, size: str, first_block: int, repeats: int, 
         predictors = [Predictor.from_adapter(path, None, device) for path in paths]
 
     def together() -> None:
-        predict_tasks(bank, device, video)
+        list(asking_tasks(bank, device).each([video], 5))
 
     def one_by_one() -> None:
         for predictor in predictors:

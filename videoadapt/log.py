@@ -144,5 +144,6 @@ def progress(title: str, total: int, unit: str) -> Iterator[ProgressLine]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    # what goes to a pipe stays what it is: rich would write it to the terminal
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         yield ProgressLine(title, total, unit, bar)

@@ -188,7 +188,9 @@ def test_files_that_are_no_files_are_named_before_training(
         shown = capsys.readouterr().err.partition("error: ")[2]  # behind what it says of the training list
         assert expected in shown and shown.count("\n") == 1
         assert demo.main([str(tmp_path / name), "--run", str(folder / "run")]) == 2
-        assert capsys.readouterr().err == f"error: {tmp_path}/{name}: {reason}\n"
+        said = f"error: {tmp_path}/{name}: {'holds no video' if name == 'folder.mp4' else reason}"
+        shown = capsys.readouterr().err
+        assert shown.startswith(said) and shown.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The demo and the feature tool, on the folder of a real run."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from safetensors import safe_open
 from tests.media import damaged, write_video
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import demo, features, train
+from videoadapt.cli._answers import print_bars
+from videoadapt.inference.many import Answered
 from videoadapt.inference.predictor import Prediction
 
 
@@ -64,7 +67,7 @@ def test_files_that_are_no_videos(
 
 def test_bars_begin_in_one_column_whatever_the_script(capsys: pytest.CaptureFixture[str]) -> None:
     names = ["\u8df3\u8dc3", "run", "$x$"]
-    demo._print_bars(Path("x.mp4"), {"run": "r"}, [Prediction(0, name, 0.5) for name in names])
+    print_bars(Answered("x.mp4", [[Prediction(0, name, 0.5) for name in names]]), [{"run": "r"}])
     lines = capsys.readouterr().out.splitlines()[1:]
     assert len({cell_len(line.partition("#")[0]) for line in lines}) == 1 and names[0] in lines[0]
 
@@ -76,11 +79,42 @@ def test_json_has_a_record_of_every_file(
     good, bad = next(clips.glob("test/*/*.mp4")), tmp_path / "x.mp4"
     bad.write_bytes(b"nothing")
     capsys.readouterr()
-    assert demo.main([str(bad), str(good), "--run", str(run), "--json"]) == 2
+    assert demo.main([str(bad), str(good), "--run", str(run), "--json"]) == 3
     out, err = capsys.readouterr()
     first, second = map(json.loads, out.splitlines())
     assert (first["video"], second["video"]) == (str(bad), str(good)) and "predictions" not in first
     assert f"error: {first['error']}" in err and str(bad) in first["error"] and "error" not in second
+
+
+def test_folder_pattern_and_list_in_one_table(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, clips = finished
+    # twice among these, and answered once
+    names = sorted(path.relative_to(clips).as_posix() for path in clips.glob("test/clockwise/*.mp4"))
+    bad, out = tmp_path / "x.mp4", tmp_path / "out.csv"
+    bad.write_bytes(b"nothing")
+    (tmp_path / "list.txt").write_text("".join(f"{name} 3\n" for name in names))
+    listed = ["--list", str(tmp_path / "list.txt"), "--root", str(clips)]
+    videos = [str(clips / "test/clockwise"), str(clips / "test/count*/*.mp4"), str(bad)]
+    capsys.readouterr()
+    arguments = [*videos, *listed, "--run", str(run), "--top", "3"]
+    assert demo.main([*arguments, "--csv", str(out)]) == 3
+    shown = capsys.readouterr()
+    assert not shown.out and f"{out}: 5 videos, 1 of them cannot be read" in shown.err and str(bad) in shown.err
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    assert [row["video"] for row in rows[:2]] == [str(clips / n) for n in names]
+    assert rows[4]["video"] == str(bad) and rows[4]["error"].startswith(f"{bad}: ") and not rows[4]["class_1"]
+    assert demo.main([*arguments, "--json"]) == 3
+    for row, record in zip(rows, map(json.loads, capsys.readouterr().out.splitlines()), strict=True):
+        best = record.get("predictions", [])
+        assert [row[f"class_{k}"] for k in (1, 2, 3) if row["class_1"]] == [p["name"] for p in best]
+        assert all(
+            float(row[f"probability_{k}"]) == pytest.approx(p["probability"], abs=1e-6) for k, p in enumerate(best, 1)
+        )
+    assert demo.main([str(tmp_path / "*.avi"), "--run", str(run), "--csv", str(out)]) == 2
+    assert f"error: {tmp_path}/*.avi: no file fits this pattern" in capsys.readouterr().err
+    assert len(out.read_text().splitlines()) == 6  # nothing was lost
 
 
 def test_json_says_how_many_frames_are_damaged(
@@ -138,7 +172,7 @@ def test_features(finished: tuple[Path, Path], suffix: str, tmp_path: Path, caps
 def test_a_part_of_a_film(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run, _ = finished
     film = write_video(tmp_path / "film.mp4", num_frames=50)
-    assert demo.main([f"{film}#t=0.4,1.2", str(film), f"{film}#t=9", "--run", str(run), "--json"]) == 2
+    assert demo.main([f"{film}#t=0.4,1.2", str(film), f"{film}#t=9", "--run", str(run), "--json"]) == 3
     shown = capsys.readouterr()
     part, whole, beyond = map(json.loads, shown.out.splitlines())
     assert part["video"] == f"{film}#t=0.4,1.2" and part["predictions"] != whole["predictions"]

@@ -13,6 +13,7 @@ from videoadapt.cli import demo
 from videoadapt.config.loading import load_config
 from videoadapt.errors import CheckpointError, ConfigError, DecodeError
 from videoadapt.inference.adapter_bank import AdapterBank
+from videoadapt.inference.many import READ_AHEAD_FROM
 from videoadapt.inference.predictor import Prediction, Predictor
 from videoadapt.training.execution import execute
 from videoadapt.video.decoders import open_video
@@ -92,6 +93,37 @@ def test_several_videos_in_their_order(predictor: Predictor, files: list[Path]) 
     assert predictor.predict([]) == []
     for ask in (predictor.features, predictor.logits):
         assert all(torch.equal(answer, ask(file)) for answer, file in zip(ask(files), files, strict=True))
+
+
+def test_each_of_many_files_has_an_answer_or_a_reason(
+    predictor: Predictor, files: list[Path], tmp_path: Path, log_lines: list[str]
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    videos = [*files, broken, f"{files[0]}#t=2,1", tmp_path / "gone.mp4", *files[:2]]
+    passes: list[int] = []
+    hook = predictor.model.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    said = list(predictor.predict_each(videos, top=8))
+    hook.remove()
+    assert [one.video for one in said] == list(map(str, videos))
+    bad = said[len(files) : len(files) + 3]
+    assert all(one.error and not one.predictions for one in bad)
+    assert [str(broken) in bad[0].error, "end_sec = 1" in bad[1].error, "No such file" in bad[2].error] == [True] * 3
+    for one, file in zip([*said[: len(files)], *said[-2:]], [*files, *files[:2]], strict=True):
+        alone = {p.label: p.probability for p in predictor.predict(file, top=8)}
+        assert {p.label: p.probability for p in one.predictions} == pytest.approx(alone, abs=1e-6)
+    assert max(passes) == 24 and sum(passes) == 6 * (len(files) + 2)  # test.batch_size: four videos of six views
+
+
+@pytest.mark.slow
+def test_many_files_are_read_ahead(predictor: Predictor, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = list(predictor.predict_each(files))
+    data = predictor.config.data.model_copy(update={"workers": 2})
+    monkeypatch.setattr(predictor, "config", predictor.config.model_copy(update={"data": data}))
+    ahead = list(predictor.predict_each(files * 3))
+    assert len(files) * 3 >= READ_AHEAD_FROM and [one.video for one in ahead] == list(map(str, files * 3))
+    for one, other in zip(ahead, alone * 3, strict=True):
+        assert [p.name for p in one.predictions] == [p.name for p in other.predictions]
 
 
 def test_features_can_be_trained_on(predictor: Predictor, files: list[Path]) -> None:

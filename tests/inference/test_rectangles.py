@@ -13,7 +13,7 @@ from videoadapt.cli import export, train
 from videoadapt.config.loading import check_config, dump_config, load_config
 from videoadapt.errors import ConfigError
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, predict_tasks
+from videoadapt.inference.predictor import Predictor, asking_tasks
 from videoadapt.inference.videos import as_video
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.runs.inputs import find_problems
@@ -44,9 +44,8 @@ def test_one_answer_by_every_door(tmp_path: Path, clips: Path) -> None:
     by_file = Predictor.from_adapter(folder / "adapter.safetensors", weights, "cpu")
     video = min(clips.glob("test/*/*.mp4"))
     assert torch.equal(by_run.logits(video), by_file.logits(video))
-    (of_bank,), _ = predict_tasks(
-        AdapterBank.from_files([folder / "adapter.safetensors"], weights), torch.device("cpu"), video
-    )
+    bank = AdapterBank.from_files([folder / "adapter.safetensors"], weights)
+    ((of_bank,),) = (said.answers for said in asking_tasks(bank, torch.device("cpu")).each([video], 5))
     assert [p.name for p in of_bank] == [p.name for p in by_run.predict(video)]
     assert export.main([str(tmp_path / "m.onnx"), "--run", str(folder)]) == 0
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])

@@ -15,7 +15,7 @@ from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
 from videoadapt.export.programs import TOLERANCE, export_torch
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, predict_tasks
+from videoadapt.inference.predictor import Predictor, asking_tasks
 from videoadapt.registry import DATASETS
 from videoadapt.runs.build import open_run
 from videoadapt.runs.statement import value_of
@@ -87,7 +87,7 @@ def test_one_answer_by_every_door(changes: dict[str, Any], tmp_path: Path, clips
     for video in videos:
         assert torch.equal(by_run.logits(video), by_file.logits(video))
         assert by_run.predict(video) == by_file.predict(video)
-        (of_bank,), _ = predict_tasks(bank, torch.device("cpu"), video)
+        ((of_bank,),) = (said.answers for said in asking_tasks(bank, torch.device("cpu")).each([video], 5))
         assert [p.name for p in of_bank] == [p.name for p in by_run.predict(video)]
     config, names, model = open_run(folder, torch.device("cpu"))
     assert export_torch(model, config, names, tmp_path / "m.pt2") <= TOLERANCE

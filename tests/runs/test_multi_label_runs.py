@@ -15,7 +15,7 @@ from videoadapt.cli import demo, train
 from videoadapt.config.loading import load_config
 from videoadapt.errors import ConfigError
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, predict_tasks
+from videoadapt.inference.predictor import Predictor, asking_tasks
 from videoadapt.rendering.files import ClipFile, render_missing
 from videoadapt.runs.checkpoint import load_checkpoint
 from videoadapt.runs.checks import setting_problems
@@ -97,7 +97,8 @@ def test_a_run_and_its_adapter_give_the_same_answers(finished: Path, capsys: pyt
         row = file["video_id"].tolist().index(film.name)
         assert file["scores"][row] == pytest.approx(predictor.logits(film).numpy(), abs=1e-5)
     bank = AdapterBank.from_files([adapter, adapter])
-    assert [[(a.label, a.is_there) for a in task] for task in predict_tasks(bank, predictor.device, film, 4)[0]] == [
+    (of_bank,) = asking_tasks(bank, predictor.device).each([film], 4)
+    assert [[(a.label, a.is_there) for a in task] for task in of_bank.answers] == [
         [(a.label, a.is_there) for a in answers]
     ] * 2
     capsys.readouterr()

@@ -1,25 +1,41 @@
 """Name the action in video files: the most probable classes of each, with their probabilities."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from videoadapt.cli._command import EXIT_ERROR, command, program
+from videoadapt.cli._answers import print_bars, print_records, row_writer
+from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
+from videoadapt.cli._output import check_file
 from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
 
 if TYPE_CHECKING:
-    from videoadapt.inference.predictor import Predictor
-    from videoadapt.runs.rates import OtherRates
+    from videoadapt.inference.many import Answered, Asking
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog=program("demo"), description=__doc__)
-    parser.add_argument("video", nargs="+", type=place, help="video files, or parts of them: film.mp4#t=1.5,4")
+    parser = argparse.ArgumentParser(
+        prog=program("demo"),
+        description=__doc__,
+        epilog="Exit code: 0 when every video has an answer, 3 when some cannot be read, 2 when none can, or something else is "
+        "wrong. Videos that cannot be read are named on stderr, and in the records of --json and --csv.",
+    )
+    parser.add_argument(
+        "video",
+        nargs="*",
+        type=place,
+        help="video files, or parts of them: film.mp4#t=1.5,4; folders, for all videos below; patterns: 'clips/*.mp4'",
+    )
+    parser.add_argument(
+        "--list", type=place, metavar="FILE", help="a list of more videos: a path on each line, or a list for training"
+    )
+    parser.add_argument("--root", type=place, default=Path(), help="with --list: folder that its paths start from")
     parser.add_argument(
         "--run", type=place, metavar="FOLDER", help="run folder; default: the newest one below outputs/"
     )
@@ -45,7 +61,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="print one JSON object a video, with `damaged_frames` (null: the decoder cannot tell), or `error`",
     )
+    parser.add_argument(
+        "--csv", type=place, metavar="FILE", help="write a row a video with its --top classes, instead of printing them"
+    )
     args = parser.parse_args(arguments)
+    if not args.video and not args.list:
+        parser.error("name a video, a folder or a pattern, or give a list of them with --list")
     if args.adapter and args.run:
         parser.error("--adapter and --run: give one of them")
     if args.weights and not args.adapter:
@@ -57,88 +78,57 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 @command(stopped="stopped")
 def main(arguments: list[str] | None = None) -> int:
-    """Predict every video and return the exit code: 2 when the run or a video cannot be used."""
+    """Predict every video and return the exit code, as `--help` explains it."""
     args = parse_arguments(arguments)
-    from videoadapt.errors import DecodeError
+    from videoadapt.inference.sources import videos_listed, videos_named
+    from videoadapt.log import progress
+    from videoadapt.video.decoders import reads_folders
 
-    sources, predict, other_rates = _open(args)
-    code = 0
-    for video in args.video:
-        stop_if_pressed()
-        try:
-            answers, damaged = predict(video)
-        except DecodeError as error:
-            sys.stderr.write(f"error: {error}\n")
-            code = EXIT_ERROR
-            # one record for each video and source, so that what reads them need not guess which is missing
-            if args.json:
-                for source in sources:
-                    _print_record({"video": str(video), **source, "error": str(error)})
-            continue
-        for source, predictions in zip(sources, answers, strict=True):
-            if args.json:
-                _print_json(video, source, predictions, damaged)
-            else:
-                _print_bars(video, source, predictions)
-    other_rates.say()
-    return code
+    if args.csv:
+        check_file("--csv", args.csv)
+    listed = videos_listed(args.list, args.root) if args.list else []
+    sources, asking = _open(args)
+    named = videos_named(args.video, reads_folders(asking.config.data.decoder))
+    videos = list(dict.fromkeys([*named, *listed]))
+    num_unreadable = 0
+    with ExitStack() as opened:
+        show: list[Callable[[Answered], None]] = []
+        if args.json or not args.csv:
+            show.append(partial(print_records if args.json else print_bars, sources=sources))
+        if args.csv:
+            # rows as they come: what a stop interrupts has those so far
+            file = opened.enter_context(args.csv.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
+            show.append(row_writer(file, sources, args.top, several=asking.tasks[0].labels == "multi"))
+        prints_here = (args.json or not args.csv) and sys.stdout.isatty()
+        line = None if prints_here else opened.enter_context(progress("demo", len(videos), "videos"))
+        for said in asking.each(videos, args.top):
+            stop_if_pressed()
+            if said.error is not None:
+                sys.stderr.write(f"error: {said.error}\n")
+                num_unreadable += 1
+            for shown in show:
+                shown(said)
+            if line is not None:
+                line.advance(f"{num_unreadable} cannot be read" if num_unreadable else "")
+    asking.other_rates.say()
+    if args.csv:
+        sys.stderr.write(f"{args.csv}: {len(videos)} videos, {num_unreadable} of them cannot be read\n")
+    return EXIT_ERROR if num_unreadable == len(videos) else EXIT_UNREADABLE if num_unreadable else 0
 
 
-def _open(
-    args: argparse.Namespace,
-) -> tuple[list[dict[str, str]], Callable[[Path], tuple[list[Any], int | None]], "OtherRates"]:
-    """What is asked, {"run": folder} or {"adapter": file} each, and a function from a video to the answer of each.
-
-    Beside the answers it gives the number of damaged frames, None where the decoder cannot tell. The last is where it notes
-    videos of other rates than the training's.
-    """
+def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Asking]":
+    """Who is asked, {"run": folder} or {"adapter": file} each, and how."""
     from videoadapt.distributed import choose_device
     from videoadapt.inference.adapter_bank import AdapterBank
-    from videoadapt.inference.predictor import Predictor, predict_tasks
+    from videoadapt.inference.predictor import Predictor, asking_tasks
     from videoadapt.runs.folder import newest_run
 
     device = choose_device(args.device)
     if not args.adapter:
         folder = args.run or newest_run(Path("outputs"))
-        predictor = Predictor.from_run(folder, device, args.compile, args.fps_hz)
-        return [{"run": str(folder)}], *_alone(predictor, args.top)
+        return [{"run": str(folder)}], Predictor.from_run(folder, device, args.compile, args.fps_hz).asking
     sources = [{"adapter": str(path)} for path in args.adapter]
     if len(sources) == 1:
-        predictor = Predictor.from_adapter(args.adapter[0], args.weights, device, args.compile, args.fps_hz)
-        return sources, *_alone(predictor, args.top)
-    bank = AdapterBank.from_files(args.adapter, args.weights, args.fps_hz).to(device)
-    return sources, lambda video: predict_tasks(bank, device, video, args.top), bank.other_rates
-
-
-def _alone(predictor: "Predictor", top: int) -> tuple[Callable[[Path], tuple[list[Any], int | None]], "OtherRates"]:
-    """The answers of the only source as those of several are given, and where it notes rates."""
-
-    def predict(video: Path) -> tuple[list[Any], int | None]:
-        answer, damaged = predictor.predict_with_damage(video, top)
-        return [answer], damaged
-
-    return predict, predictor.other_rates
-
-
-def _print_json(video: Path, source: dict[str, str], predictions: list[Any], damaged: int | None) -> None:
-    best = [
-        {"label": p.label, "name": p.name, "probability": p.probability}
-        | ({} if p.is_there is None else {"is_there": p.is_there})
-        for p in predictions
-    ]
-    _print_record({"video": str(video), **source, "predictions": best, "damaged_frames": damaged})
-
-
-def _print_record(record: dict[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False))
-
-
-def _print_bars(video: Path, source: dict[str, str], predictions: list[Any]) -> None:
-    print(f"{video}  ({' '.join(*source.items())})")
-    from rich.cells import cell_len  # a letter of Chinese takes two columns
-
-    width = max(cell_len(p.name) for p in predictions)
-    for p in predictions:
-        space = " " * (width - cell_len(p.name))
-        mark = "" if p.is_there is None else "* " if p.is_there else "  "
-        print(f"  {100 * p.probability:6.2f} %  {mark}{p.name}{space}  {'#' * round(30 * p.probability)}")
+        adapter, weights = args.adapter[0], args.weights
+        return sources, Predictor.from_adapter(adapter, weights, device, args.compile, args.fps_hz).asking
+    return sources, asking_tasks(AdapterBank.from_files(args.adapter, args.weights, args.fps_hz).to(device), device)

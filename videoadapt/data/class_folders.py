@@ -70,7 +70,7 @@ def read_class_folders(root: Path) -> ClassFolders:
     others = [path.relative_to(root).as_posix() for top in tops if split_of for path in top.iterdir() if path.is_file()]
     for label, name in enumerate(names):
         found = []
-        for path in itertools.chain.from_iterable(_files(top / name) for top in tops):
+        for path in itertools.chain.from_iterable(files_below(top / name) for top in tops):
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 found.append(Video(path.relative_to(root).as_posix(), path, label))
             else:
@@ -112,7 +112,7 @@ def _folders(root: Path) -> list[str]:
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _files(root: Path) -> Iterator[Path]:
+def files_below(root: Path) -> Iterator[Path]:
     """All files below a folder that are not hidden; none where there is no folder."""
     for folder, below, files in os.walk(root, onerror=refuse_closed):
         below[:] = [entry for entry in below if not entry.startswith(".")]

@@ -20,6 +20,7 @@ from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.answers import Answers, Prediction
+from videoadapt.inference.many import Answered, Asking
 from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
@@ -71,6 +72,7 @@ class Predictor:
         self.other_rates = OtherRates(config.data, rates or Rates())
         self._read = view_reader(config, self.other_rates)
         self._compiled = compile
+        self._largest = 0  # pass so far
         if half := HALF_PRECISION.get(config.train.precision):
             hold_matrices_in(model.backbone, half)
         if compile:
@@ -176,14 +178,25 @@ class Predictor:
         answers = self._answer(video, fps_hz, part_asked(start_sec, end_sec), best)
         return answers
 
-    @torch.no_grad()
-    def predict_with_damage(self, video: VideoInput, top: int = 5) -> tuple[list[Prediction], int | None]:
-        """As `predict`, of one video, and how many frames it looked at have damage; None where the decoder cannot tell.
+    def predict_each(self, videos: Iterable[str | os.PathLike[str]], top: int = 5) -> Iterator[Answered]:
+        """Yield what is said of each video file, in order, of those that cannot be read why: for many videos.
 
-        That its rate is another than the training's is said by `other_rates.say()`, after the last one.
+        They are read ahead in other processes and share passes, so that probabilities differ in their last bits from those
+        of `predict`.
         """
-        views_NJCTHW, damaged = self._read(as_video(video))
-        return self.answers.best(self._view_logits(views_NJCTHW), top), damaged
+        check_count("top", top)
+        self._check_head()
+        yield from self.asking.each([Path(video) for video in videos], top)
+        self.other_rates.say()
+
+    @property
+    def asking(self) -> Asking:
+        """This model, to be asked about many videos at once."""
+
+        def logits(views_VCTHW: Tensor) -> Tensor:
+            return self._view_logits(views_VCTHW[None])
+
+        return Asking(self.config, self.device, self.other_rates, [self.answers], logits)
 
     @overload
     def logits(  # type: ignore[overload-overlap]
@@ -255,14 +268,18 @@ class Predictor:
         """Mean over the views of the pooled feature that the head sees: uint8 (N, J, 3, T, H, W) -> (D,)."""
         return self._in_batches(self.model.features, views_NJCTHW).mean(dim=0)
 
-    def _view_logits(self, views_NJCTHW: Tensor) -> Tensor:
+    def _check_head(self) -> None:
         if not self.class_names:
             raise ConfigError("this model has no trained head: it was made from a config, and gives features only")
+
+    def _view_logits(self, views_NJCTHW: Tensor) -> Tensor:
+        self._check_head()
         return self._in_batches(self.model, views_NJCTHW)
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], views_NJCTHW: Tensor) -> Tensor:
-        size = min(self.config.test.batch_size, views_NJCTHW.shape[0] * views_NJCTHW.shape[1])
-        called = filled_up(function, size) if self._compiled else function
+        views = views_NJCTHW.shape[0] * views_NJCTHW.shape[1]
+        self._largest = max(self._largest, min(self.config.test.batch_size, views))
+        called = filled_up(function, self._largest) if self._compiled else function
         return _in_batches(called, self.config, self.device, views_NJCTHW)
 
     def _answer(
@@ -282,17 +299,13 @@ class Predictor:
         return answers
 
 
-@torch.no_grad()
-def predict_tasks(
-    bank: AdapterBank, device: torch.device, video: VideoInput, top: int = 5
-) -> tuple[list[list[Prediction]], int | None]:
-    """What each task of a bank says about a video, decoded once for all, and its damage as of `predict_with_damage`.
+def asking_tasks(bank: AdapterBank, device: torch.device) -> Asking:
+    """The tasks of a bank, to be asked about videos, each of which is decoded once for all of them."""
 
-    Raises DecodeError.
-    """
-    views_NJCTHW, damaged = view_reader(bank.config, bank.other_rates)(as_video(video))
-    logits = bank.split(_in_batches(bank, bank.config, device, views_NJCTHW))
-    return [task.best(part, top) for part, task in zip(logits, bank.answers, strict=True)], damaged
+    def logits(views_VCTHW: Tensor) -> Tensor:
+        return _in_batches(bank, bank.config, device, views_VCTHW[None])
+
+    return Asking(bank.config, device, bank.other_rates, bank.answers, logits)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from videoadapt.video.times import Times
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
 """The path of a video file, or of a part of it (film.mp4#t=1.5,4), or all its frames: uint8 (N, H, W, 3), RGB."""
 
+DAMAGED = "%s: %d of the frames that were read have damage, which the decoder conceals"
 _EXPECTED = "expected the frames of one video: uint8, from 0 to 255, (N, H, W, 3): frame, row, column, RGB"
 
 
@@ -79,12 +80,12 @@ def as_video(video: object, fps_hz: float | None = None, part: Part | None = Non
     if fps_hz is not None and not 0 < fps_hz < math.inf:
         raise ConfigError(f"fps_hz = {fps_hz}: allowed: above 0")
     if isinstance(video, str | os.PathLike):
-        named = film_or_part(Path(video))
-        if isinstance(named, Path):
-            return Asked(named, part)
-        if part is not None:
-            raise ConfigError(f"{argument} = {named}: its name says which part, and start_sec or end_sec too; give one")
-        return Asked(*named)
+        film, named = film_and_part(Path(video))
+        if named is not None and part is not None:
+            raise ConfigError(
+                f"{argument} = {film}{named}: its name says which part, and start_sec or end_sec too; give one"
+            )
+        return Asked(film, named or part)
     if isinstance(video, Tensor):
         video = video.numpy(force=True)
     if not isinstance(video, np.ndarray):
@@ -100,6 +101,12 @@ def as_video(video: object, fps_hz: float | None = None, part: Part | None = Non
     if problems:
         raise ConfigError(problems)
     return Asked(FramesInMemory(video, fps_hz), part)
+
+
+def film_and_part(name: str | Path) -> tuple[Path, AnyPart | None]:
+    """The film that a name means, and the part of it, None for all. Raises DecodeError for seconds that are no part."""
+    named = film_or_part(name)
+    return (named, None) if isinstance(named, Path) else (named.path, named.part)
 
 
 def as_videos(
@@ -128,11 +135,7 @@ def view_reader(config: Config, other: OtherRates) -> Callable[[Asked], tuple[Te
         views_NJCTHW, notes = reader.with_notes(*video)
         other.note(notes.fps_hz)
         if notes.damaged_frames:
-            logger.warning(
-                "%s: %d of the frames that were read have damage, which the decoder conceals",
-                video,
-                notes.damaged_frames,
-            )
+            logger.warning(DAMAGED, video, notes.damaged_frames)
         return views_NJCTHW, notes.damaged_frames
 
     return read
