@@ -100,7 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
             file = opened.enter_context(args.csv.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
             show.append(row_writer(file, sources, args.top, several=asking.tasks[0].labels == "multi"))
         prints_here = (args.json or not args.csv) and sys.stdout.isatty()
-        line = None if prints_here else opened.enter_context(progress("demo", len(videos), "videos"))
+        with_bar = sys.stderr.isatty() and not prints_here
+        line = opened.enter_context(progress("demo", len(videos), "videos")) if with_bar else None
         for said in asking.each(videos, args.top):
             stop_if_pressed()
             if said.error is not None:
