@@ -7,10 +7,14 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 import pytest
 
-from videoadapt.processes.signals import Ended, ended_by_signal, stop_on_signal
+from videoadapt.errors import Interrupted
+from videoadapt.processes.signals import Ended, end_on_signal, ended_by_signal, stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
@@ -37,6 +41,23 @@ def test_what_is_ignored_stays_so_and_a_loop_stops_by_itself() -> None:
         assert received == [signal.SIGTERM] and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("around", [ended_by_signal, partial(end_on_signal, acts=True, leaves=False)])
+def test_a_signal_that_comes_after_the_stop_is_ignored(around: Callable[[], AbstractContextManager[None]]) -> None:
+    """Ranks stop together when one has got it: the rank that gets it last was ended in the middle of requeueing its job."""
+    before = signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    try:
+        with around():
+            with pytest.raises(Interrupted, match="at step 7"), stop_on_signal():
+                raise Interrupted("stopped at step 7", signal.SIGUSR2, 7)
+            os.kill(os.getpid(), signal.SIGUSR2)
+        with pytest.raises(Ended), around():
+            with stop_on_signal():
+                pass
+            os.kill(os.getpid(), signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 WRITES_WHEN_SIGNALLED = """

@@ -126,6 +126,36 @@ def test_a_queue_that_errs_is_asked_again_as_often_as_said(
     assert (tmp_path / "asked").read_text().count("asked") == min(answers_at, tries)
 
 
+SCONTROL = """#!/bin/sh
+echo asked >>{folder}/requeued
+[ "$(wc -l <{folder}/requeued)" -ge {answers_at} ] && exit 0
+echo 'slurm_requeue error: Socket timed out on send/recv operation' >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers_at", "state", "asked", "problem"),
+    [
+        (1, "RUNNING", 1, ""),
+        (3, "RUNNING", 3, ""),
+        (9, "RUNNING", 3, "scontrol requeue: slurm_requeue error: Socket timed out on send/recv operation"),
+        (9, "PENDING", 1, ""),  # done all the same: as another job it would run twice
+    ],
+)
+def test_a_requeue_that_gets_no_answer_is_asked_for_again(
+    answers_at: int, state: str, asked: int, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = SQUEUE.format(folder=tmp_path, answers_at=1).replace("RUNNING", state)
+    for name, script in {"squeue": queue, "scontrol": SCONTROL.format(folder=tmp_path, answers_at=answers_at)}.items():
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(commands, "_PAUSE_SEC", 0.0)
+    assert commands.requeue("7") == problem
+    assert (tmp_path / "requeued").read_text().count("asked") == asked
+
+
 def test_torchruns_environment_is_never_taken_for_the_jobs(
     config: Path, sbatch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

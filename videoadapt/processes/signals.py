@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Thread
 from types import FrameType
+from typing import Any
 
 from videoadapt import logger
+from videoadapt.errors import Interrupted
 from videoadapt.system import WINDOWS
 from videoadapt.terminal import stop_if_pressed
 
@@ -30,6 +32,18 @@ class Ended(BaseException):
         super().__init__(signal.Signals(number).name)
 
 
+class _Ends:
+    """A handler that raises Ended as long as it `acts`: only for the first signal where it is to do so `once`."""
+
+    def __init__(self, acts: bool, once: bool = False):
+        self.acts, self._once = acts, once
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.acts:
+            self.acts = not self._once
+            raise Ended(number)
+
+
 def killed_by(number: int) -> str:
     """How a process ended that this signal killed, and what to do where it is the one that Linux sends for want of memory."""
     said = f"killed by {signal.Signals(number).name}"
@@ -43,7 +57,8 @@ def stop_on_signal() -> Iterator[list[int]]:
     """Yield a list that fills with the numbers of SIGINT, SIGTERM and SIGUSR2 received inside the block.
 
     The loop looks at it after each step. A second SIGINT raises KeyboardInterrupt wherever the process is; the others may
-    come more than once, for Slurm sends SIGTERM and SIGUSR2 to one job, and SIGTERM again before it kills.
+    come more than once, for Slurm sends SIGTERM and SIGUSR2 to one job, and SIGTERM again before it kills. When the block ends
+    in Interrupted, blocks around it no longer raise Ended: ranks stop together, and the signal may reach this one last.
     """
     received: list[int] = []
     first: SimpleQueue[int | None] = SimpleQueue()  # its `put` may interrupt itself
@@ -58,9 +73,15 @@ def stop_on_signal() -> Iterator[list[int]]:
     speaker = Thread(target=_say_first, args=(first,), daemon=True)
     speaker.start()
     try:
-        with _handlers(handle):
+        with _handlers(handle) as before:
             stop_if_pressed()
-            yield received
+            try:
+                yield received
+            except Interrupted:
+                for outer in before.values():
+                    if isinstance(outer, _Ends):
+                        outer.acts = False
+                raise
     finally:
         first.put(None)
         speaker.join()
@@ -84,12 +105,7 @@ def end_on_signal(acts: bool, leaves: bool) -> Iterator[None]:
 
     When the process `leaves` after the block, signals are ignored from then on: one would make a finished job a failed one.
     """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if acts:
-            raise Ended(number)
-
-    with _handlers(handle, signal.SIG_IGN if leaves else None):
+    with _handlers(_Ends(acts), signal.SIG_IGN if leaves else None):
         yield
 
 
@@ -99,14 +115,7 @@ def ended_by_signal() -> Iterator[None]:
 
     Only the first one does: what the block says of its end is then being written. One that is ignored stays so (nohup).
     """
-    ended = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal ended
-        if not ended:
-            ended = True
-            raise Ended(number)
-
+    handle = _Ends(acts=True, once=True)
     deadly = [n for n in known_here("SIGTERM", "SIGUSR2", "SIGHUP") if signal.getsignal(n) == signal.SIG_DFL]
     for number in deadly:
         signal.signal(number, handle)
@@ -158,10 +167,11 @@ def ignore_further() -> None:
 @contextmanager
 def _handlers(
     handle: Callable[[int, FrameType | None], None], afterwards: signal.Handlers | None = None
-) -> Iterator[None]:
+) -> Iterator[dict[signal.Signals, Any]]:
+    """Handle signals in the block; yield the handlers of before, which are back after it, unless others are to follow."""
     before = {number: signal.signal(number, handle) for number in ASKING}
     try:
-        yield
+        yield before
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if afterwards is None else afterwards)

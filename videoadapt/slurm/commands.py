@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from videoadapt.errors import VideoAdaptError
@@ -48,12 +49,25 @@ def ask_accounts(job_id: str) -> str:
     return lines[0].strip()
 
 
-def requeue(job_id: str) -> str:
-    """Ask Slurm to put a running job back into the queue; return "" or why it cannot."""
-    answer = _run("scontrol", "requeue", job_id)
-    if answer is None:
-        return "scontrol is not on this node"
-    return "" if answer.returncode == 0 else f"scontrol requeue: {answer.stderr.strip()}"
+def requeue(job_id: str, tries: int = 3) -> str:
+    """Ask Slurm to put a running job back into the queue; return "" or why it cannot, after a minute at most.
+
+    Where the answer got lost and not the request, the queue shows that the job is no longer running.
+    """
+    problem = ""
+    for number in range(tries):
+        time.sleep(_PAUSE_SEC if number else 0)
+        answer = _run("scontrol", "requeue", job_id, limit_sec=_ANSWER_SEC / tries)
+        if answer is None:
+            return "scontrol is not on this node"
+        if answer.returncode == 0:
+            return ""
+        problem = f"scontrol requeue: {answer.stderr.strip()}"
+        with suppress(VideoAdaptError):
+            entry = ask_queue(job_id)
+            if entry is not None and entry.state in ("PENDING", "REQUEUED", "COMPLETING"):
+                return ""
+    return problem
 
 
 def cancel(job_id: str) -> None:
