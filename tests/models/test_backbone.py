@@ -15,6 +15,11 @@ PTV = {"num_frames": 4, "crop_px": 64}
 # Instances of every registered backbone that are chains of blocks, the clip (T, H, W) they are shown, and their blocks.
 CHAINS: list[tuple[dict[str, Any], tuple[int, int, int], Any]] = [
     ({"name": "vit", "size": "tiny", "depth": 3, "patch_px": 16}, (4, 32, 32), lambda b: b.blocks),
+    (
+        {"name": "vjepa2", "version": "v2.1", "width": 32, "depth": 3, "num_heads": 2},
+        (4, 32, 32),
+        lambda b: b.blocks,
+    ),
     ({"name": "timm", "model": "test_vit"}, (1, 160, 160), lambda b: b.net.blocks),
     ({"name": "timm", "model": "test_efficientnet"}, (1, 64, 64), lambda b: b.net.blocks),
     ({"name": "pytorchvideo", "model": "slow_r50", **PTV}, (4, 64, 64), lambda b: b.net.blocks[1:5]),

@@ -28,6 +28,7 @@ from videoadapt.weights.formats import read_weights
 # A small instance of every registered backbone, and the clip (T, H, W) it is shown.
 SMALL = {
     "vit": ({"size": "tiny", "depth": 2}, (4, 16, 24)),
+    "vjepa2": ({"width": 32, "depth": 2, "num_heads": 2, "patch_px": 8}, (4, 16, 24)),
     "timm": ({"model": "test_resnet"}, (3, 64, 64)),
     "pytorchvideo": ({"model": "x3d_xs", "num_frames": 2, "crop_px": 32}, (2, 32, 32)),
 }

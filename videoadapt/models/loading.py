@@ -12,6 +12,7 @@ from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
 from videoadapt.models.activations import activation_of, registered_in_timm, trained_with
 from videoadapt.models.backbone import Backbone
+from videoadapt.models.misfits import causes
 from videoadapt.models.parameters import make_room
 from videoadapt.weights.files import Tensors, write_tensors
 from videoadapt.weights.formats import Inflation, Weights, inflate_kernel
@@ -211,7 +212,7 @@ def _check(expected: Tensors, found: Tensors, weights: Weights) -> None:
     }
     lines = [f"{title}: {line}" for title, names in groups.items() for line in _grouped(names)]
     if lines:
-        lines += [f"likely cause: {cause}" for cause in _causes(expected, found)]
+        lines += [f"likely cause: {cause}" for cause in causes(expected, found)]
         title = f"{weights.path} ({weights.format}): does not fit the model"
         raise CheckpointError("\n  ".join([title, *lines]))
 
@@ -223,33 +224,3 @@ def _grouped(names: list[str]) -> list[str]:
         pattern = re.sub(r"\bblocks\.\d+\.", "blocks.*.", name)
         counts[pattern] = counts.get(pattern, 0) + 1
     return [pattern if count == 1 else f"{pattern} ({count} tensors)" for pattern, count in counts.items()]
-
-
-def _causes(expected: Tensors, found: Tensors) -> list[str]:
-    ours, theirs = _geometry(expected), _geometry(found)
-    causes = [
-        f"{key} = {theirs[key]} in the file, {ours[key]} in the model: change the backbone's size or {key}"
-        for key in ours
-        if key in theirs and theirs[key] != ours[key]
-    ]
-    ours_norm, theirs_norm = (any(name.startswith("head.norm.") for name in names) for names in (expected, found))
-    if ours_norm != theirs_norm and any(name.startswith("head.") for name in expected):
-        causes.append(
-            f"BatchNorm in only one of the two heads: set the head's batch_norm to {str(theirs_norm).lower()}"
-        )
-    if any(".adapter." in name for name in found):
-        causes.append("the file's adapters are of another kind or size: take the one that they were trained as")
-    return causes
-
-
-def _geometry(tensors: Tensors) -> dict[str, float]:
-    """Dimensions of a vit read off its tensors, under the names of its arguments."""
-    geometry: dict[str, float] = {}
-    embed = tensors.get("backbone.patch_embed.weight")
-    if embed is not None and embed.ndim == 5:
-        geometry = {"width": embed.shape[0], "tubelet_frames": embed.shape[2], "patch_px": embed.shape[4]}
-    blocks = [int(match.group(1)) for name in tensors if (match := re.match(r"backbone\.blocks\.(\d+)\.", name))]
-    hidden = tensors.get("backbone.blocks.0.mlp.fn.fc1.weight")
-    if hidden is not None and hidden.ndim == 2 and hidden.shape[1]:
-        geometry["mlp_ratio"] = round(hidden.shape[0] / hidden.shape[1], 3)
-    return geometry | ({"depth": max(blocks) + 1} if blocks else {})

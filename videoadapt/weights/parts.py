@@ -13,7 +13,8 @@ from videoadapt.paths import exists
 Tensors = dict[str, Tensor]
 
 # Taken in this order. Where a file has the averaged and the trained copy of self-distillation, the published code evaluates the
-# averaged one: DINO and iBOT `teacher`, I-JEPA and V-JEPA `target_encoder`; MoCo v3 evaluates `base_encoder`.
+# averaged one: DINO and iBOT `teacher`, I-JEPA and V-JEPA `target_encoder`, models distilled from V-JEPA 2.1 `ema_encoder`;
+# MoCo v3 evaluates `base_encoder`.
 PLACES = (
     "model",
     "module",
@@ -22,6 +23,7 @@ PLACES = (
     "model_state",
     "teacher",
     "target_encoder",
+    "ema_encoder",
     "base_encoder",
 )
 _BESIDE = re.compile(

@@ -19,10 +19,11 @@ from videoadapt import logger
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.adapters._base import Adapter, AdapterModule
 from videoadapt.models.backbone import Backbone
-from videoadapt.models.backbones._layers import Mlp
+from videoadapt.models.backbones._layers import Block, Mlp
 from videoadapt.registry import ADAPTERS, name_of
 
 _STD = 0.02
+_EPS = 1e-5  # of the norms, as in V-JEPA's code for classification
 
 
 class CrossAttention(nn.Module):
@@ -46,11 +47,13 @@ class CrossAttention(nn.Module):
 class AttentivePool(AdapterModule):
     """query + attention(query, norm(x)), then + mlp(norm(.)): V-JEPA's block, of which the query's row is the feature.
 
-    Weights start truncated-normal with 0.02, those that end the MLP divided by sqrt 2, biases zero.
+    In front of it, x may pass `layers` blocks of self-attention. Weights start truncated-normal with 0.02, those that end a
+    branch divided by sqrt(2 n), biases zero: n counts these blocks from 1, and the query's has the number of the last.
     """
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float):
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float, layers: int = 0):
         super().__init__()
+        self.layers = nn.ModuleList(Block(width, num_heads, mlp_ratio, _EPS, 0.0) for _ in range(layers))
         self.query = nn.Parameter(torch.empty(1, 1, width))
         self.tokens_norm = nn.LayerNorm(width)
         self.attention = CrossAttention(width, num_heads)
@@ -62,7 +65,10 @@ class AttentivePool(AdapterModule):
                 nn.init.trunc_normal_(module.weight, std=_STD)
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
-            self.mlp.fc2.weight.div_(math.sqrt(2))
+            self.mlp.fc2.weight.div_(math.sqrt(2 * max(layers, 1)))
+            for number, block in enumerate(self.layers, 1):
+                for ends in ("attn.fn.proj.weight", "mlp.fn.fc2.weight"):
+                    block.get_parameter(ends).div_(math.sqrt(2 * number))
 
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Hold the projection that a file of an older version brings, so that its probe answers as it did."""
@@ -73,6 +79,8 @@ class AttentivePool(AdapterModule):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return the feature, (B, D), in float32 or better."""
+        for block in self.layers:
+            x_BND = block(x_BND)
         query_B1D = self.query.expand(x_BND.shape[0], -1, -1)
         query_B1D = query_B1D + self.attention(query_B1D, self.tokens_norm(x_BND))
         feature_B1D = query_B1D + self.mlp(self.norm(query_B1D))
@@ -96,15 +104,22 @@ class Pool(nn.Module):
 class AttentiveProbe(Adapter):
     """An AttentivePool in place of the mean over the last block's tokens; `num_heads` None is the backbone's number.
 
-    fc_norm and the head follow, as everywhere. Trains width x ((3 + 2 x mlp_ratio) x width + mlp_ratio + 9) numbers: for
-    ViT-B 6,498,048.
+    `layers` 3 is V-JEPA 2's (arXiv 2506.09985, section 5), 0 V-JEPA's. fc_norm and the head follow, as everywhere. Trains
+    width x ((3 + 2 x mlp_ratio) x width + mlp_ratio + 9) numbers: for ViT-B 6,498,048; and width x ((4 + 2 x mlp_ratio) x width
+    + mlp_ratio + 8) for each of `layers`.
     """
 
     unmergeable = "its query has no place in the backbone"
     starts_unchanged = False
 
-    def __init__(self, *, num_heads: Annotated[int, Ge(1)] | None = None, mlp_ratio: Annotated[float, Gt(0)] = 4.0):
-        self.num_heads, self.mlp_ratio = num_heads, mlp_ratio
+    def __init__(
+        self,
+        *,
+        num_heads: Annotated[int, Ge(1)] | None = None,
+        mlp_ratio: Annotated[float, Gt(0)] = 4.0,
+        layers: Annotated[int, Ge(0)] = 0,
+    ):
+        self.num_heads, self.mlp_ratio, self.layers = num_heads, mlp_ratio, layers
 
     def attach(self, backbone: Backbone) -> None:
         """Replace the pooling. Raises ConfigError for a backbone that does not let it, and for a number of heads."""
@@ -119,4 +134,4 @@ class AttentiveProbe(Adapter):
             raise ArgumentError(
                 type(self).__name__, f"num_heads = {num_heads}: needs to divide the backbone's width {backbone.width}"
             )
-        backbone.pool = Pool(AttentivePool(backbone.width, num_heads, self.mlp_ratio))
+        backbone.pool = Pool(AttentivePool(backbone.width, num_heads, self.mlp_ratio, self.layers))

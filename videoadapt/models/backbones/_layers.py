@@ -3,6 +3,8 @@
 Shapes: B clips, N tokens, D width.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -129,9 +131,9 @@ class Branch(ResidualBranch):
         self.fn = fn
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, x_BND: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, *context: Tensor) -> Tensor:
         """Return what the block adds to x, (B, N, D)."""
-        return self.drop_path(self.fn(self.norm(x_BND)))
+        return self.drop_path(self.fn(self.norm(x_BND), *context))
 
     def place(self, layer: str) -> tuple[nn.Module, str]:
         """The norm is its own, all others are those of `fn`."""
@@ -139,23 +141,34 @@ class Branch(ResidualBranch):
 
 
 class Block(nn.Module):
-    """x + attn(x), then x + mlp(x). With `recompute`, training keeps x alone, and computes the rest anew for the gradients."""
+    """x + attn(x), then x + mlp(x). With `recompute`, training keeps x alone, and computes the rest anew for the gradients.
+
+    What else a backbone gives a block, such as a rotation of its tokens, is for the attention.
+    """
 
     recompute = False
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float, eps: float, drop_path: float):
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        mlp_ratio: float,
+        eps: float,
+        drop_path: float,
+        attention: Callable[[int, int], nn.Module] = Attention,
+    ):
         super().__init__()
-        self.attn = Branch(Attention(width, num_heads), width, eps, drop_path)
+        self.attn = Branch(attention(width, num_heads), width, eps, drop_path)
         self.mlp = Branch(Mlp(width, round(width * mlp_ratio)), width, eps, drop_path)
 
-    def forward(self, x_BND: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, *context: Tensor) -> Tensor:
         """Return (B, N, D)."""
         if self.recompute and self.training and torch.is_grad_enabled():
-            return checkpoint(self._both_branches, x_BND, use_reentrant=False)
-        return self._both_branches(x_BND)
+            return checkpoint(self._both_branches, x_BND, *context, use_reentrant=False)
+        return self._both_branches(x_BND, *context)
 
-    def _both_branches(self, x_BND: Tensor) -> Tensor:
-        x_BND = x_BND + self.attn(x_BND)
+    def _both_branches(self, x_BND: Tensor, *context: Tensor) -> Tensor:
+        x_BND = x_BND + self.attn(x_BND, *context)
         return x_BND + self.mlp(x_BND)
 
 

@@ -6,28 +6,15 @@ Shapes: B clips, C channels, T frames, H W pixels, N tokens (time, then height, 
 """
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from videoadapt.errors import ArgumentError, ConfigError
-from videoadapt.models.backbone import Backbone, TokenGrid
-from videoadapt.models.backbones._layers import Block, MeanPool, TubeletConv
+from videoadapt.models.backbones._tubelets import Size, TubeletTransformer
 from videoadapt.registry import BACKBONES
-
-
-class Size(NamedTuple):
-    """Dimensions of one published (or, for `tiny`, our own) model."""
-
-    width: int
-    depth: int
-    num_heads: int
-    patch_px: int = 16
-    mlp_ratio: float = 4.0
-
 
 SIZES = {
     "tiny": Size(128, 5, 4, patch_px=8),  # ours, for clips of 64 x 64 pixels
@@ -40,12 +27,8 @@ SIZES = {
 
 
 @BACKBONES.register
-class ViT(Backbone):
-    """ViT of VideoMAE (arXiv 2203.12602) and VideoMAE V2 (arXiv 2303.16727); arguments override those of `size`.
-
-    A block maps (B, N, D) to (B, N, D) and has the branches `attn` and `mlp`; an adapter replaces a branch, or puts a
-    wrapper in the place of a block to put tokens in front of it and drop them after (`blocks` is a plain ModuleList).
-    """
+class ViT(TubeletTransformer):
+    """ViT of VideoMAE (arXiv 2203.12602) and VideoMAE V2 (arXiv 2303.16727); arguments override those of `size`."""
 
     space_positions: nn.Parameter | None  # (rows, columns, D); None: the fixed sinusoid over all tokens
 
@@ -63,48 +46,11 @@ class ViT(Backbone):
         fc_norm_eps: float = 1e-6,
         drop_path: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ):
-        super().__init__()
-        given: dict[str, Any] = dict(zip(Size._fields, (width, depth, num_heads, patch_px, mlp_ratio), strict=True))
-        dims = SIZES[size]._replace(**{key: value for key, value in given.items() if value is not None})
-        if dims.width % dims.num_heads:
-            raise ConfigError(f"num_heads = {dims.num_heads}: needs to divide width = {dims.width}")
-        self.width, self.depth, self.num_heads = dims.width, dims.depth, dims.num_heads
-        self.eps, self.fc_norm_eps = eps, fc_norm_eps
-        self.patch_px, self.tubelet_frames, self.mlp_ratio = dims.patch_px, tubelet_frames, dims.mlp_ratio
-        tubelet = (tubelet_frames, dims.patch_px, dims.patch_px)
-        self.patch_embed = TubeletConv(3, dims.width, kernel_size=tubelet, stride=tubelet)
-        rates = torch.linspace(0, drop_path, dims.depth, device="cpu").tolist()  # stochastic depth grows with depth
-        self.blocks = nn.ModuleList(Block(dims.width, dims.num_heads, dims.mlp_ratio, eps, rate) for rate in rates)
-        self.pool: nn.Module = MeanPool()
-        self.grid = TokenGrid()
+        given = dict(zip(Size._fields, (width, depth, num_heads, patch_px, mlp_ratio), strict=True))
+        super().__init__(SIZES[size].changed(given), tubelet_frames, eps, drop_path)
+        self.fc_norm_eps = fc_norm_eps
         self.register_parameter("space_positions", None)
-        self._sinusoid_ND = torch.empty(0, dims.width)  # fixed, so neither a parameter nor in the state dict
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-
-    def grid_THW(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
-        """Return the token grid (time, height, width) of a clip. Raises ConfigError when a side does not divide."""
-        problems = []
-        if num_frames < 1 or num_frames % self.tubelet_frames:
-            allowed = f"a multiple of the backbone's tubelet_frames = {self.tubelet_frames}"
-            problems.append(f"num_frames = {num_frames}: a clip needs {allowed} frames")
-        sides = {"height": height_px, "width": width_px}
-        wrong = [name for name, side in sides.items() if side < 1 or side % self.patch_px]
-        if wrong:
-            got, need = (height_px, "need") if height_px == width_px else ([height_px, width_px], "needs")
-            allowed = f"a multiple of the backbone's patch_px = {self.patch_px}"
-            problems.append(
-                f"crop_px = {got}: {' and '.join(wrong)} {need if len(wrong) == 1 else 'need'} to be {allowed}"
-            )
-        if problems:
-            raise ArgumentError(type(self).__name__, problems)
-        return num_frames // self.tubelet_frames, height_px // self.patch_px, width_px // self.patch_px
-
-    def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
-        """Raise ConfigError unless the clip divides into tubelets."""
-        self.grid_THW(num_frames, height_px, width_px)
+        self._sinusoid_ND = torch.empty(0, self.width)  # fixed, so neither a parameter nor in the state dict
 
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Hold `space_positions`, as many rows and columns as the file has; without them the sinusoid stays."""
@@ -112,22 +58,11 @@ class ViT(Backbone):
         if found is not None and found.ndim == 3:
             self.space_positions = nn.Parameter(self.patch_embed.weight.new_zeros(*found.shape[:2], self.width))
 
-    def patch_layer(self) -> tuple[nn.Module, str]:
-        """The tubelets' convolution."""
-        return self, "patch_embed"
-
     def positions_elsewhere(self) -> str:
         """The sinusoid is computed anew; a learned grid is resized."""
         if self.space_positions is None:
             return "the sinusoid positions are computed for the new grid of tokens"
         return "the learned positions are interpolated in space (bicubically), and are the same at every time"
-
-    def layer_of(self, parameter: str) -> int:
-        """0 for patches and positions, 1 to `depth` for the blocks, depth + 1 for a pooling that is trained."""
-        part, number, *_ = f"{parameter}.".split(".")
-        if part == "blocks":
-            return int(number) + 1
-        return self.depth + 1 if part == "pool" else 0
 
     def undecayed(self) -> Collection[str]:
         """Positions that came with the weights of an image ViT: decay is for what multiplies."""
@@ -135,9 +70,8 @@ class ViT(Backbone):
 
     def embed(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the tubelet tokens with their positions, (B, N, D)."""
-        self.grid.thw = grid_THW = self.grid_THW(*clip_BCTHW.shape[2:])
-        x_BND = self.patch_embed(clip_BCTHW).flatten(2).transpose(1, 2)
-        return x_BND + self.positions(grid_THW, x_BND.device).to(x_BND.dtype)
+        x_BND = self.tokens(clip_BCTHW)
+        return x_BND + self.positions(self.grid.thw, x_BND.device).to(x_BND.dtype)
 
     def positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
         """Return the positions of a token grid, (N, D)."""
@@ -155,11 +89,6 @@ class ViT(Backbone):
         for block in self.blocks:
             x_BND = block(x_BND)
         return x_BND
-
-    def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        """Return the pooled tokens, (B, D): their mean, in float32 under autocast, unless an adapter pools."""
-        feature_BD: Tensor = self.pool(self.forward_tokens(clip_BCTHW))
-        return feature_BD
 
 
 @torch.inference_mode(False)  # the result is kept, and must stay usable in training

@@ -30,6 +30,12 @@ from videoadapt.weights.formats._videomae import (
     to_pretraining,
     to_videomae,
 )
+from videoadapt.weights.formats._vjepa import (
+    from_meta_vjepa,
+    from_transformers_vjepa,
+    is_from_meta,
+    is_from_transformers,
+)
 from videoadapt.weights.parts import split_part
 
 __all__ = [
@@ -130,6 +136,10 @@ def _video(tensors: Tensors, config: Mapping[str, Any]) -> Found:
     """Choose the format of a video model by the names of its tensors."""
     if any(name.startswith("backbone.") for name in tensors):
         return _from_ours(tensors)
+    if is_from_transformers(tensors):
+        return from_transformers_vjepa(tensors)
+    if is_from_meta(tensors):
+        return from_meta_vjepa(tensors)
     if any(re.match(r"(videomae\.)?encoder\.layer\.\d", name) for name in tensors):
         return from_huggingface(tensors)
     if any(name.endswith(".q_proj.weight") for name in tensors):
@@ -140,7 +150,8 @@ def _video(tensors: Tensors, config: Mapping[str, Any]) -> Found:
         return from_fine_tuned(tensors, on_hub="model_config" in config)
     raise CheckpointError(
         f"keys of no known format (the first: {', '.join(list(tensors)[:4])}); known: VideoMAE and VideoMAE V2, "
-        "pre-training and fine-tuned, also from Hugging Face; AdaptFormer; image ViTs of timm, MAE and Hugging Face; CLIP; "
+        "pre-training and fine-tuned, also from Hugging Face; V-JEPA 2; AdaptFormer; image ViTs of timm, MAE and Hugging Face; "
+        "CLIP; "
         "videoadapt"
     )
 

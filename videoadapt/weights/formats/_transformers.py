@@ -33,7 +33,8 @@ FAMILIES = {
     "vit": Family(from_vit),
     "vit_mae": Family(from_vit),
 }
-_OTHERS = ("timm_wrapper", "videomae")  # read elsewhere
+_VIDEO = ("videomae", "vjepa2")
+_OTHERS = ("timm_wrapper", *_VIDEO)  # read elsewhere
 
 
 def from_transformers(tensors: Tensors, config: Mapping[str, Any]) -> ImageModel | None:
@@ -44,7 +45,7 @@ def from_transformers(tensors: Tensors, config: Mapping[str, Any]) -> ImageModel
     kind = config.get("model_type")
     if isinstance(kind, str) and "model_config" not in config:  # VideoMAE V2 has its own
         if kind not in FAMILIES and kind not in _OTHERS:
-            read = ", ".join(sorted({*FAMILIES, "videomae"}))
+            read = ", ".join(sorted({*FAMILIES, *_VIDEO}))
             raise CheckpointError(
                 f"Hugging Face files of {kind!r} (config.json's model_type) are not read; read are: {read}"
             )
