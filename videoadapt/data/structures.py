@@ -57,7 +57,8 @@ class Unreadable:
 class VideoViews:
     """All test views of one video: uint8 (N clips, J crops, 3, T, H, W).
 
-    `damaged_frames` of those that it is made from the decoder marked; None where it cannot tell. `fps_hz` is the file's rate.
+    `damaged_frames` of those that it is made from the decoder marked; None where it cannot tell. `fps_hz` is the file's rate,
+    and `num_frames` how many there are.
     """
 
     index: int
@@ -65,6 +66,7 @@ class VideoViews:
     views_NJCTHW: Tensor
     damaged_frames: int | None = None
     fps_hz: float | None = None
+    num_frames: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.answers import Answers, Prediction
 from videoadapt.inference.many import Answered, Asking
 from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
+from videoadapt.inference.windows import Slide, Timeline, probabilities, slide
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.models.memory import hold_matrices_in
@@ -262,6 +263,30 @@ class Predictor:
     ) -> Tensor | list[Tensor]:
         """The mean over the test views of what the head sees of a video: float32 (D,), on the CPU."""
         return self._answer(video, fps_hz, part_asked(start_sec, end_sec), self.mean_feature)
+
+    @torch.no_grad()
+    def timeline(
+        self,
+        video: VideoInput,
+        *,
+        every_sec: float | None = None,
+        window_sec: float | None = None,
+        crops: int | None = None,
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> Timeline:
+        """The probabilities of all classes in windows over a long film, which is decoded once, in order.
+
+        Windows are `window_sec` long and `every_sec` apart; None: as long as the clips of the training, and half of that. Each
+        is seen as that part of the film, with one clip and `crops` of it; None: as many as the run's test.
+        Raises DecodeError naming the file, and ConfigError where windows have no length: of a run on whole videos, say one.
+        """
+        values_of = probabilities(self.answers, self._view_logits)
+        asked = as_video(video, fps_hz, part_asked(start_sec, end_sec))
+        found = slide(asked, self.config, Slide(every_sec, window_sec, crops), self.other_rates, values_of)
+        self.other_rates.say()
+        return found
 
     @torch.no_grad()
     def mean_feature(self, views_NJCTHW: Tensor) -> Tensor:

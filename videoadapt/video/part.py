@@ -173,6 +173,11 @@ class FramesOfPart(Changed):
         return self._num_frames
 
     @property
+    def first_frame(self) -> int:
+        """Which frame of the film is the part's first one."""
+        return self._first
+
+    @property
     def times(self) -> Times:
         """See Frames."""
         until_N = self._frames.times.until_sec

@@ -20,7 +20,7 @@ from videoadapt.video.frames import Frames
 from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.part import AnyPart, FramesOfPart
 from videoadapt.video.resizing import resize_to_cover
-from videoadapt.video.samplers import Sampler
+from videoadapt.video.samplers import Indices, Sampler
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops
 
@@ -31,11 +31,12 @@ _DECODED_BYTES = (
 
 class FileNotes(NamedTuple):
     """What there is to say of a file besides its pixels: of the frames read, how many the decoder marked as damaged, None
-    where it cannot tell; and its frames a second, None where they are not known.
+    where it cannot tell; its frames a second, None where they are not known; and how many frames it has.
     """
 
     damaged_frames: int | None = None
     fps_hz: float | None = None
+    num_frames: int | None = None
 
 
 class ClipReader:
@@ -106,7 +107,7 @@ class ViewReader:
         self._letterbox = letterbox
         self._source, self._sampler = source, sampler
         self._num_frames, self._sides = num_frames, sides_of(crop_px)
-        self._num_clips, self._num_crops = num_clips, num_crops
+        self._num_clips, self.num_crops = num_clips, num_crops
         self.views_bytes = num_clips * num_crops * 3 * num_frames * math.prod(self._sides)
 
     def __call__(self, video: str | Path | Frames) -> Tensor:
@@ -118,34 +119,44 @@ class ViewReader:
 
     def with_notes(self, video: str | Path | Frames, part: AnyPart | None = None) -> tuple[Tensor, FileNotes]:
         """The same, of the whole film or of a part, and notes on the file."""
-        with closing(self._source.open(video)) as film:
+        with closing(self.open(video)) as film:
             frames = film if part is None else FramesOfPart(film, part, video)
             return self._views(frames), _notes_on(frames)
 
+    def open(self, video: str | Path | Frames) -> Frames:
+        """The frames that views are made from; whoever opens them closes them."""
+        return self._source.open(video)
+
+    def chosen(self, video: Frames) -> Indices:
+        """Which frames the test clips of a video are: (N, T)."""
+        return self._sampler.test_clips(video, self._num_frames, self._num_clips)
+
     def _views(self, video: Frames) -> Tensor:
         """The views (N, J, 3, T, H, W) of an opened video; only the crops of its frames are kept."""
-        indices_NT = self._sampler.test_clips(video, self._num_frames, self._num_clips)
+        indices_NT = self.chosen(video)
         views_NJCTHW = torch.empty(
-            self._num_clips, self._num_crops, 3, self._num_frames, *self._sides, dtype=torch.uint8
+            self._num_clips, self.num_crops, 3, self._num_frames, *self._sides, dtype=torch.uint8
         )
         wanted = np.unique(indices_NT)
         at_once = max(1, _DECODED_BYTES // (3 * video.height * video.width))
         for start in range(0, len(wanted), at_once):
             part = wanted[start : start + at_once]
             for index, frame_HWC in zip(part, torch.from_numpy(video.get(part)), strict=True):
-                crops_JCHW = self._crops(frame_HWC.permute(2, 0, 1)[None])
+                crops_JCHW = self.crops(frame_HWC)
                 for clip, place in np.argwhere(indices_NT == index):
                     views_NJCTHW[clip, :, :, place] = crops_JCHW
         return views_NJCTHW
 
-    def _crops(self, frame_1CHW: Tensor) -> Tensor:
+    def crops(self, frame_HWC: Tensor) -> Tensor:
+        """What the model sees of one frame: uint8 (J, 3, H, W), which may share memory with it."""
+        frame_1CHW = frame_HWC.permute(2, 0, 1)[None]
         if self._letterbox is not None:
             return self._letterbox.centred(frame_1CHW, self._sides)
-        return torch.cat(view_crops(resize_to_cover(frame_1CHW, *self._sides), self._sides, self._num_crops))
+        return torch.cat(view_crops(resize_to_cover(frame_1CHW, *self._sides), self._sides, self.num_crops))
 
 
 def _notes_on(video: Frames) -> FileNotes:
-    return FileNotes(None if video.damaged is None else len(video.damaged), video.fps_hz)
+    return FileNotes(None if video.damaged is None else len(video.damaged), video.fps_hz, video.num_frames)
 
 
 def _decode_once(video: Frames, indices: Sequence[np.ndarray]) -> list[Tensor]:

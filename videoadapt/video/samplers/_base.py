@@ -45,6 +45,10 @@ class Sampler(ABC):
         Raises ConfigError for a number of clips that the sampler does not give, and DecodeError for an empty video.
         """
 
+    def clip_span(self, num_frames: int) -> int | None:
+        """How many frames of a video a clip of `num_frames` is taken from, at `fps_hz` or the video's own rate; None: all."""
+        return None
+
     def train_clip(self, video: Timed, num_frames: int, rng: Draws) -> Indices:
         """As `train_indices`, of this video, by its time stamps where there is a rate."""
         if self.fps_hz is None:

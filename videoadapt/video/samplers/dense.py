@@ -41,6 +41,10 @@ class Dense(Sampler):
         self.stride_frames = stride_frames
         self.window = window
 
+    def clip_span(self, num_frames: int) -> int:
+        """See Sampler."""
+        return num_frames * self.stride_frames
+
     def train_indices(self, num_video_frames: int, num_frames: int, rng: Draws) -> Indices:
         """Return (T,) indices of one training clip of `num_frames` frames.
 

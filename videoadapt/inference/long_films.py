@@ -1,0 +1,34 @@
+"""Films that one answer says little about: much longer than the clips which it is made from."""
+
+from videoadapt import logger
+from videoadapt.config.schema import Config
+from videoadapt.log import duration
+from videoadapt.runs.build_data import build_sampler
+
+MUCH_LONGER = 10  # times what the clips of an answer show
+
+
+def clip_sec(config: Config, fps_hz: float) -> float | None:
+    """How long a clip of this run is, of a film of this rate; None where clips are taken from whole videos."""
+    sampler = build_sampler(config.data)
+    span_frames = sampler.clip_span(config.data.num_frames)
+    return None if span_frames is None else span_frames / (sampler.fps_hz or fps_hz)
+
+
+class LongFilms:
+    """Says of a long film that one answer is not what a user wants, and what is."""
+
+    def __init__(self, config: Config):
+        self._config = config
+
+    def note(self, name: object, fps_hz: float | None, num_frames: int | None) -> None:
+        """Look at one more film, of which an answer is made; None where its rate is not known."""
+        if not fps_hz or not num_frames or not (one_sec := clip_sec(self._config, fps_hz)):
+            return
+        film_sec, num_clips = num_frames / fps_hz, self._config.test.clips
+        if film_sec > MUCH_LONGER * num_clips * one_sec:
+            logger.warning(
+                "%s: lasts %s, and its one answer is from %d clips of %.3g s; videoadapt segment says what happens when in it "
+                "(in Python, Predictor.timeline)",
+                name, duration(film_sec), num_clips, one_sec,
+            )  # fmt: skip
