@@ -71,6 +71,7 @@ setup(
         "pydantic>=2",  # the schema of a config, all its problems reported at once
         "annotated-types>=0.6",  # the ranges that stand in signatures, which pydantic checks
         "pyyaml>=6",  # config files
+        "huggingface_hub>=2",  # weights by name: the hub's answers, its cache and a user's login; timm brings it
         "safetensors>=0.4",  # weight and feature files that cannot run code
         "rich>=13",  # the progress bar and the parameter table
         "matplotlib>=3.8",  # the pictures that every run and sweep leaves: curves, confusions, accuracy against parameters

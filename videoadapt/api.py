@@ -22,6 +22,7 @@ from videoadapt.errors import (
     DataListError,
     DecodeError,
     VideoAdaptError,
+    at_file_key,
     check_count,
     check_path,
 )
@@ -43,6 +44,7 @@ from videoadapt.video.decoders import open_video
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.files import check_weights
 from videoadapt.weights.formats import Inflation, read_weights
+from videoadapt.weights.published import fetched
 
 __all__ = [
     "CheckpointError",
@@ -131,8 +133,9 @@ def create_model(
 
     `options` are arguments of the backbone (size="base") and of the adapter (bottleneck=64), told apart by their names; a
     component may also be given with its own, {"name": "lora", "rank": 8}, and `adapter` as a list of several. Only what
-    the adapter trains has `requires_grad`, with the head. `weights`: a file or folder of any format of docs/weights.md, or
-    "package:masked_trunk.safetensors"; None: random, from torch's generator. `batch_norm`: BatchNorm in front of the head.
+    the adapter trains has `requires_grad`, with the head. `weights`: a file or folder of any format of docs/weights.md, a name
+    that is downloaded ("hf:MCG-NJU/videomae-base", "timm:...", "https:..."), or "package:masked_trunk.safetensors"; None:
+    random, from torch's generator. `batch_norm`: BatchNorm in front of the head.
     Raises ConfigError for arguments, and for clips that the backbone does not take, CheckpointError for the weights.
     """
     for name, value in (("num_classes", num_classes), ("num_frames", num_frames)):
@@ -141,6 +144,8 @@ def create_model(
     if inflate not in get_args(Inflation):
         raise ConfigError(f"inflate = {inflate!r}: allowed: {', '.join(get_args(Inflation))}")
     if weights is not None:
+        with at_file_key("weights"):
+            weights = fetched(str(weights))
         check_weights("weights", weights)
     chosen, methods = model_components(backbone, adapter, options)
     built: Backbone = BACKBONES.build(chosen)

@@ -88,6 +88,18 @@ def on_main(action: Callable[[], object]) -> None:
     raise_on_all(problem)
 
 
+def first_of_each_host_first(action: Callable[[], object]) -> None:
+    """Run `action` in one process of each host, then in the others, which find what it left; what fails is raised on all."""
+    for now in (True, False):
+        problem: Exception | None = None
+        if (int(os.environ.get("LOCAL_RANK", 0)) == 0) == now:
+            try:
+                action()
+            except (VideoAdaptError, OSError) as error:
+                problem = error
+        raise_on_all(problem)
+
+
 def raise_on_all(problem: Exception | None) -> None:
     """Raise, on every rank, the problem of the first rank that has one, so that none waits for the others."""
     for found in all_gather_objects(problem):

@@ -63,6 +63,14 @@ def _made_visible(record: logging.LogRecord) -> bool:
     return True
 
 
+def announce(text: str) -> None:
+    """A line that a person needs to see: in the log, and on the terminal where nobody set the log up."""
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("%s", text)
+    elif distributed.is_main():
+        console.print(visible(text), soft_wrap=True)
+
+
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to the terminal and to the log file, first column left, the others right."""
     if not distributed.is_main():

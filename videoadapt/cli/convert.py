@@ -4,7 +4,7 @@ import argparse
 
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file, check_folder
-from videoadapt.cli._paths import place
+from videoadapt.cli._paths import place, place_text
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -12,7 +12,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=program("convert"), description=__doc__, epilog="Formats and where to get files: docs/weights.md."
     )
-    parser.add_argument("source", type=place, metavar="IN", help="weight file, or Hugging Face folder")
+    parser.add_argument(
+        "source",
+        type=place_text,
+        metavar="IN",
+        help="weight file, Hugging Face folder, or a name: hf:MCG-NJU/videomae-base",
+    )
     parser.add_argument("out", type=place, metavar="OUT", help="ends in .safetensors or .pth; a folder for huggingface")
     parser.add_argument("--to", default="videoadapt", choices=("videoadapt", "videomae", "huggingface"))
     parser.add_argument("--num-heads", type=int, help="for a Hugging Face folder of a width that was never published")

@@ -50,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--weights",
         type=place_text,
         metavar="BACKBONE",
-        help="with --adapter: the weight file that it was trained with",
+        help="with --adapter: the weights that it was trained with, a file or a name (hf:...)",
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

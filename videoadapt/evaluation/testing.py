@@ -19,6 +19,7 @@ from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.checks import nothing_to_test
 from videoadapt.runs.folder import find_checkpoint, load_result, save_description, thresholds_of
+from videoadapt.runs.named_weights import published
 from videoadapt.runs.rates import OtherRates, Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.statement import Difference, said
@@ -46,6 +47,7 @@ def test(run: Run) -> dict[str, Any]:
         **predictions.results(),
         "checkpoint": source,
         "statement": run.statement.as_dict(),
+        "weights": published(config),
         "other_than_trained": {key: {"trained": old, "tested": new} for key, old, new in differing},
         "trained_parameters": sum(row.num_parameters for row in parameter_table(run.model) if row.trainable),
         "test_list_sha256": splits.fingerprint(splits.test),

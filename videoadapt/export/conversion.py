@@ -14,6 +14,8 @@ from videoadapt.models.backbones.vit import SIZES, ViT
 from videoadapt.paths import exists
 from videoadapt.weights.files import Tensors, checksum, weights_path, write_tensors
 from videoadapt.weights.formats import Weights, huggingface_config, read_any, to_huggingface, to_videomae
+from videoadapt.weights.names import here
+from videoadapt.weights.published import fetched
 
 Target = Literal["videoadapt", "videomae", "huggingface"]
 
@@ -21,21 +23,21 @@ PUBLISHED_EPS = 1e-6  # of the LayerNorms that the published backbones were trai
 
 
 def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_heads: int | None = None) -> list[str]:
-    """Write the weights of `source` to `out`; return what was found, what was left out and what was written, a line each.
+    """Write the weights of `source` (a path, or a name) to `out`; return what was found, left out and written, a line each.
 
     `out` ends in .safetensors or .pth; without an ending it is a Hugging Face folder, whose config.json also needs
     `num_heads` (known for published widths). No value changes: the checksum is over the tensors under our names, so it
     is the same in every format. Raises CheckpointError when `source` cannot be read, is not complete, or holds what the
     format has no place for.
     """
-    source, out = Path(source), Path(out)
-    if not exists(weights_path(str(source))):
+    source, out = fetched(str(source)), Path(out)
+    if not exists(weights_path(source)):
         raise CheckpointError(f"{source}: no such file or folder")
     in_folder = to == "huggingface" and not out.suffix
     if not in_folder and out.suffix not in (".safetensors", ".pth"):
         also = ", or for a Hugging Face folder have no ending" if to == "huggingface" else ""
         raise CheckpointError(f"{out}: the name needs to end in .safetensors or .pth{also}")
-    weights = read_any(source)
+    weights = read_any(Path(here(source)))
     _check_complete(weights)
     if (activation := trained_with(weights)) not in (None, "gelu"):
         raise CheckpointError(

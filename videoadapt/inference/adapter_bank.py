@@ -61,7 +61,7 @@ class AdapterBank(nn.Module):
     def from_files(
         cls, paths: Sequence[str | Path], weights: str | Path | None = None, fps_hz: float | None = None
     ) -> "AdapterBank":
-        """Read the files and load each around the backbone in `weights` (None: the one they name, inside the package).
+        """Read the files and load each around the backbone in `weights` (None: the one they name, if that is on this machine).
 
         Raises CheckpointError for a file that cannot be read or belongs to another backbone, and ConfigError when the
         files do not ask for the same backbone, the same views of a video and the same precision.
@@ -79,7 +79,7 @@ class AdapterBank(nn.Module):
         models = []
         for file in files:
             config = file.config
-            spec = config.model.model_copy(update={"weights": str(weights) if weights else config.model.weights})
+            spec = config.model.model_copy(update={"weights": str(weights) if weights else file.own_weights()})
             torch.manual_seed(config.seed)  # what a backbone without weights is made from
             model = build_model(spec, len(file.class_names), config.data.num_frames, config.data.crop_px, "weights")
             file.load_into(model)

@@ -35,6 +35,7 @@ from videoadapt.runs.resolution import resolved
 from videoadapt.video.decoders import reads_folders
 from videoadapt.video.part import Part
 from videoadapt.weights.files import check_weights
+from videoadapt.weights.names import is_name
 
 Answer = TypeVar("Answer")
 
@@ -106,14 +107,14 @@ class Predictor:
         compile: bool = False,
         fps_hz: float | None = None,
     ) -> "Predictor":
-        """An adapter file around the backbone in `weights` (None: the one that it names, if that comes with videoadapt).
+        """An adapter file around the backbone in `weights` (None: the one that it names, if that is on this machine).
 
         `fps_hz` as of `from_run`. Raises CheckpointError when either cannot be read, or the backbone is not the adapter's.
         """
         device, adapter = choose_device(device), read_adapter(path)
-        if weights is not None:
+        if weights is not None and not is_name(str(weights)):
             check_weights("weights", weights)
-        chosen = {"weights": str(weights) if weights else adapter.config.model.weights}
+        chosen = {"weights": str(weights) if weights else adapter.own_weights()}
         config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
         with _seeds_of_its_own(device):
             model = build_seeded_model(config, len(adapter.class_names), "weights")

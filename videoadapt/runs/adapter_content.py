@@ -14,15 +14,16 @@ from videoadapt.config.loading import check_config
 from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.parameters import load_trainable_state
-from videoadapt.paths import check_permitted, is_file
+from videoadapt.paths import check_permitted, exists, is_file
 from videoadapt.runs.rates import Rates
 from videoadapt.runs.statement import NORMALISATION, backbone_fingerprint
-from videoadapt.weights.files import ADAPTER_FORMAT
+from videoadapt.weights.files import ADAPTER_FORMAT, weights_path
+from videoadapt.weights.names import is_name
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """The content of one adapter file; `config.model.weights` is set only for a backbone inside the package."""
+    """The content of one adapter file; `config.model.weights` is set only for a backbone inside the package or on the hub."""
 
     path: Path
     config: Config
@@ -31,6 +32,15 @@ class AdapterFile:
     tensors: dict[str, Tensor]
     rates: Rates = field(default_factory=Rates)  # of the videos that it was trained on, where the file says them
     thresholds: list[float] | None = None  # of several labels, where a validation chose them
+
+    def own_weights(self) -> str | None:
+        """The backbone that the file names. Raises CheckpointError for one that is not here: a file downloads nothing."""
+        named = self.config.model.weights
+        if named is not None and is_name(named) and not exists(weights_path(named)):
+            raise CheckpointError(
+                f"{self.path}: its backbone is {named}, which is not on this machine; name it as `weights` to download it"
+            )
+        return named
 
     def load_into(self, model: nn.Module) -> None:
         """Fill an adapted model. Raises CheckpointError when its frozen tensors, or its shapes, are not the adapter's."""

@@ -57,10 +57,11 @@ def write_adapter(
 ) -> None:
     """Write an adapter file of these tensors, atomically.
 
-    `seed` is what a backbone without weights is made from; `weights` are named only where they are inside the package.
+    `seed` is what a backbone without weights is made from; `weights` are named only where they are inside the package, or
+    by a name of the hub: paths and addresses are nobody else's business.
     """
     kept: dict[str, Any] = {**statement.config, "seed": seed}
-    if weights is not None and weights.startswith("package:"):
+    if weights is not None and weights.startswith(("package:", "hf:")):
         kept["model"] = {**kept["model"], "weights": weights}
     metadata = {
         "format": ADAPTER_FORMAT,

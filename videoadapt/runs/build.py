@@ -29,6 +29,7 @@ from videoadapt.runs.start import StartWeights, read_start, start_weights
 from videoadapt.runs.statement import Statement, said
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.formats import Weights, read_weights
+from videoadapt.weights.published import fetched
 
 Model = TypeVar("Model", Classifier, MaskedAutoencoder)
 Classes = int | Sequence[str]  # how many, or their names
@@ -71,6 +72,8 @@ def build_model(
 
 def _read(spec: ModelConfig, classes: Classes, weights_key: str = "model.weights") -> Weights | None:
     with at_file_key(weights_key):
+        given = {key: getattr(spec, key) for key in ("weights", "backbone_weights")}
+        spec = spec.model_copy(update={key: fetched(name) for key, name in given.items() if name is not None})
         start = read_start(spec.weights)
         if start is not None:
             return start_weights(start, spec, None if isinstance(classes, int) else classes)

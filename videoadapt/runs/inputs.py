@@ -37,12 +37,14 @@ from videoadapt.runs.fitting import fitted
 from videoadapt.runs.folder import find_checkpoint, statement_in
 from videoadapt.runs.frame_counts import short_folders
 from videoadapt.runs.machine import machine_problems, output_problems
+from videoadapt.runs.named_weights import download_problems, with_commits
 from videoadapt.runs.overlaps import say_overlaps
 from videoadapt.runs.same_files import same_files
 from videoadapt.runs.statement import Statement, check_statement, class_problem
 from videoadapt.video.decoders import reads_folders
 from videoadapt.video.files import why_no_video
 from videoadapt.weights.files import weights_path
+from videoadapt.weights.names import is_name
 
 
 def load_inputs(config: Config, ranks: int = 1, *, here: bool = True) -> Splits:
@@ -60,15 +62,18 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
     """Look at settings, lists, model, weights, batch size and folders; return the lists, if they are usable, and the problems.
 
     `ranks`: processes that will share the work. `here`: the run will be on this machine, so that device, compiler and cache
-    are looked at as well. Nothing is written, except by data sets that render themselves, and no memory is taken for weights.
+    are looked at as well. Nothing is written, except by data sets that render themselves and by downloads of weights, which
+    begin when nothing else is wrong; no memory is taken for weights.
     """
+    config = with_commits(config)
     problems = setting_problems(config) + output_problems(config.output) + (machine_problems(config) if here else [])
     splits: Splits | None = None
     try:
         splits = load_splits(config)
     except VideoAdaptError as error:
         problems.append(str(error))
-    problems += _model_problems(config, splits.class_names if splits else None)
+    problems += (failed := download_problems(config, hold=bool(problems)))
+    problems += _model_problems(_without_absent(config), splits.class_names if splits and not failed else None)
     if splits is not None and not config.train.enable:
         problems += _statement_problems(config, splits.class_names)
     if splits is not None and config.train.enable:
@@ -76,6 +81,14 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
         problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks)
         problems += class_problems(config, splits.train, splits.class_names)
     return splits, problems
+
+
+def _without_absent(config: Config) -> Config:
+    """The config without weights that were to be downloaded and are not here; why they are not was said."""
+    model = config.model
+    given = {key: getattr(model, key) for key in ("weights", "backbone_weights")}
+    absent = [key for key, name in given.items() if name and is_name(name) and not exists(weights_path(name))]
+    return config.model_copy(update={"model": model.model_copy(update=dict.fromkeys(absent))})
 
 
 def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[str]:

@@ -32,6 +32,7 @@ from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.runs.machine import reads_files
 from videoadapt.runs.memory import BUILDING, memory_explained
+from videoadapt.runs.named_weights import with_commits
 from videoadapt.runs.outcome import OutcomeRecorder
 from videoadapt.runs.resolution import resolved, say_chosen, warn_if_slow
 from videoadapt.runs.statement import Statement
@@ -88,6 +89,7 @@ def prepare(config: Config) -> Iterator[Run]:
     asked = config
     with suppress(ConfigError):  # of a device that is not there, which is one of the problems below
         config = resolved(config, choose_device(config.device))
+    config = with_commits(config)
     with ExitStack() as stack:
         try:
             splits = load_inputs(config, distributed.world_size())

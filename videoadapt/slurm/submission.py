@@ -13,6 +13,7 @@ from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.runs.build_data import schedule_of
 from videoadapt.runs.inputs import load_inputs
+from videoadapt.runs.named_weights import with_commits
 from videoadapt.slurm.attempts import How, attempts
 from videoadapt.slurm.executors import batch_script, submit
 from videoadapt.slurm.resources import Resources
@@ -30,6 +31,7 @@ def submit_runs(
     `folder` is where the jobs' own folders go; by default `<output>/jobs`, and that of the common parent for an array. Raises
     ConfigError with all problems before anything is queued, and when Slurm refuses.
     """
+    configs = [with_commits(config) for config in configs]
     check(configs, resources)
     jobs_folder = _jobs_folder(configs, folder)
     code = None if resources.executor == "debug" else snapshot(jobs_folder.parent / "code")

@@ -20,12 +20,13 @@ from safetensors.torch import save
 
 from videoadapt.errors import CheckpointError
 from videoadapt.paths import exists, is_file, is_folder
+from videoadapt.weights.names import here
 from videoadapt.weights.parts import Tensors, model_state, split_part
 from videoadapt.weights.reading import load
 
 ADAPTER_FORMAT = "videoadapt adapter"  # in the metadata of what a finished run leaves
 
-_IN_A_FOLDER = (
+IN_A_FOLDER = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -36,10 +37,13 @@ _IN_A_FOLDER = (
 
 
 def weights_path(location: str) -> Path:
-    """The file or folder that `location` names: a path, without the `#part` behind it, or `package:NAME` inside videoadapt."""
+    """The file or folder that `location` names: a path, without the `#part` behind it, or `package:NAME` inside videoadapt.
+
+    Of a name (`hf:`, `timm:`, `https:`) what was downloaded, or where nothing was a path that is not there.
+    """
     if location.startswith("package:"):
         return Path(__file__).parents[1] / "assets" / location.removeprefix("package:")
-    return split_part(Path(location))[0]
+    return split_part(Path(here(location)))[0]
 
 
 def check_weights(argument: str, location: str | Path) -> None:
@@ -72,9 +76,9 @@ def read_tensors(path: Path) -> Content:
         return Content(state, metadata, part, notes + chosen)
     if is_file(path / "config.yaml") and is_folder(path / "checkpoints"):
         raise CheckpointError(_of_a_run(path, "the folder of a run", f"--run {quote(str(path))}"))
-    found = next((path / name for name in _IN_A_FOLDER if is_file(path / name)), None)
+    found = next((path / name for name in IN_A_FOLDER if is_file(path / name)), None)
     if found is None:
-        raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(_IN_A_FOLDER)}")
+        raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(IN_A_FOLDER)}")
     tensors = _read_shards(found) if found.suffix == ".json" else _read_alone(found)
     config = path / ("open_clip_config.json" if found.name.startswith("open_clip") else "config.json")
     return Content(tensors, _read_json(config) if is_file(config) else {}, part)

@@ -36,6 +36,7 @@ from videoadapt.weights.formats._vjepa import (
     is_from_meta,
     is_from_transformers,
 )
+from videoadapt.weights.names import here
 from videoadapt.weights.parts import split_part
 
 __all__ = [
@@ -59,6 +60,8 @@ Names = Literal["own", "timm"]
 def read_weights(location: str, obtain: str = "", names: Names = "own") -> Weights:
     """Read a file or folder of weights, or `package:NAME` for a file inside videoadapt; `obtain`: where to get it.
 
+    A name (`hf:`, `timm:`, `https:`) is read where it was downloaded.
+
     `names`: whether the model has our names, or those of the backbone `timm`, for the formats of image models.
     Raises CheckpointError when it is missing, damaged, names code to run, or has keys of no known format.
     """
@@ -66,7 +69,7 @@ def read_weights(location: str, obtain: str = "", names: Names = "own") -> Weigh
     if not exists(path):
         hint = obtain or "give the path of a weight file or folder, or nothing (null) to start from random weights"
         raise CheckpointError(f"{path}: no such file; {hint}")
-    return read_any(path if location.startswith("package:") else Path(location), names)
+    return read_any(path if location.startswith("package:") else Path(here(location)), names)
 
 
 def read_any(path: Path, names: Names = "own") -> Weights:
