@@ -35,6 +35,10 @@ MLFLOW = [
     "alembic>=1.10",  # likewise, its tables
 ]
 
+ENERGY = [
+    "nvidia-ml-py>=12",  # NVML, which counts what a GPU draws, for report.html; without it that is not known
+]
+
 TORCHCODEC = [
     "torchcodec>=0.11",  # the third decoder; each release belongs to one of torch, and needs FFmpeg's shared libraries
 ]
@@ -54,6 +58,7 @@ setup(
     package_dir={"videoadapt.configs": "configs", "videoadapt.data_lists": "data_lists"},
     package_data={
         "videoadapt": ["assets/*", "py.typed"],  # the quickstart's backbone; that the package is typed
+        "videoadapt.evaluation.report": ["templates/*"],
         "videoadapt.configs": ["*.yaml", "*/*.yaml"],
         "videoadapt.data_lists": ["README.md", "*/*.csv", "*/*.txt"],
     },
@@ -75,6 +80,7 @@ setup(
         "safetensors>=0.4",  # weight and feature files that cannot run code
         "rich>=13",  # the progress bar and the parameter table
         "matplotlib>=3.8",  # the pictures that every run and sweep leaves: curves, confusions, accuracy against parameters
+        "jinja2>=3.1",  # report.html, from templates that escape what is put into them
         "pillow>=10",  # JPEG in memory, for data.jpeg_quality
         "numpy>=1.26",  # frame indices, predictions.npz
     ],
@@ -85,11 +91,13 @@ setup(
         "wandb": WANDB,
         "mlflow": MLFLOW,
         "check": CHECK,
+        "energy": ENERGY,
         "dev": [
             *EXPORT,
             *TORCHCODEC,
             *TENSORBOARD,
             *CHECK,
+            *ENERGY,
             *WANDB,
             *MLFLOW,
             "torchvision>=0.19",  # what its transforms draw and compute is compared with

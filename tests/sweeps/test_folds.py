@@ -14,8 +14,8 @@ from tests.toy_sweeps import METHODS
 from videoadapt.cli import sweep as command
 from videoadapt.cli import train
 from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.evaluation.intervals import bootstrap_interval, t_interval, t_quantile
 from videoadapt.sweeps.cross_validation import write_cross_validation
-from videoadapt.sweeps.intervals import bootstrap_interval, t_interval, t_quantile
 from videoadapt.sweeps.plan import Sweep
 
 FILM = r"(film\d+)_"

@@ -20,9 +20,8 @@ def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pyte
     assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3"]) == 0
     shown = capsys.readouterr().out
     assert "top-1" in shown and str(output) in shown and "videoadapt demo" in shown
-    expected = (
-        "config.yaml classes.txt run.log metrics.jsonl timing.jsonl tensorboard curves.png confusion.png per_class.csv "
-    )
+    expected = "config.yaml classes.txt run.log metrics.jsonl timing.jsonl phases.jsonl report.html tensorboard "
+    expected += "curves.png confusion.png per_class.csv "
     for name in (
         expected
         + "results.json predictions.npz checkpoints/step_00000010.pt checkpoints/step_00000015.pt checkpoints/best.pt"

@@ -23,6 +23,7 @@ SCRIPTS = {  # of a clone, in tools/
     "demo": "demo.py",
     "sweep": "sweep.py",
     "submit": "submit.py",
+    "report": "report.py",
     "prepare": "prepare_data.py",
     "export": "export.py",
     "features": "extract_features.py",

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a config and test it; resume where it was stopped",
     "test": "only test what was trained",
     "demo": "name the action in video files",
+    "report": "make a run's report.html again",
     "sweep": "train and compare a table of configs",
     "submit": "run a config on Slurm, and look after its jobs",
     "prepare": "check lists of videos, make them, or re-encode the videos",

@@ -15,10 +15,11 @@ from videoadapt.registry import LOGGERS
 from videoadapt.system import open_files_limit
 from videoadapt.video.cache.folder import MEMORY, cache_folder, why_not_here
 
-_WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl")
+_WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl", "phases.jsonl")
 _REPLACED = (
     "config.yaml", "classes.txt", "outcome.json", "results.json", "predictions.npz", "adapter.safetensors", "pretrained.pth",
     "trunk.safetensors", "curves.png", "confusion.png", "per_class.csv", "reconstruction.png",
+    "report.html",
 )  # fmt: skip
 _OPEN_FILES, _OF_A_WORKER = 24, 4  # at a time, measured with room: 2 workers need 22 in all, 6 need 36
 _FOLDERS = ("checkpoints", "tensorboard", "loggers")

@@ -49,6 +49,7 @@ class Run:
     model: Classifier | MaskedAutoencoder  # as `task` says
     device: torch.device
     loggers: Loggers | None = None
+    gflops: float | None = None  # multiply-adds of one test view; None where they were not counted
 
     @property
     def folder(self) -> Path:
@@ -116,10 +117,10 @@ def prepare(config: Config) -> Iterator[Run]:
             join(config.data.cache)  # now, for a cache that cannot be used: testing would come to it after the training
         with memory_explained(*BUILDING):
             model = _build(config, splits.class_names).to(device)
-            show_model(config, model)
+            gflops = show_model(config, model)
         say_chosen(asked, config)
         warn_if_slow(config.train.precision, device)
-        yield Run(config, splits, model, device, loggers)
+        yield Run(config, splits, model, device, loggers, gflops)
 
 
 def _build(config: Config, class_names: Sequence[str]) -> Classifier | MaskedAutoencoder:
@@ -138,19 +139,23 @@ def _occupy(folder: Path, stack: ExitStack, loggers: Loggers | None = None) -> N
     stack.enter_context(OutcomeRecorder(folder))
 
 
-def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> None:
-    """Print every group of parameters with its count and share, and the cost of one test video, where there are any."""
+def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> float | None:
+    """Print every group of parameters with its count and share, and the cost of one test video, where there are any.
+
+    Returns the GFLOPs of one view; None where they are not counted.
+    """
     rows = [
         [group.group, f"{group.num_parameters:,}", f"{100 * group.share:.2f} %", "yes" if group.trainable else "no"]
         for group in parameter_table(model)
     ]
     show_table("Parameters", ["group", "count", "share", "trained"], rows)
     if not isinstance(model, Classifier):
-        return
+        return None
     views = config.test.clips * config.test.crops
     try:
         gflops = count_gflops(model, config.data.num_frames, *sides_of(config.data.crop_px))
     except ModuleNotFoundError:
         logger.info("cost of a test video: not counted, because fvcore is not installed (pip install fvcore)")
-        return
+        return None
     logger.info("cost of a test video: %.3g GFLOPs x %d views (multiply-adds, counted by fvcore)", gflops, views)
+    return gflops

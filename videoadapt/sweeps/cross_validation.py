@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.errors import VideoAdaptError
+from videoadapt.evaluation.intervals import Interval, bootstrap_interval, t_interval
+from videoadapt.evaluation.tested import Tested
 from videoadapt.files import write_atomically, write_json, write_text
 from videoadapt.sweeps.cell import Cell, short
 from videoadapt.sweeps.fold_plot import plot_folds
 from videoadapt.sweeps.folds import AXIS
-from videoadapt.sweeps.intervals import Interval, bootstrap_interval, t_interval
 from videoadapt.sweeps.plan import Sweep
 
 EXPLAINED = """
@@ -59,27 +59,11 @@ class CrossValidation:
     num_groups: int
 
 
-@dataclass(frozen=True)
-class Tested:
-    """What a cell said of its test videos."""
-
-    ids: NDArray[np.str_]
-    labels_N: NDArray[np.int64]
-    scores_NK: NDArray[np.float32]
-
-    @property
-    def correct_N(self) -> NDArray[np.bool_]:
-        """Which are right, as results.json counts: alone at the top; without scores, of a video that cannot be read, wrong."""
-        own_N1 = np.take_along_axis(self.scores_NK, self.labels_N[:, None], axis=1)
-        right_N: NDArray[np.bool_] = (self.scores_NK >= own_N1).sum(axis=1) == 1
-        return right_N
-
-
 def write_cross_validation(sweep: Sweep) -> list[Path]:
     """Write table.md, table.json, folds.png and out_of_fold.npz into the sweep's folder; nothing while no cell is finished."""
     rows, pieces = [], []
     for settings, cells in _by_settings(sweep):
-        tested = [(cell, _tested(cell)) for cell in cells if cell.finished]
+        tested = [(cell, Tested(cell.folder)) for cell in cells if cell.finished]
         if tested:
             rows.append(_row(sweep, settings, cells, tested))
             pieces += [_piece(sweep, settings, cell, found) for cell, found in tested]
@@ -109,24 +93,6 @@ def _by_settings(sweep: Sweep) -> list[tuple[dict[str, str], list[Cell]]]:
         kept = {axis: label for axis, label in settings.items() if axis not in without}
         found.setdefault(tuple(kept.values()), (kept, []))[1].extend(cells)
     return list(found.values())
-
-
-def _tested(cell: Cell) -> Tested:
-    """Raises VideoAdaptError where predictions.npz is damaged, or of another test than results.json."""
-    path = cell.folder / "predictions.npz"
-    try:
-        with np.load(path) as file:
-            found = Tested(file["video_id"], file["label"], file["scores"])
-    except (OSError, ValueError, KeyError) as error:
-        raise VideoAdaptError(
-            f"{path}: cannot be read ({error}); delete results.json beside it, and it is tested again"
-        ) from error
-    results = cell.results
-    if results is None or abs(100 * found.correct_N.mean() - results["top1"]) > 1e-3:
-        raise VideoAdaptError(
-            f"{path}: is of another test than results.json beside it; delete that, and it is tested again"
-        )
-    return found
 
 
 def _groups(sweep: Sweep, ids: NDArray[np.str_]) -> list[str]:
@@ -178,7 +144,7 @@ def _piece(sweep: Sweep, settings: Mapping[str, str], cell: Cell, tested: Tested
         "seed": np.full(num, cell.seed),
         "video_id": tested.ids,
         "group": np.array(_groups(sweep, tested.ids)),
-        "label": tested.labels_N,
+        "label": tested.labels,
         "scores": tested.scores_NK,
     }
 

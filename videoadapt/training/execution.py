@@ -1,12 +1,14 @@
-"""A whole run, as every front door and every job does it: train, leave what was trained, test."""
+"""A whole run, as every front door and every job does it: train, leave what was trained, test, leave a report."""
 
 from typing import Any
 
+from videoadapt import distributed, logger
 from videoadapt.config.schema import Config
-from videoadapt.errors import TooManyUnreadable
+from videoadapt.errors import Diverged, TooManyUnreadable
 from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
 from videoadapt.runs.memory import TESTING, TRAINING, memory_explained
+from videoadapt.runs.phases import phase
 from videoadapt.runs.run import Run, prepare
 from videoadapt.training.loop import train
 from videoadapt.training.reconstruction import leave_backbone
@@ -17,14 +19,24 @@ def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
 
     Raises TooManyUnreadable, after everything is written, when more test videos are than `test.max_unreadable` allows.
     """
+    try:
+        done = _execute(config)
+    except (TooManyUnreadable, Diverged):
+        _leave_report(config)
+        raise
+    _leave_report(done[0].config)
+    return done
+
+
+def _execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
     with prepare(config) as run:
         if config.train.enable:
-            with memory_explained(*TRAINING):
+            with memory_explained(*TRAINING), phase(run, "training"):
                 train(run)
             (leave_backbone if config.task == "pretrain" else leave_adapter)(run)
         if not config.test.enable:
             return run, None
-        with memory_explained(*TESTING):
+        with memory_explained(*TESTING), phase(run, "test"):
             results = test(run)
         if run.loggers is not None:
             run.loggers.tested(results)
@@ -39,3 +51,15 @@ def _check_readable(run: Run, results: dict[str, Any]) -> None:
             f"wrong; {run.folder}/results.json lists them: fix them and test again, or raise test.max_unreadable",
             results,
         )
+
+
+def _leave_report(config: Config) -> None:
+    """After the end, which outcome.json then says; a full disk costs the report only."""
+    if not distributed.is_main():
+        return
+    from videoadapt.evaluation.report.page import write_report  # matplotlib is slow to import
+
+    try:
+        write_report(config.output, config)
+    except OSError as error:
+        logger.warning("%s: cannot be written: %s", config.output / "report.html", error.strerror)

@@ -52,3 +52,31 @@ def bootstrap_interval(right_N: NDArray[np.float64], groups: Sequence[str]) -> I
         found.append(100 * right_G[drawn_BG].sum(axis=1) / size_G[drawn_BG].sum(axis=1))
     low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
     return float(low), float(high)
+
+
+def bootstrap_map_interval(scores_NK: NDArray[np.floating], targets_NK: NDArray[np.bool_]) -> Interval | None:
+    """2.5 and 97.5 % quantiles of mAP (%), of videos drawn with replacement; None for one video, or without a label.
+
+    A class that no drawn video has is left out of that draw's mean, as one that no video has is of the whole.
+    """
+    num_videos = len(scores_NK)
+    if num_videos < 2 or not targets_NK.any():
+        return None
+    generator, resamples = np.random.default_rng(0), 500
+    times_BN = np.stack([
+        np.bincount(generator.integers(num_videos, size=num_videos), minlength=num_videos) for _ in range(resamples)
+    ])  # fmt: skip
+    total_B, classes_B = np.zeros(resamples), np.zeros(resamples)
+    for scores_N, positive_N in zip(scores_NK.T, targets_NK.T, strict=True):
+        order = np.argsort(-scores_N, kind="stable")
+        last_E = np.flatnonzero(np.append(scores_N[order][1:] != scores_N[order][:-1], True))  # of each different score
+        drawn_BN = times_BN[:, order]
+        called_BE = np.cumsum(drawn_BN, axis=1)[:, last_E]
+        right_BE = np.cumsum(drawn_BN * positive_N[order], axis=1)[:, last_E]
+        gained_BE = np.diff(right_BE, axis=1, prepend=0)
+        found_B = (gained_BE * right_BE / np.maximum(called_BE, 1)).sum(axis=1)
+        there_B = right_BE[:, -1]
+        total_B += found_B / np.maximum(there_B, 1)
+        classes_B += there_B > 0
+    low, high = np.quantile(100 * total_B[classes_B > 0] / classes_B[classes_B > 0], [0.025, 0.975])
+    return float(low), float(high)
