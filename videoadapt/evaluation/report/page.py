@@ -15,6 +15,7 @@ from videoadapt.evaluation.report.charts import curves, reliability
 from videoadapt.evaluation.report.costs import read_costs
 from videoadapt.evaluation.report.groups import groups_of
 from videoadapt.evaluation.report.matrix import matrix
+from videoadapt.evaluation.report.mistakes import confident_mistakes
 from videoadapt.evaluation.report.settings import changed_settings
 from videoadapt.evaluation.report.summary import classes, scores, views
 from videoadapt.evaluation.tested import Tested
@@ -61,6 +62,7 @@ def _of_test(tested: Tested, config: Config) -> dict[str, Any]:
         "num_groups": None if groups is None or tested.is_multi else len(set(groups)),
         "views": views(tested),
         "classes": classes(tested),
+        "mistakes": confident_mistakes(tested, config.data),
         "matrix": None,
         "reliability": None,
     }
