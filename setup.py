@@ -43,6 +43,10 @@ TORCHCODEC = [
     "torchcodec>=0.11",  # the third decoder; each release belongs to one of torch, and needs FFmpeg's shared libraries
 ]
 
+DIGITS = [
+    "scikit-learn>=1.4",  # the data set `digits`: real images in a package
+]
+
 CHECK = [
     "imagehash>=4.3",  # prepare check: which videos look alike; without it only equal bytes are found
 ]
@@ -66,7 +70,7 @@ setup(
     entry_points={"console_scripts": ["videoadapt = videoadapt.cli.main:main"]},
     install_requires=[
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed
-        "timm>=1.0",  # the backbone `timm`: image models frame by frame; it brings torchvision, of which we use nothing
+        "timm>=1.0",  # the backbone `timm`: image models frame by frame; it brings torchvision, whose data sets we read
         f"decord>=0.6; {DECORD_WHEEL}",  # the default video decoder
         "av>=17.1",  # looks at every file before it is decoded, is the second decoder, writes the quickstart's H.264 files
         "pytorchvideo>=0.1.5",  # MViT, SlowFast and X3D, the comparison backbones; published as source only
@@ -81,7 +85,7 @@ setup(
         "rich>=13",  # the progress bar and the parameter table
         "matplotlib>=3.8",  # the pictures that every run and sweep leaves: curves, confusions, accuracy against parameters
         "jinja2>=3.1",  # report.html, from templates that escape what is put into them
-        "pillow>=10",  # JPEG in memory, for data.jpeg_quality
+        "pillow>=10",  # pictures: images, folders of frames, JPEG in memory for data.jpeg_quality, bicubic resizing
         "numpy>=1.26",  # frame indices, predictions.npz
     ],
     extras_require={
@@ -92,12 +96,14 @@ setup(
         "mlflow": MLFLOW,
         "check": CHECK,
         "energy": ENERGY,
+        "digits": DIGITS,
         "dev": [
             *EXPORT,
             *TORCHCODEC,
             *TENSORBOARD,
             *CHECK,
             *ENERGY,
+            *DIGITS,
             *WANDB,
             *MLFLOW,
             "torchvision>=0.19",  # what its transforms draw and compute is compared with

@@ -18,7 +18,7 @@ from videoadapt.registry import DECODERS
 from videoadapt.video.cache.source import FrameSource
 
 PYAV = {"name": "pyav"}
-FILE_DECODERS = [name for name in DECODERS.names() if name != "frame_folder"]  # whose videos are files
+FILE_DECODERS = [name for name in DECODERS.names() if name not in ("frame_folder", "image")]  # whose videos are films
 # Grey levels by which one pixel may differ. Measured: 0 for all three decoders on all these files, with torchcodec on
 # FFmpeg 5.1; the room is for another FFmpeg's colour conversion, or one for another processor, that rounds otherwise.
 TOLERANCE = 2

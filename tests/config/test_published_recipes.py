@@ -12,10 +12,26 @@ RUNS = [name for name in config_names() if "/" not in name]
 OURS = [
     name
     for name in RUNS
-    if name.startswith(("quickstart", "procedural", "masked_trunk", "supervised_trunk", "own_videos_small"))
+    if name.startswith(
+        (
+            "quickstart",
+            "procedural",
+            "masked_trunk",
+            "supervised_trunk",
+            "own_videos_small",
+            "own_images_small",
+            "digits",
+        )
+    )
 ]
-ADAPTFORMERS = [name for name in RUNS if name.endswith(("_adapt", "_linear", "_vit_b")) and name not in OURS]
-VIDEOMAES = [name for name in RUNS if name.endswith("_full") and name not in OURS]
+IMAGES = [
+    name
+    for name in RUNS
+    if name.startswith(("own_images_vit_b", "cifar100", "svhn", "food101", "flowers102", "nuswide"))
+]
+ELSEWHERE = [*OURS, *IMAGES]
+ADAPTFORMERS = [name for name in RUNS if name.endswith(("_adapt", "_linear", "_vit_b")) and name not in ELSEWHERE]
+VIDEOMAES = [name for name in RUNS if name.endswith("_full") and name not in ELSEWHERE]
 PRETRAININGS = [name for name in RUNS if name.endswith("_pretrain")]
 
 # dotted keys of the choices between a published way and ours, with ours
@@ -36,9 +52,8 @@ def chosen(name: str, *overrides: str) -> dict[str, Any]:
 
 
 def test_every_run_is_ours_or_somebodys() -> None:
-    assert sorted([*OURS, *ADAPTFORMERS, *VIDEOMAES, *PRETRAININGS, "own_videos"]) == sorted(
-        RUNS
-    )  # that one is one of them
+    either = ["own_videos", "own_images"]  # each is one of two others
+    assert sorted([*OURS, *IMAGES, *ADAPTFORMERS, *VIDEOMAES, *PRETRAININGS, *either]) == sorted(RUNS)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -81,3 +96,19 @@ def test_videomaes_pre_training_is_its_scripts(name: str) -> None:
     assert (
         found["sampling"]["window"] == "adaptformer"
     )  # AdaptFormer took this loader over from VideoMAE's pre-training
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_adaptformers_image_recipe_is_its_main_image(name: str) -> None:
+    """The released main_image.py and image_datasets.py; the batch, which there depends on the GPUs, is the paper's."""
+    config, found = load_config(name), chosen(name)
+    assert {key: found[key] for key in CHOICES} == CHOICES
+    assert found["adapter"].get("dropout", 0.1) == 0.1 and config.model.head.init_std == 0.01
+    assert config.model.backbone["model"] == "vit_base_patch16_224" and config.model.head.batch_norm
+    data, optim = config.data, config.optim
+    assert (data.num_frames, data.crop_px, data.resize, data.resize_px) == (1, 224, "bicubic", 256)
+    assert (data.augment.crop, data.augment.erasing, data.augment.mixup) == ("random_clipped", 0.0, 0.0)
+    assert data.augment.flip == 0.5 and (config.test.clips, config.test.crops) == (1, 1)
+    if name != "own_images_vit_b":
+        assert (optim.name, optim.momentum, optim.weight_decay, optim.lr_per_256) == ("sgd", 0.9, 0.0, 0.1)
+        assert (optim.warmup_epochs, config.train.epochs, config.train.batch_size) == (20, 100, 1024)

@@ -66,7 +66,7 @@ def test_a_list_that_is_here_comes_first(elsewhere: Path) -> None:
     [
         (
             "hmdb51_adpt",
-            "hmdb51_adpt: neither a file nor a shipped config; did you mean 'hmdb51_adapt'? allowed: hmdb51_a",
+            "hmdb51_adpt: neither a file nor a shipped config; did you mean 'hmdb51_adapt'? allowed: ",
         ),
         ("sweeps/method", "did you mean 'sweeps/methods'? allowed: sweeps/abl"),
         ("configs/ssv2_adapt", "did you mean 'ssv2_adapt'? "),

@@ -14,10 +14,11 @@ from videoadapt.data.reading import ClipNotes, ReadClips, ReadViews, collate_cli
 from videoadapt.data.structures import Unreadable, Video, VideoViews
 from videoadapt.processes.slots import InSlot, Read
 from videoadapt.processes.worker import Lost
+from videoadapt.video.boxes import EraseBox
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.readers import ClipReader, FileNotes, ViewReader
 from videoadapt.video.samplers.dense import Dense
-from videoadapt.video.transforms import EraseBox, TrainTransform
+from videoadapt.video.transforms import TrainTransform
 
 VIDEOS = [Video(f"{name}.mp4", Path(f"{name}.mp4"), label, line=label + 1) for label, name in enumerate("abcd")]
 ITEMS = [TrainItem(0, row, video) for row, video in enumerate(VIDEOS)]

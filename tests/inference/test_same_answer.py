@@ -44,7 +44,9 @@ CHANGES: list[dict[str, Any]] = [
     },
     {
         "model": {"adapter": {"name": "vpt", "num_tokens": 2}, "head": {"batch_norm": False, "dropout": 0.5}},
+        "data": {"resize": "bicubic", "resize_px": 40},
         "train": {"epochs": 1},
+        "test": {"crops": 1},
         "seed": 5,
     },
     {

@@ -11,9 +11,9 @@ from videoadapt.rendering import clips as rendered
 from videoadapt.rendering.clips import _Draws, draw_clips
 from videoadapt.rendering.motions import COORDINATES, MOTIONS, draw_signs
 from videoadapt.runs.build_data import rendered_batches
+from videoadapt.video.boxes import multi_scale_boxes
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.samplers.segment import Segment
-from videoadapt.video.transforms import multi_scale_boxes
 
 CPU = torch.device("cpu")
 MOTION_NAMES = list(MOTIONS["trunk"])

@@ -19,7 +19,7 @@ from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
 from videoadapt.training.updater import Updater
 from videoadapt.training.weight_average import WeightAverage
-from videoadapt.video.transforms import EraseBox
+from videoadapt.video.boxes import EraseBox
 
 NUM_CLASSES = 5
 

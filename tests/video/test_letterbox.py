@@ -44,7 +44,7 @@ def test_frames_lie_in_the_middle_as_large_as_they_fit(
 
 
 def test_random_sizes_and_places_lie_in_the_crop() -> None:
-    transform = TrainTransform(crop_px=SIDES, crop="random", flip=0.0, erasing=0.0, letterbox=Letterbox(7))
+    transform = TrainTransform(crop_px=SIDES, crop="random", flip=0.0, erasing=0.0, fit=Letterbox(7))
     boxes = []
     for seed in range(300):
         clip, _ = transform(frames(60, 80).permute(0, 2, 3, 1), torch.Generator().manual_seed(seed))
@@ -93,6 +93,6 @@ def test_what_cuts_frames_is_refused(changes: dict[str, object], line: str, tmp_
     config = check_config(toy_config(tmp_path / "o", tmp_path, data={"resize": "letterbox", **changes}))
     assert [problem for problem in setting_problems(config) if problem.startswith(line)]
     with pytest.raises(ConfigError, match="crop: 'random_resized' cuts frames"):
-        TrainTransform(crop_px=8, crop="random_resized", flip=0, erasing=0, letterbox=Letterbox())
+        TrainTransform(crop_px=8, crop="random_resized", flip=0, erasing=0, fit=Letterbox())
     with pytest.raises(ConfigError, match="num_crops: 3 is not allowed; a letterbox has one view"):
         build_view_reader(DataConfig(resize="letterbox"), 1, 3)

@@ -8,15 +8,10 @@ import torch
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
+from videoadapt.video.boxes import draw_erase_box, draw_resized_box, multi_scale_boxes
 from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.sides import sides_of, size_text
-from videoadapt.video.transforms import (
-    TrainTransform,
-    draw_erase_box,
-    draw_resized_box,
-    multi_scale_boxes,
-    view_crops,
-)
+from videoadapt.video.transforms import TrainTransform, view_crops
 
 CROPS = ("multi_scale", "random_resized", "random", "centre")
 

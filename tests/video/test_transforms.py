@@ -18,18 +18,9 @@ from torchvision.transforms.v2 import functional as V
 
 from videoadapt.errors import ConfigError
 from videoadapt.video import transforms
+from videoadapt.video.boxes import EraseBox, draw_erase_box, draw_resized_box, multi_scale_boxes
 from videoadapt.video.resizing import resize_to_cover
-from videoadapt.video.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    EraseBox,
-    TrainTransform,
-    draw_erase_box,
-    draw_resized_box,
-    multi_scale_boxes,
-    normalise,
-    view_crops,
-)
+from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, normalise, view_crops
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -268,7 +259,7 @@ def test_wrong_settings_are_all_listed() -> None:
         "crop",
         "interpolation",
     ]
-    assert "multi_scale, random_resized, random, centre" in str(error.value)
+    assert "multi_scale, random_resized, random_clipped, random, centre" in str(error.value)
     with pytest.raises(ConfigError, match="always bilinear"):
         TrainTransform(crop_px=48, crop="centre", flip=0, erasing=0, interpolation="bicubic")
 

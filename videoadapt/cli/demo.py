@@ -82,13 +82,14 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     from videoadapt.inference.sources import videos_listed, videos_named
     from videoadapt.log import progress
-    from videoadapt.video.decoders import reads_folders
+    from videoadapt.video.decoders import reads_folders, reads_pictures
 
     if args.csv:
         check_file("--csv", args.csv)
     listed = videos_listed(args.list, args.root) if args.list else []
     sources, asking = _open(args)
-    named = videos_named(args.video, reads_folders(asking.config.data.decoder))
+    decoder = asking.config.data.decoder
+    named = videos_named(args.video, reads_folders(decoder), "images" if reads_pictures(decoder) else "videos")
     videos = list(dict.fromkeys([*named, *listed]))
     num_unreadable = 0
     with ExitStack() as opened:

@@ -78,6 +78,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     folder.add_argument("--test", type=float, metavar="SHARE", help=f"of all videos (default 0.2, {given})")
     folder.add_argument("--seed", type=int, default=0, help="another seed, another division")
     folder.add_argument("--group", metavar="REGEX", help="videos in which it finds the same text stay together")
+    folder.add_argument("--files", choices=("videos", "images"), default="videos", help="what to list (default videos)")
     folder.set_defaults(run=run_folder)
     reencode = commands.add_parser(
         "reencode",
@@ -270,7 +271,7 @@ def run_folder(args: argparse.Namespace) -> int:
     from videoadapt.data.class_folders import classes_without, divided, read_class_folders, write_lists
 
     check_folder("--out", args.out)
-    found = read_class_folders(args.folder)
+    found = read_class_folders(args.folder, args.files)
     lists, copies = divided(found, {"val": args.val, "test": args.test}, args.group, args.seed)
     write_lists(args.out, lists, found.class_names)
     for folder, split in sorted(found.split_of.items()):
@@ -278,7 +279,7 @@ def run_folder(args: argparse.Namespace) -> int:
     for split, names in classes_without(lists, found.class_names).items():
         print(f"{split} holds no video of {len(names)} classes, first {names[0]!r}")
     if found.others:
-        print(f"{len(found.others)} files are no videos by their suffix and left out, first {found.others[0]!r}")
+        print(f"{len(found.others)} files are no {args.files} by their suffix and left out, first {found.others[0]!r}")
     for video, other in copies.same_label:
         print(f"left out, the same bytes as {other.id}: {video.id}")
     for video, other in copies.other_label:

@@ -108,7 +108,7 @@ class EffectiveNumber(_Section):
 class AugmentConfig(_Section):
     """Training augmentation, drawn once per clip."""
 
-    crop: Literal["multi_scale", "random_resized", "random", "centre"] = "multi_scale"
+    crop: Literal["multi_scale", "random_resized", "random_clipped", "random", "centre"] = "multi_scale"
     flip: Share = 0.0
     rand_augment: str | None = None
     erasing: Share = 0.0
@@ -175,8 +175,11 @@ class DataConfig(_Section):
         AfterValidator(_square_as_one),
         UPDATES | PREDICTION | PASS,
     ] = 224
-    # how a frame comes to the crop's size: cut, or whole, with bars of one grey level where it has another shape
-    resize: Annotated[Literal["crop", "letterbox"], UPDATES | PREDICTION | PASS] = "crop"
+    # how a frame comes to the crop's size: cut; whole, with bars of one grey level where it has another shape; or cut from
+    # the middle and resized as models of images see it
+    resize: Annotated[Literal["crop", "letterbox", "bicubic"], UPDATES | PREDICTION | PASS] = "crop"
+    # of bicubic: the frame's short side, from whose middle a crop is cut; null: the crop's
+    resize_px: Annotated[int | None, Ge(1), UPDATES | PREDICTION | PASS] = None
     bar_level: Annotated[int, Interval(ge=0, le=255), UPDATES | PREDICTION | PASS] = 0
     augment: Annotated[AugmentConfig, UPDATES] = AugmentConfig()
     workers: Annotated[int, Ge(0), NOTHING] = (

@@ -4,9 +4,10 @@ import itertools
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from videoadapt.data.copies import find_copies
 from videoadapt.data.list_files import check_name, write_list
@@ -17,10 +18,15 @@ from videoadapt.errors import DataListError
 from videoadapt.files import write_text
 from videoadapt.paths import is_folder, refuse_closed
 
-VIDEO_SUFFIXES = (
+Kind = Literal["videos", "images"]
+_VIDEOS = (
     ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
     ".webm", ".wmv",
 )  # fmt: skip
+SUFFIXES: dict[Kind, tuple[str, ...]] = {
+    "videos": _VIDEOS,
+    "images": (".bmp", ".jpeg", ".jpg", ".png", ".webp"),  # what the decoder `image` reads
+}
 
 
 SPLITS = {  # names of folders, in small letters without `_`, `-` and blanks, whose videos are divided already
@@ -51,8 +57,8 @@ class ClassFolders:
         return lists
 
 
-def read_class_folders(root: Path) -> ClassFolders:
-    """Find the videos of every class folder in `root`, at any depth, in the order of their names.
+def read_class_folders(root: Path, files: Kind = "videos") -> ClassFolders:
+    """Find the videos, or the images, of every class folder in `root`, at any depth, in the order of their names.
 
     The class folders may lie in folders for training, validation and test (SPLITS). Classes are sorted by name; hidden files
     and folders are passed over. Raises DataListError when there are fewer than two classes, one of them holds no video,
@@ -71,13 +77,14 @@ def read_class_folders(root: Path) -> ClassFolders:
     for label, name in enumerate(names):
         found = []
         for path in itertools.chain.from_iterable(files_below(top / name) for top in tops):
-            if path.suffix.lower() in VIDEO_SUFFIXES:
+            if path.suffix.lower() in SUFFIXES[files]:
                 found.append(Video(path.relative_to(root).as_posix(), path, label))
             else:
                 others.append(path.relative_to(root).as_posix())
         if not found:
             where = f"{root}: class folder {name}" if split_of else f"{root / name}"
-            raise DataListError(f"{where}: holds no video; remove the folder, or add files ({_suffixes()})")
+            there = {path.suffix.lower() for top in tops for path in files_below(top / name)}
+            raise DataListError(f"{where}: {_no_files(files, there)}")
         for video in found:
             check_name(video.id)
         videos += sorted(found)
@@ -219,5 +226,9 @@ def classes_without(lists: Mapping[str, Sequence[Video]], class_names: Sequence[
     return {split: names for split, names in missing.items() if names}
 
 
-def _suffixes() -> str:
-    return ", ".join(sorted(VIDEO_SUFFIXES))
+def _no_files(files: Kind, there: Collection[str]) -> str:
+    """That a class has no file of this kind, and what to do; `there` is what its files end in."""
+    other: Kind = "images" if files == "videos" else "videos"
+    if set(SUFFIXES[other]) & set(there):
+        return f"holds {other}; set data.dataset.files {other} (prepare folder: --files {other})"
+    return f"holds no {files[:-1]}; remove the folder, or add files ({', '.join(sorted(SUFFIXES[files]))})"

@@ -17,8 +17,8 @@ from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.errors import DecodeError
 from videoadapt.processes.slots import InSlot, Read
 from videoadapt.processes.worker import Lost
+from videoadapt.video.boxes import EraseBox
 from videoadapt.video.readers import ClipReader, FileNotes, ViewReader
-from videoadapt.video.transforms import EraseBox
 
 
 class ClipNotes(NamedTuple):

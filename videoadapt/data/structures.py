@@ -10,8 +10,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from videoadapt.data.label_sets import Labels, text_of
+from videoadapt.video.boxes import EraseBox
 from videoadapt.video.part import AnyPart
-from videoadapt.video.transforms import EraseBox
 
 
 def id_of(name: str, part: AnyPart | None) -> str:

@@ -32,7 +32,7 @@ from videoadapt.runs.folder import thresholds_of
 from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
 from videoadapt.runs.resolution import resolved
-from videoadapt.video.decoders import reads_folders
+from videoadapt.video.decoders import reads_folders, reads_pictures
 from videoadapt.video.part import Part
 from videoadapt.weights.files import check_weights
 from videoadapt.weights.names import is_name
@@ -73,7 +73,7 @@ class Predictor:
         self.device = device
         self.other_rates = OtherRates(config.data, rates or Rates())
         self._read = view_reader(config, self.other_rates)
-        self._compiled = compile
+        self._compiled, self._sees_pictures = compile, _sees_pictures(config)
         self._largest = 0  # pass so far
         if half := HALF_PRECISION.get(config.train.precision):
             hold_matrices_in(model.backbone, half)
@@ -317,10 +317,13 @@ class Predictor:
     ) -> Answer | list[Answer]:
         """What `answer` makes of the views of a video, or of each of several; of a part of each, where one is asked for."""
         if isinstance(video, str | os.PathLike | np.ndarray | Tensor) or not isinstance(video, Iterable):
-            answers: Answer | list[Answer] = answer(self._read(as_video(video, fps_hz, part))[0])
+            answers: Answer | list[Answer] = answer(
+                self._read(as_video(video, fps_hz, part, pictures=self._sees_pictures))[0]
+            )
         else:
             folders = reads_folders(self.config.data.decoder)
-            answers = [answer(self._read(one)[0]) for one in as_videos(video, fps_hz, part, folders)]
+            several = as_videos(video, fps_hz, part, folders, pictures=self._sees_pictures)
+            answers = [answer(self._read(one)[0]) for one in several]
         self.other_rates.say()
         return answers
 
@@ -332,6 +335,12 @@ def asking_tasks(bank: AdapterBank, device: torch.device) -> Asking:
         return _in_batches(bank, bank.config, device, views_VCTHW[None])
 
     return Asking(bank.config, device, bank.other_rates, bank.answers, logits)
+
+
+def _sees_pictures(config: Config) -> bool:
+    """Whether a video is one picture to the decoder."""
+    decoder = config.data.decoder
+    return reads_pictures(decoder) and not reads_folders(decoder)
 
 
 @contextmanager

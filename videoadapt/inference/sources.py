@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from videoadapt.data.class_folders import VIDEO_SUFFIXES, files_below
+from videoadapt.data.class_folders import SUFFIXES, Kind, files_below
 from videoadapt.data.columns import header_in
 from videoadapt.data.datasets.video_list import read_list
 from videoadapt.data.list_files import read_text
@@ -15,13 +15,13 @@ from videoadapt.paths import exists, is_folder
 _LABELS = re.compile(r"\d+(,\d+)*")
 
 
-def videos_named(names: Iterable[str | Path], folders: bool = False) -> list[Path]:
+def videos_named(names: Iterable[str | Path], folders: bool = False, files: Kind = "videos") -> list[Path]:
     """The videos that these names stand for, each once, in their order; those of a folder, at any depth, by name.
 
-    `folders`: to the model's decoder a folder is a video, when files lie in it. A name of nothing stays as it is, for its
-    reader to refuse. Raises DataListError for a folder without videos and a pattern that nothing fits.
+    `folders`: to the model's decoder a folder is a video, when files lie in it. `files`: what is taken from a
+    folder. A name of nothing stays as it is, for its reader to refuse. Raises DataListError for a folder without videos and a pattern that nothing fits.
     """
-    return list(dict.fromkeys(video for name in names for video in _videos_of(Path(name), folders)))
+    return list(dict.fromkeys(video for name in names for video in _videos_of(Path(name), folders, files)))
 
 
 def videos_listed(path: Path, root: Path = Path()) -> list[Path]:
@@ -40,13 +40,13 @@ def videos_listed(path: Path, root: Path = Path()) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _videos_of(name: Path, folders: bool) -> Iterator[Path]:
+def _videos_of(name: Path, folders: bool, files: Kind) -> Iterator[Path]:
     if is_folder(name):
-        found = sorted(_frame_folders(name) if folders else _videos_below(name))
+        found = sorted(_frame_folders(name) if folders else _videos_below(name, files))
         if not found:
             raise DataListError(
-                f"{name}: holds no video ({', '.join(VIDEO_SUFFIXES)}); name another folder, or for one of frames a run with "
-                "data.decoder.name frame_folder"
+                f"{name}: holds no {files[:-1]} ({', '.join(SUFFIXES[files])}); name another folder, or for one of frames a run "
+                "with data.decoder.name frame_folder"
             )
         yield from found
     elif glob.has_magic(str(name)) and not exists(name):
@@ -55,15 +55,15 @@ def _videos_of(name: Path, folders: bool) -> Iterator[Path]:
             raise DataListError(f"{name}: no file fits this pattern")
         for path in found:
             if folders or is_folder(path):
-                yield from _videos_of(path, folders)
+                yield from _videos_of(path, folders, files)
             else:
                 yield path
     else:
         yield name
 
 
-def _videos_below(folder: Path) -> Iterator[Path]:
-    return (path for path in files_below(folder) if path.suffix.lower() in VIDEO_SUFFIXES)
+def _videos_below(folder: Path, files: Kind) -> Iterator[Path]:
+    return (path for path in files_below(folder) if path.suffix.lower() in SUFFIXES[files])
 
 
 def _frame_folders(folder: Path) -> set[Path]:

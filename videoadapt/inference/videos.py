@@ -23,7 +23,9 @@ from videoadapt.video.part import AnyPart, Part, film_or_part
 from videoadapt.video.times import Times
 
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
-"""The path of a video file, or of a part of it (film.mp4#t=1.5,4), or all its frames: uint8 (N, H, W, 3), RGB."""
+"""The path of a video file, or of a part of it (film.mp4#t=1.5,4), or all its frames: uint8 (N, H, W, 3), RGB.
+
+Of a model whose clips are one frame: the path of a picture, or uint8 (H, W, 3)."""
 
 DAMAGED = "%s: %d of the frames that were read have damage, which the decoder conceals"
 _EXPECTED = "expected the frames of one video: uint8, from 0 to 255, (N, H, W, 3): frame, row, column, RGB"
@@ -72,9 +74,17 @@ def part_asked(start_sec: float | None, end_sec: float | None) -> Part | None:
     return part
 
 
-def as_video(video: object, fps_hz: float | None = None, part: Part | None = None, argument: str = "video") -> Asked:
+def as_video(
+    video: object,
+    fps_hz: float | None = None,
+    part: Part | None = None,
+    argument: str = "video",
+    *,
+    pictures: bool = False,
+) -> Asked:
     """Sort out what a user gave for one video; `fps_hz` is the rate of frames, and not of a file, which has its own.
 
+    `pictures`: one picture, (H, W, 3), is a video too.
     Raises TypeError for another type, ConfigError for frames of another shape or data type, or a rate that is none, and for a
     `part` of what is named as a part already, and DecodeError for a name whose seconds are no part.
     """
@@ -95,10 +105,13 @@ def as_video(video: object, fps_hz: float | None = None, part: Part | None = Non
             "videos are a list of these, and several frames one array: numpy.stack(frames)"
         )
     problems = []
+    expected = f"{_EXPECTED}{', or one picture, (H, W, 3)' * pictures}"
     if video.dtype != np.uint8:
-        problems.append(f"{argument}: frames of type {video.dtype}; {_EXPECTED}")
+        problems.append(f"{argument}: frames of type {video.dtype}; {expected}")
+    if pictures and video.ndim == 3:
+        video = video[None]
     if video.ndim != 4 or video.shape[3] != 3 or not video.size:
-        problems.append(f"{argument}: frames of shape {video.shape}; {_EXPECTED}")
+        problems.append(f"{argument}: frames of shape {video.shape}; {expected}")
     if problems:
         raise ConfigError(problems)
     return Asked(FramesInMemory(video, fps_hz), part)
@@ -111,13 +124,20 @@ def film_and_part(name: str | Path) -> tuple[Path, AnyPart | None]:
 
 
 def as_videos(
-    videos: Iterable[object], fps_hz: float | None = None, part: Part | None = None, folders: bool = False
+    videos: Iterable[object],
+    fps_hz: float | None = None,
+    part: Part | None = None,
+    folders: bool = False,
+    *,
+    pictures: bool = False,
 ) -> list[Asked]:
     """Sort out several videos. Raises DecodeError naming every file that cannot be opened, before any is decoded.
 
-    `folders`: a video is a folder of frames to the decoder, and no file.
+    `folders`: a video is a folder of frames to the decoder, and no file. `pictures`: as of `as_video`.
     """
-    found = [as_video(video, fps_hz, part, f"video[{number}]") for number, video in enumerate(videos)]
+    found = [
+        as_video(video, fps_hz, part, f"video[{number}]", pictures=pictures) for number, video in enumerate(videos)
+    ]
     reasons = {film: why_no_video(film, folders) for film, _ in found if isinstance(film, Path)}
     if problems := [f"{path}: {reason}" for path, reason in reasons.items() if reason]:
         raise DecodeError("\n".join(problems))

@@ -12,7 +12,7 @@ import av.logging
 import numpy as np
 
 from videoadapt.errors import DecodeError
-from videoadapt.video.decoders import open_video, reads_folders
+from videoadapt.video.decoders import open_video, reads_pictures
 from videoadapt.video.decoders._opening import as_decode_error, open_stream
 from videoadapt.video.decoders._pictures import Pictures
 from videoadapt.video.decoders._probe import probe
@@ -29,7 +29,7 @@ class Inspection:
     """A file that decodes. Pixels are those that a decoder gives, so after rotation."""
 
     size_bytes: int
-    sha256: str  # of the file; of a folder of frames over the pixels of them all
+    sha256: str  # of the file; of a picture, or a folder of frames, over the pixels of them all
     codec: str
     height: int
     width: int
@@ -53,8 +53,8 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
     The frames asked for are the first, the last and six between, one by one in a scattered order that depends on the
     content. Returns the DecodeError of a file that cannot be read. A folder of frames is read from the first to the last.
     """
-    if reads_folders(decoder):
-        return _inspect_folder(path, decoder)
+    if reads_pictures(decoder):
+        return _inspect_pictures(path, decoder)
     try:
         info = probe(path)
         with as_decode_error(path), open_bytes(path) as file:
@@ -90,7 +90,7 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
     )
 
 
-def _inspect_folder(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeError:
+def _inspect_pictures(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeError:
     """Each picture is a file of its own, so that there is no order to go by, and no header to believe."""
     digest, count = hashlib.sha256(), 0
     try:

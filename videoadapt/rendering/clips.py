@@ -13,10 +13,10 @@ from torch import Tensor
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX
 from videoadapt.rendering.motions import FPS_HZ, draw_signs, draw_states, travel
 from videoadapt.rendering.painting import render
+from videoadapt.video.boxes import multi_scale_boxes
 from videoadapt.video.samplers import Sampler
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.video.times import Times
-from videoadapt.video.transforms import multi_scale_boxes
 
 _CLIPS_PER_CROP = 32  # clips of a batch that share one crop box, so that they are resized together
 Render = Callable[[Tensor, Tensor, int, int], Tensor]

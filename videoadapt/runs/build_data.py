@@ -21,9 +21,9 @@ from videoadapt.registry import DATASETS, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS
 from videoadapt.rendering.painting import compiled_render, render
+from videoadapt.runs.frame_size import fit_of
 from videoadapt.runs.seeds import hash_seed
 from videoadapt.video.cache.source import FrameSource
-from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.samplers import Sampler
@@ -89,7 +89,7 @@ def build_clip_reader(config: DataConfig) -> ClipReader:
         flip=augment.flip,
         erasing=augment.erasing,
         augment=RandAugment(augment.rand_augment) if augment.rand_augment else None,
-        letterbox=_letterbox(config),
+        fit=fit_of(config),
     )
     return ClipReader(
         build_frame_source(config),
@@ -109,12 +109,8 @@ def build_view_reader(config: DataConfig, num_clips: int, num_crops: int) -> Vie
         crop_px=config.crop_px,
         num_clips=num_clips,
         num_crops=num_crops,
-        letterbox=_letterbox(config),
+        fit=fit_of(config),
     )
-
-
-def _letterbox(config: DataConfig) -> Letterbox | None:
-    return Letterbox(config.bar_level) if config.resize == "letterbox" else None
 
 
 def build_train_loader(

@@ -16,6 +16,7 @@ from videoadapt.rendering.clips import Film
 from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.runs.build_data import build_sampler
 from videoadapt.runs.folder import newest_checkpoint
+from videoadapt.runs.frame_size import resize_problems
 from videoadapt.video.rand_augment import RandAugment
 
 
@@ -25,7 +26,7 @@ def setting_problems(config: Config) -> list[str]:
         *_pretrain_problems(config),
         *_rendered_problems(config),
         *_clip_problems(config),
-        *_letterbox_problems(config),
+        *resize_problems(config),
     ]
     problems += _logger_problems(config)
     problems += _label_problems(config)
@@ -195,28 +196,6 @@ def _clip_problems(config: Config) -> list[str]:
             f"train.validate_clips = {clips}: data.sampling {name} takes {numbers} from a video; choose that, or set data.val "
             "to null"
         )
-    return problems
-
-
-def _letterbox_problems(config: Config) -> list[str]:
-    """What a config asks for that needs frames to be cut, where they are kept whole."""
-    data, problems = config.data, []
-    if data.resize == "crop":
-        return []
-    if data.rendered is not None:
-        return ["data.resize = letterbox: clips of data.rendered are cut by multi_scale; set it to crop"]
-    if config.train.enable and data.augment.crop in ("multi_scale", "random_resized"):
-        problems.append(
-            f"data.augment.crop = {data.augment.crop}: cuts frames, which data.resize letterbox keeps whole; allowed: centre "
-            "(as in testing), random (0.66 to 1 of that size, anywhere)"
-        )
-    crops = {"test.crops": (config.task == "train", config.test.crops)}  # predictions go by it too
-    crops["train.validate_crops"] = (config.train.enable and data.val is not None, config.train.validate_crops)
-    problems += [
-        f"{key} = {number}: data.resize letterbox has one view of a clip, the whole frame; set it to 1"
-        for key, (asked, number) in crops.items()
-        if asked and number != 1
-    ]
     return problems
 
 

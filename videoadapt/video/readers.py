@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
+from videoadapt.video.bicubic import Bicubic
+from videoadapt.video.boxes import EraseBox
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.frames import Frames
 from videoadapt.video.letterbox import Letterbox
@@ -22,7 +24,7 @@ from videoadapt.video.part import AnyPart, FramesOfPart
 from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.samplers import Indices, Sampler
 from videoadapt.video.sides import CropPx, sides_of
-from videoadapt.video.transforms import EraseBox, TrainTransform, view_crops
+from videoadapt.video.transforms import TrainTransform, view_crops
 
 _DECODED_BYTES = (
     128 * 2**20
@@ -99,12 +101,15 @@ class ViewReader:
         crop_px: CropPx,
         num_clips: int,
         num_crops: int,
-        letterbox: Letterbox | None = None,
+        fit: Letterbox | Bicubic | None = None,
     ):
-        """With a `letterbox` there is one view of a clip, the whole frame. Raises ConfigError for other `num_crops`."""
-        if letterbox is not None and num_crops != 1:
-            raise ConfigError(f"num_crops: {num_crops} is not allowed; a letterbox has one view, the whole frame")
-        self._letterbox = letterbox
+        """With a `fit` there is one view of a clip: a letterbox's whole frame, or the middle that a Bicubic cuts.
+
+        Raises ConfigError for other `num_crops`.
+        """
+        if fit is not None and num_crops != 1:
+            raise ConfigError(f"num_crops: {num_crops} is not allowed; a {type(fit).__name__.lower()} has one view")
+        self._fit = fit
         self._source, self._sampler = source, sampler
         self._num_frames, self._sides = num_frames, sides_of(crop_px)
         self._num_clips, self.num_crops = num_clips, num_crops
@@ -150,8 +155,8 @@ class ViewReader:
     def crops(self, frame_HWC: Tensor) -> Tensor:
         """What the model sees of one frame: uint8 (J, 3, H, W), which may share memory with it."""
         frame_1CHW = frame_HWC.permute(2, 0, 1)[None]
-        if self._letterbox is not None:
-            return self._letterbox.centred(frame_1CHW, self._sides)
+        if self._fit is not None:
+            return self._fit.centred(frame_1CHW, self._sides)
         return torch.cat(view_crops(resize_to_cover(frame_1CHW, *self._sides), self._sides, self.num_crops))
 
 

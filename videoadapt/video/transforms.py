@@ -4,44 +4,26 @@ Clips stay uint8 until they are on the device, and one draw holds for all frames
 Shapes: B clips, C channels, T frames, H W pixels.
 """
 
-import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.errors import ConfigError
+from videoadapt.video.bicubic import Bicubic
+from videoadapt.video.boxes import EraseBox, draw_clipped_box, draw_erase_box, draw_resized_box, multi_scale_boxes
 from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.sides import CropPx, sides_of
 
-
-class EraseBox(NamedTuple):
-    """A rectangle that is filled with noise in every frame once the clip is normalised (random erasing)."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    seed: int
-
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Crop = Literal["multi_scale", "random_resized", "random", "centre"]
+Crop = Literal["multi_scale", "random_resized", "random_clipped", "random", "centre"]
 Interpolation = Literal["bilinear", "bicubic"]
-Box = tuple[int, int, int, int]  # top, left, height, width
-
-_SCALES = (1, 0.875, 0.75, 0.66)
-_SNAP_PX = 3
-_AREA = (0.08, 1.0)
-_ASPECT = (3 / 4, 4 / 3)
-_ERASE_AREA = (0.02, 1 / 3)
-_ERASE_ASPECT = (0.3, 1 / 0.3)
 
 
 class TrainTransform:
@@ -56,14 +38,15 @@ class TrainTransform:
         erasing: float,
         interpolation: Interpolation = "bilinear",
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-        letterbox: Letterbox | None = None,
+        fit: Letterbox | Bicubic | None = None,
     ):
         """`flip` and `erasing` are probabilities; `augment` maps whole frames (T, C, H, W) to frames of the same shape.
 
         `crop_px`: a square's side, or height and width. `crop`: "multi_scale" (AdaptFormer) resizes with antialias as PIL
-        does, "random_resized" (VideoMAE) without, "random" and "centre" resize frames until they just cover the crop, as
-        testing does, and cut it out anywhere along the longer rest, or in its middle. With
-        `letterbox` these two keep whole frames, at a random size and place or as testing does, and the others are refused.
+        does, "random_resized" (VideoMAE) and "random_clipped" (MAE) without, "random" and "centre" resize frames until they
+        just cover the crop, as testing does, and cut it out anywhere along the longer rest, or in its middle. To `fit` a
+        letterbox these two keep whole frames, at a random size and place or as testing does, and the others are refused; a
+        Bicubic resizes for all of them.
         Raises ConfigError naming every wrong value.
         """
         problems = [
@@ -81,11 +64,11 @@ class TrainTransform:
             problems.append(f"interpolation: {interpolation!r} is not allowed; use bilinear or bicubic")
         elif crop in ("random", "centre") and interpolation != "bilinear":
             problems.append(f"interpolation: crop {crop!r} is always bilinear; leave it out or choose another crop")
-        if letterbox is not None and crop in ("multi_scale", "random_resized"):
+        if isinstance(fit, Letterbox) and crop not in ("random", "centre"):
             problems.append(f"crop: {crop!r} cuts frames, which a letterbox keeps whole; use random or centre")
         if problems:
             raise ConfigError(problems)
-        self.letterbox = letterbox
+        self.fit = fit
         self.crop, self.flip, self.erasing = crop, flip, erasing
         self.interpolation, self.augment = interpolation, augment
 
@@ -105,10 +88,10 @@ class TrainTransform:
         return crop_TCHW.transpose(0, 1).contiguous(), erase
 
     def _crop(self, frames_TCHW: Tensor, rng: random.Random) -> Tensor:
-        if self.letterbox is not None and self.crop == "random":
-            return self.letterbox.anywhere(frames_TCHW, self.sides, rng)
-        if self.letterbox is not None:
-            return self.letterbox.centred(frames_TCHW, self.sides)
+        if self.fit is not None and self.crop == "random":
+            return self.fit.anywhere(frames_TCHW, self.sides, rng)
+        if self.fit is not None and self.crop == "centre":
+            return self.fit.centred(frames_TCHW, self.sides)
         if self.crop == "centre":
             return view_crops(resize_to_cover(frames_TCHW, *self.sides), self.sides, 1)[0]
         if self.crop == "random":
@@ -118,14 +101,14 @@ class TrainTransform:
             boxes = multi_scale_boxes(height, width, self.sides)
             top, left, height, width = rng.choice(rng.choice(boxes))
         else:
-            top, left, height, width = draw_resized_box(height, width, rng, self.sides)
+            draw = draw_clipped_box if self.crop == "random_clipped" else draw_resized_box
+            top, left, height, width = draw(height, width, rng, self.sides)
         # Cutting out the box first means that only its pixels are ever resized.
-        return F.interpolate(
-            frames_TCHW[..., top : top + height, left : left + width],
-            size=self.sides,
-            mode=self.interpolation,
-            antialias=self.crop == "multi_scale",
-        )
+        box_TCHW = frames_TCHW[..., top : top + height, left : left + width]
+        if isinstance(self.fit, Bicubic):
+            return self.fit.resized(box_TCHW, self.sides)
+        antialias = self.crop == "multi_scale"
+        return F.interpolate(box_TCHW, size=self.sides, mode=self.interpolation, antialias=antialias)
 
 
 def _rng(generator: torch.Generator) -> random.Random:
@@ -136,67 +119,6 @@ def _rng(generator: torch.Generator) -> random.Random:
 def _anywhere(frames_TCHW: Tensor, sides: tuple[int, int], rng: random.Random) -> Tensor:
     top, left = (rng.randrange(frame - side + 1) for frame, side in zip(frames_TCHW.shape[-2:], sides, strict=True))
     return frames_TCHW[..., top : top + sides[0], left : left + sides[1]]
-
-
-def multi_scale_boxes(height: int, width: int, crop_px: CropPx) -> list[list[Box]]:
-    """Return AdaptFormer's candidate boxes in a frame: 10 sizes, each with the same 13 relative positions.
-
-    Both sides are those of the largest box in the frame with the crop's aspect, for a square the frame's short side,
-    x 1, 0.875, 0.75 or 0.66, at most one step apart. They become the crop's side when less than 3 pixels from it (unless
-    that would leave the frame).
-    """
-    crop_height, crop_width = sides_of(crop_px)
-    if height * crop_width <= width * crop_height:
-        largest = height, height * crop_width // crop_height
-    else:
-        largest = width * crop_height // crop_width, width
-    heights, widths = _scaled(largest[0], crop_height), _scaled(largest[1], crop_width)
-    sizes = [(h, w) for i, h in enumerate(heights) for j, w in enumerate(widths) if abs(i - j) <= 1]
-    # In quarters of the free space: corners, edge centres and the centre, then the four points half-way to the corners.
-    quarters = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [(y, x) for y in (1, 3) for x in (1, 3)]
-    return [[(y * ((height - h) // 4), x * ((width - w) // 4), h, w) for y, x in quarters] for h, w in sizes]
-
-
-def _scaled(side: int, crop_side: int) -> list[int]:
-    found = [max(1, int(side * scale)) for scale in _SCALES]
-    return [min(crop_side, side) if abs(one - crop_side) < _SNAP_PX else one for one in found]
-
-
-def draw_resized_box(height: int, width: int, rng: random.Random, crop_px: CropPx = 1) -> Box:
-    """Draw VideoMAE's random-resized box: area 8 % to 100 % of the frame, aspect 3/4 to 4/3 (log-uniform).
-
-    The aspect is relative to the crop's, so that what a rectangle shows is stretched as much as in a square (torchvision's
-    is that of the box itself, whatever it becomes). After ten draws that do not fit, the largest centred box whose aspect is
-    within the range.
-    """
-    crop_height, crop_width = sides_of(crop_px)
-    narrow, wide = (aspect * (crop_width / crop_height) for aspect in _ASPECT)
-    for _ in range(10):
-        h, w = _draw_sides(height * width, _AREA, (narrow, wide), rng)
-        if 0 < h <= height and 0 < w <= width:
-            return rng.randint(0, height - h), rng.randint(0, width - w), h, w
-    h, w = max(1, min(height, round(width / narrow))), max(1, min(width, round(height * wide)))
-    return (height - h) // 2, (width - w) // 2, h, w
-
-
-def draw_erase_box(height: int, width: int, rng: random.Random) -> EraseBox | None:
-    """Draw VideoMAE's erase box: area 2 % to 33 % of the crop, height over width 0.3 to 3.3 (log-uniform).
-
-    None in the practically impossible case that a hundred draws do not fit.
-    """
-    for _ in range(100):
-        h, w = _draw_sides(height * width, _ERASE_AREA, _ERASE_ASPECT, rng)
-        if 0 < h < height and 0 < w < width:
-            return EraseBox(rng.randint(0, height - h), rng.randint(0, width - w), h, w, rng.getrandbits(62))
-    return None
-
-
-def _draw_sides(
-    area: int, fraction: tuple[float, float], aspect: tuple[float, float], rng: random.Random
-) -> tuple[int, int]:
-    target = area * rng.uniform(*fraction)
-    ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
-    return round(math.sqrt(target / ratio)), round(math.sqrt(target * ratio))
 
 
 def view_crops(frames_TCHW: Tensor, crop_px: CropPx, num_crops: int) -> list[Tensor]:

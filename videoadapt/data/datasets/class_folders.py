@@ -25,7 +25,7 @@ Share = Annotated[float | None, Interval(ge=0, le=0.5)]
 
 @DATASETS.register
 class ClassFolders:
-    """The videos of the class folders in `data.root`, whose lists are called train, val and test.
+    """The videos of the class folders in `data.root`, or the images, whose lists are called train, val and test.
 
     `val` and `test` are shares of every class, where there are no folders train, val and test (None: 0.1 and 0.2 without such
     folders, else none). `group` is a regex: videos in which it finds the same text stay on one side. Files with the same bytes
@@ -40,9 +40,10 @@ class ClassFolders:
         group: str | None = None,
         seed: Annotated[int, Ge(0)] = 0,
         lists: str | None = None,
+        files: folders.Kind = "videos",
     ):
         self._shares = {"val": val, "test": test}
-        self._group, self._seed, self._lists = group, seed, lists
+        self._group, self._seed, self._lists, self._files = group, seed, lists, files
         self.class_names: list[str] | None = None
 
     def load(self, source: str, root: Path) -> VideoRows:
@@ -79,10 +80,14 @@ class ClassFolders:
         return whole.with_name(f"{whole.name}_lists{seed}")
 
     def _arguments(self) -> dict[str, Any]:
-        return {**self._shares, "group": self._group, "seed": self._seed}
+        return {
+            **self._shares,
+            "group": self._group,
+            "seed": self._seed,
+        }  # not `files`: other files are not in the lists
 
     def _divide(self, root: Path, place: Path) -> None:
-        found = folders.read_class_folders(root)
+        found = folders.read_class_folders(root, self._files)
         if reason := why_unwritable(place):
             raise DataListError(f"{place}: {reason}; name a folder for the lists with data.dataset.lists")
         shares = {split: None if split in found.split_of.values() else share for split, share in self._shares.items()}
@@ -108,7 +113,7 @@ class ClassFolders:
         for split in folders.SPLITS:
             if is_file(path := place / f"{split}.csv"):
                 known.update(VideoList().load(str(path), root).names())
-        new = [video.id for video in folders.read_class_folders(root).videos if video.id not in known]
+        new = [video.id for video in folders.read_class_folders(root, self._files).videos if video.id not in known]
         if new:
             logger.warning(
                 "%d videos of %s came after it was divided and are in no list, first %s; delete %s to divide anew, and train "
@@ -121,11 +126,11 @@ def _say(
 ) -> None:
     """What became of the folder."""
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
-    logger.info("%d classes; %s videos: the lists are in %s", len(found.class_names), counts, place)
+    logger.info("%d classes; %s: the lists are in %s", len(found.class_names), counts, place)
     for split, names in folders.classes_without(lists, found.class_names).items():
         logger.warning("%s holds no video of %d classes, first %s", split, len(names), names[0])
     if found.others:
-        logger.info("%d files are no videos by their suffix, first %s", len(found.others), found.others[0])
+        logger.info("%d files are left out by their suffix, first %s", len(found.others), found.others[0])
     if copies.same_label:
         video, other = copies.same_label[0]
         logger.info(

@@ -25,7 +25,7 @@ from videoadapt.files import remove_partial, write_atomically
 from videoadapt.video.cache.coding import Jpeg, Raw
 from videoadapt.video.cache.entry import NotKept, film_bytes, is_whole, read_film, write_film
 from videoadapt.video.cache.folder import join, only_one_at, reserve
-from videoadapt.video.decoders import open_video, reads_folders
+from videoadapt.video.decoders import open_video, reads_pictures
 from videoadapt.video.files import state_of
 from videoadapt.video.frames import JPEG_VERSIONS, Frames, Smaller, ThroughJpeg
 
@@ -65,7 +65,7 @@ class FrameSource:
         self._said_full = False
         self._place = join(cache)
         self._versions: list[str | None] = [av.__version__, _version(self._spec["name"])]
-        if reads_folders(self._spec):
+        if reads_pictures(self._spec):
             self._versions += JPEG_VERSIONS
 
     def open(self, video: str | Path | Frames) -> Frames:

@@ -39,6 +39,7 @@ class Decoder(ABC):
     """
 
     reads_folders = False  # True: `path` is a folder of pictures, and no file
+    reads_pictures = False  # True: frames are files of pictures, read by Pillow
 
     def __init__(self, path: Path, info: StreamInfo):
         turned = info.orientation.quarter_turns % 2 == 1
@@ -149,8 +150,17 @@ class Decoder(ABC):
 
 def reads_folders(decoder: Mapping[str, Any]) -> bool:
     """Whether videos are folders to a decoder, {"name": ...}; False for one that is not there."""
+    return _says(decoder, "reads_folders")
+
+
+def reads_pictures(decoder: Mapping[str, Any]) -> bool:
+    """Whether the frames of a decoder, {"name": ...}, are files of pictures; False for one that is not there."""
+    return _says(decoder, "reads_pictures")
+
+
+def _says(decoder: Mapping[str, Any], what: str) -> bool:
     try:
-        return bool(getattr(DECODERS.get(decoder["name"]), "reads_folders", False))
+        return bool(getattr(DECODERS.get(decoder["name"]), what, False))
     except ConfigError:
         return False
 
