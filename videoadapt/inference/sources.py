@@ -18,8 +18,9 @@ _LABELS = re.compile(r"\d+(,\d+)*")
 def videos_named(names: Iterable[str | Path], folders: bool = False, files: Kind = "videos") -> list[Path]:
     """The videos that these names stand for, each once, in their order; those of a folder, at any depth, by name.
 
-    `folders`: to the model's decoder a folder is a video, when files lie in it. `files`: what is taken from a
-    folder. A name of nothing stays as it is, for its reader to refuse. Raises DataListError for a folder without videos and a pattern that nothing fits.
+    `folders`: to the model's decoder a folder is a video, when files lie in it. `files`: what is taken from a folder. A
+    name of nothing stays as it is, for its reader to refuse. Raises DataListError for a folder without videos and a
+    pattern that nothing fits.
     """
     return list(dict.fromkeys(video for name in names for video in _videos_of(Path(name), folders, files)))
 
@@ -45,8 +46,8 @@ def _videos_of(name: Path, folders: bool, files: Kind) -> Iterator[Path]:
         found = sorted(_frame_folders(name) if folders else _videos_below(name, files))
         if not found:
             raise DataListError(
-                f"{name}: holds no {files[:-1]} ({', '.join(SUFFIXES[files])}); name another folder, or for one of frames a run "
-                "with data.decoder.name frame_folder"
+                f"{name}: holds no {files[:-1]} ({', '.join(SUFFIXES[files])}); name another folder, or for one of frames a "
+                "run with data.decoder.name frame_folder"
             )
         yield from found
     elif glob.has_magic(str(name)) and not exists(name):
