@@ -6,7 +6,7 @@ from typing import Any
 from tests.toy_runs import toy_config
 
 ADAPTERS = (
-    "adapter_plus", "attentive_probe", "bitfit", "full", "houlsby", "linear", "lora", "ssf", "st_adapter", "vpt",
+    "adapter_plus", "aim", "attentive_probe", "bitfit", "full", "houlsby", "linear", "lora", "ssf", "st_adapter", "vpt",
 )  # fmt: skip
 # A value that can never be is the schema's to refuse, and is not here.
 VALUES: dict[str, list[Any]] = {
@@ -19,6 +19,7 @@ VALUES: dict[str, list[Any]] = {
     "model.backbone.patch_px": [7, 8],
     "model.backbone.tubelet_frames": [1, 3],
     "model.backbone.drop_path": [0.5, 0.999],
+    "model.backbone.attention": ["framewise"],
     "model.backbone_weights": ["missing.pth"],
     "model.weights": ["missing.pth", "package:masked_trunk.safetensors"],
     "model.inflate": ["centre"],

@@ -25,7 +25,9 @@ ADAPTERS: dict[str, Any] = {
     "houlsby": {"name": "houlsby", "bottleneck": 4},
     "adapter_plus": {"name": "adapter_plus", "bottleneck": 4},
     "st_adapter": {"name": "st_adapter", "bottleneck": 4, "kernel": [3, 3, 3]},
+    "aim": {"name": "aim", "bottleneck": 4, "num_times": 2},
     "attentive_probe": {"name": "attentive_probe"},
+    "probe_over_times": {"name": "attentive_probe", "over": "times", "num_times": 2},
     "lora+bitfit": [{"name": "lora"}, {"name": "bitfit"}],
     "vpt+st_adapter": [{"name": "vpt"}, {"name": "st_adapter", "bottleneck": 4}],
 }

@@ -21,7 +21,9 @@ UNMERGEABLE = {
     "houlsby": "its bottleneck has a GELU",
     "adapter_plus": "its bottleneck has a GELU",
     "st_adapter": "its convolution mixes tokens",
+    "aim": "it attends over time",
     "attentive_probe": "its query has no place in the backbone",
+    "probe_over_times": "its query has no place in the backbone",
     "vpt+st_adapter": "its tokens take part in the attention",
 }
 

@@ -34,6 +34,8 @@ ADAPTERS = [
     {"name": "adapter_plus", "bottleneck": 3},
     {"name": "st_adapter", "bottleneck": 4},
     {"name": "attentive_probe"},
+    {"name": "attentive_probe", "over": "times", "num_times": 3},
+    {"name": "aim", "bottleneck": 3},
     [{"name": "adaptformer", "bottleneck": 3}, {"name": "st_adapter", "bottleneck": 4}, {"name": "lora"}],
 ]
 
@@ -76,6 +78,19 @@ def test_it_answers_as_each_alone(files: tuple[list[Path], Path], reverse: bool)
         paths = paths[::-1]
     bank = AdapterBank.from_files(paths, str(weights))
     clips = torch.randn(2, 3, 4, 32, 32)
+    for path, logits_BK in zip(paths, bank.split(bank(clips)), strict=True):
+        torch.testing.assert_close(logits_BK, alone(path, weights)(clips), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_so_it_does_where_each_time_passes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "attention", "framewise")
+    weights = trunk(tmp_path / "trunk.safetensors")
+    clips = torch.randn(2, 3, 4, 32, 32)
+    paths = [
+        write(tmp_path, n, adapter, weights, 3) for n, adapter in enumerate(ADAPTERS) if n in (0, 1, 6, 13, 15, 16)
+    ]
+    bank = AdapterBank.from_files(paths, str(weights))
     for path, logits_BK in zip(paths, bank.split(bank(clips)), strict=True):
         torch.testing.assert_close(logits_BK, alone(path, weights)(clips), rtol=0, atol=1e-5)
 

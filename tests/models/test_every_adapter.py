@@ -25,6 +25,7 @@ NORMED = HeadConfig(batch_norm=True)
 DECLARED = {
     "adapter_plus": r"\.mlp\.adapter\.(down|up)\.|\.mlp\.adapter\.scale",
     "adaptformer": r"\.mlp\.adapter\.",
+    "aim": r"\.(attn|mlp)\.adapter\.",
     "attentive_probe": r"backbone\.pool\.adapter\.",
     "bitfit": r"bias$",
     "full": r"",

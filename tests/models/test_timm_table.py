@@ -23,7 +23,7 @@ def in_the_page() -> dict[tuple[str, str], str]:
     """What the page's table says of each family (rows) and adapter (columns)."""
     rows = [
         [cell.strip() for cell in line.strip("|\n").split("|")]
-        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        for line in PAGE.read_text(encoding="utf-8").partition("\n## ")[0].splitlines()
         if line.startswith("| ")
     ]
     names = [name.strip("`") for name in rows[0][1:]]

@@ -85,7 +85,7 @@ def test_only_2_1_counts_from_edge_to_edge() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", ADAPTERS.names())
+@pytest.mark.parametrize("name", [name for name in ADAPTERS.names() if name != "aim"])
 def test_every_adapter_fits(name: str, version: str) -> None:
     model = build({"name": name}, version)
     plain = build({"name": "linear"}, version).eval()

@@ -100,7 +100,7 @@ class AdapterBank(nn.Module):
         for number in range(first.depth):
             tokens = _block(tokens, [backbone.blocks[number] for backbone in backbones])
         heads = [cast(Classifier, model).classify for model in self.models]
-        features = [backbone.pool(x_BND) for backbone, x_BND in zip(backbones, tokens, strict=True)]
+        features = [b.pooled(b.of_clips(x_BND)) for b, x_BND in zip(backbones, tokens, strict=True)]
         return torch.cat([head(feature_BD) for head, feature_BD in zip(heads, features, strict=True)], dim=1)
 
     def split(self, logits: Tensor) -> list[Tensor]:

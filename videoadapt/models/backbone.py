@@ -1,6 +1,7 @@
 """What every backbone offers: the contract between backbones, adapters and the classifier."""
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,12 +24,23 @@ class ResidualBranch(nn.Module):
 
     width: int  # D of what it returns
     keeps_tokens: bool = True  # whether it returns as many tokens, of the same width, as it is given
+    own_tokens_only: str = (
+        ""  # why an attention takes no others than all tokens of an image or clip; "" where it takes any
+    )
 
     def place(self, layer: str) -> tuple[nn.Module, str]:
         """Return the module that holds a layer, and its name there: "norm", or "fn.qkv" for one of what it normalises.
 
         A branch may lack the layer. One that is asked for may be replaced, so it has to be called as a module from then on.
         """
+        raise NotImplementedError
+
+    def reads(self, x_BND: Tensor) -> Tensor:
+        """Return what its attention or MLP is given of x, (B, N, D): its norm of it, where that comes first."""
+        raise NotImplementedError
+
+    def undropped(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
+        """Return what the branch makes of x, (B, N, D), without stochastic depth."""
         raise NotImplementedError
 
     def bias_outside(self, layer: str) -> Callable[[], Tensor] | None:
@@ -41,7 +53,7 @@ class Backbone(nn.Module):
 
     Adapters ask for more by name and refuse without it: `blocks`, each with the ResidualBranches `attn` and `mlp`, and with
     them the TokenGrid `grid` (or one in each block) and `patch_layer`; `num_heads`; the module `pool` from the tokens to the
-    feature.
+    feature, and `time_pool` from one feature of each time, (B, T, D), to it.
     """
 
     width: int  # D

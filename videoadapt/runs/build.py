@@ -46,6 +46,11 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
         raise ConfigError(
             f"model.backbone.name = {config.model.backbone['name']!r}: masked tokens can be left out of a vit only"
         )
+    if backbone.grid.framewise:
+        raise ConfigError(
+            "model.backbone.attention = 'framewise': masked tokens are left out of whole clips; allowed: joint. For frames by "
+            "themselves pre-train on clips of one: data.num_frames and model.backbone.tubelet_frames 1"
+        )
     with at_key("data"):
         grid_THW = backbone.grid_THW(config.data.num_frames, *sides_of(config.data.crop_px))
     with at_key("pretrain"):

@@ -4,6 +4,7 @@ Shapes: B clips, N tokens, D width.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -129,11 +130,22 @@ class Branch(ResidualBranch):
         self.width = width
         self.norm = nn.LayerNorm(width, eps=eps)
         self.fn = fn
+        self.own_tokens_only: str = getattr(fn, "own_tokens_only", "")
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x_BND: Tensor, *context: Tensor) -> Tensor:
         """Return what the block adds to x, (B, N, D)."""
-        return self.drop_path(self.fn(self.norm(x_BND), *context))
+        return self.drop_path(self.undropped(x_BND, *context))
+
+    def undropped(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
+        """The same, but for stochastic depth."""
+        made_BND: Tensor = self.fn(self.norm(x_BND), *args, **context)
+        return made_BND
+
+    def reads(self, x_BND: Tensor) -> Tensor:
+        """Return the norm of x, (B, N, D)."""
+        normed_BND: Tensor = self.norm(x_BND)
+        return normed_BND
 
     def place(self, layer: str) -> tuple[nn.Module, str]:
         """The norm is its own, all others are those of `fn`."""

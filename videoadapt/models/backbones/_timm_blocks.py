@@ -27,7 +27,9 @@ class Form(NamedTuple):
     skip: Callable[[Any, Tensor], Tensor] | None = (
         None  # what a block adds its attention to, where that is not always x
     )
-    no_prompts: str = ""  # why no tokens can stand in front of the image's
+    own_tokens_only: str = (
+        ""  # why its attention takes no other tokens than an image's, as prompts are and tokens over time
+    )
 
 
 def _pooled(block: Any, x_BND: Tensor) -> Tensor:
@@ -56,10 +58,12 @@ FORMS = {
     vision_transformer.ResPostBlock: Form(norm_last=True),
     eva.EvaBlock: Form(scale="gamma_"),
     eva.EvaBlockPostNorm: Form(norm_last=True),
-    beit.Block: Form(scale="gamma_", no_prompts="its attention has a position for every pair of an image's tokens"),
-    swin_transformer.SwinTransformerBlock: Form(attention="_attn", no_prompts=_IN_WINDOWS),
-    swin_transformer_v2.SwinTransformerV2Block: Form(attention="_attn", norm_last=True, no_prompts=_IN_WINDOWS),
-    hiera.HieraBlock: Form(scale="ls", skip=_pooled, no_prompts=_IN_WINDOWS),
+    beit.Block: Form(
+        scale="gamma_", own_tokens_only="its attention has a position for every pair of an image's tokens"
+    ),
+    swin_transformer.SwinTransformerBlock: Form(attention="_attn", own_tokens_only=_IN_WINDOWS),
+    swin_transformer_v2.SwinTransformerV2Block: Form(attention="_attn", norm_last=True, own_tokens_only=_IN_WINDOWS),
+    hiera.HieraBlock: Form(scale="ls", skip=_pooled, own_tokens_only=_IN_WINDOWS),
 }
 
 
@@ -75,6 +79,7 @@ class TimmBranch(ResidualBranch):
             grid,
         )  # a tuple: not a part of this module
         self.keeps_tokens = number == 2 or not getattr(block, "do_expand", False)
+        self.own_tokens_only = form.own_tokens_only if number == 1 else ""
         self.width = int(block.norm2.weight.shape[0])
 
     @property
@@ -99,13 +104,21 @@ class TimmBranch(ResidualBranch):
 
     def forward(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
         """Return what the block adds, (B, N, D)."""
-        block: Any = self._of[0]
-        norm, drop_path = getattr(block, f"norm{self._number}"), getattr(block, f"drop_path{self._number}")
-        if self._form.norm_last:
-            added_BND: Tensor = drop_path(norm(self._call(x_BND, *args, **context)))
-            return added_BND
-        added_BND = drop_path(self._scaled(self._call(norm(x_BND), *args, **context)))
+        added_BND: Tensor = getattr(self._of[0], f"drop_path{self._number}")(self.undropped(x_BND, *args, **context))
         return added_BND
+
+    def undropped(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
+        """The same, but for stochastic depth."""
+        made_BND = self._call(self.reads(x_BND), *args, **context)
+        return self._norm(made_BND) if self._form.norm_last else self._scaled(made_BND)
+
+    def reads(self, x_BND: Tensor) -> Tensor:
+        """Return the norm of x, or x where the norm comes last, (B, N, D)."""
+        return x_BND if self._form.norm_last else self._norm(x_BND)
+
+    def _norm(self, x_BND: Tensor) -> Tensor:
+        normed_BND: Tensor = getattr(self._of[0], f"norm{self._number}")(x_BND)
+        return normed_BND
 
     def _call(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
         if self._number == 1 and self._form.attention == "_attn":

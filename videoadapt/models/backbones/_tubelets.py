@@ -57,6 +57,7 @@ class TubeletTransformer(Backbone):
             Block(dims.width, dims.num_heads, dims.mlp_ratio, eps, rate, attention) for rate in rates
         )
         self.pool: nn.Module = MeanPool()
+        self.time_pool: nn.Module | None = None
         self.grid = TokenGrid()
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -94,7 +95,7 @@ class TubeletTransformer(Backbone):
         part, number, *_ = f"{parameter}.".split(".")
         if part == "blocks":
             return int(number) + 1
-        return self.depth + 1 if part in ("norm", "pool") else 0
+        return self.depth + 1 if part in ("norm", "pool", "time_pool") else 0
 
     def tokens(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the tubelets' tokens without positions, (B, N, D), and note their grid for the adapters."""
@@ -108,5 +109,13 @@ class TubeletTransformer(Backbone):
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the pooled tokens, (B, D): their mean, in float32 under autocast, unless an adapter pools."""
-        feature_BD: Tensor = self.pool(self.forward_tokens(clip_BCTHW))
+        return self.pooled(self.forward_tokens(clip_BCTHW))
+
+    def pooled(self, x_BND: Tensor) -> Tensor:
+        """Return the feature, (B, D), of all tokens of each clip."""
+        if self.time_pool is None:
+            feature_BD: Tensor = self.pool(x_BND)
+            return feature_BD
+        dtype = torch.promote_types(x_BND.dtype, torch.float32)
+        feature_BD = self.time_pool(x_BND.unflatten(1, (self.grid.thw[0], -1)).mean(2, dtype=dtype))
         return feature_BD

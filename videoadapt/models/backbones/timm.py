@@ -1,4 +1,4 @@
-"""Any image model of timm as a video backbone: applied to every frame, features averaged over the frames.
+"""Any image model of timm as a video backbone: applied to every frame, features averaged over the frames or pooled.
 
 Shapes: B clips, C channels, T frames, H W pixels, D width.
 """
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.activations import activation_of
-from videoadapt.models.backbone import Backbone
+from videoadapt.models.backbone import Backbone, TokenGrid
+from videoadapt.models.backbones._layers import MeanPool
 from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
 from videoadapt.registry import BACKBONES
 
@@ -69,6 +70,8 @@ class Timm(Backbone):
         if self._views:
             self.num_heads = self._views[-1].num_heads
             self.pool: nn.Module = OwnPooling()
+            self.grid: TokenGrid = self._views[-1].grid
+        self.time_pool: nn.Module = MeanPool()
         published = tuple(net.default_cfg["input_size"][1:]) if net.default_cfg.get("fixed_input_size") else None
         self._size_px = size_px or published
 
@@ -89,7 +92,7 @@ class Timm(Backbone):
 
     def make_room_in_front(self, num_tokens: int) -> None:
         """Leave them without a position; refused where the image model's positions are those of pairs of tokens."""
-        reasons = {view.form.no_prompts for view in self._views} - {""}
+        reasons = {view.form.own_tokens_only for view in self._views} - {""}
         if reasons:
             raise ConfigError(
                 f"adapter vpt: backbone timm, model = {self.model!r}, takes no tokens in front of an image's: {reasons.pop()}"
@@ -124,14 +127,15 @@ class Timm(Backbone):
         return {f"net.{name}" for name in getattr(self.net, "no_weight_decay", set)()}
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        """Return the mean over frames of the pooled image feature, (B, D), unless an adapter pools the tokens of all frames."""
+        """Return the mean over frames of the pooled image feature, (B, D), unless an adapter pools frames, or all tokens."""
         self.check_clip(*clip_BCTHW.shape[2:])
         frames_NCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
         self._note_grid(*clip_BCTHW.shape[2:])
         if not self.blocks or isinstance(self.pool, OwnPooling):
-            return self.net(frames_NCHW).unflatten(0, (clip_BCTHW.shape[0], -1)).mean(1)
+            feature_BD: Tensor = self.time_pool(self.net(frames_NCHW).unflatten(0, (clip_BCTHW.shape[0], -1)))
+            return feature_BD
         tokens = self.net.forward_features(frames_NCHW)  # (B T, N, D), or (B T, rows, columns, D)
-        feature_BD: Tensor = self.pool(tokens.reshape(clip_BCTHW.shape[0], -1, tokens.shape[-1]))
+        feature_BD = self.pool(tokens.reshape(clip_BCTHW.shape[0], -1, tokens.shape[-1]))
         return feature_BD
 
     def _note_grid(self, num_frames: int, height_px: int, width_px: int) -> None:

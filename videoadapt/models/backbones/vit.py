@@ -1,6 +1,7 @@
 """VideoMAE's plain video transformer: tubelets, fixed sinusoid positions, joint space-time attention, mean over tokens.
 
-With the weights of an image ViT come its own positions: a learned grid over space, the same at every time.
+With the weights of an image ViT come its own positions: a learned grid over space, the same at every time. With
+`attention` "framewise" each time passes the blocks as a clip by itself, as a frame passes an image model.
 
 Shapes: B clips, C channels, T frames, H W pixels, N tokens (time, then height, then width), D width.
 """
@@ -45,10 +46,12 @@ class ViT(TubeletTransformer):
         eps: float = 1e-6,
         fc_norm_eps: float = 1e-6,
         drop_path: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        attention: Literal["joint", "framewise"] = "joint",
     ):
         given = dict(zip(Size._fields, (width, depth, num_heads, patch_px, mlp_ratio), strict=True))
         super().__init__(SIZES[size].changed(given), tubelet_frames, eps, drop_path)
         self.fc_norm_eps = fc_norm_eps
+        self.grid.framewise = attention == "framewise"
         self.register_parameter("space_positions", None)
         self._sinusoid_ND = torch.empty(0, self.width)  # fixed, so neither a parameter nor in the state dict
 
@@ -69,9 +72,16 @@ class ViT(TubeletTransformer):
         return ("space_positions",)
 
     def embed(self, clip_BCTHW: Tensor) -> Tensor:
-        """Return the tubelet tokens with their positions, (B, N, D)."""
+        """Return what enters the blocks: the tubelet tokens with their positions, (B, N, D).
+
+        Framewise they are (B times, rows x columns, D), and each time has the positions of a clip's first.
+        """
         x_BND = self.tokens(clip_BCTHW)
-        return x_BND + self.positions(self.grid.thw, x_BND.device).to(x_BND.dtype)
+        grid_THW = self.grid.thw
+        if self.grid.framewise:
+            x_BND = x_BND.reshape(-1, grid_THW[1] * grid_THW[2], self.width)
+            grid_THW = (1, *grid_THW[1:])
+        return x_BND + self.positions(grid_THW, x_BND.device).to(x_BND.dtype)
 
     def positions(self, grid_THW: tuple[int, int, int], device: torch.device) -> Tensor:
         """Return the positions of a token grid, (N, D)."""
@@ -88,7 +98,12 @@ class ViT(TubeletTransformer):
         x_BND = self.embed(clip_BCTHW)
         for block in self.blocks:
             x_BND = block(x_BND)
-        return x_BND
+        return self.of_clips(x_BND)
+
+    def of_clips(self, x_BND: Tensor) -> Tensor:
+        """Return all tokens of each clip beside each other, (B, N, D), of what left the last block."""
+        times = self.grid.thw[0] if self.grid.framewise else 1
+        return x_BND.reshape(-1, times * x_BND.shape[1], x_BND.shape[2]) if times > 1 else x_BND
 
 
 @torch.inference_mode(False)  # the result is kept, and must stay usable in training

@@ -31,6 +31,8 @@ Version = Literal["v2", "v2.1"]
 class RotaryAttention(nn.Module):
     """Multi-head self-attention with turned queries and keys. Keys have a bias: turned, it is no longer the same for all."""
 
+    own_tokens_only = "it turns all tokens of a clip by their places, time among them"
+
     def __init__(self, width: int, num_heads: int):
         super().__init__()
         self.num_heads = num_heads
