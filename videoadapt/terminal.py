@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -70,21 +71,31 @@ def ctrl_c_noted() -> Iterator[Sequence[int]]:
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield _pressed
         return
-    again: list[threading.Timer] = []
-    ended = False
+    again: list[threading.Thread] = []
+    ended = heard = dropping = False
     say = sys.unraisablehook
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if not ended:
+        nonlocal heard
+        if not ended and not dropping:
+            heard = True
             _pressed.append(number)
             raise KeyboardInterrupt
 
+    def press_until_heard() -> None:
+        while not heard and not ended:
+            time.sleep(_AGAIN_AFTER_SEC)
+            _press()
+
     def dropped(what: "sys.UnraisableHookArgs") -> None:
+        nonlocal heard, dropping
         if what.exc_type is not KeyboardInterrupt:
             say(what)
             return
-        again.append(threading.Timer(_AGAIN_AFTER_SEC, _press))
+        heard, dropping = False, True  # raised in here, it would be dropped once more
+        again.append(threading.Thread(target=press_until_heard))
         again[-1].start()
+        dropping = False
 
     signal.signal(signal.SIGINT, handle)
     sys.unraisablehook = dropped
@@ -92,9 +103,8 @@ def ctrl_c_noted() -> Iterator[Sequence[int]]:
         yield _pressed
     finally:
         ended = True
-        for timer in again:
-            timer.cancel()
-            timer.join()
+        for thread in again:
+            thread.join()
         sys.unraisablehook = say
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _pressed.clear()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.live_runs import descendants
 from tests.toy_runs import REPOSITORY, environment, toy_config, write_config
+from videoadapt import terminal
 from videoadapt.cli._command import command
 from videoadapt.log import progress
 
@@ -145,8 +146,12 @@ class Press:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_a_ctrl_c_that_python_drops_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("again_after_sec", [terminal._AGAIN_AFTER_SEC, 0.0])  # soon: while it is still being dropped
+def test_a_ctrl_c_that_python_drops_is_heard(
+    again_after_sec: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In a finalizer, or when an import lets go of its lock; Python prints a traceback there and goes on."""
+    monkeypatch.setattr(terminal, "_AGAIN_AFTER_SEC", again_after_sec)
 
     @command(stopped="stopped")
     def main() -> int:
