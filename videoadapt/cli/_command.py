@@ -28,6 +28,7 @@ SCRIPTS = {  # of a clone, in tools/
     "export": "export.py",
     "features": "extract_features.py",
     "convert": "convert_checkpoint.py",
+    "models": "models.py",
 }
 
 

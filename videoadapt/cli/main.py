@@ -17,6 +17,7 @@ COMMANDS = {
     "features": "write a feature for every video of a list",
     "export": "write a trained model for other programs",
     "convert": "bring weights into another format",
+    "models": "list published trunks by name, and download them",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from videoadapt.errors import CheckpointError
 from videoadapt.files import write_json
+from videoadapt.weights.trunks import TRUNKS
 
 PREFIXES = ("hf:", "timm:", "https://", "http://")
 _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@#]+))?(/(?P<file>[^#]+))?")
@@ -22,8 +23,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def is_name(location: str) -> bool:
-    """Whether weights are given by a name that may be downloaded, and not by a path."""
-    return location.startswith(PREFIXES)
+    """Whether weights are given by a name that may be downloaded or a short one of TRUNKS, and not by a path."""
+    return location.startswith(PREFIXES) or (location.partition("#")[0] in TRUNKS and not os.path.exists(location))
 
 
 def split_name(location: str) -> tuple[str, str]:
@@ -139,6 +140,12 @@ def downloaded(name: str) -> Download | None:
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return download if download.is_whole() else None
+
+
+def all_downloads() -> list[Download]:
+    """Everything that was downloaded and is there, by name."""
+    names = [str(_read(path).get("name")) for path in (cache_folder() / "names").glob("*.json")]
+    return [found for name in sorted(names) if (found := downloaded(name)) is not None]
 
 
 def remember(asked: str, stands_for: str) -> None:

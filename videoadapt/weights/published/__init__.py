@@ -21,20 +21,24 @@ from videoadapt.weights.names import (
 from videoadapt.weights.published._hub import Unreachable, cached_commit, commit_of, download
 from videoadapt.weights.published._timm import hub_name
 from videoadapt.weights.published._web import place_of, stream
+from videoadapt.weights.trunks import TRUNKS
 
 
 def pinned(location: str, before: str | None = None) -> str:
     """The same weights by a name that never changes: with the commit of `before`, if that is the same name, else the newest.
 
-    Anything that is no name stays. Without a network, the newest commit that is on this machine. Raises CheckpointError.
+    Anything that is no name stays. Without a network, the newest commit that is on this machine; a short name asks no network.
+    Raises CheckpointError.
     """
     if not is_name(location):
         return location
     name, part = split_name(location)
+    if name in TRUNKS:
+        return f"{_of_short(name, part, before)}{part}"
     if name.startswith("http"):
         WebName.read(name)
         return location
-    asked, note = hub_name(name) if name.startswith("timm:") else (HubName.read(name), "")
+    asked, note = _asked(name)
     if note:
         announce(note)
     if asked.commit:
@@ -76,6 +80,23 @@ def fetched(location: str) -> str:
     name = pinned(location)
     fetch(name)
     return name
+
+
+def _asked(name: str) -> tuple[HubName, str]:
+    return hub_name(name) if name.startswith("timm:") else (HubName.read(name), "")
+
+
+def _of_short(name: str, part: str, before: str | None) -> str:
+    """The commit of a short name that is on this machine. Raises CheckpointError: a short name downloads nothing."""
+    trunk = TRUNKS[name]
+    if before and downloaded(split_name(before)[0]) and _same(_asked(trunk.stands_for)[0], part, before):
+        return split_name(before)[0]
+    if (known := remembered(trunk.stands_for)) is None:
+        licence = f" ({trunk.licence})" if trunk.licence else ""
+        raise CheckpointError(
+            f"{name}: stands for {trunk.stands_for}{licence}, which is not on this machine; give that name to download it"
+        )
+    return known
 
 
 def _same(asked: HubName, part: str, before: str) -> str | None:
