@@ -136,6 +136,7 @@ VALUES: dict[str, list[Any]] = {
     "test.compile": [True],
     "test.max_unreadable": [1.0],
     "pretrain.mask_ratio": [0.5, 0.95],
+    "pretrain.decoder_mask_ratio": [0.25, 0.5],
     "pretrain.decoder_width": [15, 16],
     "pretrain.decoder_heads": [3, 4],
     "pretrain.decoder_depth": [1],

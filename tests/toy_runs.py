@@ -65,6 +65,24 @@ def full_recipe(output: Path, clips: Path, **changes: Any) -> Path:
     return write_config(output.with_suffix(".yaml"), toy_config(output, clips, data=data, train=training))
 
 
+def toy_pretraining(output: Path, **changes: Any) -> dict[str, Any]:
+    """Two epochs of three updates on rendered clips, a toy trunk and decoder."""
+    config = toy_config(
+        output, Path("nowhere"), test={"enable": False}, train={"epochs": 2, "batch_size": 4, "ema": 0.5}
+    )
+    config |= {
+        "task": "pretrain",
+        "pretrain": {"mask_ratio": 0.5, "decoder_width": 16, "decoder_heads": 2, "decoder_depth": 1},
+    }
+    config["model"] = {"backbone": config["model"]["backbone"], "adapter": {"name": "full"}}
+    del config["data"]["train"], config["data"]["test"]
+    config["data"]["rendered"] = {"motions": "any", "clips_per_epoch": 12}
+    config["optim"]["betas"] = [0.9, 0.95]
+    for section, values in changes.items():
+        config[section] = {**config[section], **values}
+    return config
+
+
 def write_config(path: Path, config: dict[str, Any]) -> Path:
     """Write a config where `--cfg` can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)

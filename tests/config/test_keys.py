@@ -88,6 +88,7 @@ LATER = (
     "data.augment.cutmix_box",
     "optim.warmup_peak",
     "pretrain.mask_token_cut",
+    "pretrain.decoder_mask_ratio",
     "optim.schedule",
     "optim.options",
     "train.validate_clips",

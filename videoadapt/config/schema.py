@@ -282,6 +282,8 @@ class PretrainConfig(_Section):
     """Masked pre-training (`task: pretrain`). The decoder's dimensions are the published ones for model.backbone.size."""
 
     mask_ratio: Annotated[float, Interval(ge=0.5, le=0.95), UPDATES] = 0.9
+    # the share of the tokens that the decoder leaves out, in running cells: 0.25, 0.5 (VideoMAE V2) or 0.75; null: none
+    decoder_mask_ratio: Annotated[float | None, Interval(ge=0.25, le=0.75), UPDATES] = None
     decoder_width: Annotated[int | None, Ge(1), UPDATES] = None
     decoder_heads: Annotated[int | None, Ge(1), UPDATES] = None
     decoder_depth: Annotated[int | None, Ge(1), UPDATES] = None

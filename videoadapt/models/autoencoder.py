@@ -1,8 +1,9 @@
 """VideoMAE's asymmetric autoencoder: the backbone sees the visible tokens only, a small decoder predicts the masked ones.
 
-Shapes: B clips, C channels, T frames, H W pixels, D width; N tokens, V of them visible and M masked; P values of a tubelet.
+Shapes: B clips, C channels, T frames, H W pixels, D width; N tokens, V of them visible and M predicted; P values of a tubelet.
 """
 
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -63,9 +64,10 @@ class MaskedAutoencoder(nn.Module):
         return self.backbone.tubelet_frames, self.backbone.patch_px, self.backbone.patch_px
 
     def forward(self, clip_BCTHW: Tensor, mask: Mask) -> Tensor:
-        """Return the prediction (B, M, P) for the masked tokens, in the order of `mask.masked_BM`."""
+        """Return the prediction (B, M, P) for the tokens `mask.predicted_BM`, in their order."""
         x_BVD = self.encoder_to_decoder(self.norm(self.encode(clip_BCTHW, mask)))
-        prediction_BMP: Tensor = self.decoder(x_BVD, self.mask_token, mask)
+        num_tokens = prod(self.backbone.grid_THW(*clip_BCTHW.shape[2:]))
+        prediction_BMP: Tensor = self.decoder(x_BVD, self.mask_token, mask, num_tokens)
         return prediction_BMP
 
     def encode(self, clip_BCTHW: Tensor, mask: Mask) -> Tensor:
@@ -81,7 +83,7 @@ class MaskedAutoencoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Narrow blocks over all tokens, visible ones first; a norm and a linear head on the masked ones."""
+    """Narrow blocks over visible tokens and then those to predict; a norm and a linear head on the latter."""
 
     def __init__(self, size: DecoderSize, mlp_ratio: float, eps: float, num_values: int):
         super().__init__()
@@ -92,15 +94,14 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.head.bias)
         self._positions_ND = torch.empty(0, size.width)  # fixed, so neither a parameter nor in the state dict
 
-    def forward(self, x_BVD: Tensor, token_11D: Tensor, mask: Mask) -> Tensor:
-        """Return (B, M, P)."""
-        num_visible, num_tokens = x_BVD.shape[1], x_BVD.shape[1] + mask.masked_BM.shape[1]
+    def forward(self, x_BVD: Tensor, token_11D: Tensor, mask: Mask, num_tokens: int) -> Tensor:
+        """Return (B, M, P); `num_tokens`: how many the whole clip has."""
         if len(self._positions_ND) != num_tokens or self._positions_ND.device != x_BVD.device:
             self._positions_ND = sinusoid_positions(num_tokens, self.width).to(x_BVD.device)
         positions_ND = self._positions_ND.to(x_BVD.dtype)
-        x_BMD = token_11D.to(x_BVD.dtype) + positions_ND[mask.masked_BM]
+        x_BMD = token_11D.to(x_BVD.dtype) + positions_ND[mask.predicted_BM]
         x_BND = torch.cat((x_BVD + positions_ND[mask.visible_BV], x_BMD), dim=1)
         for block in self.blocks:
             x_BND = block(x_BND)
-        prediction_BMP: Tensor = self.head(self.norm(x_BND[:, num_visible:]))
+        prediction_BMP: Tensor = self.head(self.norm(x_BND[:, x_BVD.shape[1] :]))
         return prediction_BMP

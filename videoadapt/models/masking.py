@@ -13,17 +13,24 @@ from videoadapt.errors import ArgumentError
 
 Tubelet = tuple[int, int, int]  # frames, height, width
 _EPS = 1e-6
+_CELL = 4  # patches of a running cell, and so the tokens in time until it is where it began
 
 
 class Mask(NamedTuple):
-    """Token numbers of each clip, ascending: visible_BV and masked_BM, int64."""
+    """Token numbers of each clip, ascending, int64: what the encoder sees, and what the decoder predicts.
+
+    `counted_BM`, bool: which predictions the loss counts; None: all.
+    """
 
     visible_BV: Tensor
-    masked_BM: Tensor
+    predicted_BM: Tensor
+    counted_BM: Tensor | None = None
 
     def to(self, device: torch.device) -> "Mask":
         """Return the mask on a device."""
-        return Mask(*(part.to(device, non_blocking=True) for part in self))
+        visible_BV, predicted_BM = (part.to(device, non_blocking=True) for part in self[:2])
+        counted_BM = None if self.counted_BM is None else self.counted_BM.to(device, non_blocking=True)
+        return Mask(visible_BV, predicted_BM, counted_BM)
 
 
 def num_masked_patches(grid_THW: tuple[int, int, int], ratio: float) -> int:
@@ -56,6 +63,44 @@ def draw_tubes(size: int, grid_THW: tuple[int, int, int], ratio: float, generato
         return (first_T1 + patches_BS.sort(dim=1).values[:, None]).flatten(1)
 
     return Mask(tokens(order_BS[:, masked:]), tokens(order_BS[:, :masked]))
+
+
+def num_left_out(grid_THW: tuple[int, int, int], ratio: float) -> int:
+    """How many of the four patches of a running cell are left out: 4 * ratio.
+
+    Raises ArgumentError for a ratio that leaves out another number than 1, 2 or 3, and for a grid that no cells cover.
+    """
+    left_out = 4 * ratio
+    problems = []
+    if left_out not in (1, 2, 3):
+        problems.append(
+            f"decoder_mask_ratio = {ratio}: of the 4 patches of a cell, 1, 2 or 3 are left out: 0.25, 0.5 or 0.75"
+        )
+    if grid_THW[0] < _CELL or grid_THW[1] % 2 or grid_THW[2] % 2:
+        problems.append(
+            f"decoder_mask_ratio = {ratio}: cells of 2 x 2 patches run through {_CELL} times, which the clip's tokens, "
+            f"{' x '.join(map(str, grid_THW))} (time, height, width), have no room for: more frames, or even numbers of patches"
+        )
+    if problems:
+        raise ArgumentError("running cells", problems)
+    return int(left_out)
+
+
+def run_cells(mask: Mask, grid_THW: tuple[int, int, int], ratio: float, generator: torch.Generator) -> Mask:
+    """Predict only the patches that running cells keep (VideoMAE V2, arXiv 2303.16727, section 3.2, and its code).
+
+    In every cell of 2 x 2 patches the ones left out move on by one with each token in time, from a start that is drawn for each
+    clip. As in that code, what is kept is predicted also where the encoder sees it, and the loss counts the rest alone.
+    Raises ArgumentError as `num_left_out`.
+    """
+    left_out = num_left_out(grid_THW, ratio)
+    start_B1 = torch.randint(_CELL, (len(mask.visible_BV), 1), generator=generator)
+    time, row, column = torch.meshgrid(*map(torch.arange, grid_THW), indexing="ij")
+    place_N = (time + 2 * (row % 2) + column % 2).flatten()
+    kept_BN = (place_N + start_B1) % _CELL >= left_out
+    predicted_BM = kept_BN.nonzero()[:, 1].view(len(start_B1), -1)  # of every cell, in every frame, equally many
+    hidden_BN = torch.ones_like(kept_BN).scatter(1, mask.visible_BV, False)
+    return Mask(mask.visible_BV, predicted_BM, hidden_BN.gather(1, predicted_BM))
 
 
 def pick(x_BND: Tensor, tokens_BM: Tensor) -> Tensor:

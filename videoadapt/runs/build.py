@@ -19,7 +19,7 @@ from videoadapt.models.backbone import Backbone
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
-from videoadapt.models.masking import num_masked_patches
+from videoadapt.models.masking import num_left_out, num_masked_patches
 from videoadapt.models.parameters import freeze_by_name
 from videoadapt.paths import is_file
 from videoadapt.registry import BACKBONES
@@ -55,6 +55,8 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
         grid_THW = backbone.grid_THW(config.data.num_frames, *sides_of(config.data.crop_px))
     with at_key("pretrain"):
         num_masked_patches(grid_THW, pretrain.mask_ratio)
+        if pretrain.decoder_mask_ratio is not None:
+            num_left_out(grid_THW, pretrain.decoder_mask_ratio)
     published = DECODERS[config.model.backbone["size"]]
     given = {"width": pretrain.decoder_width, "num_heads": pretrain.decoder_heads, "depth": pretrain.decoder_depth}
     size = published._replace(**{key: value for key, value in given.items() if value is not None})

@@ -57,7 +57,13 @@ def build_objective(run: Run) -> Objective:
     precision, augment = config.train.precision, config.data.augment
     if config.task == "pretrain":
         autoencoder = autoencoder_of(run)
-        return Reconstruction(autoencoder, config.pretrain.mask_ratio, precision=precision, device=run.device)
+        return Reconstruction(
+            autoencoder,
+            config.pretrain.mask_ratio,
+            decoder_mask_ratio=config.pretrain.decoder_mask_ratio,
+            precision=precision,
+            device=run.device,
+        )
     mixup = Mixup(
         mixup_alpha=augment.mixup,
         cutmix_alpha=augment.cutmix,

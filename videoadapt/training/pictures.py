@@ -40,9 +40,9 @@ def reconstruct(run: Run, clips_BCTHW: Tensor, generator: torch.Generator) -> tu
     with torch.no_grad(), autocast(run.config.train.precision, run.device), eager:
         prediction_BMP = model(normalise(clips_BCTHW, [None] * len(clips_BCTHW)), mask).float()
     patches_BNP = tubelets(clips_BCTHW, model.tubelet).float() / 255
-    mean, scale = statistics(pick(patches_BNP, mask.masked_BM))
+    mean, scale = statistics(pick(patches_BNP, mask.predicted_BM))
     pixels_BMP = (prediction_BMP.unflatten(2, (-1, 3)) * scale + mean).flatten(2)
-    index_BMP = mask.masked_BM[..., None].expand_as(pixels_BMP)
+    index_BMP = mask.predicted_BM[..., None].expand_as(pixels_BMP)
     shown = [patches_BNP, patches_BNP.scatter(1, index_BMP, 0.5), patches_BNP.scatter(1, index_BMP, pixels_BMP)]
     whole, masked, predicted = (join_tubelets(x_BNP, model.tubelet, grid_THW).clamp(0, 1).cpu() for x_BNP in shown)
     return whole, masked, predicted
