@@ -17,7 +17,7 @@ from videoadapt.slurm.commands import ask_accounts, ask_queue
 
 STEPS = 60
 DECODER = '''
-"""PyAV behind a slow disk; on `fails_on_rank`, the 60th video ends in an error that nobody expects.
+"""PyAV behind a slow disk, slower yet for test videos; on `fails_on_rank`, the 60th video is an error that nobody expects.
 
 A process that `lingers_sec` takes so long to leave when its run has ended.
 """
@@ -34,14 +34,17 @@ opened = 0
 
 @DECODERS.register
 class Paced(Parent):
-    def __init__(self, path, /, *, threads: int = 1, pause_sec: float = 0.0, fails_on_rank: int = -1, lingers_sec: float = 0.0):
+    def __init__(
+        self, path, /, *, threads: int = 1, pause_sec: float = 0.0, test_pause_sec: float = 0.0, fails_on_rank: int = -1,
+        lingers_sec: float = 0.0,
+    ):
         global opened
         if not opened:
             atexit.register(time.sleep, lingers_sec)
         opened += 1
         if opened == 60 and os.environ.get("RANK") == str(fails_on_rank):
             raise RuntimeError("the disk of this node melts")
-        time.sleep(pause_sec)
+        time.sleep(pause_sec + (test_pause_sec if "/test/" in str(path) else 0.0))
         super().__init__(path, threads=threads)
 '''
 

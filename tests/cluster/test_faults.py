@@ -64,7 +64,8 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     sent |= tree.submit(
         {
             "pair": (["--nodes", "2"], {}),
-            "pair_preempted": (["--nodes", "2"], {}),
+            "pair_preempted": (["--nodes", "2"], slow),
+            "pair_testing": (["--nodes", "2"], {"pause_sec": 0.0, "test_pause_sec": 3.0}),
             "crashed": (["--nodes", "2", "--partition", "crashing"], {}),
             "killed": (["--nodes", "2"], slow),
             "raising": (["--nodes", "2"], {"fails_on_rank": 1}),
@@ -83,6 +84,8 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     def is_due(name: str) -> bool:
         if name == "starting":
             return "Loading pickle" in sent[name].log(0, "out")
+        if name == "pair_testing":
+            return sent[name].step() == STEPS
         return sent[name].endings() == [FINISHED] if name == "leaving" else sent[name].step() >= 10
 
     def disturb() -> bool:
@@ -105,17 +108,16 @@ def disturbances(cluster: Path, tree: Tree, sent: Jobs) -> dict[str, Callable[[]
     def ask(name: str) -> str:
         return slurm("scancel", "--signal=USR2", sent[name].id)
 
+    asked = ("pair_preempted", "pair_testing", "not_requeued", "cannot", "out_of_touch", "leaving")
     return {
+        **{name: partial(ask, name) for name in asked},
         "preempted": lambda: slurm("sbatch", *where, "--wrap=sleep 1"),
         "requeued": lambda: slurm("scontrol", "requeue", sent["requeued"].id),
-        "cancelled": lambda: tree.tool("tools/submit.py", "cancel", sent["cancelled"].run),
         "starting": lambda: (ask("starting"), away.rename(call)),
         "crashed": lambda: crash(cluster, sent["crashed"]),
         "killed": lambda: kill_tasks(sent["killed"], sent["killed"].hosts()[0][1]),
         "lost": lambda: kill_daemon(cluster, sent["lost"].hosts()[0][0]),
-        **{
-            name: partial(ask, name) for name in ("pair_preempted", "not_requeued", "cannot", "out_of_touch", "leaving")
-        },
+        "cancelled": lambda: tree.tool("tools/submit.py", "cancel", sent["cancelled"].run),  # takes seconds
     }
 
 
@@ -219,6 +221,17 @@ def test_two_signalled_nodes_save_one_step_and_resume(jobs: Jobs) -> None:
     assert first is not None and first.how == How.PREEMPTED and first.requeued and second == FINISHED
     match = re.fullmatch(r"stopped at step (\d+) by SIGUSR2 \(pre-empted\); requeued", first.message)
     assert match and f"step_{int(match[1]):08d}.pt at step {match[1]} of {STEPS}" in job.log(0)
+    jobs["pair"].wait()
+    assert_same_run(jobs["pair"].run, job.run)
+
+
+def test_two_nodes_signalled_while_they_test_do_it_again(jobs: Jobs) -> None:
+    job = jobs["pair_testing"]
+    job.wait("COMPLETED")
+    assert job.endings() == [
+        Ending(How.PREEMPTED, "stopped by SIGUSR2 (pre-empted); requeued", requeued=True),
+        FINISHED,
+    ]
     jobs["pair"].wait()
     assert_same_run(jobs["pair"].run, job.run)
 
