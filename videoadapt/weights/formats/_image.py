@@ -12,7 +12,7 @@ from torch import Tensor
 from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats._names import KEY_BIAS, Found, drop, rename, stack
-from videoadapt.weights.formats._videomae import ADAPTERS, BACKBONE
+from videoadapt.weights.formats._videomae import ADAPTERS, BACKBONE, HEAD
 
 Inflation = Literal["average", "centre"]
 
@@ -24,14 +24,16 @@ class ImageModel(NamedTuple):
     tensors: Tensors
     unused: tuple[str, ...] = ()
     activation: str | None = None
+    has_our_head: bool = False  # BatchNorm and Linear, as `head.0` and `head.1`
 
 
 def to_timm(image: ImageModel) -> Found:
     """For the backbone `timm`: all there is, but for MAE's decoder; class token and classifier are the model's business."""
     kept, unused = drop(image.tensors, r"decoder|mask_token|.*relative_position_index$")
     adapters = {name: tensor for name, tensor in kept.items() if any(_starts(name, old) for old, _ in ADAPTERS)}
-    own = {f"backbone.net.{name}": tensor for name, tensor in kept.items() if name not in adapters}
-    return Found(image.format, own | rename(adapters, ADAPTERS), image.unused + unused)
+    head = {name: tensor for name, tensor in kept.items() if image.has_our_head and name.startswith("head.")}
+    own = {f"backbone.net.{name}": tensor for name, tensor in kept.items() if name not in adapters | head}
+    return Found(image.format, own | rename(adapters, ADAPTERS) | rename(head, HEAD), image.unused + unused)
 
 
 def to_vit(image: ImageModel) -> Found:
@@ -65,7 +67,7 @@ def from_adaptformer_images(tensors: Tensors) -> ImageModel:
     for kind in ("weight", "bias"):
         tensors = stack(tensors, [f".attn.{letter}_proj.{kind}" for letter in "qkv"], f".attn.qkv.{kind}")
     flat = [(f"blocks.#.{layer}.", f"blocks.#.mlp.{layer}.") for layer in ("fc1", "fc2")]
-    return ImageModel("AdaptFormer for images", rename(tensors, flat))
+    return ImageModel("AdaptFormer for images", rename(tensors, flat), has_our_head="head.0.running_mean" in tensors)
 
 
 def inflate_kernel(kernel: Tensor, frames: int, how: Inflation) -> Tensor:

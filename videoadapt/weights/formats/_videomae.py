@@ -28,9 +28,8 @@ ADAPTERS = (
 _ADAPTFORMER = (
     ("blocks.#.fc1.", "backbone.blocks.#.mlp.fn.fc1."),
     ("blocks.#.fc2.", "backbone.blocks.#.mlp.fn.fc2."),
-    ("head.0.", "head.norm."),
-    ("head.1.", "head.linear."),
 )
+HEAD = (("head.0.", "head.norm."), ("head.1.", "head.linear."))
 
 
 def from_pretraining(tensors: Tensors) -> Found:
@@ -73,7 +72,7 @@ def from_adaptformer(tensors: Tensors) -> Found:
     """
     kept, unused = _encoder(tensors)
     kept = stack(kept, [f".{letter}_proj.weight" for letter in "qkv"], ".qkv.weight")
-    return Found("AdaptFormer", rename(kept, BACKBONE + _HEAD + ADAPTERS + _ADAPTFORMER), unused)
+    return Found("AdaptFormer", rename(kept, BACKBONE + _HEAD + ADAPTERS + _ADAPTFORMER + HEAD), unused)
 
 
 def to_videomae(tensors: Tensors) -> Tensors:
