@@ -43,8 +43,9 @@ TORCHCODEC = [
     "torchcodec>=0.11",  # the third decoder; each release belongs to one of torch, and needs FFmpeg's shared libraries
 ]
 
-DIGITS = [
+IMAGES = [
     "scikit-learn>=1.4",  # the data set `digits`: real images in a package
+    "scipy>=1.11",  # the .mat files of SVHN and Flowers-102, for torchvision
 ]
 
 CHECK = [
@@ -96,14 +97,14 @@ setup(
         "mlflow": MLFLOW,
         "check": CHECK,
         "energy": ENERGY,
-        "digits": DIGITS,
+        "images": IMAGES,
         "dev": [
             *EXPORT,
             *TORCHCODEC,
             *TENSORBOARD,
             *CHECK,
             *ENERGY,
-            *DIGITS,
+            *IMAGES,
             *WANDB,
             *MLFLOW,
             "torchvision>=0.19",  # what its transforms draw and compute is compared with

@@ -27,6 +27,7 @@ PUBLISHED = {
     "charades-films": "the same, for lists of whole films with several labels (data.labels multi)",
     "epic-verbs": "EPIC_100_train.csv, _validation.csv and _verb_classes.csv, and folders of <video_id>.MP4",
     "epic-nouns": "EPIC_100_train.csv, _validation.csv and _noun_classes.csv, and folders of <video_id>.MP4",
+    "nuswide": "TrainImagelist.txt, TestImagelist.txt, Labels_<concept>_Train.txt and _Test.txt, and folders of photographs",
 }
 
 

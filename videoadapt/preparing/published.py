@@ -14,6 +14,7 @@ from videoadapt.files import write_text
 from videoadapt.paths import is_file, is_folder
 from videoadapt.preparing.annotations import FILMS
 from videoadapt.preparing.downloads import DOWNLOADS
+from videoadapt.preparing.pictures import PICTURES
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ OFFICIAL = {
     "charades-films": Official(157, {"train": 7_985}),
     "epic-verbs": Official(97),
     "epic-nouns": Official(300),
+    "nuswide": Official(81, {"train": 161_789, "test": 107_859}),
     "kinetics": Official(
         400, {}, {"classes": "e9f2806fe9109b851a80a74841244f6f8c9d10917fa0229cd82bab67f2f8e28f"}
     ),
@@ -85,7 +87,7 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
         raise DataListError(f"{source}: is no folder; expected the one with the downloaded files of {name}")
     if out.resolve().is_relative_to(source.resolve()):
         raise DataListError(f"--out {out}: lies in {source}, where its lists would be taken for the download's")
-    found = (DOWNLOADS | FILMS)[name](source, out)
+    found = (DOWNLOADS | FILMS | PICTURES)[name](source, out)
     different = []
     if len(found.class_names) != official.num_classes:
         different.append(f"{len(found.class_names)} classes; published: {official.num_classes}")

@@ -216,7 +216,7 @@ def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, p
         videos: VideoRows = dataset.load(str(find_list(source)), data.root)
     except DataListError as error:
         is_list = hasattr(dataset, "columns")
-        problems.append(f"data.{split} = {error}{_where_lists_are(source, data) if is_list else ''}")
+        problems.append(f"data.{split} = {error}{_where_lists_are(source, data) if is_list else _obtain(data)}")
         return nothing
     except OSError as error:  # of a data set that renders itself
         problems.append(f"data.root = {data.root}: {error.strerror}: {error.filename or source}; choose another folder")

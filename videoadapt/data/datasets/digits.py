@@ -37,7 +37,7 @@ class Digits:
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise ConfigError(
-                "data.dataset.name = digits: needs scikit-learn; pip install 'videoadapt[digits]'"
+                "data.dataset.name = digits: needs scikit-learn; pip install 'videoadapt[images]'"
             ) from error
         found = load_digits()
         rows = []
