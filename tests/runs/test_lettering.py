@@ -77,8 +77,8 @@ def test_a_font_that_has_the_letters_is_found(tmp_path: Path, monkeypatch: pytes
     make_font(tmp_path / "square.ttf")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(tmp_path / "square.ttf")])
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [*font_manager.fontManager.ttflist])
-    families, missing = lettering_module._fonts_with({LETTER, "a"})
-    assert (families, missing) == (["One Square"], set())
+    usual, other = lettering_module.font_files({LETTER, "a"}, tmp_path / "with.png")
+    assert other == str(tmp_path / "square.ttf") and "DejaVu" in usual
     found = picture([LETTER * 3, "b"], tmp_path / "with.png")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
     monkeypatch.setattr(
@@ -92,7 +92,7 @@ def test_letters_of_no_font_are_told_once(
 ) -> None:
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
     nowhere = "\U000f0000"  # for private use: no font has it; printable letters of scripts may be on this machine
-    monkeypatch.setattr(lettering_module, "_letters", lambda path: set(map(chr, range(32, 127))))
+    monkeypatch.setattr(lettering_module, "letters_of", lambda path: set(map(chr, range(32, 127))))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         picture([f"{LETTER}\u672c", "b"], tmp_path / "c.png")

@@ -16,6 +16,9 @@ from videoadapt.terminal import stop_if_pressed
 
 if TYPE_CHECKING:
     from videoadapt.inference.many import Answered, Asking
+    from videoadapt.inference.predictor import Predictor
+
+QUICKSTART_ADAPTER = "package:quickstart_adapter.safetensors"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -37,7 +40,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--root", type=place, default=Path(), help="with --list: folder that its paths start from")
     parser.add_argument(
-        "--run", type=place, metavar="FOLDER", help="run folder; default: the newest one below outputs/"
+        "--run",
+        type=place,
+        metavar="FOLDER",
+        help="run folder; default: the newest one below outputs/, else the quickstart's model that comes with videoadapt",
     )
     parser.add_argument(
         "--adapter",
@@ -64,6 +70,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--csv", type=place, metavar="FILE", help="write a row a video with its --top classes, instead of printing them"
     )
+    parser.add_argument(
+        "--out",
+        type=place,
+        metavar="FILM",
+        help="write the film, .mp4, .mov or .mkv, with its classes of each moment drawn on it",
+    )
+    parser.add_argument("--gif", type=place, metavar="FILE", help="the same as a small animation without sound")
     args = parser.parse_args(arguments)
     if not args.video and not args.list:
         parser.error("name a video, a folder or a pattern, or give a list of them with --list")
@@ -71,6 +84,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--adapter and --run: give one of them")
     if args.weights and not args.adapter:
         parser.error("--weights: goes with --adapter")
+    if (args.out or args.gif) and (len(args.video) != 1 or args.list or len(args.adapter or []) > 1):
+        parser.error("--out and --gif: are of one film, and of one run or adapter")
     if args.top < 1:
         parser.error(f"--top {args.top}: allowed: 1 or more")
     return args
@@ -81,16 +96,35 @@ def main(arguments: list[str] | None = None) -> int:
     """Predict every video and return the exit code, as `--help` explains it."""
     args = parse_arguments(arguments)
     from videoadapt.inference.sources import videos_listed, videos_named
-    from videoadapt.log import progress
     from videoadapt.video.decoders import reads_folders, reads_pictures
 
-    if args.csv:
-        check_file("--csv", args.csv)
+    _check_targets(args)
     listed = videos_listed(args.list, args.root) if args.list else []
-    sources, asking = _open(args)
+    sources, predictor, asking = _open(args)
     decoder = asking.config.data.decoder
     named = videos_named(args.video, reads_folders(decoder), "images" if reads_pictures(decoder) else "videos")
     videos = list(dict.fromkeys([*named, *listed]))
+    num_unreadable = _answer(args, videos, sources, asking)
+    if predictor is not None and (args.out or args.gif) and not num_unreadable:
+        _draw(args, videos[0], predictor)
+    asking.other_rates.say()
+    return EXIT_ERROR if num_unreadable == len(videos) else EXIT_UNREADABLE if num_unreadable else 0
+
+
+def _check_targets(args: argparse.Namespace) -> None:
+    for name in ("csv", "out", "gif"):
+        if (path := getattr(args, name)) is not None:
+            check_file(f"--{name}", path)
+    if args.out:
+        from videoadapt.video.rewriting import container_of
+
+        container_of(args.out)
+
+
+def _answer(args: argparse.Namespace, videos: list[Path], sources: list[dict[str, str]], asking: "Asking") -> int:
+    """Show what is said of each video, and return how many cannot be read."""
+    from videoadapt.log import progress
+
     num_unreadable = 0
     with ExitStack() as opened:
         show: list[Callable[[Answered], None]] = []
@@ -112,25 +146,43 @@ def main(arguments: list[str] | None = None) -> int:
                 shown(said)
             if line is not None:
                 line.advance(f"{num_unreadable} cannot be read" if num_unreadable else "")
-    asking.other_rates.say()
     if args.csv:
         sys.stderr.write(f"{args.csv}: {len(videos)} videos, {num_unreadable} of them cannot be read\n")
-    return EXIT_ERROR if num_unreadable == len(videos) else EXIT_UNREADABLE if num_unreadable else 0
+    return num_unreadable
 
 
-def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Asking]":
-    """Who is asked, {"run": folder} or {"adapter": file} each, and how."""
+def _draw(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None:
+    from videoadapt.inference.captions import annotate
+
+    num_frames = annotate(predictor, video, args.out, args.gif)
+    for path in filter(None, (args.out, args.gif)):
+        sys.stderr.write(f"{path}: written, from {num_frames} frames\n")
+
+
+def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Predictor | None, Asking]":
+    """Who is asked, {"run": folder} or {"adapter": file} each, the model where there is one, and how."""
     from videoadapt.distributed import choose_device
-    from videoadapt.inference.adapter_bank import AdapterBank
-    from videoadapt.inference.predictor import Predictor, asking_tasks
+    from videoadapt.inference.predictor import Predictor
     from videoadapt.runs.folder import newest_run
+    from videoadapt.weights.files import weights_path
 
     device = choose_device(args.device)
-    if not args.adapter:
-        folder = args.run or newest_run(Path("outputs"))
-        return [{"run": str(folder)}], Predictor.from_run(folder, device, args.compile, args.fps_hz).asking
-    sources = [{"adapter": str(path)} for path in args.adapter]
-    if len(sources) == 1:
-        adapter, weights = args.adapter[0], args.weights
-        return sources, Predictor.from_adapter(adapter, weights, device, args.compile, args.fps_hz).asking
-    return sources, asking_tasks(AdapterBank.from_files(args.adapter, args.weights, args.fps_hz).to(device), device)
+    if not args.adapter and (folder := args.run or newest_run(Path("outputs"))):
+        predictor = Predictor.from_run(folder, device, args.compile, args.fps_hz)
+        return [{"run": str(folder)}], predictor, predictor.asking
+    adapters = args.adapter or [weights_path(QUICKSTART_ADAPTER)]
+    sources = [{"adapter": str(name)} for name in args.adapter or [QUICKSTART_ADAPTER]]
+    if len(adapters) == 1:
+        predictor = Predictor.from_adapter(adapters[0], args.weights, device, args.compile, args.fps_hz)
+        if not args.adapter:
+            sys.stderr.write(
+                "There is no run below outputs/, so the quickstart's model answers, which comes with videoadapt. It knows "
+                f"rendered motions only: {', '.join(predictor.class_names)}. Your own: videoadapt train --cfg own_videos, or "
+                "--run, or --adapter\n"
+            )
+        return sources, predictor, predictor.asking
+    from videoadapt.inference.adapter_bank import AdapterBank
+    from videoadapt.inference.predictor import asking_tasks
+
+    bank = AdapterBank.from_files(adapters, args.weights, args.fps_hz).to(device)
+    return sources, None, asking_tasks(bank, device)

@@ -20,17 +20,12 @@ from videoadapt.runs.checkpoint import BEST, DISK_FULL, list_checkpoints, load_c
 from videoadapt.runs.statement import Difference, Statement, check_statement, differences, value_of
 
 
-def newest_run(outputs: Path) -> Path:
-    """The run folder below `outputs` whose checkpoint is the newest. Raises CheckpointError when there is none."""
+def newest_run(outputs: Path) -> Path | None:
+    """The run folder below `outputs` whose checkpoint is the newest; None when there is none. Raises NotPermitted."""
     if is_folder(outputs):
         check_permitted(outputs)
     found = sorted(outputs.glob("**/checkpoints/step_*.pt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise CheckpointError(
-            f"{outputs}: holds no trained run; train one (`videoadapt train --cfg quickstart` takes minutes), or name one "
-            "with --run FOLDER"
-        )
-    return found[-1].parent.parent
+    return found[-1].parent.parent if found else None
 
 
 @contextmanager

@@ -23,14 +23,8 @@ def lettering(names: Iterable[str], path: Path) -> Iterator[None]:
     Letters that the usual font does not have are taken from another one on this machine; a warning tells of those that no
     font has, which are boxes on the picture.
     """
-    wanted = {letter for name in names for letter in name if letter.isprintable()}
-    families, missing = _fonts_with(wanted)
-    if missing:
-        logger.warning(
-            "%s: no font on this machine has %s and %d more letters of the names, which are boxes there; install one that has, "
-            "such as fonts-noto-cjk of Debian and Ubuntu",
-            path, min(missing), len(missing) - 1,
-        )  # fmt: skip
+    files = font_files({letter for name in names for letter in name}, path)[1:]
+    families = [entry.name for file in files for entry in font_manager.fontManager.ttflist if entry.fname == file]
     with (
         mpl.rc_context({**_SPELLED, "font.family": [*mpl.rcParams["font.family"], *families]}),
         warnings.catch_warnings(),
@@ -44,29 +38,39 @@ def on_one_line(name: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
-def _fonts_with(wanted: set[str]) -> tuple[list[str], set[str]]:
-    """Families that together have most of these letters, besides the usual font, and the letters that none has."""
-    missing = wanted - _letters(font_manager.findfont(font_manager.FontProperties()))
-    families: list[str] = []
+def font_files(letters: Iterable[str], path: Path) -> list[str]:
+    """The usual font, and as many others of this machine as it takes to have these letters, in the order of their use.
+
+    A warning that names the picture `path` tells of letters that none has.
+    """
+    files = [font_manager.findfont(font_manager.FontProperties())]
+    missing = {letter for letter in letters if letter.isprintable()} - letters_of(files[0])
     if not missing:
-        return families, missing
+        return files
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
-    letters = {path: _letters(path) for path in sorted(known | set(font_manager.findSystemFonts()))}
+    candidates = {file: letters_of(file) for file in sorted(known | set(font_manager.findSystemFonts()))}
     while missing:
-        best = max(letters, key=lambda path: len(letters[path] & missing))
-        if not letters[best] & missing:
+        best = max(candidates, key=lambda file: len(candidates[file] & missing))
+        if not candidates[best] & missing:
             break
-        missing -= letters[best]
+        missing -= candidates[best]
         if best not in known:  # installed after matplotlib has looked around
             font_manager.fontManager.addfont(best)
-        families += [entry.name for entry in font_manager.fontManager.ttflist if entry.fname == best][:1]
-    return families, missing
+        files.append(best)
+    if missing:
+        logger.warning(
+            "%s: no font on this machine has %s and %d more letters of the names, which are boxes there; install one that has, "
+            "such as fonts-noto-cjk of Debian and Ubuntu",
+            path, min(missing), len(missing) - 1,
+        )  # fmt: skip
+    return files
 
 
-def _letters(path: str) -> set[str]:
-    if _NO_LETTERS in path:
+def letters_of(file: str) -> set[str]:
+    """The letters that a font file has; none of one that is damaged, or of a kind that matplotlib cannot read."""
+    if _NO_LETTERS in file:
         return set()
     try:
-        return set(map(chr, FT2Font(path).get_charmap()))
-    except (OSError, RuntimeError):  # a font that is damaged or of a kind that matplotlib cannot read
+        return set(map(chr, FT2Font(file).get_charmap()))
+    except (OSError, RuntimeError):
         return set()
