@@ -15,6 +15,7 @@ from videoadapt.cli import demo, features, train
 from videoadapt.cli._answers import print_bars
 from videoadapt.inference.many import Answered
 from videoadapt.inference.predictor import Prediction
+from videoadapt.video.decoders import open_video
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,10 @@ def test_the_newest_run_is_the_default(
     assert demo.main([str(video)]) == 0
     assert "outputs/run" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
-    assert demo.main([str(video)]) == 2
-    assert "train --cfg quickstart" in capsys.readouterr().err
+    assert demo.main([str(video), "--device", "cpu"]) == 0
+    shown = capsys.readouterr()
+    assert "(adapter package:quickstart_adapter.safetensors)" in shown.out
+    assert "knows rendered motions only: approach, clockwise," in shown.err
 
 
 def test_files_that_are_no_videos(
@@ -115,6 +118,27 @@ def test_folder_pattern_and_list_in_one_table(
     assert demo.main([str(tmp_path / "*.avi"), "--run", str(run), "--csv", str(out)]) == 2
     assert f"error: {tmp_path}/*.avi: no file fits this pattern" in capsys.readouterr().err
     assert len(out.read_text().splitlines()) == 6  # nothing was lost
+
+
+def test_the_film_with_its_classes_drawn_on_it(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = finished
+    film, out, gif = write_video(tmp_path / "film.mp4", num_frames=50), tmp_path / "out.mp4", tmp_path / "out.gif"
+    capsys.readouterr()
+    assert demo.main([str(film), "--run", str(run), "--out", str(out), "--gif", str(gif)]) == 0
+    assert f"{out}: written, from 50 frames\n{gif}: written" in capsys.readouterr().err
+    with open_video(out) as after, open_video(film) as before:
+        assert len(after) == 50 and (after.height, after.width) == (240, 320)  # five times as large
+        larger = before[20].repeat(5, 0).repeat(5, 1).astype(int)
+        differing = np.abs(after[20] - larger).mean(axis=2)
+        assert differing[:170].mean() < 8 and differing[190:, :200].mean() > 40
+    assert gif.stat().st_size > 1000
+    for wrong in (["--out", str(tmp_path / "x.webm")], ["--out", str(film)]):
+        assert demo.main([str(film), "--run", str(run), *wrong]) == 2
+        assert wrong[1] in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        demo.main([str(film), str(film), "--run", str(run), "--out", str(out)])
 
 
 def test_json_says_how_many_frames_are_damaged(

@@ -41,12 +41,13 @@ def print_records(said: "Answered", sources: Sequence[Source]) -> None:
         if said.error is not None:
             record["error"] = said.error
         else:
-            record["predictions"] = [_as_record(p) for p in said.answers[number]]
+            record["predictions"] = [as_record(p) for p in said.answers[number]]
             record["damaged_frames"] = said.damaged_frames
         print(json.dumps(record, ensure_ascii=False), flush=True)
 
 
-def _as_record(p: "Prediction") -> dict[str, Any]:
+def as_record(p: "Prediction") -> dict[str, Any]:
+    """One class, as JSON records have it."""
     there = {} if p.is_there is None else {"is_there": p.is_there}
     return {"label": p.label, "name": p.name, "probability": p.probability, **there}
 

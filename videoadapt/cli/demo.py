@@ -1,6 +1,7 @@
 """Name the action in video files: the most probable classes of each, with their probabilities."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from videoadapt.cli._answers import print_bars, print_records, row_writer
 from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
+from videoadapt.cli._live import show_live
 from videoadapt.cli._output import check_file
 from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
@@ -37,6 +39,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--list", type=place, metavar="FILE", help="a list of more videos: a path on each line, or a list for training"
+    )
+    parser.add_argument(
+        "--live",
+        metavar="SOURCE",
+        help="a camera by its index (0), or a stream by its URL (rtsp, http, udp and others)",
+    )
+    parser.add_argument(
+        "--window-sec", type=float, metavar="SECONDS", help="with --live, --out and --gif: the length of a look"
     )
     parser.add_argument("--root", type=place, default=Path(), help="with --list: folder that its paths start from")
     parser.add_argument(
@@ -78,8 +88,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--gif", type=place, metavar="FILE", help="the same as a small animation without sound")
     args = parser.parse_args(arguments)
-    if not args.video and not args.list:
-        parser.error("name a video, a folder or a pattern, or give a list of them with --list")
+    _check(parser, args)
+    return args
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if urls := [str(name) for name in args.video if re.match(r"\w{2,}:/", str(name))]:
+        parser.error(f"{urls[0]}: a stream is given with --live, and no other video beside it")
+    if args.live is not None and (
+        args.video or args.list or args.csv or args.out or args.gif or len(args.adapter or []) > 1
+    ):
+        parser.error("--live: goes with no video, --list, --csv, --out, --gif or second --adapter")
+    if args.live is None and not args.video and not args.list:
+        parser.error("name a video, a folder or a pattern, or give a list of them with --list, or a stream with --live")
     if args.adapter and args.run:
         parser.error("--adapter and --run: give one of them")
     if args.weights and not args.adapter:
@@ -88,7 +109,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--out and --gif: are of one film, and of one run or adapter")
     if args.top < 1:
         parser.error(f"--top {args.top}: allowed: 1 or more")
-    return args
 
 
 @command(stopped="stopped")
@@ -101,6 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
     _check_targets(args)
     listed = videos_listed(args.list, args.root) if args.list else []
     sources, predictor, asking = _open(args)
+    if args.live is not None:
+        return show_live(asking, args.live, args.top, args.window_sec, args.json)
     decoder = asking.config.data.decoder
     named = videos_named(args.video, reads_folders(decoder), "images" if reads_pictures(decoder) else "videos")
     videos = list(dict.fromkeys([*named, *listed]))
@@ -154,7 +176,7 @@ def _answer(args: argparse.Namespace, videos: list[Path], sources: list[dict[str
 def _draw(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None:
     from videoadapt.inference.captions import annotate
 
-    num_frames = annotate(predictor, video, args.out, args.gif)
+    num_frames = annotate(predictor, video, args.out, args.gif, window_sec=args.window_sec)
     for path in filter(None, (args.out, args.gif)):
         sys.stderr.write(f"{path}: written, from {num_frames} frames\n")
 
