@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,13 @@ from rich.cells import cell_len
 from safetensors import safe_open
 
 from tests.media import damaged, write_video
-from tests.toy_runs import toy_config, write_config
+from tests.toy_runs import environment, toy_config, write_config
 from videoadapt.cli import demo, features, train
 from videoadapt.cli._answers import print_bars
 from videoadapt.inference.many import Answered
 from videoadapt.inference.predictor import Prediction
 from videoadapt.video.decoders import open_video
+from videoadapt.weights.files import weights_path
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def test_the_newest_run_is_the_default(
     assert demo.main([str(video), "--device", "cpu"]) == 0
     shown = capsys.readouterr()
     assert "(adapter package:quickstart_adapter.safetensors)" in shown.out
-    assert "knows rendered motions only: approach, clockwise," in shown.err
+    assert "knows rendered motions only: " in shown.err and ", counter_clockwise, " in shown.err
 
 
 def test_files_that_are_no_videos(
@@ -139,6 +142,37 @@ def test_the_film_with_its_classes_drawn_on_it(
         assert wrong[1] in capsys.readouterr().err
     with pytest.raises(SystemExit):
         demo.main([str(film), str(film), "--run", str(run), "--out", str(out)])
+
+
+HEAVY = [
+    "IPython",
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "pytorchvideo",
+    "scipy",
+    "sympy",
+    "tensorboard",
+    "timm",
+    "torchvision",
+]
+HEAVY += ["torch._dynamo", "torch._inductor", "transformers", "triton", "multiprocessing.forkserver"]
+
+
+@pytest.mark.slow
+def test_the_first_answer_waits_for_torch_and_little_else(tmp_path: Path) -> None:
+    """Seconds of a busy machine say nothing; what takes them does: modules, and other processes."""
+    film = write_video(tmp_path / "film.mp4")
+    program = f"""
+import sys
+from videoadapt.cli.demo import main
+code = main([{str(film)!r}, "--adapter", {str(weights_path(demo.QUICKSTART_ADAPTER))!r}, "--device", "cpu"])
+print([name for name in {HEAVY} if name in sys.modules], code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "[] 0", done.stderr
 
 
 def test_json_says_how_many_frames_are_damaged(

@@ -63,7 +63,7 @@ def test_an_empty_folder_is_enough_to_train_and_predict(installed: Path, tmp_pat
     film = write_video(tmp_path / "film.mp4", num_frames=50)
     asked = run(installed, tmp_path, "videoadapt", "demo", film.name)  # before there is a run
     assert asked.returncode == 0 and "(adapter package:quickstart_adapter.safetensors)" in asked.stdout, asked.stderr
-    assert "knows rendered motions only: approach" in asked.stderr and len(asked.stdout.splitlines()) == 6
+    assert "knows rendered motions only: " in asked.stderr and len(asked.stdout.splitlines()) == 6
     trained = run(installed, tmp_path, "videoadapt", "train", "--cfg", "quickstart", *SMALL)
     assert trained.returncode == 0, trained.stderr
     assert results(tmp_path / "outputs/quickstart")["num_videos"] == 8

@@ -43,7 +43,7 @@ def font_files(letters: Iterable[str], path: Path) -> list[str]:
 
     A warning that names the picture `path` tells of letters that none has.
     """
-    files = [font_manager.findfont(font_manager.FontProperties())]
+    files: list[str] = [font_manager.findfont(font_manager.FontProperties())]
     missing = {letter for letter in letters if letter.isprintable()} - letters_of(files[0])
     if not missing:
         return files

@@ -102,6 +102,7 @@ def _redraw(source: Path, draw: Draw, film: Path | None, format: str, gif: Path 
                 sound.put_sound(packet)
                 continue
             for frame in packet.decode():
+                assert isinstance(frame, VideoFrame)
                 shown = timed(source, frame)
                 draw(shown.rgb_HWC, shown.seconds)
                 for sink in sinks:
