@@ -27,6 +27,7 @@ from videoadapt.weights.formats._videomae import (
     from_adaptformer,
     from_fine_tuned,
     from_pretraining,
+    refuse_internvideo2,
     to_pretraining,
     to_videomae,
 )
@@ -143,6 +144,8 @@ def _video(tensors: Tensors, config: Mapping[str, Any]) -> Found:
         return from_transformers_vjepa(tensors)
     if is_from_meta(tensors):
         return from_meta_vjepa(tensors)
+    if _is_video(tensors):
+        refuse_internvideo2(tensors)
     if any(re.match(r"(videomae\.)?encoder\.layer\.\d", name) for name in tensors):
         return from_huggingface(tensors)
     if any(name.endswith(".q_proj.weight") for name in tensors):

@@ -33,9 +33,22 @@ HEAD = (("head.0.", "head.norm."), ("head.1.", "head.linear."))
 
 
 def from_pretraining(tensors: Tensors) -> Found:
-    """Encoder and decoder; classification takes the mean of the tokens before `encoder.norm`."""
+    """Encoder and decoder; classification takes the mean of the tokens before `encoder.norm`.
+
+    UMT's (arXiv 2303.16058) has VideoMAE's encoder, and in place of the decoder what leads to CLIP's features.
+    """
     kept, unused = _encoder(tensors)
-    return Found("VideoMAE pre-training", rename(kept, BACKBONE), unused)
+    kept, of_umt = drop(kept, "clip_decoder")
+    return Found("UMT pre-training" if of_umt else "VideoMAE pre-training", rename(kept, BACKBONE), unused + of_umt)
+
+
+def refuse_internvideo2(tensors: Tensors) -> None:
+    """Raise CheckpointError for InternVideo2 (arXiv 2403.15377), told by its norms of queries and keys."""
+    if any(name.endswith(".attn.q_norm.weight") for name in tensors):
+        raise CheckpointError(
+            "InternVideo2, which is not read: no video backbone here has its RMSNorm, norms of queries and keys, LayerScale, "
+            "class token and pooling by attention"
+        )
 
 
 def from_fine_tuned(tensors: Tensors, *, on_hub: bool = False) -> Found:
