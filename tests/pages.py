@@ -14,6 +14,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.addresses: list[str] = []
+        self.links: list[str] = []
         self.texts: list[str] = []
         self._open: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
@@ -27,7 +28,11 @@ class Page(HTMLParser):
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self.addresses += [value or "" for name, value in attrs if name in ASKS]
+        # a link is followed by who reads, and asks for nothing by itself
+        self.links += [
+            value or "" for name, value in attrs if tag == "a" and name == "href" and not str(value).startswith("#")
+        ]
+        self.addresses += [value or "" for name, value in attrs if name in ASKS and value not in self.links]
         self.addresses += [value.split("url(", 1)[1] for _, value in attrs if value and "url(" in value]
 
     def handle_endtag(self, tag: str) -> None:

@@ -24,6 +24,7 @@ SCRIPTS = {  # of a clone, in tools/
     "sweep": "sweep.py",
     "submit": "submit.py",
     "report": "report.py",
+    "compare": "compare.py",
     "prepare": "prepare_data.py",
     "export": "export.py",
     "features": "extract_features.py",

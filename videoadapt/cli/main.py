@@ -11,6 +11,7 @@ COMMANDS = {
     "test": "only test what was trained",
     "demo": "name the action in video files",
     "report": "make a run's report.html again",
+    "compare": "put runs side by side that were tested on the same videos",
     "sweep": "train and compare a table of configs",
     "submit": "run a config on Slurm, and look after its jobs",
     "prepare": "check lists of videos, make them, or re-encode the videos",

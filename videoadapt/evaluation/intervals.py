@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Interval: TypeAlias = tuple[float, float]
-_RESAMPLES, _AT_ONCE = 5_000, 250
+_RESAMPLES, _AT_ONCE, _MAP_RESAMPLES = 5_000, 250, 500
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
@@ -55,18 +55,27 @@ def bootstrap_interval(right_N: NDArray[np.float64], groups: Sequence[str]) -> I
 
 
 def bootstrap_map_interval(scores_NK: NDArray[np.floating], targets_NK: NDArray[np.bool_]) -> Interval | None:
-    """2.5 and 97.5 % quantiles of mAP (%), of videos drawn with replacement; None for one video, or without a label.
+    """2.5 and 97.5 % quantiles of mAP (%), of videos drawn with replacement; None for one video, or without a label."""
+    found_B = map_of_draws(scores_NK, targets_NK)
+    if found_B is None:
+        return None
+    low, high = np.quantile(found_B, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def map_of_draws(scores_NK: NDArray[np.floating], targets_NK: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """MAP (%) of each draw of as many videos (B,), the same draws for all scores of a list; None where there are none.
 
     A class that no drawn video has is left out of that draw's mean, as one that no video has is of the whole.
     """
     num_videos = len(scores_NK)
     if num_videos < 2 or not targets_NK.any():
         return None
-    generator, resamples = np.random.default_rng(0), 500
+    generator = np.random.default_rng(0)
     times_BN = np.stack([
-        np.bincount(generator.integers(num_videos, size=num_videos), minlength=num_videos) for _ in range(resamples)
+        np.bincount(generator.integers(num_videos, size=num_videos), minlength=num_videos) for _ in range(_MAP_RESAMPLES)
     ])  # fmt: skip
-    total_B, classes_B = np.zeros(resamples), np.zeros(resamples)
+    total_B, classes_B = np.zeros(_MAP_RESAMPLES), np.zeros(_MAP_RESAMPLES)
     for scores_N, positive_N in zip(scores_NK.T, targets_NK.T, strict=True):
         order = np.argsort(-scores_N, kind="stable")
         last_E = np.flatnonzero(np.append(scores_N[order][1:] != scores_N[order][:-1], True))  # of each different score
@@ -78,5 +87,5 @@ def bootstrap_map_interval(scores_NK: NDArray[np.floating], targets_NK: NDArray[
         there_B = right_BE[:, -1]
         total_B += found_B / np.maximum(there_B, 1)
         classes_B += there_B > 0
-    low, high = np.quantile(100 * total_B[classes_B > 0] / classes_B[classes_B > 0], [0.025, 0.975])
-    return float(low), float(high)
+    found: NDArray[np.float64] = 100 * total_B[classes_B > 0] / classes_B[classes_B > 0]
+    return found

@@ -1,4 +1,4 @@
-"""What a sweep found: table.md, table.csv and pareto.png, from the results.json of its cells. Percentages are 0-100."""
+"""What a sweep found: table.md, table.csv, pareto.png and compare.html, from what its cells left. Percentages are 0-100."""
 
 import csv
 import io
@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from videoadapt import logger
+from videoadapt.errors import VideoAdaptError
+from videoadapt.evaluation.report.side_by_side import write_comparison
 from videoadapt.files import write_text
+from videoadapt.paths import is_file
 from videoadapt.sweeps.cell import short
 from videoadapt.sweeps.cross_validation import write_cross_validation
 from videoadapt.sweeps.plan import Sweep
@@ -44,7 +48,10 @@ def collect(sweep: Sweep) -> list[Row]:
 
 
 def write_tables(sweep: Sweep) -> list[Path]:
-    """Write table.md, table.csv and pareto.png into the sweep's folder, or those of folds; nothing without finished cells."""
+    """Write table.md, table.csv, pareto.png and compare.html into the sweep's folder, or what folds have.
+
+    Nothing without finished cells.
+    """
     if sweep.division is not None:
         return write_cross_validation(sweep)
     rows = collect(sweep)
@@ -59,7 +66,22 @@ def write_tables(sweep: Sweep) -> list[Path]:
     shown = [axis for axis in rows[0].settings if axis != chosen] or list(rows[0].settings)
     points = [Point({axis: row.settings[axis] for axis in shown}, row.trained, row.top1) for row in rows]
     plot(points, {axis: list(sweep.axes[axis]) for axis in shown}, paths[2])
-    return paths
+    return [*paths, *_side_by_side(sweep)]
+
+
+def _side_by_side(sweep: Sweep) -> list[Path]:
+    """Write compare.html: of each row the first finished seed, against the first row; nothing where lists differ."""
+    of_rows = [[cell for cell in cells if is_file(cell.folder / "predictions.npz")] for _, cells in sweep.groups()]
+    cells = [found[0] for found in of_rows if found and found[0].finished]
+    if len(cells) < 2:
+        return []
+    path = sweep.folder / "compare.html"
+    try:
+        write_comparison({cell.name: cell.folder for cell in cells}, path)
+    except VideoAdaptError as error:  # an axis of other test lists; the table is there
+        logger.warning("%s: not written: %s", path, error)
+        return []
+    return [path]
 
 
 def _markdown(rows: Sequence[Row], chosen: str | None) -> str:

@@ -1,6 +1,7 @@
 """What of a config is not as the defaults are."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,14 @@ def changed_settings(config: Config) -> list[Changed]:
         for key, here in flat(now)
         if here != usual.get(key) and key != "output"
     ]
+
+
+def differing_settings(configs: Sequence[Config]) -> list[tuple[str, list[str]]]:
+    """Every key in which these differ, but for where they write, with the value in each; "" where there is none."""
+    values = [dict(flat(config.model_dump(mode="json"))) for config in configs]
+    keys = dict.fromkeys(key for of in values for key in of if key != "output")
+    rows = [(key, [_shown(of.get(key)) for of in values]) for key in keys]
+    return [(key, row) for key, row in rows if len(set(row)) > 1]
 
 
 def _shown(value: Any) -> str:
