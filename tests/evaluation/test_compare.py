@@ -74,7 +74,9 @@ def test_two_runs_side_by_side(
     assert row[-3:] == ["3", "2", "1"]  # gained, lost, p
     page = Page(tmp_path / "compare.html")
     assert page.asks_nothing() and page.links == ["second/report.html"] and (tmp_path / page.links[0]).exists()
-    assert re.search(r"optim.weight_decay [\d.]+ 0.25", page.text) and not {"run", "script"} & {tag for tag, _ in page.tags}
+    assert re.search(r"optim.weight_decay [\d.]+ 0.25", page.text) and not {"run", "script"} & {
+        tag for tag, _ in page.tags
+    }
     gained, _, lost = page.text.partition("Gained: 3")[2].partition("Lost: 2")
     assert all(f"film_{n}.mp4" in gained for n in (6, 7, 8)) and all(f"film_{n}.mp4" in lost for n in (0, 1))
     assert "film_7.mp4 $x$ 走る 91 % $x$ 91 %" in gained and "film_3.mp4" not in gained + lost
