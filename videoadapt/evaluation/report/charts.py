@@ -139,6 +139,7 @@ def _figure(height_inch: float, rows: Sequence[int] = (1,)) -> Any:
 def _svg(figure: Figure, name: str) -> Markup:
     """`name` goes before all ids, which are to be unique in a page."""
     for axes in figure.axes:
+        axes.set_facecolor("none")
         axes.grid(alpha=0.25)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -147,7 +148,8 @@ def _svg(figure: Figure, name: str) -> Markup:
         for label in (axes.xaxis.label, axes.yaxis.label):
             label.set_color(_INK)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+            above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "columnspacing": 1.2, "borderpad": 0}
+            axes.legend(frameon=False, fontsize=8, labelcolor=_INK, **above)
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
