@@ -66,17 +66,17 @@ def _curve(
     if updates:
         values_R = np.array([record[key] for record in updates], dtype=np.float64)
         epochs_R = epochs_of([record["step"] for record in updates], train)
+        said.append(f"training from {values_R[0]:.4g} to {values_R[-1]:.4g} in {len(values_R)} updates")
         if key == "lr":
             axes.plot(epochs_R, values_R, color=_BLUE)
-        else:
-            _draw_noisy(axes, epochs_R, values_R, _GREY if key in _SCORES else _BLUE, "training")
-        said.append(f"training from {values_R[0]:.4g} to {values_R[-1]:.4g} in {len(values_R)} updates")
+        elif (size := _draw_noisy(axes, epochs_R, values_R, _GREY if key in _SCORES else _BLUE)) > 1:
+            said[0] += f", of which the strong line has means of {size}"
     if others:
         best = (max if key in _SCORES else min)(others, key=lambda record: record[key])
         epochs_R = epochs_of([record["step"] for record in others], train)
         (best_epoch,) = epochs_of([best["step"]], train)
         what = f"validation, best {best[key]:.4g}{' %' if key in _SCORES else ''} after {best_epoch:.3g} epochs"
-        axes.plot(epochs_R, [record[key] for record in others], color=_ORANGE, marker="o", ms=3.5, label=what)
+        axes.plot(epochs_R, [record[key] for record in others], color=_ORANGE, marker="o", ms=3.5, label="validation")
         said.append(what)
     if key in _SCORES:
         axes.set_ylim(0, 102)
@@ -88,10 +88,8 @@ def _curve(
     return Chart(title, _svg(figure, key), "; ".join(said))
 
 
-def _draw_noisy(
-    axes: Axes, epochs_R: NDArray[np.float64], values_R: NDArray[np.float64], colour: str, name: str
-) -> None:
-    """What was measured, faint, and over it the means of groups of updates."""
+def _draw_noisy(axes: Axes, epochs_R: NDArray[np.float64], values_R: NDArray[np.float64], colour: str) -> int:
+    """What was measured, faint, and over it the means of groups of updates, of which this returns the size."""
     if len(values_R) > _MOST_RAW:
         groups = np.array_split(np.arange(len(values_R)), _MOST_RAW)
         low, high, at = (np.array([f(of_R[g]) for g in groups]) for f, of_R in (
@@ -101,9 +99,10 @@ def _draw_noisy(
     else:
         axes.plot(epochs_R, values_R, color=colour, alpha=0.3, linewidth=0.8)
     groups = np.array_split(np.arange(len(values_R)), min(_SMOOTH, len(values_R)))
-    size = len(groups[0])
-    label = name if size == 1 else f"{name}, mean of {size} updates"
-    axes.plot([epochs_R[g].mean() for g in groups], [values_R[g].mean() for g in groups], color=colour, label=label)
+    axes.plot(
+        [epochs_R[g].mean() for g in groups], [values_R[g].mean() for g in groups], color=colour, label="training"
+    )
+    return len(groups[0])
 
 
 def reliability(found: Calibration) -> Chart:
