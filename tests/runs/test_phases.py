@@ -1,0 +1,54 @@
+"""What a training and a test took: the record that is left, and a GPU's counter read by its own name."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pynvml
+import pytest
+import torch
+
+from tests.toy_runs import toy_config, write_config
+from videoadapt.cli import train
+from videoadapt.runs.energy import EnergyMeter
+
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as torch tells its name."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="12-ab"))
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_energy_is_the_counters_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, asked = [1_000_000, 3_500_000], []
+    for name in ("nvmlInit", "nvmlShutdown"):
+        monkeypatch.setattr(pynvml, name, lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: asked.append(uuid) or "handle")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda handle: counts.pop(0))
+    assert EnergyMeter(GPU).joules() == 2500  # the counter has millijoules
+    assert asked == ["GPU-12-ab"] * 2  # CUDA_VISIBLE_DEVICES changes torch's numbers, and not NVML's
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_a_gpu_without_a_counter_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
+    meter = EnergyMeter(GPU)
+    assert meter.joules() is None and meter.why_not == "NVML: Not Supported"
+    assert EnergyMeter(torch.device("cpu")).joules() is None
+
+
+def test_a_record_of_each_phase(clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    path = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1, "batch_size": 8}))
+    assert train.main(["--cfg", str(path)]) == 0
+    assert train.main(["--cfg", str(path)]) == 0  # which has nothing left to train, and tests again
+    found = [json.loads(line) for line in (output / "phases.jsonl").read_text().splitlines()]
+    assert [(of["phase"], of["steps"]) for of in found] == [("training", [0, 6]), ("test", [6, 6]), ("test", [6, 6])]
+    assert all(of["sec"] > 0 and of["joules"] is None and of["machine"]["versions"]["torch"] for of in found)
+    assert sum(count for _, count, trained in found[0]["parameters"] if trained) == 912
