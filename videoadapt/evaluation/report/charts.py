@@ -147,7 +147,13 @@ def _svg(figure: Figure, name: str) -> Markup:
         for label in (axes.xaxis.label, axes.yaxis.label):
             label.set_color(_INK)
         if axes.get_legend_handles_labels()[0]:
-            above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "columnspacing": 1.2, "borderpad": 0}
+            above: dict[str, Any] = {
+                "loc": "lower left",
+                "bbox_to_anchor": (0, 1),
+                "ncols": 3,
+                "columnspacing": 1.2,
+                "borderpad": 0,
+            }
             axes.legend(frameon=False, fontsize=8, labelcolor=_INK, **above)
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
