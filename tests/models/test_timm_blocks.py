@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.models.timm_models import FAMILIES, FRAMES, Family, blocks_in, build_small, clip_for, own_forward, small_net
 from tests.toy_models import PLAIN, shake
@@ -14,6 +15,8 @@ from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.adapters.lora import LowRank
+from videoadapt.models.compiling import compile_blocks
+from videoadapt.models.memory import recompute_blocks
 from videoadapt.models.parameters import parameter_table
 from videoadapt.registry import BACKBONES
 from videoadapt.runs.build import build_model
@@ -270,3 +273,46 @@ def test_vit_b_of_timm_trains_as_many_numbers_as_ours(adapter: dict[str, Any], p
     with torch.device("meta"):
         model = build_model(spec, 5, 8, 224)
     assert {row.group: row.num_parameters for row in parameter_table(model)}["adapter"] == published
+
+
+RECOMPUTED = [{"name": "adaptformer", "bottleneck": 4}, {"name": "vpt"}]
+
+
+def losses_and_gradients(model: Any, family: Family) -> tuple[Tensor, dict[str, Tensor]]:
+    torch.manual_seed(1)
+    loss = model.train()(clip_for(family)).square().sum()
+    loss.backward()
+    return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", ["ViT", "EVA-02 Ti, S", "Swin", "Hiera"])
+def test_blocks_are_computed_anew_for_the_same_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = FAMILIES[name]
+    plain = build_small(monkeypatch, family, RECOMPUTED[:1] if name in NO_PROMPTS else RECOMPUTED)
+    shake(plain)
+    anew = copy.deepcopy(plain)
+    recompute_blocks(anew)
+    calls: list[int] = []
+    blocks_in(anew.backbone.net)[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+    (loss, expected), (again, found) = losses_and_gradients(plain, family), losses_and_gradients(anew, family)
+    assert torch.equal(loss, again) and expected.keys() == found.keys() and len(calls) == 2
+    for key, gradient in expected.items():
+        assert torch.equal(gradient, found[key]), key
+
+
+@pytest.mark.parametrize(("name", "adapter", "graphs"), [("ViT", "full", 1), ("DINOv3", "adaptformer", 2)])
+def test_all_blocks_of_one_shape_are_one_compiled_graph(
+    name: str, adapter: str, graphs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More blocks than the eight graphs after which torch.compile gives up. In front of the first adapter nothing trains."""
+    torch.compiler.reset()
+    counter, family = CompileCounterWithBackend("aot_eager"), FAMILIES[name]
+    plain = build_small(monkeypatch, family, {"name": adapter}, depth=10)
+    shake(plain)
+    compiled = copy.deepcopy(plain)
+    compile_blocks(compiled, backend=counter)
+    (loss, expected), (again, found) = losses_and_gradients(plain, family), losses_and_gradients(compiled, family)
+    assert counter.frame_count == graphs
+    torch.testing.assert_close(again, loss, rtol=1e-5, atol=0)  # another order of the same sums
+    for key, gradient in expected.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()))

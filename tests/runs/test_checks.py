@@ -116,7 +116,8 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         ),
         (
             ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "train.activation_checkpointing=true"],
-            "train.activation_checkpointing = true: needs the blocks of backbone vit; model.backbone.name = 'timm' has none",
+            "train.activation_checkpointing = true: needs the blocks of backbone vit, or of a transformer of timm that takes "
+            "adapters; model.backbone.name = 'timm' has none",
         ),
         (
             ["model.backbone={name: timm, model: resnet18}", "model.adapter.name=full", "optim.layer_decay=0.5"],

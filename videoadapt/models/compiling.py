@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from videoadapt.models.backbones._layers import blocks_of
+from videoadapt.models.backbones._layers import recomputed_in
 
 
 def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
@@ -17,7 +17,7 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
 
     Clips of another size compile anew. Weights, names and files stay as they are.
     """
-    for block in blocks_of(model):
+    for block in recomputed_in(model):
         block.compile(dynamic=False, backend=backend)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from videoadapt.models.backbones._layers import QKVLinear, blocks_of
+from videoadapt.models.backbones._layers import QKVLinear, recomputed_in
 
 
 def recompute_blocks(model: nn.Module) -> None:
@@ -14,7 +14,7 @@ def recompute_blocks(model: nn.Module) -> None:
 
     Activation checkpointing (arXiv 1604.06174): the same numbers, up to half as much work again, a small part of the memory.
     """
-    for block in blocks_of(model):
+    for block in recomputed_in(model):
         block.recompute = True
 
 

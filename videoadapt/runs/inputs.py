@@ -24,7 +24,7 @@ from videoadapt.data.splits import (
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, NotPermitted, VideoAdaptError
 from videoadapt.models.backbone import is_chain
-from videoadapt.models.backbones._layers import blocks_of
+from videoadapt.models.backbones._layers import blocks_of, recomputed_in
 from videoadapt.models.classifier import Classifier
 from videoadapt.paths import exists, is_folder
 from videoadapt.rendering.motions import MOTIONS
@@ -113,12 +113,16 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
     except VideoAdaptError as error:
         return [str(error)]
     problems = []
-    if config.train.enable and not blocks_of(model):
+    if config.train.enable:
+        needed = {
+            "activation_checkpointing": (recomputed_in(model), "vit, or of a transformer of timm that takes adapters"),
+            "shard": (blocks_of(model), "vit"),
+        }
         problems += [
-            f"train.{key} = true: needs the blocks of backbone vit; "
+            f"train.{key} = true: needs the blocks of backbone {whose}; "
             f"model.backbone.name = {config.model.backbone['name']!r} has none"
-            for key in ("activation_checkpointing", "shard")
-            if getattr(config.train, key)
+            for key, (blocks, whose) in needed.items()
+            if getattr(config.train, key) and not blocks
         ]
     if config.train.enable and config.optim.layer_decay < 1 and not is_chain(model.backbone):
         problems.append(

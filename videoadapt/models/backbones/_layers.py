@@ -152,13 +152,25 @@ class Branch(ResidualBranch):
         return (self, layer) if layer == "norm" else (self.fn, layer.removeprefix("fn."))
 
 
-class Block(nn.Module):
-    """x + attn(x), then x + mlp(x). With `recompute`, training keeps x alone, and computes the rest anew for the gradients.
-
-    What else a backbone gives a block, such as a rotation of its tokens, is for the attention.
-    """
+class Recomputed(nn.Module):
+    """A block that, with `recompute`, keeps in training only what it is given, and computes itself anew for the gradients."""
 
     recompute = False
+
+    def forward(self, x: Tensor, *args: Any, **context: Any) -> Tensor:
+        """Return what `whole` does."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            out: Tensor = checkpoint(self.whole, x, *args, use_reentrant=False, **context)
+            return out
+        return self.whole(x, *args, **context)
+
+    def whole(self, x: Tensor, *args: Any, **context: Any) -> Tensor:
+        """Compute the block."""
+        raise NotImplementedError
+
+
+class Block(Recomputed):
+    """x + attn(x), then x + mlp(x). What else a backbone gives a block, as a rotation of its tokens, is for the attention."""
 
     def __init__(
         self,
@@ -173,20 +185,21 @@ class Block(nn.Module):
         self.attn = Branch(attention(width, num_heads), width, eps, drop_path)
         self.mlp = Branch(Mlp(width, round(width * mlp_ratio)), width, eps, drop_path)
 
-    def forward(self, x_BND: Tensor, *context: Tensor) -> Tensor:
+    def whole(self, x: Tensor, *args: Any, **context: Any) -> Tensor:
         """Return (B, N, D)."""
-        if self.recompute and self.training and torch.is_grad_enabled():
-            return checkpoint(self._both_branches, x_BND, *context, use_reentrant=False)
-        return self._both_branches(x_BND, *context)
-
-    def _both_branches(self, x_BND: Tensor, *context: Tensor) -> Tensor:
-        x_BND = x_BND + self.attn(x_BND, *context)
-        return x_BND + self.mlp(x_BND)
+        x_BND = x + self.attn(x, *args, **context)
+        out_BND: Tensor = x_BND + self.mlp(x_BND)
+        return out_BND
 
 
 def blocks_of(model: nn.Module) -> list[Block]:
     """Return the blocks of this kind in a model, those of a decoder among them; other backbones have none."""
     return [module for module in model.modules() if isinstance(module, Block)]
+
+
+def recomputed_in(model: nn.Module) -> list[Recomputed]:
+    """Return the blocks of a model that can be computed anew, and compiled: these and the views of timm's."""
+    return [module for module in model.modules() if isinstance(module, Recomputed)]
 
 
 class MeanPool(nn.Module):

@@ -14,6 +14,7 @@ from timm.models import beit, deit, eva, hiera, swin_transformer, swin_transform
 from torch import Tensor, nn
 
 from videoadapt.models.backbone import ResidualBranch, TokenGrid
+from videoadapt.models.backbones._layers import Recomputed
 
 _IN_WINDOWS = "its attention is within windows"
 
@@ -135,7 +136,7 @@ class TimmBranch(ResidualBranch):
         return scaled_BND
 
 
-class TimmBlock(nn.Module):
+class TimmBlock(Recomputed):
     """A timm block as its two branches: x + attn(x), then x + mlp(x), the same numbers as the block's own `forward`."""
 
     def __init__(self, block: Any):
@@ -146,7 +147,7 @@ class TimmBlock(nn.Module):
         self.attn: nn.Module = TimmBranch(block, 1, self.form, self.grid)
         self.mlp: nn.Module = TimmBranch(block, 2, self.form, self.grid)
 
-    def forward(self, x: Tensor, *args: Any, **context: Any) -> Tensor:
+    def whole(self, x: Tensor, *args: Any, **context: Any) -> Tensor:
         """Return what the block does for (B, N, D), or (B, H, W, D); further arguments are for the attention."""
         if x.ndim == 4:
             self.grid.thw = (self.grid.thw[0], x.shape[1], x.shape[2])
