@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.models.test_timm_table import in_the_page
 from tests.models.timm_models import FAMILIES, FRAMES, build_small, clip_for
 from tests.toy_models import PLAIN
 from videoadapt.config.schema import Config, DataConfig, ModelConfig
 from videoadapt.errors import ConfigError
 from videoadapt.export.programs import export_merged, export_onnx, export_torch
 from videoadapt.models.classifier import Classifier
+from videoadapt.registry import ADAPTERS
 from videoadapt.weights.formats import read_weights
 
 CLASSES = list("abcde")
@@ -28,14 +30,22 @@ def adapted(monkeypatch: pytest.MonkeyPatch, family: str, adapter: Any, output: 
     return model, Config(output=output, model=spec, data=DataConfig(num_frames=FRAMES, crop_px=small.side_px))
 
 
-SLOW = [pytest.param(family, marks=pytest.mark.slow) for family in ("EVA-02 Ti, S", "Swin", "Hiera")]
-
-
-@pytest.mark.parametrize("family", ["DINOv2, registers", *SLOW])
-def test_torch_export_takes_batches_of_any_size(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_export_takes_batches_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = [{"name": "adaptformer", "bottleneck": 4}, {"name": "st_adapter", "bottleneck": 4, "before": ["mlp"]}]
-    model, config = adapted(monkeypatch, family, spec, tmp_path)
+    model, config = adapted(monkeypatch, "DINOv2, registers", spec, tmp_path)
     assert export_torch(model, config, CLASSES, tmp_path / "m.pt2") < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ViT", "DINOv3", "BEiT", "Swin", "Hiera"])
+def test_all_that_a_family_takes_exports_together(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family of each kind of block: every method that docs/image_models.md has for it, but for LoRA, as SSF is there."""
+    names = [name for name in ADAPTERS.names() if not ADAPTERS.get(name).alone and name != "lora"]
+    spec = [{"name": name} for name in names if in_the_page()[family, name] != "no"]
+    if family == "Hiera":
+        spec.append({"name": "st_adapter", "before": ["mlp"]})
+    model, config = adapted(monkeypatch, family, spec, tmp_path)
+    assert len(spec) >= 6 and export_torch(model, config, CLASSES, tmp_path / "m.pt2") < 1e-5
 
 
 @pytest.mark.slow
