@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.models.test_timm_table import in_the_page
-from tests.models.timm_models import FAMILIES, FRAMES, build_small, clip_for
+from tests.models.timm_models import FAMILIES, FRAMES, build_small, clip_for, in_the_page
 from tests.toy_models import PLAIN
 from videoadapt.config.schema import Config, DataConfig, ModelConfig
 from videoadapt.errors import ConfigError

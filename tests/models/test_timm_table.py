@@ -1,33 +1,19 @@
 """Which adapter fits which of timm's families, as docs/image_models.md says: each is built and trained for a step."""
 
-import functools
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.models.timm_models import FAMILIES, build_small, clip_for, small_net
+from tests.models.timm_models import FAMILIES, build_small, clip_for, in_the_page, small_net
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.registry import ADAPTERS
 
-PAGE = Path(__file__).parents[2] / "docs" / "image_models.md"
 CELLS = [(family, name) for family in FAMILIES for name in ADAPTERS.names()]
-
-
-@functools.cache
-def in_the_page() -> dict[tuple[str, str], str]:
-    """What the page's table says of each family (rows) and adapter (columns)."""
-    rows = [
-        [cell.strip() for cell in line.strip("|\n").split("|")]
-        for line in PAGE.read_text(encoding="utf-8").partition("\n## ")[0].splitlines()
-        if line.startswith("| ")
-    ]
-    names = [name.strip("`") for name in rows[0][1:]]
-    return {(row[0], name): cell for row in rows[2:] for name, cell in zip(names, row[1:], strict=True)}
 
 
 def test_the_page_has_every_family_and_every_adapter() -> None:

@@ -1,5 +1,7 @@
 """timm's families in small: a registered model of each with few and narrow blocks, random weights, and the clips it takes."""
 
+import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +15,7 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_model
 
 FRAMES = 3
+PAGE = Path(__file__).parents[2] / "docs" / "image_models.md"
 
 
 class Family(NamedTuple):
@@ -76,3 +79,15 @@ def own_forward(block: Any, x: Tensor, **context: Any) -> Tensor:
     """What timm's code says the block does."""
     out: Tensor = type(block).forward(block, x, **context)
     return out
+
+
+@functools.cache
+def in_the_page() -> dict[tuple[str, str], str]:
+    """What the page's table says of each family (rows) and adapter (columns)."""
+    rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in PAGE.read_text(encoding="utf-8").partition("\n## ")[0].splitlines()
+        if line.startswith("| ")
+    ]
+    names = [name.strip("`") for name in rows[0][1:]]
+    return {(row[0], name): cell for row in rows[2:] for name, cell in zip(names, row[1:], strict=True)}
