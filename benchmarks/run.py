@@ -7,6 +7,7 @@
 `python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
 `torchrun --nproc-per-node 2 tools/benchmark.py model`: the same on several GPUs, each with a batch of its own.
 `python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
+`python tools/benchmark.py segments --run FOLDER --clips CLASSES --out FILMS`: segments of films joined from labelled clips.
 `python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
 """
 
@@ -42,6 +43,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--repeats", type=int, default=5)
     data.add_argument("--workers", type=int, default=0, metavar="N", help="also with this many processes")
     data.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for data.json and data.md")
+    segments = commands.add_parser("segments", help="segments of films that are joined from labelled clips")
+    segments.set_defaults(measure=bench_segments)
+    segments.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="or an adapter file")
+    segments.add_argument(
+        "--clips", type=Path, required=True, metavar="FOLDER", help="a folder of clips for each class"
+    )
+    segments.add_argument("--per-film", type=int, default=20, metavar="N", help="clips of a film")
+    segments.add_argument("--every-sec", type=float, default=0.25)
+    segments.add_argument("--on", type=float)
+    segments.add_argument("--off", type=float)
+    segments.add_argument("--smooth-sec", type=float)
+    segments.add_argument("--least-sec", type=float)
+    segments.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the films")
     loader = commands.add_parser("loader", help="the loader with readers that only wait, more than there are cores")
     loader.set_defaults(measure=bench_loader)
     loader.add_argument("--workers", type=int, nargs="+", default=[2, 16, 64], metavar="N")
@@ -189,6 +203,16 @@ def bench_threads(args: argparse.Namespace) -> dict[str, Any]:
     result = measure(args.busy, args.rounds)
     sys.stderr.write(markdown(result))
     return result
+
+
+def bench_segments(args: argparse.Namespace) -> dict[str, Any]:
+    """Frame accuracy, edit score and F1 of the segments of joined clips."""
+    from benchmarks.segment_scores import measure
+    from videoadapt import load
+    from videoadapt.inference.segments import Cut
+
+    cut = Cut(args.on, args.off, args.smooth_sec, args.least_sec)
+    return measure(load(args.run), args.clips, args.out, args.per_film, args.every_sec, cut)
 
 
 def bench_model(args: argparse.Namespace) -> dict[str, Any]:

@@ -21,6 +21,8 @@ SCRIPTS = {  # of a clone, in tools/
     "train": "run_net.py",
     "test": "run_net.py",
     "demo": "demo.py",
+    "segment": "segment.py",
+    "evaluate": "evaluate.py",
     "sweep": "sweep.py",
     "submit": "submit.py",
     "report": "report.py",

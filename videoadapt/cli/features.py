@@ -3,10 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
-from videoadapt.cli._output import check_file
+from videoadapt.cli._output import check_file, check_folder
 from videoadapt.cli._paths import place, place_text
+
+if TYPE_CHECKING:
+    from videoadapt.inference.predictor import Predictor
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -25,10 +29,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--list", required=True, type=place_text, help="list of `path label` rows")
     parser.add_argument("--root", type=place, default=Path(), help="folder that the paths of the list start from")
+    parser.add_argument(
+        "--every-sec",
+        type=float,
+        metavar="S",
+        help="features of films at this distance: OUT is a folder for <film>.npy (T, C) and features.json (docs/long_films.md)",
+    )
+    parser.add_argument("--window-sec", type=float, metavar="S", help="with --every-sec: seconds that a feature is of")
     parser.add_argument("--clips", type=int, default=1, help="temporal clips a video")
     parser.add_argument("--crops", type=int, default=1, help="spatial crops a clip")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.window_sec is not None and args.every_sec is None:
+        parser.error("--window-sec: goes with --every-sec")
+    if args.every_sec is not None and args.clips != 1:
+        parser.error("--clips: with --every-sec a window is one clip")
+    return args
 
 
 @command(stopped="stopped")
@@ -42,9 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.log import setup_logging
 
     setup_logging()
-    check_file("OUT", args.out)
+    if args.every_sec is None:
+        check_file("OUT", args.out)
+    else:
+        check_folder("OUT", args.out)
     device = choose_device(args.device)
     opened = Predictor.from_run(args.run, device) if args.run else Predictor.from_config(Path(args.cfg), device)
+    if args.every_sec is not None:
+        return _at_a_stride(args, opened)
     num_written, unreadable = write_features(
         opened, str(find_list(args.list)), args.root, args.clips, args.crops, args.out
     )
@@ -52,3 +73,18 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
     print(f"{args.out}: features of {num_written} videos")
     return EXIT_UNREADABLE if unreadable else 0
+
+
+def _at_a_stride(args: argparse.Namespace, opened: "Predictor") -> int:
+    from videoadapt.config.shipped import find_list
+    from videoadapt.inference.film_features import write_film_features
+    from videoadapt.inference.sources import videos_listed
+
+    films = videos_listed(find_list(args.list), args.root)
+    num_unreadable = 0
+    for _, reason in write_film_features(opened, films, args.out, args.every_sec, args.window_sec, args.crops):
+        if reason is not None:
+            sys.stderr.write(f"left out, cannot be read: {reason}\n")
+            num_unreadable += 1
+    print(f"{args.out}: features of {len(films) - num_unreadable} films")
+    return EXIT_UNREADABLE if num_unreadable else 0

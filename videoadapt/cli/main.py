@@ -12,6 +12,8 @@ COMMANDS = {
     "demo": "name the action in video files",
     "report": "make a run's report.html again",
     "compare": "put runs side by side that were tested on the same videos",
+    "segment": "say what happens when in films",
+    "evaluate": "compare detected segments with annotations",
     "sweep": "train and compare a table of configs",
     "submit": "run a config on Slurm, and look after its jobs",
     "prepare": "check lists of videos, make them, or re-encode the videos",

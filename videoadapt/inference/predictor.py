@@ -22,7 +22,7 @@ from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.answers import Answers, Prediction
 from videoadapt.inference.many import Answered, Asking
 from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
-from videoadapt.inference.windows import Slide, Timeline, probabilities, slide
+from videoadapt.inference.windows import Slide, Timeline, mean_features, probabilities, slide
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.models.memory import hold_matrices_in
@@ -286,6 +286,26 @@ class Predictor:
         values_of = probabilities(self.answers, self._view_logits)
         asked = as_video(video, fps_hz, part_asked(start_sec, end_sec))
         found = slide(asked, self.config, Slide(every_sec, window_sec, crops), self.other_rates, values_of)
+        self.other_rates.say()
+        return found
+
+    @torch.no_grad()
+    def film_features(
+        self,
+        video: VideoInput,
+        *,
+        every_sec: float,
+        window_sec: float | None = None,
+        crops: int | None = None,
+        fps_hz: float | None = None,
+    ) -> Timeline:
+        """What the head sees in windows at a fixed distance, float32 (W, D) in `values`; windows and errors as of `timeline`.
+
+        No window is nearer to the one before than the others, so that the last moments of a film may be in none.
+        """
+        how = Slide(every_sec, window_sec, crops, to_the_end=False)
+        features_of = mean_features(lambda views: self._in_batches(self.model.features, views))
+        found = slide(as_video(video, fps_hz), self.config, how, self.other_rates, features_of)
         self.other_rates.say()
         return found
 

@@ -59,6 +59,7 @@ class Slide:
     every_sec: float | None = None
     window_sec: float | None = None
     crops: int | None = None
+    to_the_end: bool = True  # by a last window that may be nearer to the one before
 
     def check(self) -> None:
         """Raise ConfigError for what is no length of time, or no number of crops."""
@@ -95,7 +96,7 @@ def slide(
                 f"{config.data.sampling['name']!r}), so that it knows no length of a window; say about how long they were"
             )
         every_sec = how.every_sec or window_sec / 2
-        windows = spread_windows(start_sec, end_sec, window_sec, every_sec)
+        windows = spread_windows(start_sec, end_sec, window_sec, every_sec, how.to_the_end)
         other.note(film.fps_hz)
         views = views_of_parts(reader, film, windows, asked.film)
         at_once, found = max(1, config.test.batch_size // crops), []
@@ -128,6 +129,11 @@ def probabilities(answers: Answers, logits_of: Callable[[Tensor], Tensor]) -> Ca
         return average_views(logits_WJK, answers.average, as_probs=True, labels=answers.labels)
 
     return values_of
+
+
+def mean_features(features_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """From views (W, J, 3, T, H, W) to features (W, D): the mean over the crops."""
+    return lambda views_WJCTHW: features_of(views_WJCTHW).unflatten(0, views_WJCTHW.shape[:2]).mean(dim=1)
 
 
 def _bounds(asked: Asked, film: KnownTimes) -> tuple[float, float]:

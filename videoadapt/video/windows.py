@@ -23,15 +23,18 @@ _SKIPPED_FRAMES = (
 )
 
 
-def spread_windows(start_sec: float, end_sec: float, window_sec: float, every_sec: float) -> list[Part]:
+def spread_windows(
+    start_sec: float, end_sec: float, window_sec: float, every_sec: float, to_the_end: bool = True
+) -> list[Part]:
     """Parts of `window_sec`, each `every_sec` after the one before, from `start_sec` on; the last one ends at `end_sec`.
 
+    Not `to_the_end`: all at this distance, and what is left behind the last one is in no part.
     What is shorter than a window is one part. Bounds are whole microseconds: names of parts (#t=1.5,4) say them exactly.
     """
     spare_sec = end_sec - start_sec - window_sec
     steps = max(math.floor((spare_sec + ROUNDING_SEC) / every_sec), 0)
     starts = [start_sec + step * every_sec for step in range(steps + 1)]
-    if spare_sec - steps * every_sec > ROUNDING_SEC:
+    if to_the_end and spare_sec - steps * every_sec > ROUNDING_SEC:
         starts.append(end_sec - window_sec)
     return [Part(round(start, 6), round(min(start + window_sec, end_sec), 6)) for start in starts]
 

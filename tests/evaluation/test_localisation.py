@@ -1,0 +1,124 @@
+"""mAP of detected segments on cases worked out by hand, and in the layouts of ActivityNet and THUMOS14."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videoadapt.cli import evaluate
+from videoadapt.errors import DataListError
+from videoadapt.evaluation.localisation import (
+    AMBIGUOUS,
+    Detection,
+    average_precisions,
+    read_annotations,
+    read_detections,
+)
+
+
+def ap(truth: list[Detection], found: list[Detection], *tiou: float) -> dict[str, list[float]]:
+    return {label: list(ap_M) for label, ap_M in average_precisions(truth, found, np.array(tiou)).items()}
+
+
+def test_interpolated_average_precision() -> None:
+    truth = [Detection("f", "a", 0, 10), Detection("f", "a", 20, 30), Detection("g", "a", 0, 10)]
+    found = [
+        Detection("f", "a", 0, 10, 0.9),  # right: precision 1
+        Detection("f", "a", 50, 60, 0.8),  # wrong
+        Detection("h", "a", 0, 10, 0.7),  # in a film without an annotation: wrong
+        Detection("g", "a", 0, 10, 0.6),  # right: 2/4
+        Detection("f", "a", 20, 30, 0.5),  # right: 3/5, which counts at the recall before as well
+    ]
+    assert ap(truth, found, 0.5) == {"a": [pytest.approx((1 + 3 / 5 + 3 / 5) / 3)]}
+    assert ap(truth, found[:4], 0.5) == {"a": [pytest.approx((1 + 2 / 4) / 3)]}  # one is never found
+    assert ap(truth, [], 0.5) == {"a": [0]}
+
+
+def test_each_threshold_has_its_own_matches() -> None:
+    truth = [Detection("f", "a", 0, 10)]
+    found = [Detection("f", "a", 0, 5, 0.9), Detection("f", "a", 0, 9, 0.8)]  # tIoU 0.5 and 0.9
+    assert ap(truth, found, 0.3, 0.5, 0.7, 0.95) == {"a": [1, 1, 0.5, 0]}  # at 0.7 the first is wrong, the second right
+
+
+def test_one_annotation_is_found_once_and_the_next_best_may_be_taken() -> None:
+    truth = [Detection("f", "a", 0, 10), Detection("f", "a", 4, 14)]
+    # both overlap the first most; the second detection takes the other one, 6/14, where that is enough
+    found = [Detection("f", "a", 0, 10, 0.9), Detection("f", "a", 0, 10, 0.8)]
+    assert ap(truth, found, 0.4, 0.5) == {"a": [1, 0.5]}
+
+
+def test_classes_apart_and_the_score_decides() -> None:
+    truth = [Detection("f", "a", 0, 10), Detection("f", "b", 0, 10)]
+    found = [Detection("f", "a", 0, 10, 0.1), Detection("f", "a", 40, 50, 0.9), Detection("f", "c", 0, 10, 1.0)]
+    assert ap(truth, found, 0.5) == {"a": [0.5], "b": [0]}
+
+
+def test_what_overlaps_an_ambiguous_segment_is_not_wrong() -> None:
+    truth = [Detection("f", "a", 0, 10), Detection("f", AMBIGUOUS, 19, 30), Detection("f", AMBIGUOUS, 0, 10)]
+    wrong, right = Detection("f", "a", 15, 20, 0.9), Detection("f", "a", 0, 10, 0.8)
+    assert ap(truth, [wrong, right], 0.5) == {"a": [1]}  # and what is right counts, ambiguous or not
+    assert ap(truth, [wrong._replace(end_sec=18), right], 0.5) == {"a": [0.5]}
+    assert ap(truth, [wrong._replace(film="g"), right], 0.5) == {"a": [0.5]}
+
+
+def publish(folder: Path) -> tuple[Path, Path]:
+    """Annotations and results in the published layouts."""
+    database = {
+        "x1": {"subset": "validation", "duration": 60.0, "annotations": [
+            {"label": "jump", "segment": [0.0, 10.0]}, {"label": "run", "segment": ["20.0", "30.0"]}]},
+        "x2": {"subset": "training", "annotations": [{"label": "swim", "segment": [1, 2]}]},
+        "x3": {"subset": "testing", "annotations": []},
+        "x4": {"subset": "validation", "annotations": [{"label": AMBIGUOUS, "label_id": 0, "segment": [0, 100]}]},
+    }  # fmt: skip
+    results = {
+        "v_x1": [
+            {"label": "jump", "score": 0.9, "segment": [0, 10]},
+            {"label": "run", "score": 0.2, "segment": [20, 36]},
+        ],
+        "x4": [{"label": "jump", "score": 1.0, "segment": [50, 60]}],
+    }
+    truth, found = folder / "truth.json", folder / "detections.json"
+    truth.write_text(json.dumps({"version": "VERSION 1.3", "taxonomy": [], "database": database}))
+    found.write_text(json.dumps({"version": "VERSION 1.3", "results": results, "external_data": {}}))
+    return truth, found
+
+
+def test_the_command_on_published_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, found = publish(tmp_path)
+    out = tmp_path / "numbers.json"
+    assert evaluate.main([str(found), "--truth", str(truth), "--subset", "Validation", "--out", str(out)]) == 0
+    numbers = json.loads(out.read_text())
+    assert numbers["THUMOS14"]["mAP"] == [100, 100, 100, 100, 50]  # run: 10/16
+    assert numbers["THUMOS14"]["average_mAP"] == 90
+    assert numbers["ActivityNet"]["tiou"][:3] == [0.5, 0.55, 0.6] and len(numbers["ActivityNet"]["tiou"]) == 10
+    assert numbers["ActivityNet"]["mAP"] == [100, 100, 100] + [50] * 7
+    shown = capsys.readouterr().out
+    assert "0.70: 50.00  mean: 90.00" in shown and "2 classes" in shown
+
+
+def test_wrong_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, found = publish(tmp_path)
+    for subset, said in (
+        ("val", "has no subset 'val'; allowed: testing, training, validation"),
+        ("testing", "no segment of the subset"),
+    ):
+        with pytest.raises(DataListError, match=said):
+            read_annotations(truth, subset)
+    annotations = read_annotations(truth, "validation")
+    found.write_text(found.read_text().replace('"run"', '"rum"'))
+    with pytest.raises(DataListError, match="the label 'rum' is not annotated; did you mean 'run'"):
+        read_detections(found, annotations)
+    found.write_text('{"results": {"x1": [{"label": "run"}]}}')
+    with pytest.raises(DataListError, match="not as ActivityNet's results: KeyError: 'score'"):
+        read_detections(found, annotations)
+    found.write_text("[]")
+    assert evaluate.main([str(found), "--truth", str(truth)]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_films_without_annotation_are_said(tmp_path: Path, log_lines: list[str]) -> None:
+    truth, found = publish(tmp_path)
+    found.write_text(found.read_text().replace("v_x1", "other"))
+    read_detections(found, read_annotations(truth, "validation"))
+    assert len(log_lines) == 1 and "1 films are not annotated, such as other" in log_lines[0]
