@@ -98,13 +98,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _open(args: argparse.Namespace) -> "Predictor":
     from videoadapt.distributed import choose_device
+    from videoadapt.errors import CheckpointError
     from videoadapt.inference.predictor import Predictor
     from videoadapt.runs.folder import newest_run
 
     device = choose_device(args.device)
     if args.adapter:
         return Predictor.from_adapter(args.adapter, args.weights, device, fps_hz=args.fps_hz)
-    return Predictor.from_run(args.run or newest_run(Path("outputs")), device, fps_hz=args.fps_hz)
+    folder = args.run or newest_run(Path("outputs"))
+    if folder is None:
+        raise CheckpointError("there is no run below outputs/; give --run FOLDER or --adapter FILE")
+    return Predictor.from_run(folder, device, fps_hz=args.fps_hz)
 
 
 def _names_of(films: list[Path]) -> list[str]:
