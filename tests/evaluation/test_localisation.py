@@ -41,7 +41,7 @@ def test_each_threshold_has_its_own_matches() -> None:
     assert ap(truth, found, 0.3, 0.5, 0.7, 0.95) == {"a": [1, 1, 0.5, 0]}  # at 0.7 the first is wrong, the second right
 
 
-def test_one_annotation_is_found_once_and_the_next_best_may_be_taken() -> None:
+def test_one_annotation_is_found_once_then_the_next_best() -> None:
     truth = [Detection("f", "a", 0, 10), Detection("f", "a", 4, 14)]
     # both overlap the first most; the second detection takes the other one, 6/14, where that is enough
     found = [Detection("f", "a", 0, 10, 0.9), Detection("f", "a", 0, 10, 0.8)]
