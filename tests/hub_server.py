@@ -1,5 +1,6 @@
 """The Hugging Face hub's protocol on 127.0.0.1, as much as downloads need, with the faults that networks and servers have."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -25,6 +26,7 @@ class Repository:
     files: dict[str, bytes]
     card: dict[str, Any] = field(default_factory=dict)
     gated: bool = False
+    private: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=dict)
 
@@ -59,6 +61,7 @@ class Hub(ThreadingHTTPServer):
         self.faults = Faults()
         self.requests: list[tuple[str, str, str | None]] = []
         self.sent = 0  # bytes of files
+        self.uploaded: dict[str, bytes] = {}  # by sha256
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.other_host = self.url.replace(
             "127.0.0.1", "localhost"
@@ -99,6 +102,50 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.answer()
+
+    def do_POST(self) -> None:
+        """What an upload asks for: a repository, how to send each file, where the large ones go, and the commit."""
+        path, body = unquote(urlsplit(self.path).path), self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((self.command, path, None))
+        if self.headers.get("Authorization") != "Bearer hf_allowed":
+            said = "Invalid credentials in Authorization header"
+            return self.send(401, json.dumps({"error": said}).encode(), {"X-Error-Message": said})
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.server.repositories.setdefault(name, Repository({}, private=asked.get("visibility") == "private"))
+            return self.reply({"url": f"{self.server.url}/{name}"})
+        if path == "/api/validate-yaml":
+            return self.reply({"errors": [], "warnings": []})
+        if path.endswith("/info/lfs/objects/batch"):
+            objects = [
+                {**item, "actions": {"upload": {"href": f"{self.server.url}/put/{item['oid']}"}}}
+                for item in json.loads(body)["objects"]
+            ]
+            return self.reply({"transfer": "basic", "objects": objects})
+        name, _, end = path.removeprefix("/api/models/").rpartition("/")[0].rpartition("/")
+        if end == "preupload":
+            files = [item["path"] for item in json.loads(body)["files"]]
+            modes = [{"path": f, "uploadMode": "lfs" if large(f) else "regular", "shouldIgnore": False} for f in files]
+            return self.reply({"files": modes})
+        assert end == "commit"
+        repo = self.server.repositories[name]
+        for item in map(json.loads, body.splitlines()):
+            value = item["value"]
+            if item["key"] == "file":
+                repo.files[value["path"]] = base64.b64decode(value["content"])
+            elif item["key"] == "lfsFile":
+                repo.files[value["path"]] = self.server.uploaded[value["oid"]]
+        sha = repo.commit()
+        self.reply({"success": True, "commitOid": sha, "commitUrl": f"{self.server.url}/{name}/commit/{sha}"})
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.uploaded[sha256_hex(content)] = content
+        self.send(200, b"", {})
+
+    def reply(self, content: Mapping[str, Any]) -> None:
+        self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def answer(self) -> None:
         path, faults = unquote(urlsplit(self.path).path), self.server.faults

@@ -44,6 +44,7 @@ from videoadapt.video.decoders import open_video
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.files import check_weights, weights_path
 from videoadapt.weights.formats import Inflation, read_weights
+from videoadapt.weights.names import is_name
 from videoadapt.weights.published import fetched
 
 __all__ = [
@@ -92,15 +93,18 @@ def load(
     compile: bool = False,
     fps_hz: float | None = None,
 ) -> Predictor:
-    """A trained model from its run folder, or from an adapter file around the backbone in `weights`.
+    """A trained model from its run folder, or from an adapter file, or name (hf:user/name), around the backbone in `weights`.
 
     "package:quickstart_adapter.safetensors" is the quickstart's, which comes with videoadapt and knows eight rendered motions.
-    `weights` may be left out where the adapter's backbone comes with videoadapt. `device`: auto, cpu, cuda, cuda:1.
-    `compile`: let torch.compile make it faster, for many videos; the first then takes up to a minute. `fps_hz`: see videos at
-    this rate (`data.sampling.fps_hz`), for a model that counted frames of it in training, and videos of another.
+    `weights` may be left out where the adapter's backbone comes with videoadapt, or is named in it and on this machine.
+    `device`: auto, cpu, cuda, cuda:1. `compile`: let torch.compile make it faster, for many videos; the first then takes up to
+    a minute. `fps_hz`: see videos at this rate (`data.sampling.fps_hz`), for a model that counted frames of it in training, and
+    videos of another.
     Raises CheckpointError when a file is missing or damaged, or the backbone is not the adapter's.
     """
     check_path("source", source)
+    if is_name(str(source)):
+        return Predictor.from_adapter(source, weights, device, compile, fps_hz)
     path = weights_path(str(source)) if str(source).startswith("package:") else Path(source)
     if is_folder(path):
         if weights is not None:

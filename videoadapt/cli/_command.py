@@ -32,6 +32,7 @@ SCRIPTS = {  # of a clone, in tools/
     "features": "extract_features.py",
     "convert": "convert_checkpoint.py",
     "models": "models.py",
+    "push": "push.py",
 }
 
 

@@ -60,7 +60,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=place,
         action="append",
         metavar="FILE",
-        help="adapter.safetensors to use instead of a run folder; several of one backbone answer in one pass",
+        help="adapter.safetensors, or hf:USER/NAME, to use instead of a run folder; several of one backbone answer in one pass",
     )
     parser.add_argument(
         "--weights",

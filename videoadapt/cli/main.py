@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "write a trained model for other programs",
     "convert": "bring weights into another format",
     "models": "list published trunks by name, and download them",
+    "push": "publish the adapter of a run",
 }
 
 

@@ -25,7 +25,9 @@ from videoadapt.runs.run import Run
 from videoadapt.runs.start import origin
 from videoadapt.runs.statement import Statement
 from videoadapt.system import memory_bytes
-from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, safetensors_bytes
+from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, safetensors_bytes, weights_path
+from videoadapt.weights.names import is_name
+from videoadapt.weights.published import fetched
 
 
 def save_adapter(
@@ -77,8 +79,11 @@ def write_adapter(
 
 
 def read_adapter(path: str | Path) -> AdapterFile:
-    """Read an adapter file. Raises CheckpointError when it is missing, damaged, something else, or of no possible model."""
-    found = read_content(path)
+    """Read an adapter file, or download one by its name (hf:user/name).
+
+    Raises CheckpointError when it is missing, damaged, something else, or of no possible model.
+    """
+    found = read_content(weights_path(fetched(str(path))) if is_name(str(path)) else path)
     _check_model(found.path, found.config, len(found.class_names))
     return found
 

@@ -18,10 +18,12 @@ from videoadapt.weights.names import (
     remembered,
     split_name,
 )
-from videoadapt.weights.published._hub import Unreachable, cached_commit, commit_of, download
+from videoadapt.weights.published._hub import Unreachable, cached_commit, commit_of, download, upload
 from videoadapt.weights.published._timm import hub_name
 from videoadapt.weights.published._web import place_of, stream
 from videoadapt.weights.trunks import TRUNKS
+
+__all__ = ["fetch", "fetched", "pinned", "upload"]
 
 
 def pinned(location: str, before: str | None = None) -> str:

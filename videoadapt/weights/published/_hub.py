@@ -66,6 +66,23 @@ def download(name: HubName) -> Download:
     return _described(name, place, licence)
 
 
+def upload(name: HubName, folder: Path, *, private: bool) -> str:
+    """Put the files of a folder into a repository, which is made unless it is there; return its name with the new commit.
+
+    Raises CheckpointError.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    if get_token() is None:
+        raise CheckpointError(
+            f"{name}: uploading needs a login: `hf auth login`, or HF_TOKEN with a token that may write"
+        )
+    with explained(name):
+        HfApi().create_repo(name.repo, private=private or None, exist_ok=True)
+        done = HfApi().upload_folder(repo_id=name.repo, folder_path=folder, commit_message="Adapter of videoadapt")
+    return str(name._replace(revision=done.oid))
+
+
 def licence_of(about: Any) -> str:
     """What a model's card says of its licence."""
     card = about.card_data or {}
