@@ -81,7 +81,7 @@ def _page(
 
 def _what(adapter: AdapterFile, results: Mapping[str, Any], weights: str | None) -> str:
     methods = " and ".join(method["name"] for method in _methods(adapter))
-    trained = f" of {results['trained_parameters']:,} parameters" if "trained_parameters" in results else ""
+    trained = f" with {results['trained_parameters']:,} trained parameters" if "trained_parameters" in results else ""
     named = f" with the weights `{weights}`" if weights else ""
     return (
         f"An adapter ({methods}){trained} for videos of {len(adapter.class_names)} classes, on a frozen "
