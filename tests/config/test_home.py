@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from videoadapt import cli
 from videoadapt.cli._paths import place, place_text
 from videoadapt.config.loading import load_config
 from videoadapt.config.overrides import _alternatives
@@ -86,10 +87,29 @@ def test_options_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
         place("~nobody-of-that-name")
 
 
-NO_FILES = {"--cfg", "overrides", "--decoder", "--group", "--columns", "--dataset"}  # a config is for find_config
+# names, numbers and addresses; a config is for find_config
+NO_FILES = set(
+    [
+        "--cfg",
+        "overrides",
+        "--decoder",
+        "--group",
+        "--columns",
+        "--dataset",
+        "--live",
+        "--subset",
+        "word",
+        "--download",
+        "name",
+        "--license",
+    ]
+)
+COMMANDS = sorted(
+    path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py") if path.stem not in ("main", "submit")
+)
 
 
-@pytest.mark.parametrize("name", ["convert", "demo", "export", "features", "prepare", "sweep", "train", "test"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_that_names_a_file_is_a_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     added: dict[str, Any] = {}
     add = argparse.ArgumentParser.add_argument
