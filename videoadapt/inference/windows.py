@@ -99,10 +99,14 @@ def slide(
         windows = spread_windows(start_sec, end_sec, window_sec, every_sec, how.to_the_end)
         other.note(film.fps_hz)
         views = views_of_parts(reader, film, windows, asked.film)
-        at_once, found = max(1, config.test.batch_size // crops), []
+        at_once, values, done = max(1, config.test.batch_size // crops), torch.empty(0), 0
         with progress("windows", len(windows), "windows") as line:
             for batch in _ahead(_batches(views, at_once)):
-                found.append(values_of(batch))
+                found = values_of(batch)
+                # to their place at once: kept between the large parts that are freed, small ones make memory grow
+                values = values if done else found.new_empty(len(windows), *found.shape[1:])
+                values[done : done + len(batch)] = found
+                done += len(batch)
                 line.advance(count=len(batch))
         damaged = None if film.damaged is None else len(film.damaged)
         if damaged:
@@ -110,7 +114,7 @@ def slide(
         return Timeline(
             film=str(asked) if isinstance(asked.film, Path) else "frames",
             windows=windows,
-            values=torch.cat(found).numpy(),
+            values=values.numpy(),
             start_sec=start_sec,
             end_sec=end_sec,
             window_sec=window_sec,
