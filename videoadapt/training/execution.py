@@ -4,7 +4,7 @@ from typing import Any
 
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config
-from videoadapt.errors import Diverged, TooManyUnreadable
+from videoadapt.errors import Diverged, TooManyUnreadable, VideoAdaptError
 from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
 from videoadapt.runs.memory import TESTING, TRAINING, memory_explained
@@ -54,12 +54,13 @@ def _check_readable(run: Run, results: dict[str, Any]) -> None:
 
 
 def _leave_report(config: Config) -> None:
-    """After the end, which outcome.json then says; a full disk costs the report only."""
+    """After the end, which outcome.json then says; a full disk, or a damaged file of the run, costs the report only."""
     if not distributed.is_main():
         return
     from videoadapt.evaluation.report.page import write_report  # matplotlib is slow to import
 
     try:
         write_report(config.output, config)
-    except OSError as error:
-        logger.warning("%s: cannot be written: %s", config.output / "report.html", error.strerror)
+    except (OSError, VideoAdaptError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        logger.warning("%s: cannot be written: %s", config.output / "report.html", why)
