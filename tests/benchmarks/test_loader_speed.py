@@ -7,6 +7,7 @@ import pytest
 from benchmarks.run import main
 
 
+@pytest.mark.slow
 def test_readers_that_wait_give_what_their_waiting_allows(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["loader", "--workers", "1", "--clip-ms", "20", "--batch", "2", "--seconds", "0.4", "--repeats", "1"]
     assert main([*arguments, "--step-ms", "1", "--python-ms", "1"]) == 0

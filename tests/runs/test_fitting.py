@@ -36,6 +36,7 @@ def test_without_the_key_nothing_is_fitted() -> None:
     assert sizes(7, least_updates=None) == (10, 16)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_was_fitted(clips: Path, tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", clips, train={"epochs": 1, "batch_size": 64, "least_updates": 3})
     path = write_config(tmp_path / "c.yaml", config)

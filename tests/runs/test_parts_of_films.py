@@ -24,6 +24,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_on_parts_names_each(films: Path, tmp_path: Path) -> None:
     """Rows of one film are videos of their own, also for the views: those of all of it differ."""
     train = [f"{film},{start},{start + 1},{start}" for film in ("a b.mp4", "c.mp4") for start in range(2)]

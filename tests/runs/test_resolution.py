@@ -24,6 +24,7 @@ def path(clips: Path, tmp_path: Path) -> Path:
     return write_config(tmp_path / "c.yaml", config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hardware", "precision"), [(True, "bf16"), (False, "fp32")])
 def test_the_hardware_decides_and_the_run_keeps_it(
     path: Path, hardware: bool, precision: str, monkeypatch: pytest.MonkeyPatch

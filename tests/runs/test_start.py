@@ -80,6 +80,7 @@ def test_tested_at_once_it_is_the_run_that_it_began_with(
     assert results(tmp_path / "out")["statement"]["backbone"] == results(run)["statement"]["backbone"]
 
 
+@pytest.mark.slow
 def test_an_adapter_trained_on_needs_the_first_backbone_alone(
     finished: tuple[Path, Path], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

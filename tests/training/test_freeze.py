@@ -63,6 +63,7 @@ def test_a_resumed_run_has_the_same_bits(clips: Path, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "resumed")
 
 
+@pytest.mark.slow
 def test_other_names_do_not_resume(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "out", clips, train={"epochs": 1, "freeze": ["fc_norm"]}, optim={"warmup_epochs": 0}) == 0
     assert run(tmp_path / "out", clips, train={"epochs": 1}, optim={"warmup_epochs": 0}) == 2

@@ -45,6 +45,7 @@ def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pyte
     assert len(records(output)) == 15
 
 
+@pytest.mark.slow
 def test_validation_with_the_views_of_the_test_is_the_test(clips: Path, tmp_path: Path) -> None:
     """On the same list, the best validation's top-1 is that of results.json, and one view stays the default."""
     found = []
@@ -123,6 +124,7 @@ def test_reading_in_other_processes_gives_the_same_bits(clips: Path, tmp_path: P
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_activation_checkpointing_gives_the_same_bits(clips: Path, tmp_path: Path, precision: str) -> None:
     for name in "ab":
