@@ -42,7 +42,7 @@ from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
 from videoadapt.video.sides import CropPx, sides_of
-from videoadapt.weights.files import check_weights, weights_path
+from videoadapt.weights.files import check_weights
 from videoadapt.weights.formats import Inflation, read_weights
 from videoadapt.weights.names import is_name
 from videoadapt.weights.published import fetched
@@ -103,9 +103,9 @@ def load(
     Raises CheckpointError when a file is missing or damaged, or the backbone is not the adapter's.
     """
     check_path("source", source)
-    if is_name(str(source)):
+    if is_name(str(source)) or str(source).startswith("package:"):
         return Predictor.from_adapter(source, weights, device, compile, fps_hz)
-    path = weights_path(str(source)) if str(source).startswith("package:") else Path(source)
+    path = Path(source)
     if is_folder(path):
         if weights is not None:
             raise ConfigError(

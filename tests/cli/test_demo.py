@@ -15,10 +15,10 @@ from tests.media import damaged, write_video
 from tests.toy_runs import environment, toy_config, write_config
 from videoadapt.cli import demo, features, train
 from videoadapt.cli._answers import print_bars
+from videoadapt.cli._models import QUICKSTART_ADAPTER
 from videoadapt.inference.many import Answered
 from videoadapt.inference.predictor import Prediction
 from videoadapt.video.decoders import open_video
-from videoadapt.weights.files import weights_path
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_the_first_answer_waits_for_torch_and_little_else(tmp_path: Path) -> Non
 import sys
 from multiprocessing import forkserver
 from videoadapt.cli.demo import main
-code = main([{str(film)!r}, "--adapter", {str(weights_path(demo.QUICKSTART_ADAPTER))!r}, "--device", "cpu"])
+code = main([{str(film)!r}, "--adapter", {QUICKSTART_ADAPTER!r}, "--device", "cpu"])
 print([name for name in {HEAVY} if name in sys.modules], forkserver._forkserver._forkserver_pid, code)
 """
     done = subprocess.run(

@@ -9,6 +9,7 @@ import pytest
 from tests.media import write_video
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import segment, train
+from videoadapt.cli._models import QUICKSTART_ADAPTER
 from videoadapt.inference.predictor import Predictor
 from videoadapt.inference.segments import Cut, segments_of
 
@@ -89,3 +90,14 @@ def test_two_films_of_one_name_are_refused(
     other = write_video(tmp_path / "a film.mp4", num_frames=24)
     assert segment.main([str(film), str(other), "--run", str(run), "--out", str(tmp_path / "out")]) == 2
     assert "two films are called a film" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--adapter", QUICKSTART_ADAPTER]])
+def test_without_a_run_the_quickstarts_model_answers(
+    options: list[str], film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert segment.main([str(film), "--device", "cpu", *options]) == 0
+    assert ("knows rendered motions only: " in capsys.readouterr().err) != bool(options)
+    found = json.loads((tmp_path / "segments/a film/segments.json").read_text())
+    assert found["num_frames"] == 60

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from videoadapt.cli._answers import print_bars, print_records, row_writer
 from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
 from videoadapt.cli._live import show_live
+from videoadapt.cli._models import open_model
 from videoadapt.cli._output import check_file
 from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
@@ -19,8 +20,6 @@ from videoadapt.terminal import stop_if_pressed
 if TYPE_CHECKING:
     from videoadapt.inference.many import Answered, Asking
     from videoadapt.inference.predictor import Predictor
-
-QUICKSTART_ADAPTER = "package:quickstart_adapter.safetensors"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -184,27 +183,15 @@ def _draw(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None
 def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Predictor | None, Asking]":
     """Who is asked, {"run": folder} or {"adapter": file} each, the model where there is one, and how."""
     from videoadapt.distributed import choose_device
-    from videoadapt.inference.predictor import Predictor
-    from videoadapt.runs.folder import newest_run
-    from videoadapt.weights.files import weights_path
 
     device = choose_device(args.device)
-    if not args.adapter and (folder := args.run or newest_run(Path("outputs"))):
-        predictor = Predictor.from_run(folder, device, args.compile, args.fps_hz)
-        return [{"run": str(folder)}], predictor, predictor.asking
-    adapters = args.adapter or [weights_path(QUICKSTART_ADAPTER)]
-    sources = [{"adapter": str(name)} for name in args.adapter or [QUICKSTART_ADAPTER]]
-    if len(adapters) == 1:
-        predictor = Predictor.from_adapter(adapters[0], args.weights, device, args.compile, args.fps_hz)
-        if not args.adapter:
-            sys.stderr.write(
-                "There is no run below outputs/, so the quickstart's model answers, which comes with videoadapt. It knows "
-                f"rendered motions only: {', '.join(predictor.class_names)}. Your own: videoadapt train --cfg own_videos, or "
-                "--run, or --adapter\n"
-            )
-        return sources, predictor, predictor.asking
+    if len(args.adapter or ()) < 2:
+        adapter = args.adapter[0] if args.adapter else None
+        source, predictor = open_model(args.run, adapter, args.weights, device, args.compile, args.fps_hz)
+        return [source], predictor, predictor.asking
     from videoadapt.inference.adapter_bank import AdapterBank
     from videoadapt.inference.predictor import asking_tasks
 
-    bank = AdapterBank.from_files(adapters, args.weights, args.fps_hz).to(device)
+    sources = [{"adapter": str(name)} for name in args.adapter]
+    bank = AdapterBank.from_files(args.adapter, args.weights, args.fps_hz).to(device)
     return sources, None, asking_tasks(bank, device)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
+from videoadapt.cli._models import open_model
 from videoadapt.cli._output import check_folder
 from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
 
 if TYPE_CHECKING:
-    from videoadapt.inference.predictor import Predictor
     from videoadapt.inference.segments import Segment
 
 
@@ -29,7 +29,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=place, default=Path("segments"), metavar="FOLDER", help="default: segments")
     parser.add_argument(
-        "--run", type=place, metavar="FOLDER", help="run folder; default: the newest one below outputs/"
+        "--run",
+        type=place,
+        metavar="FOLDER",
+        help="run folder; default: the newest one below outputs/, else the quickstart's model",
     )
     parser.add_argument(
         "--adapter", type=place, metavar="FILE", help="adapter.safetensors to use instead of a run folder"
@@ -62,6 +65,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Cut every film and return the exit code."""
     args = parse_arguments(arguments)
+    from videoadapt.distributed import choose_device
     from videoadapt.errors import DecodeError
     from videoadapt.inference.segments import Cut, segments_of
     from videoadapt.inference.sources import videos_named
@@ -73,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     check_folder("--out", args.out)
     cut = Cut(args.on, args.off, args.smooth_sec, args.least_sec)
     cut.check()
-    predictor = _open(args)
+    _, predictor = open_model(args.run, args.adapter, args.weights, choose_device(args.device), fps_hz=args.fps_hz)
     films = videos_named(args.film, reads_folders(predictor.config.data.decoder))
     names = _names_of(films)
     found: dict[str, list[Segment]] = {}
@@ -94,21 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
             _print_segments(film, args.out / name, found[name])
         write_detections(args.out / "detections.json", found)  # at once: a stop loses no film
     return EXIT_ERROR if not found else EXIT_UNREADABLE if len(found) < len(films) else 0
-
-
-def _open(args: argparse.Namespace) -> "Predictor":
-    from videoadapt.distributed import choose_device
-    from videoadapt.errors import CheckpointError
-    from videoadapt.inference.predictor import Predictor
-    from videoadapt.runs.folder import newest_run
-
-    device = choose_device(args.device)
-    if args.adapter:
-        return Predictor.from_adapter(args.adapter, args.weights, device, fps_hz=args.fps_hz)
-    folder = args.run or newest_run(Path("outputs"))
-    if folder is None:
-        raise CheckpointError("there is no run below outputs/; give --run FOLDER or --adapter FILE")
-    return Predictor.from_run(folder, device, fps_hz=args.fps_hz)
 
 
 def _names_of(films: list[Path]) -> list[str]:

@@ -79,11 +79,15 @@ def write_adapter(
 
 
 def read_adapter(path: str | Path) -> AdapterFile:
-    """Read an adapter file, or download one by its name (hf:user/name).
+    """Read an adapter file, one inside videoadapt (package:NAME), or download one by its name (hf:user/name).
 
     Raises CheckpointError when it is missing, damaged, something else, or of no possible model.
     """
-    found = read_content(weights_path(fetched(str(path))) if is_name(str(path)) else path)
+    if is_name(str(path)):
+        path = weights_path(fetched(str(path)))
+    elif str(path).startswith("package:"):
+        path = weights_path(str(path))
+    found = read_content(path)
     _check_model(found.path, found.config, len(found.class_names))
     return found
 
