@@ -61,6 +61,10 @@ def process_group() -> Iterator[None]:
     if where.type == "cuda":
         torch.cuda.set_device(where)
         backend = "cpu:gloo,cuda:nccl"  # objects and flags travel over gloo, gradients over nccl
+    # its functions take the group of the moment of their import for their default, and keep it: imported later, by
+    # DistributedDataParallel, they hold gloo's threads, with which a process may abort at its end
+    from torch.distributed.nn import functional  # noqa: F401
+
     dist.init_process_group(backend, timeout=timedelta(minutes=30))
     try:
         yield

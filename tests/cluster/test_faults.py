@@ -65,7 +65,7 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
         {
             "pair": (["--nodes", "2"], {}),
             "pair_preempted": (["--nodes", "2"], slow),
-            "pair_testing": (["--nodes", "2"], {"pause_sec": 0.0, "test_pause_sec": 3.0}),
+            "pair_testing": (["--nodes", "2"], {"pause_sec": 0.05, "test_pause_sec": 6.0}),
             "crashed": (["--nodes", "2", "--partition", "crashing"], {}),
             "killed": (["--nodes", "2"], slow),
             "raising": (["--nodes", "2"], {"fails_on_rank": 1}),
