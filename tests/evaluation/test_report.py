@@ -43,6 +43,10 @@ def test_every_run_leaves_a_report(clips: Path, tmp_path: Path, capsys: pytest.C
     page = Page(output / "report.html")  # of the new test
     assert "One view of a video" not in page.text and "Tested otherwise than trained: test.clips 2 → 1" in page.text
     assert re.search(r"test [\d: -]+UTC [\d.]+ s .* test [\d: -]+UTC [\d.]+ s", page.text)  # both are listed
+    metrics = output / "metrics.jsonl"
+    metrics.write_text("no record\n" + metrics.read_text())
+    assert test.main(["--cfg", str(path)]) == 0  # the test is none the worse
+    assert f"report.html: cannot be written: {metrics}: line 1 is damaged" in capsys.readouterr().err
 
 
 def test_a_training_alone_has_a_report(clips: Path, tmp_path: Path) -> None:
