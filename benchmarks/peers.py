@@ -1,4 +1,4 @@
-"""Other code that ours is measured beside: the plain model, and Hugging Face's VideoMAE with PEFT."""
+"""Other code that ours is measured beside: the plain model, and Hugging Face's models with PEFT."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.huggingface_backbones import HuggingFaceBackbone
 from benchmarks.huggingface_vit import HuggingFaceViT
 from benchmarks.plain_vit import PlainViT
 from benchmarks.setting import NUM_CLASSES, Setting, clips_and_labels
@@ -56,9 +57,11 @@ def plain(setting: Setting, device: torch.device) -> Callable[[], object]:
 
 
 def huggingface(setting: Setting, device: torch.device) -> Callable[[], object]:
-    """Hugging Face's VideoMAE, with LoRA from PEFT where it trains."""
-    if setting.mode == "train" and setting.adapter["name"] != "lora":
-        raise ValueError("Hugging Face's VideoMAE is tuned by lora only, through PEFT")
-    size, rank = SIZES[setting.backbone["size"]], setting.adapter.get("rank", 8) if setting.mode == "train" else None
-    model = HuggingFaceViT(size, setting.num_frames, setting.crop_px, NUM_CLASSES, rank)
+    """Hugging Face's model of this backbone. Where it trains, PEFT's LoRA stands beside any adapter of ours."""
+    rank = setting.adapter.get("rank", 8) if setting.mode == "train" else None
+    if setting.backbone["name"] == "vit":
+        size = SIZES[setting.backbone["size"]]
+        model: nn.Module = HuggingFaceViT(size, setting.num_frames, setting.crop_px, NUM_CLASSES, rank)
+    else:
+        model = HuggingFaceBackbone(setting, rank)
     return step_of(model.to(device), setting, device)

@@ -107,6 +107,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def add_setting(command: argparse.ArgumentParser) -> None:
     """What says how the model computes."""
     command.add_argument("--size", default="base", help="size of the vit, with random weights")
+    command.add_argument("--backbone", metavar="YAML", help="another than the vit, as model.backbone; random weights")
     command.add_argument("--adapter", default="{name: adaptformer, bottleneck: 64}", metavar="YAML")
     command.add_argument("--drop-path", type=float, default=0.0)
     command.add_argument("--batch", type=int, default=128)
@@ -271,7 +272,8 @@ def setting_of(args: argparse.Namespace, mode: Any) -> Any:
 
     from benchmarks.setting import Setting
 
-    backbone = {"name": "vit", "size": args.size, "drop_path": args.drop_path}
+    vit = {"name": "vit", "size": args.size, "drop_path": args.drop_path}
+    backbone = yaml.safe_load(args.backbone) if args.backbone else vit
     return Setting(
         mode,
         backbone,
