@@ -20,6 +20,7 @@ from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.answers import Answers, Prediction
+from videoadapt.inference.explaining.explanation import Explanation, explained
 from videoadapt.inference.many import Answered, Asking
 from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
 from videoadapt.inference.windows import Slide, Timeline, mean_features, probabilities, slide
@@ -190,6 +191,27 @@ class Predictor:
         self._check_head()
         yield from self.asking.each([Path(video) for video in videos], top)
         self.other_rates.say()
+
+    def explain(
+        self,
+        video: VideoInput,
+        label: int | str | None = None,
+        *,
+        method: str = "grad_cam",
+        fps_hz: float | None = None,
+        start_sec: float | None = None,
+        end_sec: float | None = None,
+    ) -> Explanation:
+        """Where and when the model looked in a video for a class, by name or number; None: for the most probable one.
+
+        `method`: "grad_cam", for every model, "relevance" or "rollout", along the attention of transformers (docs/explaining.md
+        says which are to be trusted). Raises ConfigError for no such class or method, or where the model has no such map.
+        """
+        self._check_head()
+        asked = as_video(video, fps_hz, part_asked(start_sec, end_sec), pictures=self._sees_pictures)
+        found = explained(self.asking, self.model, asked, label, method)
+        self.other_rates.say()
+        return found
 
     @property
     def asking(self) -> Asking:

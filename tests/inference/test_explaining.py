@@ -1,0 +1,147 @@
+"""Where and when a model looked: published equations against what is computed by hand, and models that look at one place."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.toy_models import ADAPTERS, CLIP, PLAIN, build, shake
+from videoadapt.config.schema import ModelConfig
+from videoadapt.errors import ConfigError
+from videoadapt.inference.explaining.methods import (
+    METHODS,
+    Method,
+    grad_cam,
+    map_by_frames,
+    over_blocks,
+    relevance_step,
+    rollout_step,
+)
+from videoadapt.inference.explaining.trace import Attention, BlockTrace, Trace, traced
+from videoadapt.runs.build import build_model
+
+CPU = torch.device("cpu")
+PIXELS = (CLIP[0] * 40 + 128).clamp(0, 255).to(torch.uint8)  # (3, 4, 16, 16)
+
+
+def two_layers() -> tuple[Trace, list[Tensor], Tensor]:
+    """Two attentions of one head over three tokens of a clip of 1 x 1 x 3 places, their weights, and what the mean is given."""
+    torch.manual_seed(0)
+    clip = torch.randn(1, 1, 1, 1, 3, requires_grad=True)
+    x_1ND = clip.reshape(1, 3, 1) * torch.tensor([1.0, -2.0])
+    blocks, weights = [], []
+    for _ in range(2):
+        q, k = torch.randn(1, 1, 3, 2), torch.randn(1, 1, 3, 2)
+        out = F.scaled_dot_product_attention(q, k, x_1ND[:, None])
+        left = x_1ND + out[:, 0]
+        blocks.append(BlockTrace(x_1ND, left, [Attention(q, k, x_1ND[:, None], None, None, out)]))
+        weights.append((q @ k.mT / 2**0.5).softmax(-1)[0, 0])
+        x_1ND = left
+    head = torch.tensor([[1.0, 0.5], [-1.0, 2.0]])
+    return Trace(clip, x_1ND.mean(1)[0] @ head.T, blocks, [], (1, 1, 3)), weights, head
+
+
+def test_rollout_of_two_layers_by_hand() -> None:
+    trace, (first, second), _ = two_layers()
+    expected = ((second + torch.eye(3)) / 2 @ ((first + torch.eye(3)) / 2)).mean(0)
+    torch.testing.assert_close(over_blocks(trace, 0, rollout_step).flatten(), expected)
+    assert expected.sum() == pytest.approx(1)
+
+
+def test_relevance_of_two_layers_by_hand() -> None:
+    """dy/dA of the explicit products, by autograd through A itself, which the fused attention does not keep."""
+    trace, weights, head = two_layers()
+    asked = [weight.clone().requires_grad_() for weight in weights]
+    x_ND = trace.blocks[0].entered[0].detach()
+    for weight in asked:
+        x_ND = x_ND + weight @ x_ND
+    (x_ND.mean(0) @ head[1]).backward()
+    first, second = (torch.eye(3) + (weight * weight.grad).clamp(min=0).detach() for weight in asked)
+    torch.testing.assert_close(over_blocks(trace, 1, relevance_step).flatten(), (second @ first).mean(0))
+
+
+def test_grad_cam_of_a_convolution_by_hand() -> None:
+    torch.manual_seed(0)
+    x_1CTHW, kernel, head = torch.rand(1, 2, 2, 3, 3, requires_grad=True), torch.randn(4, 2, 1, 1, 1), torch.randn(2, 4)
+    features = F.conv3d(x_1CTHW, kernel)
+    trace = Trace(x_1CTHW, features.mean((2, 3, 4))[0] @ head.T, [], [features], None)
+    label = int(trace.logits.argmax())  # the mean over places of what is marked, less what speaks against
+    expected = torch.einsum("d,dthw->thw", head[label] / 18, features[0]).clamp(min=0).detach()  # dy/dx of a mean of 18
+    assert expected.max() > 0
+    torch.testing.assert_close(grad_cam(trace, label), expected)
+
+
+class OnePlace(nn.Module):
+    """Pools one token, and no other."""
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        return x_BND[:, 2]
+
+
+class ToItself(nn.Module):
+    """An attention whose every token sees itself only."""
+
+    def __init__(self, fn: nn.Module):
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        qkv = self.fn.qkv(x_BND).unflatten(2, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(*qkv, attn_mask=torch.eye(x_BND.shape[1], dtype=torch.bool))
+        return self.fn.proj(mixed.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_place_that_the_answer_hangs_on_is_marked(method: Method) -> None:
+    """Of 2 x 2 places of 2 times the third, with an attention of every token to itself alone."""
+    model = build({"name": "linear"})
+    model.backbone.pool = OnePlace()
+    for block in model.backbone.blocks:
+        block.attn.fn = ToItself(block.attn.fn)
+    marked = 0
+    for label in range(5):
+        map_Thw = map_by_frames(traced(model.eval(), PIXELS, "fp32", CPU), label, method)
+        marked += bool(map_Thw.any())
+        elsewhere = map_Thw.clone()
+        elsewhere[:2, 1, 0] = 0
+        assert not elsewhere.any()
+    assert marked > (1 if method == "grad_cam" else 4)  # a place that speaks against a class is not marked for it
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_explaining_leaves_the_answer_as_it_is(name: str) -> None:
+    """With every adapter, to the bit: the answer before, the one that is explained, and the one after."""
+    model = build(ADAPTERS[name])
+    shake(model)
+    model.eval()
+    with torch.no_grad():
+        before = model(CLIP)
+    hooks = [len(module._forward_hooks) for module in model.modules()]
+    trace = traced(model, PIXELS, "fp32", CPU)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for method in METHODS:
+        if name == "aim" and method != "grad_cam":
+            with pytest.raises(ConfigError, match="allowed: grad_cam"):
+                map_by_frames(trace, 0, method)
+            continue
+        map_Thw = map_by_frames(trace, 0, method)
+        assert map_Thw.shape == (4, 2, 2) and torch.isfinite(map_Thw).all() and map_Thw.min() >= 0
+    assert hooks == [len(module._forward_hooks) for module in model.modules()]
+    with torch.no_grad():
+        assert torch.equal(model(CLIP), before)
+
+
+@pytest.mark.parametrize(("model", "side"), [("test_resnet", 64), ("test_vit", 32)])
+def test_image_models(model: str, side: int) -> None:
+    """The last feature map of a convolutional network, and beside a class token what enters the last block."""
+    spec = ModelConfig(
+        backbone={"name": "timm", "model": model, "crop_px": side if model == "test_vit" else None}, head=PLAIN
+    )
+    torch.manual_seed(0)
+    built = build_model(spec.model_copy(update={"adapter": {"name": "linear"}}), 5, 4, side).eval()
+    pixels = torch.randint(256, (3, 4, side, side), dtype=torch.uint8)
+    maps = [map_by_frames(traced(built, pixels, "fp32", CPU), label, "grad_cam") for label in range(5)]
+    assert {tuple(map_Thw.shape) for map_Thw in maps} == {(4, 2, 2)} and any(map_Thw.any() for map_Thw in maps)
+    if model == "test_resnet":
+        with pytest.raises(ConfigError, match="allowed: grad_cam"):
+            map_by_frames(traced(built, pixels, "fp32", CPU), 0, "rollout")

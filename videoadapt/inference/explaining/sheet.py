@@ -1,0 +1,63 @@
+"""A contact sheet: the frames of each clip, what is marked in them below, and a bar of how much of it is in each.
+
+Shapes: N clips, T frames, H W pixels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from videoadapt.files import write_atomically
+from videoadapt.inference.explaining.heat import marked
+from videoadapt.runs.lettering import lettering, on_one_line
+
+_DPI, _FRAME_INCH = 150, 1.1
+_MOST_FRAMES = 16  # in a row; of more, evenly spread ones
+_RED, _GREY = "#c5351b", "#8a8f98"
+
+
+def write_sheet(
+    path: Path, title: str, clips_NTHWC: np.ndarray, maps_NTHW: np.ndarray, moments: Sequence[Sequence[str]]
+) -> None:
+    """Write the sheet as a PNG; `moments`: what stands above each frame of each clip."""
+    with lettering([title], path):
+        figure = _figure(on_one_line(title), clips_NTHWC, maps_NTHW, moments)
+        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+
+
+def _figure(title: str, clips_NTHWC: np.ndarray, maps_NTHW: np.ndarray, moments: Sequence[Sequence[str]]) -> Figure:
+    num_clips, num_frames, height, width, _ = clips_NTHWC.shape
+    shown = np.linspace(0, num_frames - 1, min(num_frames, _MOST_FRAMES)).round().astype(int)
+    tall_inch = _FRAME_INCH * height / width
+    columns_inch = max(_FRAME_INCH * len(shown), 4.0)
+    figure = Figure(
+        figsize=(columns_inch + 0.5, num_clips * (2 * tall_inch + 0.75) + 0.5), dpi=_DPI, layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    rows = figure.subplots(3 * num_clips, len(shown), squeeze=False, height_ratios=[1, 1, 0.3] * num_clips)
+    share_NT = _shares(maps_NTHW)
+    for clip in range(num_clips):
+        seen, looked, bars = rows[3 * clip : 3 * clip + 3]
+        for column, frame in enumerate(shown):
+            picture, map_HW = clips_NTHWC[clip, frame], maps_NTHW[clip, frame]
+            seen[column].imshow(picture)
+            seen[column].set_title(moments[clip][frame], fontsize=7, pad=2)
+            looked[column].imshow(marked(picture, map_HW))
+            bars[column].bar([0], [share_NT[clip, frame]], width=0.8, color=_RED)
+            bars[column].set(xlim=(-0.5, 0.5), ylim=(0, max(share_NT.max(), 1e-9)))
+        for axes, name in ((seen[0], "seen"), (looked[0], "marked"), (bars[0], "when")):
+            axes.set_ylabel(name, fontsize=7, color=_GREY)
+    for axes in rows.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def _shares(maps_NTHW: np.ndarray) -> np.ndarray:
+    """How much of all marks is in each frame of each clip, (N, T)."""
+    means_NT = maps_NTHW.mean((2, 3))
+    return np.asarray(means_NT / max(means_NT.sum(), 1e-12))
