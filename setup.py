@@ -52,6 +52,11 @@ CHECK = [
     "imagehash>=4.3",  # prepare check: which videos look alike; without it only equal bytes are found
 ]
 
+WEB = [
+    "fastapi>=0.115",  # demo --serve: the page that takes films
+    "uvicorn>=0.30",  # answers its HTTP
+]
+
 setup(
     name="videoadapt",
     version=VERSION[1],
@@ -64,6 +69,7 @@ setup(
     package_data={
         "videoadapt": ["assets/*", "py.typed"],  # the quickstart's backbone; that the package is typed
         "videoadapt.evaluation.report": ["templates/*"],
+        "videoadapt.inference.page": ["files/*"],
         "videoadapt.configs": ["*.yaml", "*/*.yaml"],
         "videoadapt.data_lists": ["README.md", "*/*.csv", "*/*.txt"],
     },
@@ -98,6 +104,7 @@ setup(
         "check": CHECK,
         "energy": ENERGY,
         "images": IMAGES,
+        "web": WEB,
         "dev": [
             *EXPORT,
             *TORCHCODEC,
@@ -105,6 +112,7 @@ setup(
             *CHECK,
             *ENERGY,
             *IMAGES,
+            *WEB,
             *WANDB,
             *MLFLOW,
             "torchvision>=0.19",  # what its transforms draw and compute is compared with
@@ -115,6 +123,8 @@ setup(
             "pytest",  # tests
             "pytest-xdist",  # the tests in two processes, in little more than half the time
             "transformers>=5.23",  # the reference for Hugging Face's VideoMAE files; 5.17 reads the hub's wrongly
+            "playwright",  # the page in Debian's Chromium, as a person uses it
+            "axe-playwright-python",  # axe-core, which finds what keeps people out of a page
             "pre-commit",  # format, lint and types before each commit
         ],
     },

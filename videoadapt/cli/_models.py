@@ -1,12 +1,14 @@
 """The model that answers: of a run's folder, of an adapter file, or the one that comes with videoadapt."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+    from videoadapt.inference.many import Asking
     from videoadapt.inference.predictor import Predictor
 
 QUICKSTART_ADAPTER = "package:quickstart_adapter.safetensors"
@@ -39,3 +41,25 @@ def open_model(
             "--run, or --adapter\n"
         )
     return {"adapter": file}, predictor
+
+
+def open_models(
+    run: Path | None,
+    adapters: Sequence[Path] | None,
+    weights: str | None,
+    device: str,
+    compile: bool = False,
+    fps_hz: float | None = None,
+) -> "tuple[list[dict[str, str]], Predictor | None, Asking]":
+    """The same of any number of adapters: where each is from, the model where there is one, and how all are asked."""
+    from videoadapt.distributed import choose_device
+
+    chosen = choose_device(device)
+    if adapters is None or len(adapters) < 2:
+        source, predictor = open_model(run, adapters[0] if adapters else None, weights, chosen, compile, fps_hz)
+        return [source], predictor, predictor.asking
+    from videoadapt.inference.adapter_bank import AdapterBank
+    from videoadapt.inference.predictor import asking_tasks
+
+    bank = AdapterBank.from_files(adapters, weights, fps_hz).to(chosen)
+    return [{"adapter": str(name)} for name in adapters], None, asking_tasks(bank, chosen)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from videoadapt.cli._answers import print_bars, print_records, row_writer
 from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
 from videoadapt.cli._live import show_live
-from videoadapt.cli._models import open_model
+from videoadapt.cli._models import open_models
 from videoadapt.cli._output import check_file
+from videoadapt.cli._page import add_page_options, show_page
 from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
 
@@ -45,7 +46,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="a camera by its index (0), or a stream by its URL (rtsp, http, udp and others)",
     )
     parser.add_argument(
-        "--window-sec", type=float, metavar="SECONDS", help="with --live, --out and --gif: the length of a look"
+        "--window-sec",
+        type=float,
+        metavar="SECONDS",
+        help="with --live, --serve, --out and --gif: the length of a look",
     )
     parser.add_argument("--root", type=place, default=Path(), help="with --list: folder that its paths start from")
     parser.add_argument(
@@ -86,6 +90,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="write the film, .mp4, .mov or .mkv, with its classes of each moment drawn on it",
     )
     parser.add_argument("--gif", type=place, metavar="FILE", help="the same as a small animation without sound")
+    add_page_options(parser)
     args = parser.parse_args(arguments)
     _check(parser, args)
     return args
@@ -98,8 +103,13 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         args.video or args.list or args.csv or args.out or args.gif or len(args.adapter or []) > 1
     ):
         parser.error("--live: goes with no video, --list, --csv, --out, --gif or second --adapter")
-    if args.live is None and not args.video and not args.list:
-        parser.error("name a video, a folder or a pattern, or give a list of them with --list, or a stream with --live")
+    others = (args.video, args.list, args.live is not None, args.csv, args.out, args.gif, args.json)
+    if args.serve is not None and any(others):
+        parser.error("--serve: goes with no video, --list, --live, --csv, --out, --gif or --json")
+    if not (args.live is not None or args.serve is not None or args.video or args.list):
+        parser.error(
+            "name a video, a folder or a pattern, or a list of them with --list, or a stream with --live; or --serve"
+        )
     if args.adapter and args.run:
         parser.error("--adapter and --run: give one of them")
     if args.weights and not args.adapter:
@@ -114,12 +124,16 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Predict every video and return the exit code, as `--help` explains it."""
     args = parse_arguments(arguments)
+    if args.serve is not None:
+        return show_page(args)
     from videoadapt.inference.sources import videos_listed, videos_named
     from videoadapt.video.decoders import reads_folders, reads_pictures
 
     _check_targets(args)
     listed = videos_listed(args.list, args.root) if args.list else []
-    sources, predictor, asking = _open(args)
+    sources, predictor, asking = open_models(
+        args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz
+    )
     if args.live is not None:
         return show_live(asking, args.live, args.top, args.window_sec, args.json)
     decoder = asking.config.data.decoder
@@ -178,20 +192,3 @@ def _draw(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None
     num_frames = annotate(predictor, video, args.out, args.gif, window_sec=args.window_sec)
     for path in filter(None, (args.out, args.gif)):
         sys.stderr.write(f"{path}: written, from {num_frames} frames\n")
-
-
-def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Predictor | None, Asking]":
-    """Who is asked, {"run": folder} or {"adapter": file} each, the model where there is one, and how."""
-    from videoadapt.distributed import choose_device
-
-    device = choose_device(args.device)
-    if len(args.adapter or ()) < 2:
-        adapter = args.adapter[0] if args.adapter else None
-        source, predictor = open_model(args.run, adapter, args.weights, device, args.compile, args.fps_hz)
-        return [source], predictor, predictor.asking
-    from videoadapt.inference.adapter_bank import AdapterBank
-    from videoadapt.inference.predictor import asking_tasks
-
-    sources = [{"adapter": str(name)} for name in args.adapter]
-    bank = AdapterBank.from_files(args.adapter, args.weights, args.fps_hz).to(device)
-    return sources, None, asking_tasks(bank, device)

@@ -105,6 +105,20 @@ def segments_of(timeline: Timeline, answers: Answers, cut: Cut) -> list[Segment]
     return sorted(found)
 
 
+def shown_classes(probs_WK: NDArray[np.float64], segments: Sequence[Segment], most: int) -> list[int]:
+    """Classes in the order in which they first come; those with a segment, of many the `most` that last longest.
+
+    Without segments the three that come nearest to one.
+    """
+    lasting: dict[int, float] = {}
+    for segment in segments:
+        lasting[segment.label] = lasting.get(segment.label, 0.0) + segment.end_sec - segment.start_sec
+    if not lasting:
+        return [int(label) for label in np.argsort(-probs_WK.max(axis=0))[:3]]
+    kept = set(sorted(lasting, key=lambda label: -lasting[label])[:most])
+    return [label for label in lasting if label in kept]
+
+
 def _middles(timeline: Timeline) -> NDArray[np.float64]:
     return np.array([(start_sec + end_sec) / 2 for start_sec, end_sec in timeline.windows])
 

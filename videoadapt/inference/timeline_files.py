@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from videoadapt.files import write_atomically, write_json
-from videoadapt.inference.segments import Segment, bounds, smoothed
+from videoadapt.inference.segments import Segment, bounds, shown_classes, smoothed
 from videoadapt.inference.windows import Timeline
 from videoadapt.runs.lettering import lettering, on_one_line
 from videoadapt.runs.pictures import shorten
@@ -100,21 +100,10 @@ def plot_timeline(
     class_names: Sequence[str],
 ) -> None:
     """Draw a row for each class that has a segment, or comes near one: its probability, and its segments as bars, as a PNG."""
-    rows = _rows(probs_WK, segments)
+    rows = shown_classes(probs_WK, segments, _MOST_ROWS)
     with lettering((class_names[label] for label in rows), path):
         figure = _figure(timeline, probs_WK, segments, class_names, rows)
         write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
-
-
-def _rows(probs_WK: NDArray[np.float64], segments: Sequence[Segment]) -> list[int]:
-    """Classes in the order in which they first come; those with a segment, of many the ones that last longest."""
-    lasting: dict[int, float] = {}
-    for segment in segments:
-        lasting[segment.label] = lasting.get(segment.label, 0.0) + segment.end_sec - segment.start_sec
-    if not lasting:
-        return [int(label) for label in np.argsort(-probs_WK.max(axis=0))[:3]]
-    kept = set(sorted(lasting, key=lambda label: -lasting[label])[:_MOST_ROWS])
-    return [label for label in lasting if label in kept]
 
 
 def _figure(
