@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "name the action in video files",
     "report": "make a run's report.html again",
     "compare": "put runs side by side that were tested on the same videos",
+    "attack": "change test clips within a budget so that a run fails, and say how often it does",
     "segment": "say what happens when in films",
     "evaluate": "compare detected segments with annotations",
     "sweep": "train and compare a table of configs",
