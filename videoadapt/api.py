@@ -40,6 +40,7 @@ from videoadapt.runs.adapter_average import average_adapters
 from videoadapt.training.execution import execute
 from videoadapt.video import transforms
 from videoadapt.video.clip import read_clip
+from videoadapt.video.corruptions import corrupt
 from videoadapt.video.decoders import open_video
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.files import check_weights
@@ -61,6 +62,7 @@ __all__ = [
     "adapters",
     "average_adapters",
     "backbones",
+    "corrupt",
     "create_model",
     "datasets",
     "decoders",
