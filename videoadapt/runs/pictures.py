@@ -23,6 +23,13 @@ from videoadapt.runs.lettering import lettering, on_one_line
 
 _DPI = 150
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9641e", "#8a8f98"
+_MARGINS = {
+    "left": 0.06,
+    "right": 0.985,
+    "bottom": 0.15,
+    "top": 0.9,
+    "wspace": 0.25,
+}  # of curves: enough for any numbers
 _SHOWN_FRAMES = 8
 _SCORES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}
 _LONGEST_NAME = 36
@@ -43,10 +50,10 @@ def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _curves_figure(metrics: Sequence[dict[str, Any]]) -> Figure:
     train = [record for record in metrics if record["kind"] == "train"]
-    figure = Figure(figsize=(13, 3.8), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(13, 3.8), dpi=_DPI)
     FigureCanvasAgg(figure)
     score = next((key for key in _SCORES if any(key in record for record in metrics)), None if train else "top1")
-    loss_axes, *score_axes_if_any, lr_axes = figure.subplots(1, 3 if score else 2)
+    loss_axes, *score_axes_if_any, lr_axes = figure.subplots(1, 3 if score else 2, gridspec_kw=_MARGINS)
     others = [record for record in metrics if record["kind"] != "train"]
     _draw_loss(loss_axes, train, [record for record in others if "loss" in record])
     for score_axes in score_axes_if_any:

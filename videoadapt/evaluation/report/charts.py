@@ -81,7 +81,9 @@ def _curve(
     if key in _SCORES:
         axes.set_ylim(0, 102)
         axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
-    elif key == "lr":
+    else:
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # the margin has room for five digits
+    if key == "lr":
         axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -125,14 +127,19 @@ def reliability(found: Calibration) -> Chart:
     axes.set_ylabel("right")
     counts.set_ylabel("videos")
     counts.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    counts.ticklabel_format(axis="y", scilimits=(0, 4))
     counts.set_xlabel("probability of the answer")
     error = "" if found.error is None else f"expected calibration error {100 * found.error:.2f} %"
     return Chart("Answers by their probability", _svg(figure, "reliability"), error)
 
 
 def _figure(height_inch: float, rows: Sequence[int] = (1,)) -> Any:
-    figure = Figure(figsize=(4.6, height_inch), layout="constrained")
-    return figure, *figure.subplots(len(rows), 1, height_ratios=rows, sharex=True, squeeze=False)[:, 0]
+    """A figure with margins for what stands there; matplotlib's layout would find them by drawing all of it twice more."""
+    figure = Figure(figsize=(4.6, height_inch))
+    margins = {"left": 0.16, "right": 0.95, "bottom": 0.5 / height_inch, "top": 1 - 0.25 / height_inch, "hspace": 0.1}
+    return figure, *figure.subplots(len(rows), 1, height_ratios=rows, sharex=True, squeeze=False, gridspec_kw=margins)[
+        :, 0
+    ]
 
 
 def _svg(figure: Figure, name: str) -> Markup:
