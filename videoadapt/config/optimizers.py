@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -46,10 +47,7 @@ def optimizer_arguments(
     `momentum` is SGD's, `betas` are of all that have some, and `options` whatever else the constructor takes. Raises
     ConfigError for an option that it does not take, and for a value that it refuses.
     """
-    import torch
-
-    kind: Any = optimizer_of(name)
-    parameters = inspect.signature(kind).parameters
+    parameters = _parameters_of(name)
     own = {"momentum": "optim.momentum", **_KEYS} if name == "sgd" else _KEYS
     free = {key: p.default for key, p in parameters.items() if key not in _OURS and key not in own}
     problems = [_problem(name, key, value, free, own) for key, value in options.items()]
@@ -60,11 +58,27 @@ def optimizer_arguments(
         arguments["momentum"] = momentum
     if "betas" in parameters:
         arguments["betas"] = betas
-    try:
-        kind([torch.zeros(1)], lr=0.0, **arguments)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"optim.options = {dict(options)}: {name} refuses it: {error}") from error
+    if refused := _refusal(name, tuple(arguments.items())):
+        raise ConfigError(f"optim.options = {dict(options)}: {name} refuses it: {refused}")
     return arguments
+
+
+@cache
+def _parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(optimizer_of(name)).parameters
+
+
+@cache  # a sweep's cells mostly have the same optimizer
+def _refusal(name: str, arguments: tuple[tuple[str, Any], ...]) -> str:
+    """What the constructor itself says against its arguments; "" where it takes them."""
+    import torch
+
+    kind: Any = optimizer_of(name)
+    try:
+        kind([torch.zeros(1)], lr=0.0, **dict(arguments))
+    except (ValueError, TypeError, RuntimeError) as error:
+        return str(error)
+    return ""
 
 
 def _problem(name: str, key: str, value: Any, free: Mapping[str, Any], own: Mapping[str, str]) -> str:

@@ -162,12 +162,15 @@ def build_on_meta(config: Config, classes: Classes) -> Classifier | MaskedAutoen
 class _WithoutValues(TorchFunctionMode):
     """Skips what sets or changes values in place: the meta device has none, and takes seconds over drawing them."""
 
-    _SKIPPED = ("add_", "clamp_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_")
+    _SKIPPED = ("add_", "clamp_", "erfinv_", "fill_", "kaiming_uniform_", "mul_", "normal_", "uniform_", "zero_")
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self._SKIPPED and args and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self._SKIPPED:
+            changed = args[0] if args else kwargs["tensor"]  # torch.nn.init names it
+            if changed.is_meta:
+                return changed
+        return func(*args, **kwargs)
 
 
 def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Classifier]:

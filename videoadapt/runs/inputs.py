@@ -115,14 +115,14 @@ def _model_problems(config: Config, class_names: Sequence[str] | None) -> list[s
     problems = []
     if config.train.enable:
         needed = {
-            "activation_checkpointing": (recomputed_in(model), "vit, or of a transformer of timm that takes adapters"),
-            "shard": (blocks_of(model), "vit"),
+            "activation_checkpointing": (recomputed_in, "vit, or of a transformer of timm that takes adapters"),
+            "shard": (blocks_of, "vit"),
         }
         problems += [
             f"train.{key} = true: needs the blocks of backbone {whose}; "
             f"model.backbone.name = {config.model.backbone['name']!r} has none"
             for key, (blocks, whose) in needed.items()
-            if getattr(config.train, key) and not blocks
+            if getattr(config.train, key) and not blocks(model)
         ]
     if config.train.enable and config.optim.layer_decay < 1 and not is_chain(model.backbone):
         problems.append(

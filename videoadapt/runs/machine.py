@@ -80,6 +80,8 @@ def output_problems(folder: Path) -> list[str]:
 
 def _what_is_in_the_way(folder: Path) -> str:
     """Say which of a run's own names cannot be written, because of what is there; "" if all can."""
+    if not os.path.isdir(folder):
+        return ""
     for name in (*_WRITTEN_IN_PLACE, *_REPLACED):
         if os.path.lexists(folder / name) and not os.path.isfile(folder / name):
             return f"its {name} is no regular file; move it away, or choose another folder"

@@ -10,7 +10,7 @@ from annotated_types import Interval
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError, did_you_mean
 from videoadapt.files import write_json, write_text
-from videoadapt.paths import exists, is_folder
+from videoadapt.paths import exists, is_file, is_folder
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS, RENDERER_VERSION
@@ -60,8 +60,8 @@ class Synthetic:
                 rows.append((name, label, len(rows) + 1))
                 files.append(ClipFile(root / name, motion, self._clip_seed(source, motion, index)))
         render_missing(files, f"rendering {source} videos")
-        write_text(root / "classes.txt", "".join(f"{motion}\n" for motion in MOTIONS[self._vocabulary]))
-        write_text(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _ in rows))
+        _keep(root / "classes.txt", "".join(f"{motion}\n" for motion in MOTIONS[self._vocabulary]))
+        _keep(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _ in rows))
         return VideoRows(root, rows)
 
     def _recipe(self) -> dict[str, Any]:
@@ -78,6 +78,12 @@ class Synthetic:
     def _clip_seed(self, split: str, motion: str, index: int) -> int:
         key = f"{self._seed}/{self._vocabulary}/{split}/{motion}/{index}"
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a file that does not hold this text yet: every run comes by here, and a disk takes its time."""
+    if not is_file(path) or path.read_bytes() != text.encode():
+        write_text(path, text)
 
 
 def _claim(root: Path, recipe: dict[str, Any]) -> None:
