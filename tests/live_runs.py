@@ -8,24 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.toy_runs import REPOSITORY, command, environment
+from tests import forked
+from tests.toy_runs import command, environment
 from videoadapt.system import lock
 from videoadapt.video.cache.folder import MEMORY
 
 
 @contextmanager
-def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess.Popen[str]]":
+def start(config: Path, *overrides: str, ranks: int = 1) -> Iterator[forked.Forked]:
     """A run in a session of its own, ended with the block whatever happens in it."""
-    process = subprocess.Popen(
-        command(config, *overrides, ranks=ranks),
-        cwd=REPOSITORY,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        text=True,
-        preexec_fn=heed_all_signals,
-    )
+    with open(os.devnull, "r+b") as nothing:
+        process = forked.start(command(config, *overrides, ranks=ranks), environment(), nothing.fileno())
     try:
         yield process
     finally:
@@ -35,13 +28,7 @@ def start(config: Path, *overrides: str, ranks: int = 1) -> "Iterator[subprocess
         process.wait(timeout=60)
 
 
-def heed_all_signals() -> None:
-    """As from a terminal: what a shell's background job, or nohup, has ignored would be ignored in here as well."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def wait_for_step(process: "subprocess.Popen[str]", output: Path, step: int) -> None:
+def wait_for_step(process: "forked.Forked | subprocess.Popen[str]", output: Path, step: int) -> None:
     """Return once the record of `step` is in metrics.jsonl."""
     metrics, deadline = output / "metrics.jsonl", time.monotonic() + 120
     while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):

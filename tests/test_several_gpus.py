@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.live_runs import descendants, heed_all_signals, start, wait_for_step
+from tests.forked import heed_all_signals
+from tests.live_runs import descendants, start, wait_for_step
 from tests.toy_runs import (
     REPOSITORY,
     assert_same_run,

@@ -2,8 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
+import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import yaml
 
+from tests import forked
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
 
 REPOSITORY = Path(__file__).parent.parent
@@ -91,9 +92,9 @@ def write_config(path: Path, config: dict[str, Any]) -> Path:
 
 
 def command(config: Path, *overrides: str, ranks: int = 1) -> list[str]:
-    """The command line of a run, under torchrun when there are several ranks."""
+    """What Python is told for a run, under torchrun when there are several ranks."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    return [sys.executable, *launcher, "tools/run_net.py", "--cfg", str(config), *overrides]
+    return [*launcher, "tools/run_net.py", "--cfg", str(config), *overrides]
 
 
 def environment(threads: int = 1) -> dict[str, str]:
@@ -102,13 +103,37 @@ def environment(threads: int = 1) -> dict[str, str]:
 
 
 def run(config: Path, *overrides: str, ranks: int = 1, code: int = 0, threads: int = 1) -> str:
-    """Run to the end, check the exit code, return all output."""
-    done = subprocess.run(
-        command(config, *overrides, ranks=ranks),
-        cwd=REPOSITORY, env=environment(threads), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200,
-    )  # fmt: skip
-    assert done.returncode == code, f"exit code {done.returncode}, expected {code}:\n{done.stdout}"
-    return done.stdout
+    """Run to the end, check the exit code, return all output.
+
+    Ranks find one another as torchrun would tell them; where one is to fail, it is torchrun that ends the others.
+    """
+    by_torchrun = ranks > 1 and code != 0
+    told = command(config, *overrides, ranks=ranks if by_torchrun else 1)
+    with tempfile.TemporaryFile("a+b") as output:
+        environs = [environment(threads)] if by_torchrun else [environment(threads) | at for at in places(ranks)]
+        processes = [forked.start(told, environ, output.fileno()) for environ in environs]
+        try:
+            codes = [process.wait(timeout=1200) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    assert codes == [code] * len(codes), f"exit codes {codes}, expected {code}:\n{said}"
+    return said
+
+
+def places(ranks: int) -> list[dict[str, str]]:
+    """For each of several ranks on this machine what says which one it is, and where they meet."""
+    if ranks == 1:
+        return [{}]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    return [
+        {key: str(value) for key, value in {**meeting, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        for rank in range(ranks)
+    ]
 
 
 def records(output: Path, kind: str = "train") -> list[dict[str, Any]]:

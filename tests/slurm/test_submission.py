@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.live_runs import descendants, heed_all_signals, wait_for_step
+from tests.forked import heed_all_signals
+from tests.live_runs import descendants, wait_for_step
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, full_recipe, run, toy_config, write_config
 from videoadapt.cli.submit import main
 from videoadapt.cli.train import main as train

@@ -6,7 +6,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,7 @@ import torch
 
 from tests.live_runs import start, stop_after, wait_for_step
 from tests.toy_runs import (
-    REPOSITORY,
     assert_same_run,
-    command,
-    environment,
     final_weights,
     full_recipe,
     records,
@@ -217,11 +213,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(clips: Path, tmp_path: Path, sma
     with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
             file.write(bytes(512))
-    failing = subprocess.run(
-        command(cut_off, *extended), cwd=REPOSITORY, env=environment(), capture_output=True, text=True
-    )
-    assert failing.returncode == 2, failing.stderr
-    assert_one_line_and_intact(failing.stderr, output, intact)
+    assert_one_line_and_intact(run(cut_off, *extended, code=2), output, intact)
     ballast.unlink()
     for arguments in ([str(whole), *first], [str(cut_off), *extended], [str(whole), *extended]):
         assert main(["--cfg", *arguments]) == 0
