@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from videoadapt import logger
+from videoadapt.cli import train
 from videoadapt.cli._command import name_user
 from videoadapt.processes.server import CONTEXT
 
@@ -48,6 +49,17 @@ def clips_dir() -> Path:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that the first run renders its clips into."""
     return tmp_path_factory.mktemp("motions")
+
+
+@pytest.fixture(scope="session")
+def finished_run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a short run, below `outputs`, which no test changes."""
+    from tests.toy_runs import toy_config, write_config  # its assertions are rewritten first, above
+
+    folder = tmp_path_factory.mktemp("finished_run")
+    config = toy_config(folder / "outputs" / "run", clips, train={"epochs": 1})
+    assert train.main(["--cfg", str(write_config(folder / "c.yaml", config))]) == 0
+    return folder / "outputs" / "run"
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from safetensors import safe_open
 
 from tests.media import damaged, write_video
-from tests.toy_runs import environment, toy_config, write_config
-from videoadapt.cli import demo, features, train
+from tests.toy_runs import environment
+from videoadapt.cli import demo, features
 from videoadapt.cli._answers import print_bars
 from videoadapt.cli._models import QUICKSTART_ADAPTER
 from videoadapt.inference.many import Answered
@@ -22,12 +22,9 @@ from videoadapt.video.decoders import open_video
 
 
 @pytest.fixture(scope="module")
-def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def finished(clips: Path, finished_run: Path) -> tuple[Path, Path]:
     """(run folder, folder of clips) of a short run."""
-    folder = tmp_path_factory.mktemp("demo")
-    config = write_config(folder / "c.yaml", toy_config(folder / "outputs" / "run", clips, train={"epochs": 1}))
-    assert train.main(["--cfg", str(config)]) == 0
-    return folder / "outputs" / "run", clips
+    return finished_run, clips
 
 
 def test_top_five_with_probabilities(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.media import write_video
-from tests.toy_runs import toy_config, write_config
-from videoadapt.cli import segment, train
+from videoadapt.cli import segment
 from videoadapt.cli._models import QUICKSTART_ADAPTER
 from videoadapt.inference.predictor import Predictor
 from videoadapt.inference.segments import Cut, segments_of
@@ -17,11 +16,8 @@ SOON = ["--on", "0.13", "--off", "0.1", "--least-sec", "0"]  # a toy run is hard
 
 
 @pytest.fixture(scope="module")
-def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("segment")
-    config = write_config(folder / "c.yaml", toy_config(folder / "run", clips, train={"epochs": 1}))
-    assert train.main(["--cfg", str(config)]) == 0
-    return folder / "run"
+def run(finished_run: Path) -> Path:
+    return finished_run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from tests.made_tests import leave_test
 from tests.pages import Page
@@ -38,6 +37,8 @@ def runs(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (2, 3), (10, 25), (0, 9), (300, 251), (4, 4)])
 def test_mcnemar_is_the_exact_binomial_test(lost: int, gained: int) -> None:
     found = Changes(5, lost, gained, 7).p
+    from scipy.stats import binomtest  # slow to import: each process that runs tests reads all their files
+
     expected = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
     assert found == pytest.approx(expected, rel=1e-9)
 

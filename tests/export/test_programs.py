@@ -28,7 +28,7 @@ UNMERGEABLE = {
 }
 
 
-FAST = ("linear", "adaptformer", "lora", "vpt")
+FAST = ("linear", "adaptformer", "lora")
 EVERY = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ADAPTERS]
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from videoadapt.config.schema import DataConfig
 from videoadapt.errors import DecodeError
@@ -77,12 +78,12 @@ def _small(film: Frames) -> list[av.VideoFrame]:
     """The frames of the middle, one to each _FPS_HZ-th of a second."""
     scale = min(1.0, _LONG_PX / max(film.height, film.width))
     height, width = (max(2, round(side * scale / 2) * 2) for side in (film.height, film.width))
-    indices_T, found = _middle(film), []
+    indices_T, found, resizer = _middle(film), [], VideoReformatter()  # one for all: each begins with its own tables
     at_once = max(1, _DECODED_BYTES // (3 * film.height * film.width))
     for start in range(0, len(indices_T), at_once):
         for frame_HWC in film.get(indices_T[start : start + at_once]):
             frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
-            found.append(frame.reformat(width, height, format="yuv420p", interpolation="AREA"))
+            found.append(resizer.reformat(frame, width, height, format="yuv420p", interpolation="AREA"))
     return found
 
 
