@@ -38,6 +38,16 @@ def compiled_render() -> Callable[[Tensor, Tensor, int, int], Tensor]:
     return lambda states_BTS, seeds_B, height_px, width_px: paint(states_BTS, _draw_look(seeds_B), height_px, width_px)
 
 
+def shapes_of(seeds_B: Tensor) -> Tensor:
+    """Which of the four shapes each of the two objects of a clip has: int64 (B, 2)."""
+    look = dict(zip(_LOOK, _draw_look(seeds_B).split(list(_LOOK.values()), dim=1), strict=True))
+    return torch.stack([_shape(look[name][:, 0]) for name in ("object0", "object1")], dim=1)
+
+
+def _shape(drawn_B: Tensor) -> Tensor:
+    return (drawn_B * len(_SHAPES)).long()
+
+
 def _draw_look(seeds_B: Tensor) -> Tensor:
     return uniform(seeds_B, sum(_LOOK.values()), stream=1)
 
@@ -108,7 +118,7 @@ def _object(canvas: _Canvas, states_BTS: Tensor, look_BN: Tensor, name: str) -> 
     size_BT = canvas.unit_px * 0.11 * 2.8 ** state["size"]
     stretch_BT = 1.7 ** (2 * state["stretch"] - 1)
     angle_BT11 = 2 * math.pi * (state["spin"] + angle_B[:, None])[..., None, None]
-    strokes_B1KN = torch.tensor(_SHAPES, device=look_BN.device)[(shape_B * len(_SHAPES)).long()][:, None]
+    strokes_B1KN = torch.tensor(_SHAPES, device=look_BN.device)[_shape(shape_B)][:, None]
     mirror_B111 = torch.where(mirror_B < 0.5, -1.0, 1.0)[:, None, None, None]
     across, down = strokes_B1KN[..., 0:4:2], strokes_B1KN[..., 1:4:2] * mirror_B111
     ends_x_BTK2 = (across * angle_BT11.cos() - down * angle_BT11.sin()) * (size_BT * stretch_BT)[..., None, None]
