@@ -15,10 +15,14 @@ DECORD_WHEEL = (
     "(sys_platform == 'win32' and platform_machine == 'AMD64')"
 )
 
+ONNX = [
+    "onnxruntime>=1.20",  # demo --onnx: computes an exported file
+]
+
 EXPORT = [
+    *ONNX,
     "onnx>=1.17",  # tools/export.py: the file format
-    "onnxscript>=0.2",  # torch's exporter is written in it
-    "onnxruntime>=1.20",  # reads the file back and computes the logits to compare
+    "onnxscript>=0.2",  # torch's exporter is written in it; onnxruntime reads the file back
 ]
 
 TENSORBOARD = [
@@ -97,6 +101,7 @@ setup(
     ],
     extras_require={
         "export": EXPORT,
+        "onnx": ONNX,
         "torchcodec": TORCHCODEC,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,

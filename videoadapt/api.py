@@ -97,6 +97,8 @@ def load(
 ) -> Predictor:
     """A trained model from its run folder, or from an adapter file, or name (hf:user/name), around the backbone in `weights`.
 
+    A file model.onnx of `videoadapt export` is a whole model, which onnxruntime computes on the CPU; it gives no features.
+
     "package:quickstart_adapter.safetensors" is the quickstart's, which comes with videoadapt and knows eight rendered motions.
     `weights` may be left out where the adapter's backbone comes with videoadapt, or is named in it and on this machine.
     `device`: auto, cpu, cuda, cuda:1. `compile`: let torch.compile make it faster, for many videos; the first then takes up to
@@ -116,6 +118,10 @@ def load(
         return Predictor.from_run(path, device, compile, fps_hz)
     if not exists(path):
         raise CheckpointError(f"{path}: no such run folder or adapter file")
+    if path.suffix == ".onnx":
+        if weights is not None or compile or str(device) not in ("auto", "cpu"):
+            raise ConfigError(f"{path}: an ONNX file goes with no weights, no compile and device cpu")
+        return Predictor.from_onnx(path, fps_hz)
     return Predictor.from_adapter(path, weights, device, compile, fps_hz)
 
 

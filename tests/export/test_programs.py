@@ -8,10 +8,12 @@ import onnxruntime
 import pytest
 import torch
 
+import videoadapt as va
 from tests.toy_models import ADAPTERS
 from tests.toy_runs import toy_config, write_config
-from videoadapt.cli import export, train
+from videoadapt.cli import demo, export, train
 from videoadapt.config.loading import load_config
+from videoadapt.export.quantised import cost, quantise, videos_of_test
 from videoadapt.runs.build import open_run
 from videoadapt.runs.inputs import find_problems
 from videoadapt.weights.formats import read_weights
@@ -58,13 +60,90 @@ def clips_BCTHW() -> torch.Tensor:
     return torch.randint(256, (2, 3, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
 
 
-def test_onnx(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:
-    assert export.main([str(tmp_path / "m.onnx"), "--run", str(run)]) == 0
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    assert export.main([str(run / "m.onnx"), "--run", str(run)]) == 0
+    return run / "m.onnx"
+
+
+def test_onnx(run: Path, exported: Path, clips_BCTHW: torch.Tensor) -> None:
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     found = session.run(None, {"clips": clips_BCTHW.numpy()})[0]
     np.testing.assert_allclose(found, logits(run, clips_BCTHW), atol=1e-5)
     names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
     assert names == (run / "classes.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("run", ["adaptformer"], indirect=True)
+def test_demo_of_an_onnx_file_is_the_runs(
+    run: Path, exported: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "alone.onnx"  # nothing else of the run is beside it
+    alone.write_bytes(exported.read_bytes())
+    videos = [str(path) for path in sorted(clips.glob("train/*/*.mp4"))[:3]]
+    answers = []
+    for source in (["--run", str(run)], ["--onnx", str(alone)]):
+        capsys.readouterr()
+        assert demo.main([*videos, *source, "--json", "--top", "8", "--device", "cpu"]) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    for ours, theirs in zip(*answers, strict=True):
+        assert theirs["onnx"] == str(alone) and theirs["video"] == ours["video"]
+        by_label = [{p["label"]: p["probability"] for p in said["predictions"]} for said in (ours, theirs)]
+        assert by_label[1] == pytest.approx(
+            by_label[0], abs=1e-5
+        )  # float32 in another order; what is asked for is 1e-3
+        assert max(by_label[0].values()) - min(by_label[0].values()) > 1e-3  # it tells classes apart
+    model = va.load(alone)
+    window = va.load(run, device="cpu").timeline(videos[0], crops=1).values
+    np.testing.assert_allclose(model.timeline(videos[0], crops=1).values, window, atol=1e-5)
+    with pytest.raises(va.ConfigError, match=r"alone\.onnx: an ONNX file gives logits only; features come from"):
+        model.features(videos[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["adaptformer"], indirect=True)
+@pytest.mark.parametrize("how", ["int8", "fp16"])
+def test_what_fewer_bits_cost(
+    run: Path, exported: Path, how: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = sorted(clips.glob("train/*/*.mp4"))[::6]
+    names = (run / "classes.txt").read_text().splitlines()
+    labels = [names.index(video.parent.name) for video in videos]
+    rows = [f"{video.relative_to(clips)} {label}\n" for video, label in zip(videos, labels, strict=True)]
+    (tmp_path / "list.txt").write_text("".join(rows))
+    if how == "int8":
+        listed = ["--list", str(tmp_path / "list.txt"), "--root", str(clips)]
+        assert export.main([str(tmp_path / "q.onnx"), "--run", str(run), "--quantize", how, *listed]) == 0
+        found = json.loads((tmp_path / "q.json").read_text())
+        shown = capsys.readouterr().out
+        assert f"int8    top1 {found[how]['top1']:.2f} %" in shown and "probabilities differ by" in shown
+    else:  # without another export
+        quantise(exported, tmp_path / "q.onnx", "fp16")
+        config = load_config(run / "config.yaml")
+        found = cost(exported, tmp_path / "q.onnx", videos_of_test(config, len(names), tmp_path / "list.txt", clips))
+    probs_NK = []
+    for file in (exported, tmp_path / "q.onnx"):
+        answers = [va.load(file).predict(video, top=8) for video in videos]
+        probs_NK.append(np.array([[p.probability for p in sorted(said, key=lambda p: p.label)] for said in answers]))
+    differing = np.abs(probs_NK[1] - probs_NK[0])
+    assert found["num_videos"] == len(videos) == 8 and found["num_clips"] == 8 * 2 * 3
+    assert found["largest_difference"] == pytest.approx(differing.max(), abs=1e-6)
+    assert 1e-6 < differing.max() < 0.02  # other numbers, and the same model
+    for name, of_file in zip(("float32", how), probs_NK, strict=True):
+        assert found[name]["top1"] == pytest.approx(100 * np.mean(of_file.argmax(axis=1) == labels), abs=1e-3)
+    assert found[how]["bytes"] == (tmp_path / "q.onnx").stat().st_size < found["float32"]["bytes"]
+
+
+@pytest.mark.parametrize("run", ["linear"], indirect=True)
+def test_fewer_bits_of_what_cannot_be(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, expected in (
+        ([str(tmp_path / "m.pt2"), "--run", str(run), "--quantize", "int8"], "m.pt2: is for .onnx"),
+        ([str(tmp_path / "m.onnx"), "--adapter", "a.safetensors", "--quantize", "int8"], "names no test list"),
+        ([str(tmp_path / "m.onnx"), "--run", str(run), "--list", "l.txt"], "--list and --root: go with --quantize"),
+    ):
+        with pytest.raises(SystemExit):
+            export.main(arguments)
+        assert expected in capsys.readouterr().err
 
 
 def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The model that answers: of a run's folder, of an adapter file, or the one that comes with videoadapt."""
+"""The model that answers: of a run's folder, of an adapter file, of an ONNX file, or the one that comes with videoadapt."""
 
 import sys
 from collections.abc import Sequence
@@ -21,8 +21,9 @@ def open_model(
     device: "torch.device",
     compile: bool = False,
     fps_hz: float | None = None,
+    onnx: Path | None = None,
 ) -> "tuple[dict[str, str], Predictor]":
-    """Where the model is from, {"run": folder} or {"adapter": file}, and itself.
+    """Where the model is from, {"run": folder}, {"adapter": file} or {"onnx": file}, and itself.
 
     Without either it is the newest run's below outputs/, and without a run there the quickstart's, of which a line says what
     it knows.
@@ -30,6 +31,8 @@ def open_model(
     from videoadapt.inference.predictor import Predictor
     from videoadapt.runs.folder import newest_run
 
+    if onnx:
+        return {"onnx": str(onnx)}, Predictor.from_onnx(onnx, fps_hz)
     if not adapter and (folder := run or newest_run(Path("outputs"))):
         return {"run": str(folder)}, Predictor.from_run(folder, device, compile, fps_hz)
     file = str(adapter or QUICKSTART_ADAPTER)
@@ -50,13 +53,14 @@ def open_models(
     device: str,
     compile: bool = False,
     fps_hz: float | None = None,
+    onnx: Path | None = None,
 ) -> "tuple[list[dict[str, str]], Predictor | None, Asking]":
     """The same of any number of adapters: where each is from, the model where there is one, and how all are asked."""
     from videoadapt.distributed import choose_device
 
     chosen = choose_device(device)
     if adapters is None or len(adapters) < 2:
-        source, predictor = open_model(run, adapters[0] if adapters else None, weights, chosen, compile, fps_hz)
+        source, predictor = open_model(run, adapters[0] if adapters else None, weights, chosen, compile, fps_hz, onnx)
         return [source], predictor, predictor.asking
     from videoadapt.inference.adapter_bank import AdapterBank
     from videoadapt.inference.predictor import asking_tasks

@@ -71,6 +71,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="BACKBONE",
         help="with --adapter: the weights that it was trained with, a file or a name (hf:...)",
     )
+    parser.add_argument(
+        "--onnx",
+        type=place,
+        metavar="FILE",
+        help="a file of videoadapt export instead, which onnxruntime computes on the CPU",
+    )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--fps-hz", type=float, metavar="RATE", help="see videos at this rate (data.sampling.fps_hz)")
@@ -110,8 +116,10 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(
             "name a video, a folder or a pattern, or a list of them with --list, or a stream with --live; or --serve"
         )
-    if args.adapter and args.run:
-        parser.error("--adapter and --run: give one of them")
+    if sum(map(bool, (args.adapter, args.run, args.onnx))) > 1:
+        parser.error("--adapter, --run and --onnx: give one of them")
+    if args.onnx and (args.device == "cuda" or args.compile):
+        parser.error("--onnx: goes with no --device cuda and no --compile")
     if args.weights and not args.adapter:
         parser.error("--weights: goes with --adapter")
     if (args.out or args.gif) and (len(args.video) != 1 or args.list or len(args.adapter or []) > 1):
@@ -132,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     _check_targets(args)
     listed = videos_listed(args.list, args.root) if args.list else []
     sources, predictor, asking = open_models(
-        args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz
+        args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
     )
     if args.live is not None:
         return show_live(asking, args.live, args.top, args.window_sec, args.json)

@@ -1,10 +1,19 @@
-"""Write a run's model for other programs, and check that what was written agrees with it."""
+"""Write a trained model for other programs, and check that what was written agrees with it."""
 
 import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file
-from videoadapt.cli._paths import place
+from videoadapt.cli._paths import place, place_text
+
+if TYPE_CHECKING:
+    from videoadapt.config.schema import Config
+
+SUFFIXES = (".onnx", ".pt2", ".safetensors", ".pth")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -16,8 +25,33 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         ".safetensors or .pth: one merged state dict where the method can be merged exactly, for vit in VideoMAE's layout.",
     )
     parser.add_argument("out", type=place, help="file to write; its suffix says the format")
-    parser.add_argument("--run", type=place, required=True, metavar="FOLDER", help="folder of a trained run")
-    return parser.parse_args(arguments)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=place, metavar="FOLDER", help="folder of a trained run")
+    source.add_argument("--adapter", type=place, metavar="FILE", help="adapter.safetensors, or hf:USER/NAME")
+    parser.add_argument("--weights", type=place_text, metavar="BACKBONE", help="with --adapter: its backbone's weights")
+    parser.add_argument(
+        "--quantize",
+        choices=("int8", "fp16"),
+        help="of .onnx: fewer bits; what they cost on the test list is shown, and written beside the file as .json",
+    )
+    parser.add_argument(
+        "--list", type=place, metavar="FILE", help="with --quantize: another list than the run's data.test"
+    )
+    parser.add_argument("--root", type=place, metavar="FOLDER", help="with --list: folder that its paths start from")
+    args = parser.parse_args(arguments)
+    _check(parser, args)
+    return args
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.weights and not args.adapter:
+        parser.error("--weights: goes with --adapter")
+    if args.quantize and args.out.suffix != ".onnx":
+        parser.error(f"--quantize: {args.out}: is for .onnx")
+    if (args.list or args.root) and not args.quantize:
+        parser.error("--list and --root: go with --quantize")
+    if args.quantize and args.adapter and not args.list:
+        parser.error("--quantize: an adapter file names no test list; give one with --list, and its --root")
 
 
 @command(stopped="stopped")
@@ -30,21 +64,52 @@ def main(arguments: list[str] | None = None) -> int:
 
     from videoadapt.errors import ConfigError
     from videoadapt.export.programs import export_merged, export_onnx, export_torch
+    from videoadapt.runs.adapter_file import open_adapter
     from videoadapt.runs.build import open_run
     from videoadapt.runs.folder import thresholds_of
     from videoadapt.runs.rates import trained_rates
 
     warnings.filterwarnings("ignore", module="torch|copyreg")  # torch's exporters warn of their own inner workings
-    if args.out.suffix not in (".onnx", ".pt2", ".safetensors", ".pth"):
-        raise ConfigError(f"{args.out}: the suffix says the format; allowed: .onnx, .pt2, .safetensors, .pth")
+    if args.out.suffix not in SUFFIXES:
+        raise ConfigError(f"{args.out}: the suffix says the format; allowed: {', '.join(SUFFIXES)}")
     check_file("OUT", args.out)
-    config, class_names, model = open_run(args.run, torch.device("cpu"))
-    rates, thresholds = trained_rates(args.run), thresholds_of(args.run)
-    if args.out.suffix == ".onnx":
-        error = export_onnx(model, config, class_names, args.out, rates, thresholds)
-    elif args.out.suffix == ".pt2":
-        error = export_torch(model, config, class_names, args.out, rates, thresholds)
+    if args.adapter:
+        adapter, config, model = open_adapter(args.adapter, args.weights)
+        class_names, rates, thresholds = adapter.class_names, adapter.rates, adapter.thresholds
     else:
-        error = export_merged(model, config, class_names, args.out, rates, thresholds)
-    print(f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size")
+        config, class_names, model = open_run(args.run, torch.device("cpu"))
+        rates, thresholds = trained_rates(args.run), thresholds_of(args.run)
+    export = {".onnx": export_onnx, ".pt2": export_torch}.get(args.out.suffix, export_merged)
+    with tempfile.TemporaryDirectory() as folder:
+        exact = Path(folder, "float32.onnx") if args.quantize else args.out
+        error = export(model, config, class_names, exact, rates, thresholds)
+        if args.quantize:
+            _quantise(args, exact, config, len(class_names))
+    if not args.quantize:
+        print(
+            f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size"
+        )
     return 0
+
+
+def _quantise(args: argparse.Namespace, exact: Path, config: "Config", num_classes: int) -> None:
+    """Write the file in fewer bits, and say what they cost."""
+    from videoadapt.export.quantised import cost, quantise, videos_of_test
+    from videoadapt.files import write_json
+
+    videos = videos_of_test(config, num_classes, args.list, args.root)
+    quantise(exact, args.out, args.quantize)
+    found = cost(exact, args.out, videos)
+    beside = args.out.with_suffix(".json")
+    write_json(beside, {"quantize": args.quantize, **found})
+    print(f"{args.out} and {beside}: on {found['num_videos']} test videos")
+    for name in ("float32", args.quantize):
+        scores = {key: value for key, value in found[name].items() if key not in ("bytes", "ms_per_clip")}
+        said = "  ".join(f"{key} {value:.2f} %" for key, value in scores.items() if value is not None)
+        print(f"  {name:8}{said}  {found[name]['bytes'] / 1e6:.2f} MB  {found[name]['ms_per_clip']:.1f} ms a clip")
+    print(
+        f"  probabilities differ by {found['largest_difference']:.2g} at most, {found['mean_difference']:.2g} on average; "
+        f"another best class for {found['num_other_best']} videos"
+    )
+    if found["num_unreadable"]:
+        sys.stderr.write(f"{found['num_unreadable']} test videos cannot be read, and count as wrong\n")

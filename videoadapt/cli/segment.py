@@ -40,6 +40,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", type=place_text, metavar="BACKBONE", help="with --adapter: its backbone's weight file"
     )
+    parser.add_argument("--onnx", type=place, metavar="FILE", help="a file of videoadapt export instead, on the CPU")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--fps-hz", type=float, metavar="RATE", help="see films at this rate (data.sampling.fps_hz)")
     windows = parser.add_argument_group("windows")
@@ -54,8 +55,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     cut.add_argument("--least-sec", type=float, metavar="S", help="shorter segments go; default: half a window")
     parser.add_argument("--json", action="store_true", help="print one JSON object a film, with `segments` or `error`")
     args = parser.parse_args(arguments)
-    if args.adapter and args.run:
-        parser.error("--adapter and --run: give one of them")
+    if sum(map(bool, (args.adapter, args.run, args.onnx))) > 1:
+        parser.error("--adapter, --run and --onnx: give one of them")
+    if args.onnx and args.device == "cuda":
+        parser.error("--onnx: goes with no --device cuda")
     if args.weights and not args.adapter:
         parser.error("--weights: goes with --adapter")
     return args
@@ -77,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     check_folder("--out", args.out)
     cut = Cut(args.on, args.off, args.smooth_sec, args.least_sec)
     cut.check()
-    _, predictor = open_model(args.run, args.adapter, args.weights, choose_device(args.device), fps_hz=args.fps_hz)
+    device = choose_device(args.device)
+    _, predictor = open_model(args.run, args.adapter, args.weights, device, fps_hz=args.fps_hz, onnx=args.onnx)
     films = videos_named(args.film, reads_folders(predictor.config.data.decoder))
     names = _names_of(films)
     found: dict[str, list[Segment]] = {}

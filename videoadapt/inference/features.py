@@ -10,6 +10,7 @@ from videoadapt import logger
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.files import write_atomically
+from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
 from videoadapt.runs.build_data import build_dataset, build_test_loader
@@ -57,6 +58,7 @@ def write_features(
         "label": _labels([video for video, _ in rows], len(predictor.class_names)),
     }
     ids = [video.id for video, _ in rows]
+    assert not isinstance(predictor.model, OnnxModel), "it has no features, and has said so"
     views = predictor.config.test.model_copy(update={"clips": num_clips, "crops": num_crops})
     config = predictor.config.model_copy(update={"test": views})
     statement = Statement.of(config, predictor.class_names, predictor.model).as_json()

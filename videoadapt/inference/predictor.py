@@ -22,12 +22,13 @@ from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.answers import Answers, Prediction
 from videoadapt.inference.explaining.explanation import Explanation, explained
 from videoadapt.inference.many import Answered, Asking
+from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
 from videoadapt.inference.windows import Slide, Timeline, mean_features, probabilities, slide
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks, filled_up
 from videoadapt.models.memory import hold_matrices_in
-from videoadapt.runs.adapter_file import read_adapter
+from videoadapt.runs.adapter_file import open_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
 from videoadapt.runs.folder import thresholds_of
 from videoadapt.runs.forward import HALF_PRECISION, forward
@@ -35,8 +36,6 @@ from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
 from videoadapt.runs.resolution import resolved
 from videoadapt.video.decoders import reads_folders, reads_pictures
 from videoadapt.video.part import Part
-from videoadapt.weights.files import check_weights
-from videoadapt.weights.names import is_name
 
 Answer = TypeVar("Answer")
 
@@ -56,7 +55,7 @@ class Predictor:
         self,
         config: Config,
         class_names: Sequence[str],
-        model: Classifier,
+        model: Classifier | OnnxModel,
         device: torch.device,
         compile: bool = False,
         rates: Rates | None = None,
@@ -76,6 +75,8 @@ class Predictor:
         self._read = view_reader(config, self.other_rates)
         self._compiled, self._sees_pictures = compile, _sees_pictures(config)
         self._largest = 0  # pass so far
+        if isinstance(model, OnnxModel):
+            return
         if half := HALF_PRECISION.get(config.train.precision):
             hold_matrices_in(model.backbone, half)
         if compile:
@@ -112,17 +113,21 @@ class Predictor:
 
         `fps_hz` as of `from_run`. Raises CheckpointError when either cannot be read, or the backbone is not the adapter's.
         """
-        device, adapter = choose_device(device), read_adapter(path)
-        if weights is not None and not is_name(str(weights)):
-            check_weights("weights", weights)
-        chosen = {"weights": str(weights) if weights else adapter.own_weights()}
-        config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
+        device = choose_device(device)
         with _seeds_of_its_own(device):
-            model = build_seeded_model(config, len(adapter.class_names), "weights")
-        adapter.load_into(model)
-        config = seen_at(config, fps_hz)
-        model = model.to(device).eval()
+            adapter, config, model = open_adapter(path, weights)
+        config, model = seen_at(config, fps_hz), model.to(device)
         return cls(config, adapter.class_names, model, device, compile, adapter.rates, adapter.thresholds)
+
+    @classmethod
+    def from_onnx(cls, path: str | Path, fps_hz: float | None = None) -> "Predictor":
+        """An ONNX file that `videoadapt export` wrote, computed by onnxruntime on the CPU; it has no features.
+
+        `fps_hz` as of `from_run`. Raises CheckpointError for any other file.
+        """
+        model = OnnxModel(path)
+        said, device = model.about, torch.device("cpu")
+        return cls(seen_at(said.config, fps_hz), said.class_names, model, device, False, said.rates, said.thresholds)
 
     @classmethod
     def from_config(cls, path: str | Path, device: str | torch.device = "auto") -> "Predictor":
@@ -348,6 +353,9 @@ class Predictor:
         views = views_NJCTHW.shape[0] * views_NJCTHW.shape[1]
         self._largest = max(self._largest, min(self.config.test.batch_size, views))
         called = filled_up(function, self._largest) if self._compiled else function
+        if isinstance(self.model, OnnxModel):  # which normalises pixels itself
+            parts = views_NJCTHW.flatten(0, 1).split(self.config.test.batch_size)
+            return torch.cat([called(part) for part in parts])
         return _in_batches(called, self.config, self.device, views_NJCTHW)
 
     def _answer(

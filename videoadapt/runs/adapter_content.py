@@ -70,6 +70,23 @@ def read_content(path: str | Path) -> AdapterFile:
             f"{path}: not an adapter file (format {metadata.get('format')!r}, expected {ADAPTER_FORMAT!r}); whole weight files "
             "are given as `weights`, beside an adapter"
         )
+    said = described(path, metadata)
+    return AdapterFile(path, said.config, said.class_names, said.backbone, tensors, said.rates, said.thresholds)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a file that left a run says of itself besides its tensors; fields as of `AdapterFile`."""
+
+    config: Config
+    class_names: list[str]
+    backbone: str
+    rates: Rates
+    thresholds: list[float] | None
+
+
+def described(path: Path, metadata: Mapping[str, str]) -> Described:
+    """Read metadata as an adapter file has them. Raises CheckpointError where they are not whole, or of another version."""
     try:
         kept, class_names, normalisation, backbone = (
             _json_of(metadata, "config", dict),
@@ -92,7 +109,7 @@ def read_content(path: str | Path) -> AdapterFile:
         ) from error
     if normalisation != NORMALISATION:
         raise CheckpointError(f"{path}: was trained with another normalisation ({normalisation}) than this version's")
-    return AdapterFile(path, config, class_names, backbone, tensors, rates, thresholds)
+    return Described(config, class_names, backbone, rates, thresholds)
 
 
 def _json_of(metadata: Mapping[str, str], key: str, kind: type) -> Any:

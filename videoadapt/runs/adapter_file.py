@@ -18,14 +18,14 @@ from videoadapt.files import write_atomically
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import trainable_state
 from videoadapt.runs.adapter_content import AdapterFile, read_content
-from videoadapt.runs.build import build_on_meta
+from videoadapt.runs.build import build_on_meta, build_seeded_model
 from videoadapt.runs.folder import find_checkpoint, load_result, thresholds_of
 from videoadapt.runs.rates import Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.start import origin
 from videoadapt.runs.statement import Statement
 from videoadapt.system import memory_bytes
-from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, safetensors_bytes, weights_path
+from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, check_weights, safetensors_bytes, weights_path
 from videoadapt.weights.names import is_name
 from videoadapt.weights.published import fetched
 
@@ -90,6 +90,21 @@ def read_adapter(path: str | Path) -> AdapterFile:
     found = read_content(path)
     _check_model(found.path, found.config, len(found.class_names))
     return found
+
+
+def open_adapter(path: str | Path, weights: str | Path | None = None) -> tuple[AdapterFile, Config, Classifier]:
+    """An adapter file, its config and its model on the CPU, around the backbone in `weights` (None: the one that it names).
+
+    Sets torch's seeds. Raises CheckpointError when either cannot be read, or the backbone is not the adapter's.
+    """
+    adapter = read_adapter(path)
+    if weights is not None and not is_name(str(weights)):
+        check_weights("weights", weights)
+    chosen = {"weights": str(weights) if weights else adapter.own_weights()}
+    config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
+    model = build_seeded_model(config, len(adapter.class_names), "weights")
+    adapter.load_into(model)
+    return adapter, config, model.eval()
 
 
 def _check_model(path: Path, config: Config, num_classes: int) -> None:
