@@ -45,12 +45,12 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Handler(BaseHTTPRequestHandler):
-    def __init__(self, *arguments: object, film: Path, share: float):
-        self.film, self.share = film, share
+    def __init__(self, *arguments: object, film: Path, share: float, times: int):
+        self.film, self.share, self.times = film, share, times
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        content = self.film.read_bytes()
+        content = self.film.read_bytes() * self.times
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -62,8 +62,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, film: Path) -> Iterator[str]:
-    """Of a server that sends the film, or with a parameter this share of what it says."""
-    handler = partial(Handler, film=film, share=getattr(request, "param", 1.0))
+    """Of a server that sends the film, or with a parameter this share of what it says, or so many times one after the other."""
+    share = getattr(request, "param", 1.0)
+    handler = partial(Handler, film=film, share=min(share, 1.0), times=max(1, int(share)))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:  # type: ignore[arg-type]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://user:secret@127.0.0.1:{server.server_port}/film.ts"
@@ -90,6 +91,15 @@ def test_looks_are_answers_to_the_same_frames(url: str, predictor: Predictor, fi
     check_answers(looks, predictor, film)
     assert len(looks) > 3 and looks[-1].num_frames == NUM_FRAMES
     assert all(later.num_frames > look.num_frames for look, later in pairwise(looks))
+
+
+@pytest.mark.parametrize("url", [2], indirect=True)
+def test_time_goes_on_where_the_stamps_jump(url: str, predictor: Predictor) -> None:
+    looks = list(watch(predictor.asking, url))  # the second time the film begins at its first stamp again
+    assert looks[-1].num_frames == 2 * NUM_FRAMES
+    for look in looks:
+        assert look.end_sec == pytest.approx((look.num_frames - 1) / 25, abs=1e-3)
+        assert look.end_sec - look.start_sec == pytest.approx((SPAN - 1) / 25, abs=1e-3)
 
 
 def test_a_model_too_slow_says_what_it_missed(url: str, predictor: Predictor, film: Path) -> None:

@@ -119,8 +119,8 @@ class Live(Generic[Kept]):
             self._changed.notify_all()
 
     def _follow(self) -> None:
-        pictures, laid = Pictures(), None
-        began_sec = first_sec = 0.0
+        pictures, laid, clock = Pictures(), None, _Clock(self.fps_hz)
+        began_sec = 0.0
         for number, frame in enumerate(self._container.decode(self._stream)):
             if self._stop:
                 return
@@ -128,8 +128,8 @@ class Live(Generic[Kept]):
             known = frame.pts is not None and frame.time_base is not None
             stamp_sec = float(frame.pts * frame.time_base) if known else now_sec  # type: ignore[operator]
             if laid is None:
-                laid, began_sec, first_sec = orientation_of(Path(self.name), frame), now_sec, stamp_sec
-            seconds = stamp_sec - first_sec
+                laid, began_sec = orientation_of(Path(self.name), frame), now_sec
+            seconds = clock.seconds(stamp_sec)
             self._take(Moment(number, seconds, self._keep(laid.upright(pictures.rgb(frame), axes=(0, 1)))))
             early_sec = seconds - (time.monotonic() - began_sec)
             if early_sec > 0:
@@ -141,6 +141,28 @@ class Live(Generic[Kept]):
             while self.span.holds(self._moments, skip=1):
                 self._moments.popleft()
             self._changed.notify_all()
+
+
+class _Clock:
+    """Seconds from the first frame on, which go on where the stamps of a stream jump.
+
+    They do where a server begins anew, and over RTSP, whose first frame may have no stamp, so that it has the machine's time.
+    """
+
+    def __init__(self, fps_hz: float | None):
+        self._step_sec = 1 / fps_hz if fps_hz else 0.0
+        self._stamp_sec: float | None = None
+        self._now_sec = 0.0
+
+    def seconds(self, stamp_sec: float) -> float:
+        """When the frame with this stamp is shown."""
+        if self._stamp_sec is not None:
+            step_sec = stamp_sec - self._stamp_sec
+            if 0 <= step_sec <= TIMEOUT_SEC:  # a longer silence ends the stream
+                self._step_sec = step_sec
+            self._now_sec += self._step_sec
+        self._stamp_sec = stamp_sec
+        return self._now_sec
 
 
 def _open(source: str, name: str) -> tuple[InputContainer, VideoStream]:
