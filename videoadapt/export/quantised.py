@@ -50,10 +50,10 @@ def quantise(source: Path, out: Path, how: Quantised) -> None:
     if how == "fp16":
         model = convert_float_to_float16(model, keep_io_types=True)
     else:
-        with tempfile.TemporaryDirectory() as folder:
+        del model.graph.value_info[:]  # shapes of what onnxruntime transposes, which 1.30 then calls wrong
+        with tempfile.TemporaryDirectory() as folder, _without_advice():
             written = Path(folder, "int8.onnx")
-            with _without_advice():
-                quantize_dynamic(source, written, ["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QUInt8)
+            quantize_dynamic(model, written, ["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QUInt8)
             model = onnx.load(written)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {**metadata, "quantised": how})
