@@ -98,6 +98,8 @@ def test_demo_of_an_onnx_file_is_the_runs(
     np.testing.assert_allclose(model.timeline(videos[0], crops=1).values, window, atol=1e-5)
     with pytest.raises(va.ConfigError, match=r"alone\.onnx: an ONNX file gives logits only; features come from"):
         model.features(videos[0])
+    with pytest.raises(va.ConfigError, match=r"alone\.onnx: where it looked cannot be seen in an ONNX file"):
+        model.explain(videos[0])
 
 
 @pytest.mark.slow

@@ -214,6 +214,10 @@ class Predictor:
         """
         self._check_head()
         asked = as_video(video, fps_hz, part_asked(start_sec, end_sec), pictures=self._sees_pictures)
+        if isinstance(self.model, OnnxModel):
+            raise ConfigError(
+                f"{self.model.path}: where it looked cannot be seen in an ONNX file; explain the run, or its adapter"
+            )
         found = explained(self.asking, self.model, asked, label, method)
         self.other_rates.say()
         return found
