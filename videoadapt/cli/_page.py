@@ -51,5 +51,7 @@ def _say(address: str) -> None:
 
 def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Asking]":
     """In the process that looks at films."""
-    sources, _, asking = open_models(args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz)
+    sources, _, asking = open_models(
+        args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
+    )
     return sources, asking
