@@ -14,6 +14,7 @@ from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.inference.predictor import Predictor
 from videoadapt.training.execution import execute
 from videoadapt.video.decoders import open_video
+from videoadapt.video.decoders.decord import Decord
 
 SPAN_SEC = 4 * 2 / 12  # of a clip of the toy run, 4 frames at stride 2, in a film of 12 frames a second
 
@@ -43,6 +44,16 @@ def test_answers_are_those_of_the_parts(predictor: Predictor, film: Path) -> Non
         # of another batch, which sums in another order
         np.testing.assert_allclose(probs_K, [alone[label] for label in range(8)], rtol=0, atol=1e-6)
     assert np.ptp(found.values, axis=0).max() > 1e-3
+
+
+def test_a_film_is_not_read_by_decord(predictor: Predictor, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("read by decord")
+
+    monkeypatch.setattr(Decord, "_read", refuse)  # whose memory grows with the film
+    assert len(predictor.timeline(film).windows) == 12
+    with pytest.raises(AssertionError, match="read by decord"):
+        predictor.predict(film)
 
 
 def test_a_part_of_a_film_and_frames_in_memory(predictor: Predictor, film: Path) -> None:
