@@ -135,6 +135,7 @@ VALUES: dict[str, list[Any]] = {
     "test.batch_size": [1, 1000],
     "test.compile": [True],
     "test.max_unreadable": [1.0],
+    "test.corruptions": ["all", ["fog"], ["frog"]],
     "pretrain.mask_ratio": [0.5, 0.95],
     "pretrain.decoder_mask_ratio": [0.25, 0.5],
     "pretrain.decoder_width": [15, 16],

@@ -83,7 +83,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_version_and_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["--help"]) == 0 and "  train     train a config" in capsys.readouterr().out
+    assert main.main(["--help"]) == 0 and "  train       train a config" in capsys.readouterr().out
     assert main.main(["--version"]) == 0 and capsys.readouterr().out == f"videoadapt {__version__}\n"
     assert main.main([]) == 2 and "usage: videoadapt COMMAND" in capsys.readouterr().err
     assert main.main(["tarin", "--cfg", "x"]) == 2

@@ -43,6 +43,7 @@ ALTERS_NO_PREDICTION = {
     "train.validate_clips", "train.validate_crops", "train.stop_early",
     "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.resume", "train.loggers", "test.enable", "test.compile", "test.max_unreadable",
+    "test.corruptions",
 }  # fmt: skip
 ELSEWHERE = {
     "model.weights": "backbone",

@@ -26,6 +26,7 @@ SCRIPTS = {  # of a clone, in tools/
     "sweep": "sweep.py",
     "submit": "submit.py",
     "report": "report.py",
+    "robustness": "robustness.py",
     "compare": "compare.py",
     "attack": "attack.py",
     "prepare": "prepare_data.py",

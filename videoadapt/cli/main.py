@@ -11,6 +11,7 @@ COMMANDS = {
     "test": "only test what was trained",
     "demo": "name the action in video files",
     "report": "make a run's report.html again",
+    "robustness": "test a run on corrupted videos",
     "compare": "put runs side by side that were tested on the same videos",
     "attack": "change test clips within a budget so that a run fails, and say how often it does",
     "segment": "say what happens when in films",

@@ -276,6 +276,8 @@ class TestConfig(_Section):
     # torch.compile for the transformer blocks, in testing and validation: worth its wait for long lists
     compile: Annotated[bool, SCORES] = False
     max_unreadable: Annotated[Share, NOTHING] = 0.0
+    # after the test, the same views of corrupted videos: all kinds, or these (docs/robustness.md); null: none
+    corruptions: Annotated[Literal["all"] | tuple[str, ...] | None, NOTHING] = None
 
 
 class PretrainConfig(_Section):

@@ -50,7 +50,7 @@ class ReadClips:
             clips_RCTHW, erase, notes = self.reader.with_notes(item.video.path, rngs, item.video.part)
             return Read(clips_RCTHW, ClipNotes(erase, notes))
         except (DecodeError, MemoryError) as error:
-            return Unreadable(item.row, item.video, _why(error, item.video))
+            return Unreadable(item.row, item.video, why_unreadable(error, item.video))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ReadViews:
         try:
             return Read(*self.reader.with_notes(item.video.path, item.video.part))
         except (DecodeError, MemoryError) as error:
-            return Unreadable(item.row, item.video, _why(error, item.video))
+            return Unreadable(item.row, item.video, why_unreadable(error, item.video))
 
 
 TrainLoader: TypeAlias = Loader[TrainItem, ClipNotes, Unreadable, ClipBatch]
@@ -96,7 +96,7 @@ def collate_clips(
         _labels(videos, num_classes),
         tuple(video.id for video in videos),
         tuple(box for _, result in read.values() for box in result.notes.erase),
-        tuple(_unreadable(s.item, s.result) for s in samples if not isinstance(s.result, InSlot)),
+        tuple(as_unreadable(s.item.row, s.item.video, s.result) for s in samples if not isinstance(s.result, InSlot)),
         tuple((video.id, damaged) for video, result in read.values() if (damaged := result.notes.file.damaged_frames)),
         tuple(
             rate_hz
@@ -122,7 +122,7 @@ def collate_views(
     """Make the views of one video of its pixels."""
     (sample,) = samples
     if not isinstance(sample.result, InSlot):
-        return _unreadable(sample.item, sample.result)
+        return as_unreadable(sample.item.row, sample.item.video, sample.result)
     return VideoViews(sample.item.row, sample.item.video, pixels_1N.view(sample.result.shape), *sample.result.notes)
 
 
@@ -134,7 +134,8 @@ def _together(pixels_BN: Tensor, shapes: set[tuple[int, ...]]) -> Tensor:
     return pixels_BN.view(-1, *shape[1:])
 
 
-def _why(error: Exception, video: Video) -> str:
+def why_unreadable(error: Exception, video: Video) -> str:
+    """The error in words, with what helps."""
     if not isinstance(error, MemoryError):
         return str(error)
     said = str(error) or "a decoder got none"
@@ -144,9 +145,10 @@ def _why(error: Exception, video: Video) -> str:
     )
 
 
-def _unreadable(item: TrainItem | TestItem, result: Unreadable | Lost) -> Unreadable:
+def as_unreadable(row: int, video: Video, result: Unreadable | Lost) -> Unreadable:
+    """What stands for a video of which this is said instead of pixels."""
     if isinstance(result, Unreadable):
         return result
     advice = "raise data.limit_sec, or " if result.overtime else ""
-    reason = f"{item.video.path}: {result.reason}; {advice}encode it anew, or take it out of the list"
-    return Unreadable(item.row, item.video, reason)
+    reason = f"{video.path}: {result.reason}; {advice}encode it anew, or take it out of the list"
+    return Unreadable(row, video, reason)

@@ -54,6 +54,15 @@ def bootstrap_interval(right_N: NDArray[np.float64], groups: Sequence[str]) -> I
     return float(low), float(high)
 
 
+def share_interval(right_N: NDArray[np.bool_]) -> Interval | None:
+    """As `bootstrap_interval` with each video a group of its own: then a draw's number of right ones is binomial."""
+    if len(right_N) < 2:
+        return None
+    drawn_B = np.random.default_rng(0).binomial(len(right_N), right_N.mean(), _RESAMPLES)
+    low, high = np.quantile(100 * drawn_B / len(right_N), [0.025, 0.975])
+    return float(low), float(high)
+
+
 def bootstrap_map_interval(scores_NK: NDArray[np.floating], targets_NK: NDArray[np.bool_]) -> Interval | None:
     """2.5 and 97.5 % quantiles of mAP (%), of videos drawn with replacement; None for one video, or without a label."""
     found_B = map_of_draws(scores_NK, targets_NK)

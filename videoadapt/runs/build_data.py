@@ -12,6 +12,7 @@ from videoadapt.config.schema import Config, DataConfig
 from videoadapt.data.balance import BalancedRows
 from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
 from videoadapt.data.columns import problem_of
+from videoadapt.data.corrupted import CollateCorrupted, CorruptedBatches, CorruptedLoader, ReadCorrupted
 from videoadapt.data.loader import CPU, Loader
 from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Video
@@ -24,6 +25,7 @@ from videoadapt.rendering.painting import compiled_render, render
 from videoadapt.runs.frame_size import fit_of
 from videoadapt.runs.seeds import hash_seed
 from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.corruptions.views import CorruptedViews, Setting
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.samplers import Sampler
@@ -153,6 +155,34 @@ def build_test_loader(
         limit_sec=config.limit_sec,
         device=device,
         file=file_of,
+    )
+
+
+def build_corrupted_loader(
+    videos: Sequence[Video],
+    config: DataConfig,
+    num_clips: int,
+    num_crops: int,
+    settings: Sequence[Setting],
+    seed: int,
+    device: torch.device = CPU,
+) -> CorruptedLoader:
+    """Iterates over lists of VideoViews, or Unreadable, of some settings of a video each; every video is read by one rank.
+
+    Their `index` is setting * len(videos) + row.
+    """
+    views = CorruptedViews(build_view_reader(config, num_clips, num_crops), settings, seed)
+    read = ReadCorrupted(views)
+    batches = CorruptedBatches(videos, len(settings), read.at_once)
+    return Loader(
+        read,
+        batches,
+        CollateCorrupted(len(videos), len(settings), read.at_once),
+        workers=min(config.workers, len(batches)),
+        sample_bytes=read.sample_bytes,
+        limit_sec=config.limit_sec * read.at_once,
+        device=device,
+        file=lambda item: item.video.id,
     )
 
 

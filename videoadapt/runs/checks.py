@@ -17,6 +17,7 @@ from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.runs.build_data import build_sampler
 from videoadapt.runs.folder import newest_checkpoint
 from videoadapt.runs.frame_size import resize_problems
+from videoadapt.video.corruptions import chosen_kinds
 from videoadapt.video.rand_augment import RandAugment
 
 
@@ -30,6 +31,7 @@ def setting_problems(config: Config) -> list[str]:
     ]
     problems += _logger_problems(config)
     problems += _label_problems(config)
+    problems += _corruption_problems(config)
     if config.train.enable:
         problems += [*_optimizer_problems(config), *_rate_problems(config), *_early_stop_problems(config)]
         if config.train.shard and config.train.precision == "fp16":
@@ -40,6 +42,14 @@ def setting_problems(config: Config) -> list[str]:
     elif not config.test.enable and config.task == "train":
         problems.append("train.enable and test.enable are both false: leaves nothing to do; set one of them true")
     return problems
+
+
+def _corruption_problems(config: Config) -> list[str]:
+    try:
+        chosen_kinds(config.test.corruptions)
+    except ConfigError as error:
+        return [f"test.corruptions = {config.test.corruptions}: {error}"]
+    return []
 
 
 def batch_problems(config: Config, num_videos: int, ranks: int) -> list[str]:

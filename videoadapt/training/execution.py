@@ -5,6 +5,7 @@ from typing import Any
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config
 from videoadapt.errors import Diverged, TooManyUnreadable, VideoAdaptError
+from videoadapt.evaluation.robustness import test_robustness
 from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
 from videoadapt.runs.memory import TESTING, TRAINING, memory_explained
@@ -12,6 +13,7 @@ from videoadapt.runs.phases import phase
 from videoadapt.runs.run import Run, prepare
 from videoadapt.training.loop import train
 from videoadapt.training.reconstruction import leave_backbone
+from videoadapt.video.corruptions import chosen_kinds
 
 
 def execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
@@ -40,6 +42,9 @@ def _execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
             results = test(run)
         if run.loggers is not None:
             run.loggers.tested(results)
+        if kinds := chosen_kinds(config.test.corruptions):
+            with memory_explained(*TESTING):
+                test_robustness(run, kinds)
         _check_readable(run, results)
         return run, results
 

@@ -26,7 +26,7 @@ from videoadapt.video.samplers import Indices, Sampler
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.video.transforms import TrainTransform, view_crops
 
-_DECODED_BYTES = (
+DECODED_BYTES = (
     128 * 2**20
 )  # of whole frames that a test video holds at a time; a file read in order starts anew for more
 
@@ -79,7 +79,7 @@ class ClipReader:
             drawing = rngs[:1] if self._same_frames else rngs
             indices = [self._sampler.train_clip(video, self._num_frames, rng) for rng in drawing]
             frames = _decode_once(video, indices) * (len(rngs) // len(drawing))
-            notes = _notes_on(video)
+            notes = notes_on(video)
         clips, erase = [], []
         for frames_THWC, rng in zip(frames, rngs, strict=True):
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -126,7 +126,7 @@ class ViewReader:
         """The same, of the whole film or of a part, and notes on the file."""
         with closing(self.open(video)) as film:
             frames = film if part is None else FramesOfPart(film, part, video)
-            return self._views(frames), _notes_on(frames)
+            return self._views(frames), notes_on(frames)
 
     def open(self, video: str | Path | Frames) -> Frames:
         """The frames that views are made from; whoever opens them closes them."""
@@ -143,7 +143,7 @@ class ViewReader:
             self._num_clips, self.num_crops, 3, self._num_frames, *self._sides, dtype=torch.uint8
         )
         wanted = np.unique(indices_NT)
-        at_once = max(1, _DECODED_BYTES // (3 * video.height * video.width))
+        at_once = max(1, DECODED_BYTES // (3 * video.height * video.width))
         for start in range(0, len(wanted), at_once):
             part = wanted[start : start + at_once]
             for index, frame_HWC in zip(part, torch.from_numpy(video.get(part)), strict=True):
@@ -154,13 +154,24 @@ class ViewReader:
 
     def crops(self, frame_HWC: Tensor) -> Tensor:
         """What the model sees of one frame: uint8 (J, 3, H, W), which may share memory with it."""
-        frame_1CHW = frame_HWC.permute(2, 0, 1)[None]
+        return self.cut(self.fitted(frame_HWC[None]))[:, 0]
+
+    def fitted(self, frames_THWC: Tensor) -> Tensor:
+        """Frames at the size that views are cut from, uint8 (T, 3, H, W): with a `fit`, that of the one view."""
+        frames_TCHW = frames_THWC.permute(0, 3, 1, 2)
         if self._fit is not None:
-            return self._fit.centred(frame_1CHW, self._sides)
-        return torch.cat(view_crops(resize_to_cover(frame_1CHW, *self._sides), self._sides, self.num_crops))
+            return self._fit.centred(frames_TCHW, self._sides)
+        return resize_to_cover(frames_TCHW, *self._sides)
+
+    def cut(self, fitted_TCHW: Tensor) -> Tensor:
+        """The views of fitted frames: uint8 (J, T, 3, H, W)."""
+        if self._fit is not None:
+            return fitted_TCHW[None]
+        return torch.stack(view_crops(fitted_TCHW, self._sides, self.num_crops))
 
 
-def _notes_on(video: Frames) -> FileNotes:
+def notes_on(video: Frames) -> FileNotes:
+    """What there is to say of a video of which frames were read."""
     return FileNotes(None if video.damaged is None else len(video.damaged), video.fps_hz, video.num_frames)
 
 

@@ -16,8 +16,10 @@ from videoadapt.evaluation.report.costs import read_costs
 from videoadapt.evaluation.report.groups import groups_of
 from videoadapt.evaluation.report.matrix import matrix
 from videoadapt.evaluation.report.mistakes import confident_mistakes
+from videoadapt.evaluation.report.robustness import robustness_of
 from videoadapt.evaluation.report.settings import changed_settings
 from videoadapt.evaluation.report.summary import classes, scores, views
+from videoadapt.evaluation.robustness import read_robustness
 from videoadapt.evaluation.tested import Tested
 from videoadapt.files import read_jsonl, write_text
 from videoadapt.paths import exists, is_file
@@ -49,6 +51,7 @@ def write_report(folder: Path, config: Config | None = None) -> Path:
         "charts": curves(metrics),
         "costs": read_costs(folder, trained, None if tested is None else len(tested.ids)),
         "tested": tested,
+        "robustness": robustness_of(read_robustness(folder), None if tested is None else tested.results),
         "test": {"matrix": None} if tested is None else _of_test(tested, config or trained),
     }
     write_text(folder / FILE_NAME, render("report.html", **values))

@@ -5,6 +5,7 @@ Shapes: T frames, H W pixels.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from videoadapt.video.corruptions._kinds import REGISTERED, Kind
 _FAMILIES = (noise, blur, weather, picture, coding, timing, geometry)
 KINDS = {kind.name: kind for family in _FAMILIES for kind in REGISTERED[family.__name__]}  # in the order of tables
 
-__all__ = ["KINDS", "Kind", "checked_kinds", "corrupt", "generator_of"]
+__all__ = ["KINDS", "Kind", "chosen_kinds", "corrupt", "generator_of"]
 
 
 def corrupt(
@@ -32,7 +33,7 @@ def corrupt(
         raise TypeError(f"frames_THWC: needs to be a NumPy array of uint8, got {_said(frames_THWC)}")
     if frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3 or not frames_THWC.size:
         raise ValueError(f"frames_THWC: needs the shape (T, H, W, 3), at least one frame, got {frames_THWC.shape}")
-    chosen = KINDS[checked_kinds([kind])[0]]
+    chosen = KINDS[chosen_kinds([kind])[0]]
     if strength not in range(1, len(chosen.levels) + 1):
         most = len(chosen.levels)
         allowed = f"1 to {most}" if most > 1 else "1, as it has no grades"
@@ -41,12 +42,14 @@ def corrupt(
     return np.ascontiguousarray(chosen.apply(frames_THWC, chosen.levels[strength - 1], rng))
 
 
-def checked_kinds(names: Sequence[str]) -> list[str]:
-    """These names, in the order of tables. Raises ConfigError for one that is no kind's."""
-    for name in names:
+def chosen_kinds(names: Sequence[str] | Literal["all"] | None) -> list[str]:
+    """These kinds, or all, in the order of tables. Raises ConfigError for a name that is no kind's."""
+    if names == "all":
+        return list(KINDS)
+    for name in names or ():
         if name not in KINDS:
             raise ConfigError(f"{name!r}: no such corruption; {did_you_mean(name, KINDS)}")
-    return [name for name in KINDS if name in names]
+    return [name for name in KINDS if name in (names or ())]
 
 
 def generator_of(seed: int, video: str, kind: str, strength: int) -> np.random.Generator:

@@ -1,0 +1,150 @@
+"""The test on corrupted videos: what stands in robustness.json follows from the views, whoever reads them."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.media import write_video
+from tests.pages import Page
+from tests.toy_runs import results, run, toy_config, write_config
+from videoadapt.cli import robustness
+from videoadapt.data.structures import Video
+from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.evaluation.kinds import KINDS as OF_LABELS
+from videoadapt.evaluation.report.page import write_report
+from videoadapt.evaluation.robustness import _scores, read_robustness
+from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.corruptions import chosen_kinds, corrupt, views
+from videoadapt.video.corruptions.views import CLEAN, CorruptedViews, Setting, settings_of
+from videoadapt.video.letterbox import Letterbox
+from videoadapt.video.readers import ViewReader
+from videoadapt.video.samplers.dense import Dense
+
+KINDS = ["gaussian_noise", "h264", "dropped_frames", "mirrored"]
+
+
+def view_reader(crops: int = 3, fit: Letterbox | None = None) -> ViewReader:
+    source = FrameSource({"name": "pyav"})
+    return ViewReader(source, Dense(stride_frames=2), num_frames=4, crop_px=32, num_clips=2, num_crops=crops, fit=fit)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", num_frames=14, height=48, width=80)
+
+
+@pytest.mark.parametrize("fit", [None, Letterbox(16)])
+def test_views_are_those_of_the_test_corrupted(film: Path, fit: Letterbox | None) -> None:
+    reader = view_reader(3 if fit is None else 1, fit)
+    plain_NJCTHW = reader(film)
+    found, notes = CorruptedViews(reader, settings_of(KINDS, (2,)), 5)(film, None, "its name", slice(None))
+    assert torch.equal(found[0], plain_NJCTHW) and notes.num_frames == 14  # as it is: bit for bit
+    noise, frames_NT = found[1], reader.chosen(reader.open(film))
+    whole = reader.open(film).get(range(14))
+    fitted = reader.fitted(torch.from_numpy(whole)).permute(0, 2, 3, 1).contiguous().numpy()
+    first, last = frames_NT.min(), frames_NT.max()
+    stretch = corrupt(fitted[first : last + 1], "h264", 2, 5, "its name")  # of all frames between, encoded together
+    expected = reader.cut(torch.from_numpy(stretch).permute(0, 3, 1, 2))
+    assert torch.equal(found[2], expected[:, frames_NT - first].permute(1, 0, 3, 2, 4, 5))
+    assert (noise.int() - plain_NJCTHW.int()).abs().float().mean() > 5
+    assert len(found) == 4  # there is no mirrored 2
+
+
+def test_one_decode_for_all_settings(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(KINDS, (1, 5))
+    all_at_once, _ = CorruptedViews(view_reader(), settings, 0)(film, None, "x", slice(None))
+    reader, opened = view_reader(), []
+    open_ = ViewReader.open
+    monkeypatch.setattr(ViewReader, "open", lambda self, video: opened.append(video) or open_(self, video))
+    by_one = CorruptedViews(reader, settings, 0)
+    one_by_one = [by_one(film, None, "x", slice(place, place + 1))[0] for place in range(len(settings))]
+    assert torch.equal(torch.cat(one_by_one), all_at_once) and len(opened) == 1
+
+
+def test_clips_too_far_apart_are_refused(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "MOST_BYTES", 10_000)
+    with pytest.raises(ConfigError, match=r"film.mp4: its clips reach over 13 frames, .* set test.clips 1"):
+        CorruptedViews(view_reader(), [CLEAN, Setting("h264", 1)], 0)(film, None, "x", slice(None))
+
+
+def test_scores_by_hand() -> None:
+    """Four videos of two classes: as they are all are right; fog 1, 2 and mirrored take one, two and three of them."""
+    settings = [CLEAN, Setting("fog", 1), Setting("fog", 2), Setting("occlusion", 1), Setting("mirrored", 1)]
+    videos = [Video(f"{number}.mp4", Path(f"{number}.mp4"), number % 2, number + 1) for number in range(4)]
+    logits = np.zeros((20, 1, 2), dtype=np.float32)
+    wrong = [0, 1, 2, 0, 3]
+    for place, video in np.ndindex(5, 4):
+        logits[4 * place + video, 0, (video + (video < wrong[place])) % 2] = 1
+    predictions = OF_LABELS["single"].predictions(videos * 5, logits, {19: "damaged"})
+    found = _scores(predictions, settings, 4)
+    assert found["clean"]["score"] == 100 and found["clean"]["interval"] == (100, 100)
+    fog = found["corruptions"]["fog"]
+    assert [fog["strengths"][strength]["score"] for strength in "12"] == [75, 50] and fog["mean"] == 62.5
+    assert fog["relative_drop"] == 37.5 and fog["strengths"]["1"]["level"] == (1.5, 2.0)
+    # fog and occlusion count alike, however many strengths each has; mirrored does not
+    assert found["mean"]["score"] == 81.25 and found["mean"]["relative_drop"] == 18.75
+    low, high = found["mean"]["interval"]
+    assert 25 <= low < 81.25 < high <= 100
+    assert list(found["sensitivity"]) == ["mirrored"]
+    mirrored = found["sensitivity"]["mirrored"]["strengths"]["1"]  # the one that was right cannot be read
+    assert (mirrored["score"], mirrored["num_unreadable"]) == (0, 1)
+
+
+def test_names_are_checked_before_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        chosen_kinds(["h264", "fog"]) == ["fog", "h264"] and chosen_kinds(None) == [] and len(chosen_kinds("all")) == 20
+    )
+    assert robustness.main([str(tmp_path), "--corruptions", "fog,frog"]) == 2
+    assert "--corruptions 'frog': no such corruption; did you mean 'fog'?" in capsys.readouterr().err
+    assert robustness.main([str(tmp_path)]) == 2
+    assert "holds no config.yaml" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        robustness.main([str(tmp_path), "--strengths", "1,6"])
+    assert "numbers from 1 to 5" in capsys.readouterr().err
+    (tmp_path / "robustness.json").write_text("{")
+    with pytest.raises(VideoAdaptError, match="is damaged"):
+        read_robustness(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_under_corruptions(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After the test as the config asks; the command gives the same with other workers, and a missing film is wrong."""
+    output, chosen = tmp_path / "out", ["gaussian_noise", "packet_loss", "mirrored"]
+    broken = tmp_path / "clips"
+    if any(clips.iterdir()):  # rendered by an earlier test
+        shutil.copytree(clips, broken)
+    config = toy_config(output, broken, test={"clips": 2, "crops": 3, "corruptions": chosen}, data={"workers": 2})
+    run(path := write_config(tmp_path / "c.yaml", config))
+    content = json.loads((output / "robustness.json").read_text())
+    tested = results(output)
+    assert content["clean"]["score"] == tested["top1"] and content["test_list_sha256"] == tested["test_list_sha256"]
+    assert list(content["corruptions"]) == chosen[:2] and list(content["sensitivity"]) == chosen[2:]
+    assert len(content["corruptions"]["packet_loss"]["strengths"]) == 5
+    assert (output / "robustness.png").read_bytes()[:4] == b"\x89PNG"
+    page = Page(output / "report.html")
+    mean = content["mean"]["score"]
+    assert page.asks_nothing() and f"Mean over corruptions {mean:.2f} %" in page.text
+    assert "What may change the right answer" in page.text and "of another test" not in page.text
+    names = ",".join(chosen)
+    assert robustness.main([str(output), "--corruptions", names, "data.workers=0", "data.cache=ram"]) == 0
+    again = json.loads((output / "robustness.json").read_text())
+    assert _without_host(again) == _without_host(content)
+    assert re.search(r"^mean of these +\d+\.\d +-?\d+\.\d$", capsys.readouterr().out, re.M)
+    film = next((broken / "test").rglob("*.mp4"))
+    film.write_bytes(film.read_bytes()[:200])
+    assert robustness.main([str(output), "--corruptions", "fog", "--strengths", "1,5"]) == 0
+    fog = json.loads((output / "robustness.json").read_text())["corruptions"]["fog"]["strengths"]
+    assert list(fog) == ["1", "5"] and all(at["num_unreadable"] == 1 for at in fog.values())
+    write_report(output)
+    assert "of another test than the accuracy above" in Page(output / "report.html").text
+    run(path, "test.corruptions=[frog]", code=2)
+
+
+def _without_host(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key != "other_than_trained"}

@@ -1,0 +1,103 @@
+"""Test a run on corrupted videos: noise, blur, weather, compression, lost packets and frames, at five strengths each."""
+
+import argparse
+from typing import Any
+
+from videoadapt.cli._command import command, program
+from videoadapt.cli._overrides import add_overrides, parse_with_overrides
+from videoadapt.cli._paths import place
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program("robustness"),
+        allow_abbrev=False,
+        description=__doc__,
+        epilog="Writes robustness.json and robustness.png into the run's folder, and its report.html anew. All kinds: "
+        "docs/robustness.md.",
+    )
+    parser.add_argument("run", type=place, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "--corruptions", type=_names, default="all", metavar="NAMES", help="all, or names: gaussian_noise,fog,h264"
+    )
+    parser.add_argument(
+        "--strengths", type=_strengths, default=(1, 2, 3, 4, 5), metavar="NUMBERS", help="of 1 to 5: 1,3,5"
+    )
+    add_overrides(parser, "values to change, e.g. test.clips 1 data.root /videos")
+    return parse_with_overrides(parser, arguments)
+
+
+def _names(text: str) -> str | list[str]:
+    return text if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _strengths(text: str) -> tuple[int, ...]:
+    found = sorted({int(number) for number in text.split(",") if number.strip() in ("1", "2", "3", "4", "5")})
+    if not found or len(found) != len(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed: numbers from 1 to 5, each once, with commas between them")
+    return tuple(found)
+
+
+@command(stopped="stopped; nothing is kept of it")
+def main(arguments: list[str] | None = None) -> int:
+    """Test and return the exit code."""
+    args = parse_arguments(arguments)
+    from videoadapt.config.loading import load_config
+    from videoadapt.errors import ConfigError
+    from videoadapt.paths import is_file
+    from videoadapt.video.corruptions import chosen_kinds
+
+    try:
+        kinds = chosen_kinds(args.corruptions)
+    except ConfigError as error:
+        raise ConfigError(f"--corruptions {error}") from error
+    path = args.run / "config.yaml"
+    if not is_file(path):
+        raise ConfigError(f"{args.run}: holds no config.yaml, so it is no run's folder")
+    config = load_config(path, [*args.overrides, f"output={args.run}", "train.enable=false"])
+    from videoadapt import distributed
+    from videoadapt.evaluation.report.page import write_report
+    from videoadapt.evaluation.robustness import test_robustness
+    from videoadapt.processes.signals import ended_by_signal
+    from videoadapt.runs.run import prepare
+
+    with ended_by_signal(), distributed.process_group():
+        with prepare(config) as run:
+            results = test_robustness(run, kinds, args.strengths)
+        if not distributed.is_main():
+            return 0
+        print("\n".join(_lines(results)))
+        print(f"files: {args.run}/robustness.json, {args.run}/robustness.png, {write_report(args.run, config)}")
+    return 0
+
+
+def _lines(results: dict[str, Any]) -> list[str]:
+    """Scores in percent, a kind a line; below the mean, those that may change the label."""
+    rows = [["as it is", *_blank(5), _percent(results["clean"]["score"]), ""]]
+    rows += [_row(kind, of) for kind, of in results["corruptions"].items()]
+    mean = results["mean"]
+    if results["corruptions"]:
+        rows.append(["mean of these", *_blank(5), _percent(mean["score"]), _percent(mean["relative_drop"])])
+    rows += [_row(kind, of) for kind, of in results["sensitivity"].items()]
+    heads = [f"{results['measure']}, %", *(f"strength {number}" for number in range(1, 6)), "mean", "relative drop"]
+    widths = [max(len(row[0]) for row in [heads, *rows]), *map(len, heads[1:])]
+    return ["  ".join(_aligned(row, widths)).rstrip() for row in [heads, *rows]]
+
+
+def _aligned(row: list[str], widths: list[int]) -> list[str]:
+    first, *others = row
+    return [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+
+
+def _row(kind: str, of: dict[str, Any]) -> list[str]:
+    scores = (of["strengths"].get(str(strength), {"score": None})["score"] for strength in range(1, 6))
+    return [kind, *map(_percent, scores), _percent(of["mean"]), _percent(of["relative_drop"])]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _blank(number: int) -> list[str]:
+    return [""] * number

@@ -1,0 +1,175 @@
+"""The test once more, on corrupted videos: robustness.json and robustness.png in a run's folder.
+
+Shapes: S settings (a kind at a strength), N videos.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from videoadapt import distributed, logger
+from videoadapt.data.corrupted import CorruptedLoader
+from videoadapt.data.structures import Unreadable, VideoViews
+from videoadapt.errors import VideoAdaptError
+from videoadapt.evaluation.intervals import Interval, bootstrap_interval, bootstrap_map_interval, share_interval
+from videoadapt.evaluation.kinds import KINDS as OF_LABELS
+from videoadapt.evaluation.multi_label import MultiPredictions
+from videoadapt.evaluation.predictions import ListPredictions, Predictions
+from videoadapt.evaluation.testing import load_tested_weights
+from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.files import as_record, write_json
+from videoadapt.log import progress
+from videoadapt.paths import exists
+from videoadapt.runs.build_data import build_corrupted_loader
+from videoadapt.runs.named_weights import published
+from videoadapt.runs.run import Run
+from videoadapt.video.corruptions import KINDS
+from videoadapt.video.corruptions.views import Setting, settings_of
+
+FILE_NAME, PICTURE = "robustness.json", "robustness.png"
+STRENGTHS = (1, 2, 3, 4, 5)
+
+
+def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = STRENGTHS) -> dict[str, Any]:
+    """Test the run's best (else newest) checkpoint on `data.test` under each kind at each strength, and as it is.
+
+    Returns the content of robustness.json; scores are in percent. What is drawn depends on (`seed`, video, kind, strength).
+    Raises as `testing.test` does.
+    """
+    config, videos = run.config, run.splits.test
+    source, differing = load_tested_weights(run)
+    start, settings = time.perf_counter(), settings_of(kinds, strengths)
+    rows = videos.select(np.tile(np.arange(len(videos)), len(settings)))
+    clips, crops = config.test.clips, config.test.crops
+    accumulator = ViewAccumulator(rows, clips, crops, len(run.splits.class_names))
+    loader = build_corrupted_loader(videos, config.data, clips, crops, settings, config.seed, run.device)
+    run.model.eval()
+    with run.testing_forward() as forward:
+        evaluate(forward, _one_by_one(loader, len(videos), len(settings)), accumulator, config.test.batch_size)
+    predictions = accumulator.predictions(config.test.average, config.data.labels)
+    results = {
+        "measure": OF_LABELS[config.data.labels].best_by,
+        **_scores(predictions, settings, len(videos)),
+        "num_videos": len(videos),
+        "num_views": clips * crops,
+        "seed": config.seed,
+        "checkpoint": source,
+        "statement": run.statement.as_dict(),
+        "weights": published(config),
+        "other_than_trained": {key: {"trained": old, "tested": new} for key, old, new in differing},
+        "test_list_sha256": run.splits.fingerprint(videos),
+        "test_files_sha256": run.splits.files_fingerprint(videos),
+        "versions": {"av": av.__version__, "numpy": np.__version__},  # x264 comes with the one, draws with the other
+    }
+    if distributed.is_main():
+        _write(run.folder, results)
+        took = time.perf_counter() - start
+        logger.info("tested %s on %d videos x %d settings in %.1f s", source, len(videos), len(settings), took)
+    return results
+
+
+def read_robustness(folder: Path) -> dict[str, Any] | None:
+    """What the last such test left in a run's folder; None without one. Raises VideoAdaptError for a damaged file."""
+    path = folder / FILE_NAME
+    if not exists(path):
+        return None
+    found = as_record(path.read_bytes(), "measure", "clean", "corruptions", "sensitivity", "mean", "test_list_sha256")
+    if found is None:
+        raise VideoAdaptError(f"{path}: is damaged; delete it, and run `videoadapt robustness` again")
+    return found
+
+
+def _one_by_one(loader: CorruptedLoader, num_videos: int, num_settings: int) -> Iterator[VideoViews | Unreadable]:
+    total = sum(1 for _ in range(distributed.rank(), num_videos, distributed.world_size())) * num_settings
+    with progress("robustness", total, "corrupted videos") as line:
+        for items in loader:
+            yield from items
+            line.advance(count=len(items))
+
+
+def _scores(predictions: ListPredictions, settings: Sequence[Setting], num_videos: int) -> dict[str, Any]:
+    """Of the film as it is, of each kind and strength, and the mean over kinds that keep the label."""
+    found: dict[str, Any] = {"clean": _score(predictions, slice(0, num_videos))}
+    clean = found["clean"]["score"]
+    tables: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+    places = enumerate(settings[1:], start=1)
+    for kind, group in groupby(places, key=lambda place: place[1].kind):
+        strengths = {
+            str(setting.strength): {
+                "level": KINDS[kind].levels[setting.strength - 1],
+                **_score(predictions, slice(place * num_videos, (place + 1) * num_videos)),
+            }
+            for place, setting in group
+        }
+        mean = _mean([of["score"] for of in strengths.values()])
+        tables[KINDS[kind].keeps_label][kind] = {
+            "strengths": strengths, "mean": mean, "relative_drop": _relative_drop(clean, mean)
+        }  # fmt: skip
+    mean = _mean([of["mean"] for of in tables[True].values()])
+    return {
+        **found,
+        "mean": {
+            "score": mean,
+            "interval": _mean_interval(predictions, settings, num_videos),
+            "relative_drop": _relative_drop(clean, mean),
+        },
+        "corruptions": tables[True],
+        "sensitivity": tables[False],
+    }
+
+
+def _score(predictions: ListPredictions, part: slice) -> dict[str, Any]:
+    """The score of these rows, its 95 % interval over videos, and how many could not be read."""
+    chosen_N = np.zeros(len(predictions.videos), dtype=np.bool_)
+    chosen_N[part] = True
+    interval: Interval | None
+    if isinstance(predictions, MultiPredictions):
+        interval = bootstrap_map_interval(predictions.scores_NK[part], predictions.targets_NK[part])
+    else:
+        interval = share_interval(_right(predictions)[part])
+    return {
+        "score": predictions.measures(chosen_N)[OF_LABELS[predictions.kind].best_by],
+        "interval": interval,
+        "num_unreadable": int((~predictions.readable_N[part]).sum()),
+    }
+
+
+def _right(predictions: ListPredictions) -> NDArray[np.bool_]:
+    assert isinstance(predictions, Predictions)
+    right_N: NDArray[np.bool_] = predictions.ranks_N == 0
+    return right_N
+
+
+def _mean_interval(predictions: ListPredictions, settings: Sequence[Setting], num_videos: int) -> Interval | None:
+    """Over videos, each with its own mean over strengths and kinds; None of several labels a video."""
+    kinds = [
+        setting.kind if KINDS.get(setting.kind) and KINDS[setting.kind].keeps_label else "" for setting in settings
+    ]
+    if isinstance(predictions, MultiPredictions) or not any(kinds):
+        return None
+    right_SN = _right(predictions).reshape(len(settings), num_videos)
+    of_kind = [right_SN[[kind == one for kind in kinds]].mean(axis=0) for one in dict.fromkeys(filter(None, kinds))]
+    return bootstrap_interval(np.mean(of_kind, axis=0), [str(row) for row in range(num_videos)])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None
+
+
+def _relative_drop(clean: float | None, mean: float | None) -> float | None:
+    """What share of the clean score is lost, in percent; negative where it rose."""
+    return None if not clean or mean is None else round(100 * (clean - mean) / clean, 4)
+
+
+def _write(folder: Path, results: dict[str, Any]) -> None:
+    from videoadapt.runs.robustness_picture import plot_robustness  # matplotlib is slow to import
+
+    write_json(folder / FILE_NAME, results)
+    plot_robustness(results, folder / PICTURE)
