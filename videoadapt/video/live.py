@@ -170,6 +170,10 @@ def _open(source: str, name: str) -> tuple[InputContainer, VideoStream]:
     try:
         container = av.open(address, format=format, timeout=TIMEOUT_SEC, metadata_errors="ignore")
     except (av.FFmpegError, OSError, ValueError) as error:
+        if source.isdecimal():
+            raise DecodeError(
+                f"{name}: cannot be opened as the camera {address}: {_said(error)}{_cameras_here()}"
+            ) from error
         raise DecodeError(f"{name}: cannot be opened: {_said(error)}") from error
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
@@ -193,6 +197,14 @@ def _address(source: str, name: str) -> tuple[str, str | None]:
             f"{name}: neither the index of a camera nor the URL of a stream; allowed: {', '.join(PROTOCOLS)}"
         )
     return source, None
+
+
+def _cameras_here() -> str:
+    """Which there are, on Linux; "" elsewhere."""
+    if sys.platform != "linux":
+        return ""
+    found = sorted(int(path.name[5:]) for path in Path("/dev").glob("video[0-9]*") if path.name[5:].isdecimal())
+    return f"; cameras here: {', '.join(map(str, found)) or 'none'}"
 
 
 def _said(error: Exception) -> str:
