@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from benchmarks.setting import NUM_CLASSES, Setting
+from videoadapt.video.sides import sides_of
 
 # timm's name to width, heads and MLP of a model of 12 blocks
 DINOV2 = {"vit_small_patch14_dinov2": (384, 6), "vit_base_patch14_dinov2": (768, 12)}
@@ -46,13 +47,12 @@ def _built(setting: Setting) -> tuple[str, Any]:
     from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, VJEPA2Config, VJEPA2Model
 
     name, spec = setting.backbone.get("model"), setting.backbone
+    side_px, _ = sides_of(setting.crop_px)  # squares only
     fused: Any = {"attn_implementation": "sdpa"}
     if name in DINOV2:
         width, heads = DINOV2[name]
         return "dinov2", Dinov2Model(
-            Dinov2Config(
-                hidden_size=width, num_attention_heads=heads, patch_size=14, image_size=setting.crop_px, **fused
-            )
+            Dinov2Config(hidden_size=width, num_attention_heads=heads, patch_size=14, image_size=side_px, **fused)
         )
     if name == CLIP:
         return "clip", CLIPVisionModel(
@@ -61,7 +61,5 @@ def _built(setting: Setting) -> tuple[str, Any]:
             )
         )
     if spec["name"] == "vjepa2" and spec.get("size", "large") == "large":
-        return "vjepa2", VJEPA2Model(
-            VJEPA2Config(crop_size=setting.crop_px, frames_per_clip=setting.num_frames, **fused)
-        )
+        return "vjepa2", VJEPA2Model(VJEPA2Config(crop_size=side_px, frames_per_clip=setting.num_frames, **fused))
     raise ValueError(f"of Hugging Face's models {', '.join([*DINOV2, CLIP])} and vjepa2 of size large are measured")
