@@ -37,7 +37,12 @@ VALUES: dict[str, list[Any]] = {
     "data.balance": [0.5, 1.0],
     "data.rendered": [{"motions": "quickstart", "clips_per_epoch": 16}, {"motions": "any", "clips_per_epoch": 16}],
     "data.val": ["val", "nowhere", {"holdout": 0.5}, {"holdout": 0.5, "group": "("}, {"holdout": 0.5, "group": "mp4"}],
-    "data.test": [None, "nowhere"],
+    "data.test": [
+        None,
+        "nowhere",
+        {"own": "test", "other": "val"},
+        {"own": "test", "other": {"list": "test", "shared": "x.csv"}},
+    ],
     "data.classes": [7, 8, 9, "missing.txt"],
     "data.columns": [
         ["path", "label"],
@@ -136,6 +141,7 @@ VALUES: dict[str, list[Any]] = {
     "test.compile": [True],
     "test.max_unreadable": [1.0],
     "test.corruptions": ["all", ["fog"], ["frog"]],
+    "test.calibrate": [True],
     "pretrain.mask_ratio": [0.5, 0.95],
     "pretrain.decoder_mask_ratio": [0.25, 0.5],
     "pretrain.decoder_width": [15, 16],

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args, get_origin
 
 from videoadapt.system import open_files_limit
 
@@ -220,7 +220,7 @@ def _keys_of(schema: "type[BaseModel]", section: str = "") -> "Iterator[str]":
 def _models_in(annotation: Any) -> "Iterator[type[BaseModel]]":
     if hasattr(annotation, "model_fields"):
         yield annotation
-    for part in get_args(annotation):
+    for part in () if get_origin(annotation) is dict else get_args(annotation):  # a mapping's names are its user's
         yield from _models_in(part)
 
 

@@ -44,6 +44,7 @@ ALTERS_NO_PREDICTION = {
     "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.resume", "train.loggers", "test.enable", "test.compile", "test.max_unreadable",
     "test.corruptions",
+    "test.calibrate",
 }  # fmt: skip
 ELSEWHERE = {
     "model.weights": "backbone",

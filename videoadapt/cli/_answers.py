@@ -17,6 +17,8 @@ def print_bars(said: "Answered", sources: Sequence[Source]) -> None:
     """The most probable classes, with a bar each; nothing of a video that cannot be read, which an error line names."""
     for source, predictions in zip(sources, said.answers, strict=False):
         print(f"{said.video}  ({' '.join(*source.items())})")
+        if said.unknown:
+            print("  unknown: less like the known videos than almost all of them are; the nearest classes:")
         for line in bars(predictions):
             print(line)
 
@@ -41,6 +43,8 @@ def print_records(said: "Answered", sources: Sequence[Source]) -> None:
         if said.error is not None:
             record["error"] = said.error
         else:
+            if said.unknown is not None:
+                record["unknown"] = said.unknown
             record["predictions"] = [as_record(p) for p in said.answers[number]]
             record["damaged_frames"] = said.damaged_frames
         print(json.dumps(record, ensure_ascii=False), flush=True)
@@ -52,10 +56,13 @@ def as_record(p: "Prediction") -> dict[str, Any]:
     return {"label": p.label, "name": p.name, "probability": p.probability, **there}
 
 
-def row_writer(file: IO[str], sources: Sequence[Source], top: int, several: bool) -> "Callable[[Answered], None]":
+def row_writer(
+    file: IO[str], sources: Sequence[Source], top: int, several: bool, rejects: bool = False
+) -> "Callable[[Answered], None]":
     """Write the header of a CSV file now, and a row for each video and source when called.
 
-    `several`: whether a video has several labels; then it says of each class whether it is there, as 1 or 0.
+    `several`: whether a video has several labels; then it says of each class whether it is there, as 1 or 0. `rejects`:
+    a column says so of the video being unknown.
     """
     of_class = ["class", "label", "probability", *(["is_there"] if several else [])]
     (kind,) = {key for source in sources for key in source}
@@ -64,6 +71,7 @@ def row_writer(file: IO[str], sources: Sequence[Source], top: int, several: bool
         kind,
         "error",
         "damaged_frames",
+        *(["unknown"] if rejects else []),
         *(f"{name}_{k}" for k in range(1, top + 1) for name in of_class),
     ]
     writer = csv.writer(file, lineterminator="\n")
@@ -72,6 +80,7 @@ def row_writer(file: IO[str], sources: Sequence[Source], top: int, several: bool
     def write(said: "Answered") -> None:
         for number, source in enumerate(sources):
             row: list[Any] = [said.video, source[kind], said.error or "", said.damaged_frames]
+            row += [""] * rejects if said.unknown is None else [int(said.unknown)]
             for p in [] if said.error is not None else said.answers[number]:
                 row += [p.name, p.label, f"{p.probability:.6f}", *([int(bool(p.is_there))] if several else [])]
             writer.writerow([*row, *[""] * (len(columns) - len(row))])

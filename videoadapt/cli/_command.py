@@ -27,6 +27,7 @@ SCRIPTS = {  # of a clone, in tools/
     "submit": "submit.py",
     "report": "report.py",
     "robustness": "robustness.py",
+    "unknown": "unknown.py",
     "compare": "compare.py",
     "attack": "attack.py",
     "prepare": "prepare_data.py",

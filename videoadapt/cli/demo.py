@@ -78,6 +78,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="a file of videoadapt export instead, which onnxruntime computes on the CPU",
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show")
+    parser.add_argument(
+        "--reject",
+        type=float,
+        metavar="RATE",
+        help="say `unknown` of videos that score lower than all but this share (0.05) of the known ones, which `videoadapt "
+        "unknown RUN` has measured",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--fps-hz", type=float, metavar="RATE", help="see videos at this rate (data.sampling.fps_hz)")
     parser.add_argument("--compile", action="store_true", help="faster passes after a minute's wait, for many videos")
@@ -124,6 +131,10 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--weights: goes with --adapter")
     if (args.out or args.gif) and (len(args.video) != 1 or args.list or len(args.adapter or []) > 1):
         parser.error("--out and --gif: are of one film, and of one run or adapter")
+    if args.reject is not None and (
+        args.adapter or args.live is not None or args.serve is not None or args.out or args.gif
+    ):
+        parser.error("--reject: goes with a run, and with no --adapter, --live, --serve, --out or --gif")
     if args.top < 1:
         parser.error(f"--top {args.top}: allowed: 1 or more")
 
@@ -142,6 +153,8 @@ def main(arguments: list[str] | None = None) -> int:
     sources, predictor, asking = open_models(
         args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
     )
+    if args.reject is not None and predictor is not None:
+        asking = predictor.asking_with(args.reject)
     if args.live is not None:
         return show_live(asking, args.live, args.top, args.window_sec, args.json)
     decoder = asking.config.data.decoder
@@ -176,7 +189,7 @@ def _answer(args: argparse.Namespace, videos: list[Path], sources: list[dict[str
         if args.csv:
             # rows as they come: what a stop interrupts has those so far
             file = opened.enter_context(args.csv.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
-            show.append(row_writer(file, sources, args.top, several=asking.tasks[0].labels == "multi"))
+            show.append(row_writer(file, sources, args.top, asking.tasks[0].labels == "multi", args.reject is not None))
         prints_here = (args.json or not args.csv) and sys.stdout.isatty()
         with_bar = sys.stderr.isatty() and not prints_here
         line = opened.enter_context(progress("demo", len(videos), "videos")) if with_bar else None

@@ -14,6 +14,7 @@ COMMANDS = {
     "robustness": "test a run on corrupted videos",
     "compare": "put runs side by side that were tested on the same videos",
     "attack": "change test clips within a budget so that a run fails, and say how often it does",
+    "unknown": "measure how well a run tells unknown actions from its own",
     "segment": "say what happens when in films",
     "evaluate": "compare detected segments with annotations",
     "sweep": "train and compare a table of configs",

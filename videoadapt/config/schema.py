@@ -7,8 +7,17 @@ the signature is the schema, so this file knows no component.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, field_validator
+from annotated_types import Ge, Gt, Interval, MinLen
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    StringConstraints,
+    Tag,
+    field_validator,
+)
 
 from videoadapt.config.marks import FUNCTION, NOTHING, PASS, PREDICTION, SCORES, UPDATES
 from videoadapt.config.optimizers import OptimizerName, Options
@@ -16,6 +25,7 @@ from videoadapt.config.schedules import Cosine, ScheduleKey
 from videoadapt.paths import with_home
 
 Component = dict[str, Any]
+ListName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # part of a file's name
 Share = Annotated[float, Interval(ge=0, le=1)]
 _Beta = Annotated[float, Interval(ge=0, lt=1)]
 _Side = Annotated[int, Interval(ge=1, le=8_192)]
@@ -50,6 +60,10 @@ def _known_cache(value: str) -> str:
 
 def _square_as_one(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) and value[0] == value[1] else value
+
+
+def _as_test_list(value: Any) -> Any:
+    return {"list": value} if isinstance(value, str) else value
 
 
 def _kind_of_weights(value: Any) -> str | None:
@@ -120,6 +134,20 @@ class AugmentConfig(_Section):
     cutmix_box: Literal["whole", "even"] = "whole"  # even: an odd side is a pixel shorter (VideoMAE)
 
 
+class TestList(_Section):
+    """A list to test on. `group`: a regex; the accuracy of the videos whose first group of it agrees is given too.
+
+    Of another data set: `root`, where its videos are, `classes`, the names of its labels, and `shared`, a csv file of its
+    classes and ours for them.
+    """
+
+    list: PathText
+    group: str | None = None
+    root: PathKey | None = None
+    classes: PathText | None = None
+    shared: PathText | None = None
+
+
 class Rendered(_Section):
     """Clips of procedural motions rendered on the device while training, none twice.
 
@@ -146,7 +174,16 @@ class DataConfig(_Section):
         Discriminator(lambda v: "no list" if v is None else "a holdout" if isinstance(v, dict | Holdout) else "a list"),
         UPDATES,
     ] = None
-    test: Annotated[PathText | None, SCORES] = None
+    # a list; or several by their names, of which the first is the run's own
+    test: Annotated[
+        Annotated[PathText, Tag("a list")]
+        | Annotated[
+            dict[ListName, Annotated[TestList, BeforeValidator(_as_test_list)]], MinLen(1), Tag("lists by name")
+        ]
+        | Annotated[None, Tag("no list")],
+        Discriminator(lambda v: "no list" if v is None else "lists by name" if isinstance(v, dict) else "a list"),
+        SCORES,
+    ] = None
     # a file with one name a line, or just their number
     classes: Annotated[PathText | Annotated[int, Interval(ge=2, le=1_000_000)] | None, UPDATES] = None
     # of lists without a header row, in any order: path, label, and where rows are parts of films start_sec and end_sec, or
@@ -278,6 +315,8 @@ class TestConfig(_Section):
     max_unreadable: Annotated[Share, NOTHING] = 0.0
     # after the test, the same views of corrupted videos: all kinds, or these (docs/robustness.md); null: none
     corruptions: Annotated[Literal["all"] | tuple[str, ...] | None, NOTHING] = None
+    # fit a temperature on data.val, seen with the test's views, and give what probabilities are worth with it as well
+    calibrate: Annotated[bool, SCORES] = False
 
 
 class PretrainConfig(_Section):

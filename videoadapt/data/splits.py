@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt.data.folds import group_names
+from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import DataListError
 from videoadapt.video.files import open_bytes, place_of
@@ -38,6 +39,7 @@ class Splits:
     test: VideoRows
     class_names: list[str]
     num_val_in_test: int = 0
+    others: Mapping[str, OtherList] = field(default_factory=dict)  # lists to test on besides `test`, by their names
 
     def fingerprint(self, videos: VideoRows) -> str:
         """sha256 over the rows of a list, so that two results can be told to come from the same one."""

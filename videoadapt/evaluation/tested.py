@@ -20,13 +20,22 @@ from videoadapt.paths import exists
 _AGAIN = "delete results.json beside it, and it is tested again"
 
 
+def predictions_file(folder: Path, name: str | None = None) -> Path:
+    """Where a test leaves the predictions of its own list, or of another one by its name."""
+    return folder / ("predictions.npz" if name is None else f"predictions.{name}.npz")
+
+
 class Tested:
     """A test's results, and of each video its id, label(s), and averaged scores; not a number where it cannot be read."""
 
-    def __init__(self, folder: Path):
-        """Raises VideoAdaptError where predictions.npz is damaged, or of another test than results.json."""
-        self.path = folder / "predictions.npz"
+    def __init__(self, folder: Path, name: str | None = None):
+        """`name`: of one of several lists, but the first. Raises VideoAdaptError where the predictions are damaged, or of
+        another test than results.json.
+        """
+        self.path = predictions_file(folder, name)
         self.results = _read_results(folder / "results.json")
+        if name is not None:
+            self.results = self.results["lists"][name]
         try:
             with np.load(self.path) as file:
                 self.ids: NDArray[np.str_] = file["video_id"]

@@ -1,17 +1,25 @@
 """Multi-view testing: every view of every video once, then results.json, predictions.npz and the pictures."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from videoadapt import distributed, logger
+from videoadapt.config.schema import DataConfig
+from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.structures import Unreadable, VideoViews
+from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError
+from videoadapt.evaluation.kinds import KINDS
 from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.predictions import ListPredictions, Predictions
+from videoadapt.evaluation.tested import predictions_file
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.evaluation.worth import fitted_temperature, of_list, worth
 from videoadapt.files import write_atomically, write_json
 from videoadapt.log import progress
 from videoadapt.models.classifier import Classifier
@@ -23,6 +31,7 @@ from videoadapt.runs.named_weights import published
 from videoadapt.runs.rates import OtherRates, Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.statement import Difference, said
+from videoadapt.runs.test_lists import own_list
 
 
 def test(run: Run) -> dict[str, Any]:
@@ -35,14 +44,13 @@ def test(run: Run) -> dict[str, Any]:
     source, differing = load_tested_weights(run)
     save_description(run.config, run.splits.class_names)
     start = time.perf_counter()
-    accumulator = ViewAccumulator(splits.test, config.test.clips, config.test.crops, len(splits.class_names))
-    loader = build_test_loader(splits.test, config.data, config.test.clips, config.test.crops, run.device)
     run.model.eval()
     with run.testing_forward() as forward:
-        evaluate(forward, _with_progress(loader, len(loader)), accumulator, config.test.batch_size)
-    predictions = accumulator.predictions(config.test.average, config.data.labels)
-    if isinstance(predictions, MultiPredictions) and (thresholds := thresholds_of(run.folder)) is not None:
-        predictions.thresholds_K = np.array(thresholds)
+        predictions = _predict(run, forward, splits.test, config.data)
+        others = {name: _predict(run, forward, of.videos, config.data) for name, of in splits.others.items()}
+        fitted = fitted_temperature(_predict(run, forward, splits.val, config.data)) if config.test.calibrate else {}
+    temperature = fitted.get("temperature")
+    own = own_list(config.data)
     results = {
         **predictions.results(),
         "checkpoint": source,
@@ -54,13 +62,48 @@ def test(run: Run) -> dict[str, Any]:
         "test_files_sha256": splits.files_fingerprint(splits.test),
         "num_val_in_test": splits.num_val_in_test,
         "frame_rates": _frame_rates(run, predictions),
+        **worth(predictions, temperature),
+        **of_list(predictions, OtherList(splits.test, None if own is None else own.group)),
     }
+    if fitted:
+        results["calibration"] = {**fitted, "val_list_sha256": splits.fingerprint(splits.val)}
+    if isinstance(config.data.test, dict):
+        results["list"] = next(iter(config.data.test))
+    if others:
+        results["lists"] = {name: _of_other(run, name, found, temperature) for name, found in others.items()}
     if distributed.is_main():
-        write_results(run, predictions, results)
+        write_results(run, predictions, results, others)
         took = time.perf_counter() - start
         views = predictions.logits_NVK.shape[1]
         logger.info("tested %s on %d videos x %d views in %.1f s", source, len(splits.test), views, took)
     return results
+
+
+def _predict(run: Run, forward: Callable[[Tensor], Tensor], videos: VideoRows, data: DataConfig) -> ListPredictions:
+    """Every view of the test of every video of a list, averaged as the test averages."""
+    test = run.config.test
+    accumulator = ViewAccumulator(videos, test.clips, test.crops, len(run.splits.class_names))
+    loader = build_test_loader(videos, data, test.clips, test.crops, run.device)
+    evaluate(forward, _with_progress(loader, len(loader)), accumulator, test.batch_size)
+    predictions = accumulator.predictions(test.average, data.labels)
+    if isinstance(predictions, MultiPredictions) and (thresholds := thresholds_of(run.folder)) is not None:
+        predictions.thresholds_K = np.array(thresholds)
+    return predictions
+
+
+def _of_other(run: Run, name: str, predictions: ListPredictions, temperature: float | None) -> dict[str, Any]:
+    """What results.json says of a list that is tested besides the run's own."""
+    splits, asked = run.splits, run.splits.others[name]
+    found = {
+        **predictions.results(),
+        **worth(predictions, temperature),
+        **of_list(predictions, asked),
+        "test_list_sha256": splits.fingerprint(asked.videos),
+        "test_files_sha256": splits.files_fingerprint(asked.videos),
+    }
+    score = found[KINDS[run.config.data.labels].best_by]
+    logger.info("%s: %s %% of %d videos", name, score, found["num_videos"])
+    return found
 
 
 def load_tested_weights(run: Run) -> tuple[str, list[Difference]]:
@@ -93,8 +136,10 @@ def _frame_rates(run: Run, predictions: ListPredictions) -> dict[str, Any]:
     return {"trained": trained.as_dict(), "tested": tested.as_dict(), "num_other": other.num_far}
 
 
-def write_results(run: Run, predictions: ListPredictions, results: dict[str, Any]) -> None:
-    """Write results.json, predictions.npz, per_class.csv, and confusion.png or, of several labels, average_precision.png."""
+def write_results(
+    run: Run, predictions: ListPredictions, results: dict[str, Any], others: Mapping[str, ListPredictions]
+) -> None:
+    """Write results.json, predictions.npz, those of `others` by their names, per_class.csv, and a picture of the classes."""
     folder = run.folder
     for item in results["unreadable"]:
         logger.warning(
@@ -109,7 +154,17 @@ def write_results(run: Run, predictions: ListPredictions, results: dict[str, Any
         )  # fmt: skip
     write_json(folder / "results.json", results)
 
-    def save(path: Any) -> None:
+    _write_predictions(folder / "predictions.npz", predictions, run)
+    for name, of in others.items():
+        _write_predictions(predictions_file(folder, name), of, run)
+    if isinstance(predictions, Predictions):
+        _write_confusion(predictions, run)
+    elif isinstance(predictions, MultiPredictions):
+        _write_class_scores(predictions, run)
+
+
+def _write_predictions(target: Path, predictions: ListPredictions, run: Run) -> None:
+    def save(path: Path) -> None:
         with path.open("wb") as file:
             np.savez(
                 file,
@@ -120,11 +175,7 @@ def write_results(run: Run, predictions: ListPredictions, results: dict[str, Any
                 class_names=np.array(run.splits.class_names),
             )
 
-    write_atomically(folder / "predictions.npz", save)
-    if isinstance(predictions, Predictions):
-        _write_confusion(predictions, run)
-    elif isinstance(predictions, MultiPredictions):
-        _write_class_scores(predictions, run)
+    write_atomically(target, save)
 
 
 def _write_confusion(predictions: Predictions, run: Run) -> None:

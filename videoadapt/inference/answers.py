@@ -3,6 +3,7 @@
 Shapes: V views, K classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,11 @@ class Prediction:
     name: str
     probability: float
     is_there: bool | None = None
+
+
+def unknown() -> Prediction:
+    """What stands before the classes of a video that is rejected: no class, and no probability either."""
+    return Prediction(-1, "unknown", math.nan)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from videoadapt import logger
@@ -21,6 +24,7 @@ from videoadapt.inference.videos import DAMAGED, film_and_part
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.rates import OtherRates
 
+Array: TypeAlias = NDArray[np.floating]
 READ_AHEAD_FROM = 16  # videos: processes that read take seconds to start
 
 
@@ -32,6 +36,7 @@ class Answered:
     answers: list[list[Prediction]] = field(default_factory=list)
     damaged_frames: int | None = None  # of those looked at; None where the decoder cannot tell
     error: str | None = None
+    unknown: bool | None = None  # None where that was not asked
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -48,6 +53,9 @@ class Asking:
     other_rates: OtherRates
     tasks: Sequence[Answers]
     logits: Callable[[Tensor], Tensor]
+    is_unknown: Callable[[Array, Array], bool] | None = (
+        None  # then features (V, D) stand beside the logits of the one task
+    )
 
     def each(self, videos: Sequence[str | Path], top: int) -> Iterator[Answered]:
         """Yield what is said of each video, in order; several share a pass, as far as `test.batch_size` has room.
@@ -67,7 +75,8 @@ class Asking:
                 say_if_long(name, item.fps_hz, item.num_frames)
                 if item.damaged_frames:
                     logger.warning(DAMAGED, name, item.damaged_frames)
-                yield Answered(name, next(found), item.damaged_frames)
+                answers, unknown = next(found)
+                yield Answered(name, answers, item.damaged_frames, unknown=unknown)
 
     def _read(self, videos: Sequence[str | Path]) -> Iterator[VideoViews | Unreadable]:
         rows, refused = [], {}
@@ -83,12 +92,16 @@ class Asking:
         for number in range(len(videos)):
             yield refused[number] if number in refused else next(loader)
 
-    def _answers(self, group: Sequence[VideoViews], top: int) -> Iterator[list[list[Prediction]]]:
-        """Of each video in the group, the answers of each task."""
+    def _answers(self, group: Sequence[VideoViews], top: int) -> Iterator[tuple[list[list[Prediction]], bool | None]]:
+        """Of each video in the group, the answers of each task, and whether it is unknown."""
         if not group:
             return
         with torch.no_grad():
-            logits_VK = self.logits(torch.cat([item.views_NJCTHW.flatten(0, 1) for item in group]))
+            values = self.logits(torch.cat([item.views_NJCTHW.flatten(0, 1) for item in group]))
         classes = [len(task.class_names) for task in self.tasks]
-        for of_one_VK in logits_VK.split([item.views_NJCTHW.shape[:2].numel() for item in group]):
-            yield [task.best(part, top) for task, part in zip(self.tasks, of_one_VK.split(classes, dim=1), strict=True)]
+        for of_one in values.split([item.views_NJCTHW.shape[:2].numel() for item in group]):
+            logits_VK, features_VD = of_one[:, : sum(classes)], of_one[:, sum(classes) :]
+            parts = zip(self.tasks, logits_VK.split(classes, dim=1), strict=True)
+            answers = [task.best(part, top) for task, part in parts]
+            asked = self.is_unknown
+            yield answers, None if asked is None else asked(logits_VK.numpy(), features_VD.mean(dim=0).numpy())

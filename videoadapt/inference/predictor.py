@@ -6,6 +6,7 @@ Shapes: N clips and J crops of each, together V views of a video, T frames, H W 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -19,8 +20,9 @@ from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.answers import Answers, Prediction
+from videoadapt.inference.answers import Answers, Prediction, unknown
 from videoadapt.inference.explaining.explanation import Explanation, explained
+from videoadapt.inference.known import Rejection, load_rejection
 from videoadapt.inference.many import Answered, Asking
 from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.inference.videos import VideoInput, as_video, as_videos, part_asked, view_reader
@@ -75,6 +77,7 @@ class Predictor:
         self._read = view_reader(config, self.other_rates)
         self._compiled, self._sees_pictures = compile, _sees_pictures(config)
         self._largest = 0  # pass so far
+        self.folder: Path | None = None  # of the run, where it is one's
         if isinstance(model, OnnxModel):
             return
         if half := HALF_PRECISION.get(config.train.precision):
@@ -98,7 +101,9 @@ class Predictor:
         with _seeds_of_its_own(device):
             config, class_names, model = open_run(folder, device)
         rates, thresholds = trained_rates(folder), thresholds_of(folder)
-        return cls(seen_at(config, fps_hz), class_names, model, device, compile, rates, thresholds)
+        found = cls(seen_at(config, fps_hz), class_names, model, device, compile, rates, thresholds)
+        found.folder = folder
+        return found
 
     @classmethod
     def from_adapter(
@@ -153,6 +158,7 @@ class Predictor:
         fps_hz: float | None = None,
         start_sec: float | None = None,
         end_sec: float | None = None,
+        reject: float | None = None,
     ) -> list[Prediction]: ...
     @overload
     def predict(
@@ -163,6 +169,7 @@ class Predictor:
         fps_hz: float | None = None,
         start_sec: float | None = None,
         end_sec: float | None = None,
+        reject: float | None = None,
     ) -> list[list[Prediction]]: ...
     @torch.no_grad()
     def predict(
@@ -173,28 +180,40 @@ class Predictor:
         fps_hz: float | None = None,
         start_sec: float | None = None,
         end_sec: float | None = None,
+        reject: float | None = None,
     ) -> list[Prediction] | list[list[Prediction]]:
         """The `top` most probable classes of a video, best first, by the test views of the run.
 
         `start_sec` and `end_sec`: of this part of it alone, which the name of a file can say as well: film.mp4#t=1.5,4.
+
+        `reject`: put "unknown" (label -1, without a probability) first where the video scores lower than all but this share of
+        the known videos, which `videoadapt unknown RUN` has measured. Raises ConfigError where it has not.
         """
         check_count("top", top)
+        if reject is not None:
+            rejection = self._rejection(reject)
 
         def best(views_NJCTHW: Tensor) -> list[Prediction]:
-            return self.answers.best(self._view_logits(views_NJCTHW), top)
+            if reject is None:
+                return self.answers.best(self._view_logits(views_NJCTHW), top)
+            logits_VK, feature_D = self.logits_and_feature(views_NJCTHW)
+            first = [unknown()] if rejection.is_unknown(logits_VK.numpy(), feature_D.numpy()) else []
+            return [*first, *self.answers.best(logits_VK, top)]
 
         answers = self._answer(video, fps_hz, part_asked(start_sec, end_sec), best)
         return answers
 
-    def predict_each(self, videos: Iterable[str | os.PathLike[str]], top: int = 5) -> Iterator[Answered]:
+    def predict_each(
+        self, videos: Iterable[str | os.PathLike[str]], top: int = 5, *, reject: float | None = None
+    ) -> Iterator[Answered]:
         """Yield what is said of each video file, in order, of those that cannot be read why: for many videos.
 
         They are read ahead in other processes and share passes, so that probabilities differ in their last bits from those
-        of `predict`.
+        of `predict`. `reject` as there; `unknown` of an answer then says it.
         """
         check_count("top", top)
         self._check_head()
-        yield from self.asking.each([Path(video) for video in videos], top)
+        yield from self.asking_with(reject).each([Path(video) for video in videos], top)
         self.other_rates.say()
 
     def explain(
@@ -230,6 +249,28 @@ class Predictor:
             return self._view_logits(views_VCTHW[None])
 
         return Asking(self.config, self.device, self.other_rates, [self.answers], logits)
+
+    def asking_with(self, reject: float | None) -> Asking:
+        """The same, which says as well what is unknown. Raises ConfigError as `predict` does."""
+        if reject is None:
+            return self.asking
+        rejection = self._rejection(reject)
+
+        def logits_and_features(views_VCTHW: Tensor) -> Tensor:
+            return self._in_batches(self.model.logits_and_features, views_VCTHW[None])
+
+        return replace(self.asking, logits=logits_and_features, is_unknown=rejection.is_unknown)
+
+    def _rejection(self, rate: float) -> Rejection:
+        self._check_head()
+        return load_rejection(self.folder, rate, self.config, self.class_names, self.model)
+
+    @torch.no_grad()
+    def logits_and_feature(self, views_NJCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of each view (V, K) and the mean of their features (D,), from one pass."""
+        both = self._in_batches(self.model.logits_and_features, views_NJCTHW)
+        classes = len(self.class_names)
+        return both[:, :classes], both[:, classes:].mean(dim=0)
 
     @overload
     def logits(  # type: ignore[overload-overlap]

@@ -32,6 +32,11 @@ class Classifier(nn.Module):
         """Return what the head sees, (B, D): the pooled tokens after fc_norm."""
         return self._normed(self.backbone(clip_BCTHW))
 
+    def logits_and_features(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return both beside each other, (B, K + D), from one pass."""
+        pooled_BD = self.backbone(clip_BCTHW)
+        return torch.cat([self.classify(pooled_BD), self._normed(pooled_BD)], dim=1)
+
     def classify(self, pooled_BD: Tensor) -> Tensor:
         """Return the logits (B, K) for what the backbone gave."""
         normed_BD = self._normed(pooled_BD)

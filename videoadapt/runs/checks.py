@@ -17,6 +17,7 @@ from videoadapt.rendering.files import NUM_FRAMES
 from videoadapt.runs.build_data import build_sampler
 from videoadapt.runs.folder import newest_checkpoint
 from videoadapt.runs.frame_size import resize_problems
+from videoadapt.runs.test_lists import list_problems
 from videoadapt.video.corruptions import chosen_kinds
 from videoadapt.video.rand_augment import RandAugment
 
@@ -32,6 +33,7 @@ def setting_problems(config: Config) -> list[str]:
     problems += _logger_problems(config)
     problems += _label_problems(config)
     problems += _corruption_problems(config)
+    problems += list_problems(config)
     if config.train.enable:
         problems += [*_optimizer_problems(config), *_rate_problems(config), *_early_stop_problems(config)]
         if config.train.shard and config.train.precision == "fp16":

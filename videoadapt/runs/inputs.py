@@ -12,6 +12,7 @@ from videoadapt import distributed, logger
 from videoadapt.config.schema import Config, DataConfig, Holdout
 from videoadapt.config.shipped import LISTS, find_list
 from videoadapt.data.list_files import read_classes, why_no_file
+from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.splits import (
     NO_FILE,
     Splits,
@@ -41,6 +42,7 @@ from videoadapt.runs.named_weights import download_problems, with_commits
 from videoadapt.runs.overlaps import say_overlaps
 from videoadapt.runs.same_files import same_files
 from videoadapt.runs.statement import Statement, check_statement, class_problem
+from videoadapt.runs.test_lists import data_of, other_lists, own_list, under_our_labels
 from videoadapt.video.decoders import reads_folders
 from videoadapt.video.files import why_no_video
 from videoadapt.weights.files import weights_path
@@ -165,16 +167,19 @@ def load_splits(config: Config) -> Splits:
     data = config.data
     problems: list[str] = []
     dataset = build_dataset(data)
-    val_list = data.val if isinstance(data.val, str) and config.train.enable else None
+    val_needed = config.train.enable or (config.test.enable and config.test.calibrate)
     needed = {
-        "train": config.train.enable and data.rendered is None,
-        "val": val_list is not None,
+        "train": (config.train.enable or (val_needed and isinstance(data.val, Holdout))) and data.rendered is None,
+        "val": val_needed and isinstance(data.val, str),
         "test": config.test.enable,
     }
+    own = own_list(data)
+    sources = {"train": data.train, "test": None if own is None else own.list}
+    sources["val"] = data.val if isinstance(data.val, str) else None
     folders = reads_folders(data.decoder)
     with distributed.main_process_first():
         lists = {
-            split: _load_list(dataset, split, getattr(data, split), data, problems)
+            split: _load_list(dataset, split, sources[split], data, problems)
             if needed[split]
             else VideoRows(data.root, ())
             for split in ("train", "test", "val")
@@ -195,7 +200,8 @@ def load_splits(config: Config) -> Splits:
         )
     if problems:
         raise DataListError("\n".join(problems))
-    if isinstance(data.val, Holdout) and config.train.enable:
+    others = _load_others(config, class_names, lists["train"], files["train"]) if config.test.enable else {}
+    if isinstance(data.val, Holdout) and val_needed:
         held_N = held_out(lists["train"], data.val.holdout, data.val.group, config.seed)
         lists["train"], lists["val"] = lists["train"].select(~held_N), lists["train"].select(held_N)
         files["train"], files["val"] = files["train"][~held_N], files["train"][held_N]
@@ -208,7 +214,37 @@ def load_splits(config: Config) -> Splits:
     say_overlaps(lists, files)
     say_unequal(config, lists["train"], class_names)
     num_val_in_test = num_shared(files["val"], files["test"], lists["val"].parts_N2, lists["test"].parts_N2)
-    return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test)
+    return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test, others)
+
+
+def _load_others(
+    config: Config, class_names: Sequence[str], training: VideoRows, trained_N: NDArray[Any]
+) -> dict[str, OtherList]:
+    """The lists to test on after the first, checked as that is. Raises DataListError with all problems."""
+    problems: list[str] = []
+    found, limit = {}, config.test.max_unreadable
+    for name, asked in other_lists(config.data).items():
+        split, data, before = f"test.{name}", data_of(config.data, asked), len(problems)
+        with distributed.main_process_first():
+            videos = _load_list(build_dataset(data), split, asked.list, data, problems)
+        try:
+            found[name] = (
+                under_our_labels(name, asked, videos, class_names) if len(problems) == before else OtherList(videos)
+            )
+        except DataListError as error:
+            problems.append(str(error))
+            continue
+        videos = found[name].videos
+        files_N = find_files(videos, reads_folders(data.decoder))
+        problems += _wrong_labels(split, videos, len(class_names))
+        problems += _missing_files(split, videos, files_N, limit, data)
+        problems += same_files(split, videos, files_N)
+        problems += short_folders(split, videos, files_N, limit, data.decoder)
+        if shared := num_shared(trained_N, files_N, training.parts_N2, videos.parts_N2):
+            logger.warning("data.train and data.%s share %d videos: the accuracy on it will be too high", split, shared)
+    if problems:
+        raise DataListError("\n".join(problems))
+    return found
 
 
 def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, problems: list[str]) -> VideoRows:

@@ -16,6 +16,7 @@ from videoadapt.config.yaml_files import merge, read_yaml
 from videoadapt.errors import ConfigError, did_you_mean, explain
 from videoadapt.models.adapters import build_adapter
 from videoadapt.runs.statement import flat
+from videoadapt.runs.test_lists import own_list
 from videoadapt.sweeps.cell import Cell, Settings, short
 from videoadapt.sweeps.folds import AXIS, Division
 from videoadapt.sweeps.schema import OWN_KEYS, SweepConfig, as_labels, labelled, texts
@@ -198,9 +199,10 @@ class Sweep:
             data = cell.config.data
             if select is not None and data.val is None:
                 problems.append("select: needs a validation list; set data.val, for example to {holdout: 0.1}")
-            if select is not None and data.val is not None and data.val == data.test:
+            own = own_list(data)
+            if select is not None and own is not None and data.val == own.list:
                 problems.append(
-                    f"select: data.val and data.test are both {data.test}; choosing on the test list gives no result"
+                    f"select: data.val and data.test are both {own.list}; choosing on the test list gives no result"
                 )
             problems += [
                 f"{cell.folder}: was run with other values ({text}); delete the folder, or choose another `output`"

@@ -50,9 +50,13 @@ def _execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
 
 
 def _check_readable(run: Run, results: dict[str, Any]) -> None:
-    if results["num_unreadable"] > run.config.test.max_unreadable * results["num_videos"]:
+    own = next(iter(run.config.data.test)) if isinstance(run.config.data.test, dict) else None
+    for name, of in {own: results, **results.get("lists", {})}.items():
+        if of["num_unreadable"] <= run.config.test.max_unreadable * of["num_videos"]:
+            continue
+        where = "data.test" if name is None else f"data.test.{name}"
         raise TooManyUnreadable(
-            f"{results['num_unreadable']} of the {results['num_videos']} videos of data.test cannot be read and count as "
+            f"{of['num_unreadable']} of the {of['num_videos']} videos of {where} cannot be read and count as "
             f"wrong; {run.folder}/results.json lists them: fix them and test again, or raise test.max_unreadable",
             results,
         )

@@ -14,6 +14,7 @@ from videoadapt.evaluation.report._templates import render
 from videoadapt.evaluation.report.charts import curves, reliability
 from videoadapt.evaluation.report.costs import read_costs
 from videoadapt.evaluation.report.groups import groups_of
+from videoadapt.evaluation.report.lists import list_rows
 from videoadapt.evaluation.report.matrix import matrix
 from videoadapt.evaluation.report.mistakes import confident_mistakes
 from videoadapt.evaluation.report.robustness import robustness_of
@@ -53,6 +54,7 @@ def write_report(folder: Path, config: Config | None = None) -> Path:
         "tested": tested,
         "robustness": robustness_of(read_robustness(folder), None if tested is None else tested.results),
         "test": {"matrix": None} if tested is None else _of_test(tested, config or trained),
+        "test_lists": [] if tested is None else list_rows(folder, tested),
     }
     write_text(folder / FILE_NAME, render("report.html", **values))
     return folder / FILE_NAME
