@@ -1,5 +1,6 @@
 """Samples come back whole and in order, whatever happens to the processes that read them."""
 
+import gc
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +64,28 @@ def test_a_batch_stays_as_it_is_while_others_are_read() -> None:
     loader = Loader(read, [[f"{i}", f"{i}"] for i in range(1, 13)], pixels, workers=2, sample_bytes=40, limit_sec=60.0)
     kept = list(loader)  # thrice as many as there is memory for
     assert [pixels_BN[:, :2].unique().tolist() for pixels_BN in kept] == [[i] for i in range(1, 13)]
+
+
+@pytest.mark.parametrize("first", ["1", "2:killed", "3:raise"])
+def test_no_file_stays_open(first: str) -> None:
+    """After the last batch, one that failed, or the first of many; nobody waits for the garbage collector."""
+
+    def open_after() -> int:
+        with suppress(ZeroDivisionError), closing(iter(Loader(read, [[first], ["4"]] * 9, **settings))) as batches:
+            next(batches)
+        with suppress(ZeroDivisionError):
+            list(Loader(read, [[first], ["4"]], **settings))
+        for thread in threading.enumerate():
+            if thread.name == "loader":
+                thread.join(60)
+        return len(os.listdir("/proc/self/fd"))
+
+    settings: dict[str, Any] = {"collate": listed, "workers": 2, "sample_bytes": 40, "limit_sec": 60.0}
+    gc.disable()
+    try:
+        assert open_after() == open_after()
+    finally:
+        gc.enable()
 
 
 class Copied:

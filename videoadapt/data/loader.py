@@ -81,8 +81,11 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
             threading.Thread(target=ahead.run, args=(self._batches,), name="loader", daemon=True).start()
             while not isinstance(got := ahead.ready.get(), _End):
                 yield self._take(got, slots, ahead.free)
-            if got.error is not None:
-                raise got.error
+            if (error := got.error) is not None:
+                try:
+                    raise error
+                finally:
+                    del got, error  # or it would hold itself, and all memory here, by its traceback
         finally:
             pool.stop()
             ahead.free.put(None)
@@ -153,7 +156,9 @@ class _Ahead(Generic[Item, Notes, Failure]):
                 self._pool.work()
         except BaseException as raised:  # noqa: BLE001 - it is raised again in the other thread
             error = raised
+        self._pool.leave()
         self.ready.put(_End(error))
+        del error  # whose traceback has this frame
 
     def _free_slot(self) -> int:
         """Wait for memory for a batch."""

@@ -31,9 +31,13 @@ class Task(Generic[Item, Notes, Failure]):
     lost: bool = False  # with its process, perhaps for no fault of its own: it gets a second one
 
     def found(self) -> InSlot[Notes] | Failure | Lost:
-        """What a task that is done came to. Raises what `read` raised."""
+        """What a task that is done came to. Raises what `read` raised, once."""
         if isinstance(self.result, Raised):
-            raise self.result.error
+            error, self.result = self.result.error, None
+            try:
+                raise error
+            finally:
+                del error  # by its traceback it would hold itself, and all memory of the batch
         assert self.result is not None, "a task that is done has a result"
         return self.result
 
@@ -61,7 +65,7 @@ class WorkerPool(Generic[Item, Notes, Failure]):
         self._lost: dict[Hashable, Lost] = {}
         self._failed_starts = 0  # in a row
         self._changing = RLock()  # the garbage collector may come to `stop` from anywhere
-        self._stopped = False
+        self._stopped = self._is_left = False
         atexit.register(self.stop)  # before multiprocessing waits for its processes, which wait for us
         for _ in range(workers):
             self._start_worker()
@@ -91,7 +95,21 @@ class WorkerPool(Generic[Item, Notes, Failure]):
             for how in (Worker.kill, Worker.join):
                 for worker in self._workers.values():
                     how(worker)
+            self._close()
         atexit.unregister(self.stop)
+
+    def leave(self) -> None:
+        """Say, in the thread that has worked, that it does no more; then all is closed, here or once they are stopped."""
+        with self._changing:
+            self._is_left = True
+            self._close()
+
+    def _close(self) -> None:
+        if self._is_left and self._stopped:
+            self._pipes.close()
+            for worker in self._workers.values():
+                worker.close()
+            del self._function  # and the slots: an error's traceback may hold what is here
 
     def _start_worker(self) -> None:
         with self._changing:
@@ -100,6 +118,7 @@ class WorkerPool(Generic[Item, Notes, Failure]):
             self._pipes.register(worker.pipe, selectors.EVENT_READ)
             if self._stopped:
                 worker.kill()
+                worker.join()
                 raise RuntimeError("the loader is closed")
 
     def _hand_out(self) -> None:
@@ -142,6 +161,7 @@ class WorkerPool(Generic[Item, Notes, Failure]):
             self._pipes.unregister(pipe)
             worker.kill()
             worker.join()
+            worker.close()
         tasks = self._has.pop(pipe)
         if lost is None:
             pass

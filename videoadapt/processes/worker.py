@@ -143,6 +143,7 @@ class Worker(Generic[Item, Result]):
         self._process.join(STOP_SEC)
         self.kill()
         self.join()
+        self.close()
 
     def kill(self) -> None:
         """End the process at once; `receive` then says so to whoever waits for it."""
@@ -151,6 +152,11 @@ class Worker(Generic[Item, Result]):
     def join(self) -> None:
         """Wait for the end of a process that was killed."""
         server.wait_for(self._process)
+
+    def close(self) -> None:
+        """Close what is open of a process that has ended: the garbage collector takes its time, and a process has few files."""
+        self.pipe.close()
+        self._process.close()
 
 
 def ready(pipes: selectors.BaseSelector) -> list[Pipe]:
@@ -193,6 +199,7 @@ def map_in_processes(
                     pipes.unregister(pipe)
                     worker.kill()
                     worker.join()
+                    worker.close()
                     waiting.appendleft(index)
             for pipe in answered:
                 worker, index = busy[pipe]
