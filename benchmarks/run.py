@@ -8,6 +8,7 @@
 `torchrun --nproc-per-node 2 tools/benchmark.py model`: the same on several GPUs, each with a batch of its own.
 `python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
 `python tools/benchmark.py segments --run FOLDER --clips CLASSES --out FILMS`: segments of films joined from labelled clips.
+`python tools/benchmark.py explained --run FOLDER --videos FOLDER`: whether the answer hangs on what explanations mark.
 `python tools/benchmark.py decoders FILE ...`: the share of frames that are wrong with each library, and with ours.
 """
 
@@ -56,6 +57,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     segments.add_argument("--smooth-sec", type=float)
     segments.add_argument("--least-sec", type=float)
     segments.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the films")
+    explained = commands.add_parser("explained", help="what an answer loses by what explanations mark, and elsewhere")
+    explained.set_defaults(measure=bench_explained)
+    explained.add_argument("--run", required=True, metavar="FOLDER", help="or an adapter file")
+    explained.add_argument("--videos", type=Path, required=True, metavar="FOLDER", help="all videos below it")
     loader = commands.add_parser("loader", help="the loader with readers that only wait, more than there are cores")
     loader.set_defaults(measure=bench_loader)
     loader.add_argument("--workers", type=int, nargs="+", default=[2, 16, 64], metavar="N")
@@ -214,6 +219,17 @@ def bench_segments(args: argparse.Namespace) -> dict[str, Any]:
 
     cut = Cut(args.on, args.off, args.smooth_sec, args.least_sec)
     return measure(load(args.run), args.clips, args.out, args.per_film, args.every_sec, cut)
+
+
+def bench_explained(args: argparse.Namespace) -> dict[str, Any]:
+    """Points of probability lost for each method, by places and by frames."""
+    from benchmarks.explained import markdown, measure
+    from videoadapt import load
+    from videoadapt.inference.sources import videos_named
+
+    found = measure(load(args.run), videos_named([args.videos], folders=False))
+    sys.stderr.write(markdown(found))
+    return found
 
 
 def bench_model(args: argparse.Namespace) -> dict[str, Any]:

@@ -141,6 +141,23 @@ def test_the_film_with_its_classes_drawn_on_it(
         demo.main([str(film), str(film), "--run", str(run), "--out", str(out)])
 
 
+def test_the_film_with_what_was_looked_at(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = finished
+    monkeypatch.chdir(tmp_path)
+    film = write_video(tmp_path / "film.mp4", num_frames=20)
+    assert demo.main(["film.mp4", "--run", str(run), "--explain", "--label", "left"]) == 0
+    assert "film_explained.png: written\nfilm_explained.mp4: written, from 20 frames" in capsys.readouterr().err
+    with open_video("film_explained.mp4") as after, open_video(film) as before:
+        differing = np.abs(after[10] - before[10].repeat(5, 0).repeat(5, 1).astype(int)).mean(axis=2)
+        assert len(after) == 20 and differing[:180].max() > 60
+    assert demo.main(["film.mp4", "--run", str(run), "--explain", "--label", "lift"]) == 2
+    assert "label = 'lift': no such class; did you mean 'left'? allowed: " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        demo.main(["film.mp4", "--run", str(run), "--label", "left"])
+
+
 HEAVY = [
     "IPython",
     "jinja2",

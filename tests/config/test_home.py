@@ -89,7 +89,7 @@ def test_options_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # names, numbers and addresses; a config is for find_config
 NO_FILES = {"--cfg", "overrides", "--decoder", "--group", "--columns", "--dataset", "--live", "--subset", "--license"} | {
-    "--download", "name", "word", "--corruptions", "--strengths",
+    "--label", "--download", "name", "word", "--corruptions", "--strengths",
 }  # fmt: skip
 COMMANDS = sorted(
     path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py") if path.stem not in ("main", "submit")

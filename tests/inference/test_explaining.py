@@ -1,5 +1,6 @@
 """Where and when a model looked: published equations against what is computed by hand, and models that look at one place."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from tests.toy_models import ADAPTERS, CLIP, PLAIN, build, shake
 from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import ConfigError
+from videoadapt.inference.explaining.films import Marks
 from videoadapt.inference.explaining.methods import (
     METHODS,
     Method,
@@ -19,6 +21,8 @@ from videoadapt.inference.explaining.methods import (
 )
 from videoadapt.inference.explaining.trace import Attention, BlockTrace, Trace, traced
 from videoadapt.runs.build import build_model
+from videoadapt.video.part import Part
+from videoadapt.video.readers import CropBox
 
 CPU = torch.device("cpu")
 PIXELS = (CLIP[0] * 40 + 128).clamp(0, 255).to(torch.uint8)  # (3, 4, 16, 16)
@@ -38,7 +42,7 @@ def two_layers() -> tuple[Trace, list[Tensor], Tensor]:
         weights.append((q @ k.mT / 2**0.5).softmax(-1)[0, 0])
         x_1ND = left
     head = torch.tensor([[1.0, 0.5], [-1.0, 2.0]])
-    return Trace(clip, x_1ND.mean(1)[0] @ head.T, blocks, [], (1, 1, 3)), weights, head
+    return Trace(clip, x_1ND.mean(1)[0] @ head.T, blocks, [], [], (1, 1, 3)), weights, head
 
 
 def test_rollout_of_two_layers_by_hand() -> None:
@@ -64,7 +68,7 @@ def test_grad_cam_of_a_convolution_by_hand() -> None:
     torch.manual_seed(0)
     x_1CTHW, kernel, head = torch.rand(1, 2, 2, 3, 3, requires_grad=True), torch.randn(4, 2, 1, 1, 1), torch.randn(2, 4)
     features = F.conv3d(x_1CTHW, kernel)
-    trace = Trace(x_1CTHW, features.mean((2, 3, 4))[0] @ head.T, [], [features], None)
+    trace = Trace(x_1CTHW, features.mean((2, 3, 4))[0] @ head.T, [], [], [features], None)
     label = int(trace.logits.argmax())  # the mean over places of what is marked, less what speaks against
     expected = torch.einsum("d,dthw->thw", head[label] / 18, features[0]).clamp(min=0).detach()  # dy/dx of a mean of 18
     assert expected.max() > 0
@@ -133,15 +137,42 @@ def test_explaining_leaves_the_answer_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize(("model", "side"), [("test_resnet", 64), ("test_vit", 32)])
 def test_image_models(model: str, side: int) -> None:
-    """The last feature map of a convolutional network, and beside a class token what enters the last block."""
-    spec = ModelConfig(
-        backbone={"name": "timm", "model": model, "crop_px": side if model == "test_vit" else None}, head=PLAIN
-    )
+    """The last feature map of a convolutional network, and beside a class token what its last attention reads."""
+    backbone = {"name": "timm", "model": model, "crop_px": side if model == "test_vit" else None}
     torch.manual_seed(0)
-    built = build_model(spec.model_copy(update={"adapter": {"name": "linear"}}), 5, 4, side).eval()
+    built = build_model(ModelConfig(backbone=backbone, adapter={"name": "linear"}, head=PLAIN), 5, 4, side).eval()
     pixels = torch.randint(256, (3, 4, side, side), dtype=torch.uint8)
     maps = [map_by_frames(traced(built, pixels, "fp32", CPU), label, "grad_cam") for label in range(5)]
-    assert {tuple(map_Thw.shape) for map_Thw in maps} == {(4, 2, 2)} and any(map_Thw.any() for map_Thw in maps)
+    assert {tuple(map_Thw.shape) for map_Thw in maps} == {(4, 2, 2)} and max(map_Thw.max() for map_Thw in maps) > 1e-5
     if model == "test_resnet":
         with pytest.raises(ConfigError, match="allowed: grad_cam"):
             map_by_frames(traced(built, pixels, "fp32", CPU), 0, "rollout")
+
+
+def test_what_a_norm_is_given_is_not_what_is_looked_at() -> None:
+    """V-JEPA's tokens are pooled behind a norm, whose gradient is at right angles to what it is given."""
+    backbone = {"name": "vjepa2", "width": 48, "depth": 2, "num_heads": 2}
+    model = build_model(ModelConfig(backbone=backbone, adapter={"name": "linear"}, head=PLAIN), 5, 4, 32).eval()
+    pixels = torch.randint(256, (3, 4, 32, 32), dtype=torch.uint8)
+    trace = traced(model, pixels, "fp32", CPU)
+    (gradient,) = trace.gradients(0, [trace.blocks[-1].left])
+    across = (gradient * trace.blocks[-1].left).sum(-1).abs().max()
+    found = max(map_by_frames(trace, label, "grad_cam").max() for label in range(5))
+    assert found > 100 * across
+
+
+def test_marks_lie_where_and_when_the_crop_was_marked() -> None:
+    """The upper left place of a crop at the right half of a film, in the second of two frames of the second window."""
+    maps_WJThw = torch.zeros(2, 1, 2, 4, 4)
+    maps_WJThw[1, 0, 1, 0, 0] = 1
+    windows, begins_WT = [Part(0, 2), Part(2, 4)], np.array([[0.0, 1.0], [2.0, 3.0]])
+    marks = Marks(windows, begins_WT, maps_WJThw, [CropBox(0.0, 0.5, 1.0, 1.0)])
+    assert not marks.at(1.0, 40, 80).any() and not marks.at(2.0, 40, 80).any()
+    at_HW = marks.at(3.5, 40, 80)
+    assert np.argwhere(at_HW == at_HW.max()).mean(0) == pytest.approx([2, 42], abs=3)
+    assert not at_HW[:, :40].any() and not at_HW[20:].any()
+    assert marks.at(2.5, 40, 80).max() == pytest.approx(at_HW.max() / 2)
+    frame_HWC = np.full((240, 480, 3), 90, np.uint8)
+    marks.draw(frame_HWC, 3.5)
+    changed = (frame_HWC != 90).any(axis=2)
+    assert changed[:30, 240:300].mean() > 0.5 and not changed[:, :230].any() and not changed[130:].any()

@@ -9,7 +9,9 @@ import torch
 
 from tests.media import write_video
 from videoadapt.errors import DecodeError
+from videoadapt.video.bicubic import Bicubic
 from videoadapt.video.cache.source import FrameSource
+from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.rand_augment import RandAugment
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.resizing import resize_to_cover
@@ -35,6 +37,27 @@ def test_views_are_the_crops_of_the_sampled_frames(tmp_path: Path) -> None:
             assert views_NJCTHW[clip, crop].equal(view_TCHW.transpose(0, 1))
     with closing(SOURCE.open(path)) as video:
         assert read(video).equal(views_NJCTHW)
+
+
+@pytest.mark.parametrize(("height", "width"), [(90, 200), (200, 90)])
+@pytest.mark.parametrize("fit", [None, Letterbox(), Bicubic(40)])
+def test_where_crops_lie(fit: Letterbox | Bicubic | None, height: int, width: int) -> None:
+    """Of a frame whose levels say how far down, and how far across, a pixel is: those in the middle of each crop."""
+    ramp_H, ramp_W = (torch.arange(side) * 255 / (side - 1) for side in (height, width))
+    frame_HWC = torch.stack(
+        [ramp_H[:, None].expand(-1, width), ramp_W.expand(height, -1), ramp_W * 0 + ramp_H[:, None]], -1
+    )
+    crops = 3 if fit is None else 1
+    read = ViewReader(SOURCE, Dense(stride_frames=3), num_frames=4, crop_px=32, num_clips=1, num_crops=crops, fit=fit)
+    boxes = read.boxes(height, width)
+    seen_JCHW = read.crops(frame_HWC.round().to(torch.uint8))
+    assert len(boxes) == len(seen_JCHW) == crops
+    for box, seen_CHW in zip(boxes, seen_JCHW, strict=True):
+        down, across = (seen_CHW[channel, 15:17, 15:17].float().mean() / 255 for channel in (0, 1))
+        assert (box.top + box.bottom) / 2 == pytest.approx(float(down), abs=0.03)
+        assert (box.left + box.right) / 2 == pytest.approx(float(across), abs=0.03)
+        assert (min(box) < 0) == isinstance(fit, Letterbox)
+    assert len({tuple(box) for box in boxes}) == crops
 
 
 def test_a_clip_is_decided_by_its_generator(tmp_path: Path) -> None:

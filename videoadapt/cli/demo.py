@@ -103,6 +103,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="write the film, .mp4, .mov or .mkv, with its classes of each moment drawn on it",
     )
     parser.add_argument("--gif", type=place, metavar="FILE", help="the same as a small animation without sound")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="mark where and when the model looked: on the film of --out or --gif, by default <name>_explained.mp4 here, "
+        "and on a contact sheet beside it, .png",
+    )
+    parser.add_argument("--label", metavar="CLASS", help="with --explain: for this class, not the most probable one")
+    parser.add_argument(
+        "--method", choices=("grad_cam", "relevance", "rollout"), help="with --explain: by which equation"
+    )
     add_page_options(parser)
     args = parser.parse_args(arguments)
     _check(parser, args)
@@ -113,12 +123,12 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if urls := [str(name) for name in args.video if re.match(r"\w{2,}:/", str(name))]:
         parser.error(f"{urls[0]}: a stream is given with --live, and no other video beside it")
     if args.live is not None and (
-        args.video or args.list or args.csv or args.out or args.gif or len(args.adapter or []) > 1
+        args.video or args.list or args.csv or args.out or args.gif or args.explain or len(args.adapter or []) > 1
     ):
-        parser.error("--live: goes with no video, --list, --csv, --out, --gif or second --adapter")
-    others = (args.video, args.list, args.live is not None, args.csv, args.out, args.gif, args.json)
+        parser.error("--live: goes with no video, --list, --csv, --out, --gif, --explain or second --adapter")
+    others = (args.video, args.list, args.live is not None, args.csv, args.out, args.gif, args.explain, args.json)
     if args.serve is not None and any(others):
-        parser.error("--serve: goes with no video, --list, --live, --csv, --out, --gif or --json")
+        parser.error("--serve: goes with no video, --list, --live, --csv, --out, --gif, --explain or --json")
     if not (args.live is not None or args.serve is not None or args.video or args.list):
         parser.error(
             "name a video, a folder or a pattern, or a list of them with --list, or a stream with --live; or --serve"
@@ -129,12 +139,18 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--onnx: goes with no --device cuda and no --compile")
     if args.weights and not args.adapter:
         parser.error("--weights: goes with --adapter")
-    if (args.out or args.gif) and (len(args.video) != 1 or args.list or len(args.adapter or []) > 1):
-        parser.error("--out and --gif: are of one film, and of one run or adapter")
+    if (args.out or args.gif or args.explain) and (len(args.video) != 1 or args.list or len(args.adapter or []) > 1):
+        parser.error("--out, --gif and --explain: are of one film, and of one run or adapter")
     if args.reject is not None and (
-        args.adapter or args.live is not None or args.serve is not None or args.out or args.gif
+        args.adapter or args.live is not None or args.serve is not None or args.out or args.gif or args.explain
     ):
-        parser.error("--reject: goes with a run, and with no --adapter, --live, --serve, --out or --gif")
+        parser.error("--reject: goes with a run, and with no --adapter, --live, --serve, --out, --gif or --explain")
+    if args.explain and args.onnx:
+        parser.error("--explain: goes with no --onnx, which gives no gradients")
+    if not args.explain and (args.label is not None or args.method):
+        parser.error("--label and --method: go with --explain")
+    if args.explain and not args.out and not args.gif:
+        args.out = Path(f"{Path(args.video[0].name.partition('#')[0]).stem}_explained.mp4")
     if args.top < 1:
         parser.error(f"--top {args.top}: allowed: 1 or more")
 
@@ -162,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     videos = list(dict.fromkeys([*named, *listed]))
     num_unreadable = _answer(args, videos, sources, asking)
     if predictor is not None and (args.out or args.gif) and not num_unreadable:
-        _draw(args, videos[0], predictor)
+        (_explain if args.explain else _draw)(args, videos[0], predictor)
     asking.other_rates.say()
     return EXIT_ERROR if num_unreadable == len(videos) else EXIT_UNREADABLE if num_unreadable else 0
 
@@ -211,5 +227,20 @@ def _draw(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None
     from videoadapt.inference.captions import annotate
 
     num_frames = annotate(predictor, video, args.out, args.gif, window_sec=args.window_sec)
+    for path in filter(None, (args.out, args.gif)):
+        sys.stderr.write(f"{path}: written, from {num_frames} frames\n")
+
+
+def _explain(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None:
+    from videoadapt.inference.explaining.films import explain_film
+
+    sheet = (args.out or args.gif).with_suffix(".png")
+    label: str | int | None = args.label
+    if label is not None and label.isdecimal() and label not in predictor.class_names:
+        label = int(label)
+    predictor.explain(video, label, method=args.method or "grad_cam").save(sheet)
+    sys.stderr.write(f"{sheet}: written\n")
+    how = {"label": label, "method": args.method or "grad_cam", "window_sec": args.window_sec}
+    num_frames = explain_film(predictor, video, args.out, args.gif, **how)
     for path in filter(None, (args.out, args.gif)):
         sys.stderr.write(f"{path}: written, from {num_frames} frames\n")

@@ -38,9 +38,13 @@ class Bicubic:
     def centred(self, frames_TCHW: Tensor, sides: tuple[int, int]) -> Tensor:
         """The middle of the frames, as torchvision's Resize and CenterCrop cut it, half an odd rest rounded to even."""
         covering_TCHW = self._covering(frames_TCHW, sides)
-        rests = (frame - side for frame, side in zip(covering_TCHW.shape[-2:], sides, strict=True))
-        top, left = (round(rest / 2) for rest in rests)
+        top, left, _ = self.place(*frames_TCHW.shape[-2:], sides)
         return covering_TCHW[..., top : top + sides[0], left : left + sides[1]]
+
+    def place(self, height: int, width: int, sides: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:
+        """Where `centred` begins in the frames once they are resized, top and left, and their size then."""
+        size = self._covering_size(height, width, sides)
+        return round((size[0] - sides[0]) / 2), round((size[1] - sides[1]) / 2), size
 
     def anywhere(self, frames_TCHW: Tensor, sides: tuple[int, int], rng: random.Random) -> Tensor:
         """The same size from anywhere in the frames."""
@@ -50,17 +54,19 @@ class Bicubic:
         return covering_TCHW[..., top : top + sides[0], left : left + sides[1]]
 
     def _covering(self, frames_TCHW: Tensor, sides: tuple[int, int]) -> Tensor:
-        """The frames with their aspect, the longer rest rounded down."""
+        return self.resized(frames_TCHW, self._covering_size(*frames_TCHW.shape[-2:], sides))
+
+    def _covering_size(self, height: int, width: int, sides: tuple[int, int]) -> tuple[int, int]:
+        """Of the frames with their aspect, the longer rest rounded down."""
         share = 1.0 if self.short_px is None else self.short_px / min(sides)
         if share < 1:
             raise ConfigError(
                 f"resize_px = {self.short_px}: allowed: {min(sides)} or more, the crop's short side, or null"
             )
         height_px, width_px = (round(side * share) for side in sides)
-        height, width = frames_TCHW.shape[-2:]
         if height * width_px <= width * height_px:
-            return self.resized(frames_TCHW, (height_px, int(height_px * width / height)))
-        return self.resized(frames_TCHW, (int(width_px * height / width), width_px))
+            return height_px, int(height_px * width / height)
+        return int(width_px * height / width), width_px
 
 
 def _resized(frame_HWC: np.ndarray, sides: tuple[int, int]) -> np.ndarray:

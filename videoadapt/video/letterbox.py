@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from videoadapt.video.resizing import resize_to_fit
+from videoadapt.video.resizing import fitting_size, resize_to_fit
 
 _SMALLEST = 0.66  # of the size that fits, as the smallest box of the crop "multi_scale" is
 
@@ -22,6 +22,11 @@ class Letterbox:
     def centred(self, frames_TCHW: Tensor, sides: tuple[int, int]) -> Tensor:
         """The frames as large as they fit, in the middle of (T, C, *sides); an odd rest has its larger half below or right."""
         return self._put(resize_to_fit(frames_TCHW, *sides), sides, None)
+
+    def place(self, height: int, width: int, sides: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:
+        """Where `centred` begins in frames made as large as they fit, top and left, 0 or less, and their size."""
+        size = fitting_size(height, width, *sides)
+        return -((sides[0] - size[0]) // 2), -((sides[1] - size[1]) // 2), size
 
     def anywhere(self, frames_TCHW: Tensor, sides: tuple[int, int], rng: random.Random) -> Tensor:
         """The frames at 0.66 to 1 of the size that fits, anywhere in (T, C, *sides)."""

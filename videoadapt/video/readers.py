@@ -21,10 +21,10 @@ from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.frames import Frames
 from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.part import AnyPart, FramesOfPart
-from videoadapt.video.resizing import resize_to_cover
+from videoadapt.video.resizing import covering_size, resize_to_cover
 from videoadapt.video.samplers import Indices, Sampler
 from videoadapt.video.sides import CropPx, sides_of
-from videoadapt.video.transforms import TrainTransform, view_crops
+from videoadapt.video.transforms import TrainTransform, crop_corners, view_crops
 
 DECODED_BYTES = (
     128 * 2**20
@@ -39,6 +39,15 @@ class FileNotes(NamedTuple):
     damaged_frames: int | None = None
     fps_hz: float | None = None
     num_frames: int | None = None
+
+
+class CropBox(NamedTuple):
+    """Where a crop lies in a frame, as shares of the frame's height and width; a letterbox's bars are below 0 and above 1."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
 
 
 class ClipReader:
@@ -168,6 +177,20 @@ class ViewReader:
         if self._fit is not None:
             return fitted_TCHW[None]
         return torch.stack(view_crops(fitted_TCHW, self._sides, self.num_crops))
+
+    def boxes(self, height: int, width: int) -> list[CropBox]:
+        """Where in a frame of this size what `crops` returns lies."""
+        sides = self._sides
+        if self._fit is not None:
+            top, left, size = self._fit.place(height, width, sides)
+            corners = [(top, left)]
+        else:
+            size = covering_size(height, width, *sides)
+            corners = crop_corners(*size, sides, self.num_crops)
+        return [
+            CropBox(top / size[0], left / size[1], (top + sides[0]) / size[0], (left + sides[1]) / size[1])
+            for top, left in corners
+        ]
 
 
 def notes_on(video: Frames) -> FileNotes:

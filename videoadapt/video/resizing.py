@@ -18,13 +18,17 @@ def resize_to_cover(frames_TCHW: Tensor, height_px: int, width_px: int) -> Tenso
     come back as they are.
     """
     height, width = frames_TCHW.shape[-2:]
-    if height * width_px <= width * height_px:
-        new_height, new_width = height_px, int(height_px * width / height)
-    else:
-        new_height, new_width = int(width_px * height / width), width_px
+    new_height, new_width = covering_size(height, width, height_px, width_px)
     if (new_height, new_width) == (height, width):
         return frames_TCHW
     return _resize_like_cv2(frames_TCHW, new_height, new_width)
+
+
+def covering_size(height: int, width: int, height_px: int, width_px: int) -> tuple[int, int]:
+    """The size that frames of another size have after `resize_to_cover`."""
+    if height * width_px <= width * height_px:
+        return height_px, int(height_px * width / height)
+    return int(width_px * height / width), width_px
 
 
 def resize_to_fit(frames_TCHW: Tensor, height_px: int, width_px: int, share: float = 1.0) -> Tensor:
@@ -33,11 +37,16 @@ def resize_to_fit(frames_TCHW: Tensor, height_px: int, width_px: int, share: flo
     Sides are rounded to the nearest pixel, and are 1 at least. Pixels are those of `resize_to_cover`.
     """
     height, width = frames_TCHW.shape[-2:]
-    factor = share * min(height_px / height, width_px / width)
-    new_height, new_width = (max(1, round(side * factor)) for side in (height, width))
+    new_height, new_width = fitting_size(height, width, height_px, width_px, share)
     if (new_height, new_width) == (height, width):
         return frames_TCHW
     return _resize_like_cv2(frames_TCHW, new_height, new_width)
+
+
+def fitting_size(height: int, width: int, height_px: int, width_px: int, share: float = 1.0) -> tuple[int, int]:
+    """The size that frames of another size have after `resize_to_fit`."""
+    factor = share * min(height_px / height, width_px / width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def _resize_like_cv2(frames_TCHW: Tensor, new_height: int, new_width: int) -> Tensor:

@@ -129,7 +129,13 @@ def view_crops(frames_TCHW: Tensor, crop_px: CropPx, num_crops: int) -> list[Ten
     a crop does not fit or there is none.
     """
     sides = sides_of(crop_px)
-    height, width = frames_TCHW.shape[-2:]
+    corners = crop_corners(*frames_TCHW.shape[-2:], crop_px, num_crops)
+    return [frames_TCHW[..., top : top + sides[0], left : left + sides[1]] for top, left in corners]
+
+
+def crop_corners(height: int, width: int, crop_px: CropPx, num_crops: int) -> list[tuple[int, int]]:
+    """Where the crops of `view_crops` begin in frames of this size: (top, left) each."""
+    sides = sides_of(crop_px)
     if num_crops < 1:
         raise ConfigError(f"num_crops: {num_crops} is not allowed; use 1 or more")
     rest_down, rest_across = height - sides[0], width - sides[1]
@@ -139,8 +145,7 @@ def view_crops(frames_TCHW: Tensor, crop_px: CropPx, num_crops: int) -> list[Ten
         )
     rest, centred = max(rest_down, rest_across), min(rest_down, rest_across) // 2
     starts = [rest // 2] if num_crops == 1 else [int(j * (rest / (num_crops - 1))) for j in range(num_crops)]
-    corners = [(start, centred) if rest_down >= rest_across else (centred, start) for start in starts]
-    return [frames_TCHW[..., top : top + sides[0], left : left + sides[1]] for top, left in corners]
+    return [(start, centred) if rest_down >= rest_across else (centred, start) for start in starts]
 
 
 def normalise(

@@ -64,7 +64,7 @@ def views_of_parts(reader: ViewReader, film: KnownTimes, parts: Sequence[Part], 
     Every frame is decoded once and cut at once; what is kept are the crops that a later part needs. `film` is open, by
     `reader.open`. Raises DecodeError with `name` for a part that is not in the film.
     """
-    chosen_PNT = [_frames_of(reader, film, part, name) for part in parts]
+    chosen_PNT = [frames_of(reader, film, part, name) for part in parts]
     needed_from = np.minimum.accumulate([indices_NT.min() for indices_NT in reversed(chosen_PNT)])[::-1]
     coming = _crops_in_order(reader, film, np.unique(np.stack(chosen_PNT)))
     kept: dict[int, Tensor] = {}
@@ -77,7 +77,8 @@ def views_of_parts(reader: ViewReader, film: KnownTimes, parts: Sequence[Part], 
         yield torch.stack([torch.stack([kept[int(i)] for i in clip_T], dim=2) for clip_T in indices_NT])
 
 
-def _frames_of(reader: ViewReader, film: KnownTimes, part: Part, name: object) -> Indices:
+def frames_of(reader: ViewReader, film: KnownTimes, part: Part, name: object) -> Indices:
+    """Which frames of the film the test clips of a part are, (N, T)."""
     of_part = FramesOfPart(film, part, name)
     return reader.chosen(of_part) + of_part.first_frame
 

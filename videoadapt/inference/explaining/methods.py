@@ -31,6 +31,7 @@ def map_by_frames(trace: Trace, label: int, method: Method) -> Tensor:
     _check(trace)
     step = {"relevance": relevance_step, "rollout": rollout_step}.get(method)
     map_thw = grad_cam(trace, label) if step is None else over_blocks(trace, label, step)
+    map_thw = map_thw - map_thw.min() * (step is not None)  # what all places have alike, as from the I, marks none
     num_frames = trace.clip.shape[2]
     if num_frames % len(map_thw):
         return _resized(map_thw, (num_frames, *map_thw.shape[1:]))
@@ -95,13 +96,14 @@ def grad_cam(trace: Trace, label: int) -> Tensor:
 
     Where the mean over places is pooled, dy/dx is the same at all of them, and this is Grad-CAM (equations 1 and 2 of arXiv
     1610.02391). x is the last feature map before pooling (those of two pathways are added, by how much of the clip a place
-    is), or the tokens that leave the last block; beside a class token these have no gradient, and x is what enters it.
+    is), or of transformers the last tokens with a gradient: what leaves the last block, or a norm behind it; beside a class
+    token what its attention reads. (Never what a norm is given: its dy/dx is at right angles to x, and their product nothing.)
     """
-    seen = [trace.blocks[-1].left] if trace.blocks else trace.maps
+    seen = trace.tokens if trace.blocks else trace.maps
     gradients = [_places(gradient, trace) for gradient in trace.gradients(label, seen)]
-    if trace.blocks and not gradients[0].any():
-        seen = [trace.blocks[-1].entered]
-        gradients = [_places(gradient, trace) for gradient in trace.gradients(label, seen)]
+    if trace.blocks:
+        last = max((number for number, gradient in enumerate(gradients) if gradient.any()), default=-1)
+        seen, gradients = [seen[last]], [gradients[last]]
     pairs = zip(seen, gradients, strict=True)
     pathways = [(_places(x.detach().float(), trace) * gradient).sum(0) for x, gradient in pairs]
     largest = max(pathways, key=Tensor.numel)

@@ -59,6 +59,7 @@ class BlockTrace:
 class Trace:
     """A pass: its clip (1, C, T, H, W), its logits (K,), and what was on the way, all with gradients.
 
+    `tokens`, from the last block on: what leaves it, and every norm of them, in their order, (X, N, D) or (X, H, W, D).
     Without `blocks` there are `maps`: what was pooled last, (1, C, T, H, W) or of frames one by one (T, C, H, W), of two
     pathways two; or tokens (1, N, D). `grid`: where tokens come from.
     """
@@ -66,14 +67,15 @@ class Trace:
     clip: Tensor
     logits: Tensor
     blocks: list[BlockTrace]
+    tokens: list[Tensor]
     maps: list[Tensor]
     grid: GridTHW | None
 
     def gradients(self, label: int, tensors: Sequence[Tensor]) -> list[Tensor]:
         """dy/dx of the class's logit y by each of these, float32; zeros where y does not depend on one."""
-        found = torch.autograd.grad(
-            _SCALE * self.logits[label], tensors, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+        with torch.enable_grad():
+            score = _SCALE * self.logits[label]
+        found = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True, materialize_grads=True)
         return [gradient.float() / _SCALE for gradient in found]
 
 
@@ -81,10 +83,12 @@ def traced(model: Classifier, clip_CTHW: Tensor, precision: Precision, device: t
     """Pass one uint8 clip (3, T, H, W) through the model as testing does, and note what maps are made of."""
     clip = normalise(clip_CTHW[None].to(device), [None]).requires_grad_()
     calls, places, blocks = _Calls(), _LastPlaces(clip.shape[2]), list[BlockTrace]()
-    modules = list(getattr(model.backbone, "blocks", ()))
+    modules, tokens = list(getattr(model.backbone, "blocks", ())), list[Tensor]()
     with ExitStack() as undone:
         for block in modules:
             _note_block(block, calls, blocks, undone)
+        if modules:
+            _note_tokens(model.backbone, modules[-1], tokens, undone)
         for module in () if modules else model.backbone.modules():
             undone.callback(module.register_forward_pre_hook(places.note_input).remove)
             undone.callback(module.register_forward_hook(places.note_output).remove)
@@ -95,7 +99,10 @@ def traced(model: Classifier, clip_CTHW: Tensor, precision: Precision, device: t
         with torch.enable_grad(), autocast(precision, device), calls:
             logits_K = model(clip)[0].float()
     grid = getattr(model.backbone, "grid", None)
-    return Trace(clip, logits_K, blocks, places.found, places.grid if grid is None else grid.thw)
+    known = places.grid if grid is None else grid.thw if grid.in_order else None
+    # not a probe's query either, which is no token of the clip
+    of_clip = [part for part in tokens if known and part.numel() // part.shape[-1] >= prod(known)]
+    return Trace(clip, logits_K, blocks, of_clip, places.found, known)
 
 
 class _Calls(TorchFunctionMode):
@@ -126,6 +133,23 @@ def _note_block(block: nn.Module, calls: _Calls, blocks: list[BlockTrace], undon
 
     undone.callback(block.register_forward_pre_hook(entered).remove)
     undone.callback(block.register_forward_hook(left).remove)
+
+
+def _note_tokens(backbone: nn.Module, last: nn.Module, tokens: list[Tensor], undone: ExitStack) -> None:
+    entered: list[Tensor] = []
+
+    def begin(module: nn.Module, args: Any) -> None:
+        entered.append(args[0])
+
+    def note(module: nn.Module, args: Any, output: Tensor) -> None:
+        ends = (0, -1)  # another width is that of a head's queries and keys
+        if entered and output.ndim > 2 and all(output.shape[end] == entered[0].shape[end] for end in ends):
+            tokens.append(output)
+
+    undone.callback(last.register_forward_pre_hook(begin).remove)
+    for module in backbone.modules():
+        if module is last or "norm" in type(module).__name__.lower():
+            undone.callback(module.register_forward_hook(note).remove)
 
 
 class _LastPlaces:
