@@ -18,7 +18,7 @@ from videoadapt.inference.page.app import build_app
 from videoadapt.inference.page.desk import Full
 from videoadapt.inference.page.film import measure
 from videoadapt.inference.page.limits import Limits
-from videoadapt.inference.page.looking import titles
+from videoadapt.inference.page.looking import Question, titles
 from videoadapt.inference.page.serving import serve
 
 HOME = "http://localhost"
@@ -40,9 +40,9 @@ class OneAnswer:
     def line(self, film: Path) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def answer(self, film: Path, is_closing: Callable[[], bool]) -> AsyncIterator[dict[str, Any]]:
+    async def answer(self, asked: Question, is_closing: Callable[[], bool]) -> AsyncIterator[dict[str, Any]]:
         yield {"ahead": 1}
-        yield {"answer": film.stat().st_size}
+        yield {"answer": asked.film.stat().st_size}
 
 
 def client(folder: Path, free: int = 1) -> TestClient:
@@ -114,7 +114,7 @@ def test_a_port_that_is_taken_and_limits_that_are_none(capsys: pytest.CaptureFix
         socket.create_server(("127.0.0.1", 0)) as other,
         pytest.raises(ConfigError, match=r"--serve .* in use; name another"),
     ):
-        serve(lambda: ([], None), LIMITS, other.getsockname()[1], None, print)  # type: ignore[arg-type,return-value]
+        serve(lambda: ([], None, []), LIMITS, other.getsockname()[1], None, print)  # type: ignore[arg-type,return-value]
     assert demo.main(["--serve", "--max-mb", "0", "--max-sec", "-1", "--max-waiting", "-1"]) == 2
     assert capsys.readouterr().err.count("allowed: ") == 3
     with pytest.raises(SystemExit):

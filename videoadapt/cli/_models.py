@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from videoadapt.inference.adapter_bank import AdapterBank
     from videoadapt.inference.many import Asking
     from videoadapt.inference.predictor import Predictor
 
@@ -54,8 +55,8 @@ def open_models(
     compile: bool = False,
     fps_hz: float | None = None,
     onnx: Path | None = None,
-) -> "tuple[list[dict[str, str]], Predictor | None, Asking]":
-    """The same of any number of adapters: where each is from, the model where there is one, and how all are asked."""
+) -> "tuple[list[dict[str, str]], Predictor | AdapterBank, Asking]":
+    """The same of any number of adapters: where each is from, the model or the bank of them, and how all are asked."""
     from videoadapt.distributed import choose_device
 
     chosen = choose_device(device)
@@ -66,4 +67,4 @@ def open_models(
     from videoadapt.inference.predictor import asking_tasks
 
     bank = AdapterBank.from_files(adapters, weights, fps_hz).to(chosen)
-    return [{"adapter": str(name)} for name in adapters], None, asking_tasks(bank, chosen)
+    return [{"adapter": str(name)} for name in adapters], bank, asking_tasks(bank, chosen)

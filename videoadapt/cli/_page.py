@@ -9,6 +9,7 @@ from videoadapt.cli._models import open_models
 
 if TYPE_CHECKING:
     from videoadapt.inference.many import Asking
+    from videoadapt.models.classifier import Classifier
 
 PORT, WEB = 8000, ("fastapi", "starlette", "uvicorn")
 
@@ -49,9 +50,13 @@ def _say(address: str) -> None:
     sys.stderr.flush()
 
 
-def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Asking]":
+def _open(args: argparse.Namespace) -> "tuple[list[dict[str, str]], Asking, list[Classifier]]":
     """In the process that looks at films."""
-    sources, _, asking = open_models(
+    from videoadapt.inference.adapter_bank import AdapterBank
+    from videoadapt.models.classifier import Classifier
+
+    sources, opened, asking = open_models(
         args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
     )
-    return sources, asking
+    models = [*opened.models] if isinstance(opened, AdapterBank) else [opened.model]
+    return sources, asking, [model for model in models if isinstance(model, Classifier)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from videoadapt.cli._answers import print_bars, print_records, row_writer
 from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
@@ -166,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     _check_targets(args)
     listed = videos_listed(args.list, args.root) if args.list else []
-    sources, predictor, asking = open_models(
+    sources, opened, asking = open_models(
         args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
     )
     if args.reject is not None and predictor is not None:
@@ -177,8 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
     named = videos_named(args.video, reads_folders(decoder), "images" if reads_pictures(decoder) else "videos")
     videos = list(dict.fromkeys([*named, *listed]))
     num_unreadable = _answer(args, videos, sources, asking)
-    if predictor is not None and (args.out or args.gif) and not num_unreadable:
-        (_explain if args.explain else _draw)(args, videos[0], predictor)
+    if (args.out or args.gif) and not num_unreadable:
+        (_explain if args.explain else _draw)(args, videos[0], cast("Predictor", opened))
     asking.other_rates.say()
     return EXIT_ERROR if num_unreadable == len(videos) else EXIT_UNREADABLE if num_unreadable else 0
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from videoadapt.inference.page.desk import Desk, Full, State
 from videoadapt.inference.page.limits import Limits
-from videoadapt.inference.page.looking import progress_of
+from videoadapt.inference.page.looking import Question, progress_of
 
 FILES = {
     "/": ("page.html", "text/html"),
@@ -49,7 +49,7 @@ def build_app(desk: Desk, who: State, limits: Limits, folder: Path, is_closing: 
     app.get("/about")(_constant(json.dumps(about).encode(), "application/json"))
 
     @app.post("/films")
-    async def look(request: Request) -> Response:
+    async def look(request: Request, task: int = 0, label: int | None = None) -> Response:
         if request.headers.get("origin") != f"http://{request.headers['host']}":
             return _said(403, "films are taken from this page only")
         if int(request.headers.get("content-length", 0)) > limits.max_bytes:
@@ -66,7 +66,7 @@ def build_app(desk: Desk, who: State, limits: Limits, folder: Path, is_closing: 
             except TimeoutError:
                 return _said(408, f"the upload took longer than {limits.upload_sec:g} s; try a smaller film")
             opened.enter_context(desk.line(film))
-            return _Lines(desk.answer(film, is_closing), opened.pop_all())
+            return _Lines(desk.answer(Question(film, task, label), is_closing), opened.pop_all())
         return Response(status_code=400)  # nobody reads it
 
     return app

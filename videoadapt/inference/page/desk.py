@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from videoadapt.errors import VideoAdaptError
 from videoadapt.inference.page.limits import Limits
-from videoadapt.inference.page.looking import Looker, Refused, progress_of
+from videoadapt.inference.page.looking import Looker, Question, Refused, progress_of
 from videoadapt.processes.worker import Lost, Started, Worker
 from videoadapt.registry.transfer import transferable
 
@@ -61,15 +61,19 @@ class Desk:
             if self._has == film:
                 self._replace()
 
-    async def answer(self, film: Path, is_closing: Callable[[], bool]) -> AsyncIterator[State]:
+    async def answer(self, asked: Question, is_closing: Callable[[], bool]) -> AsyncIterator[State]:
         """How things stand, each time that it changes or half a second has passed; at last `answer` or `error`."""
+        film = asked.film
         while ahead := self._line.index(film):
             yield {"ahead": ahead}
             await _while(lambda: self._line.index(film) == ahead and not is_closing())
             if is_closing():
                 yield {"error": "the page is being closed"}
                 return
-        self._worker.send(film)
+        while self._worker.pipe.poll():  # it has begun, or ended with nothing to do, for want of memory perhaps
+            if isinstance(self._worker.receive(), Lost):
+                self._replace()
+        self._worker.send(asked)
         self._has = film
         said: State | Lost | Refused | Started = Started()
         while isinstance(said, Started):
@@ -90,7 +94,7 @@ class Desk:
         self._worker.kill()
         self._worker.join()
 
-    def _start(self) -> "Worker[Path | None, State | Refused]":
+    def _start(self) -> "Worker[Question | None, State | Refused]":
         return Worker(self._looker, self._limits.work_sec)
 
     def _replace(self) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from videoadapt.inference.long_films import clip_sec
 from videoadapt.inference.many import Asking
 from videoadapt.inference.page.film import Measured, measure
 from videoadapt.inference.page.limits import Limits
+from videoadapt.inference.page.marks import marks
 from videoadapt.inference.page.timeline import timeline_of
 from videoadapt.inference.videos import as_video
 from videoadapt.inference.windows import Slide, Timeline, slide
+from videoadapt.models.classifier import Classifier
 from videoadapt.runs.lettering import on_one_line
 from videoadapt.video.decoders import reads_folders, reads_pictures
 from videoadapt.video.windows import spread_windows
@@ -30,8 +32,17 @@ from videoadapt.video.windows import spread_windows
 MOST_WINDOWS = 120  # of a film; those of a long one lie further apart, so that an answer takes minutes at most
 TOP = 5
 
-Open: TypeAlias = Callable[[], tuple[Sequence[Mapping[str, str]], Asking]]
-"""Opens the models: of each task where it is from, {"run": folder} or {"adapter": file}, and how all are asked."""
+Open: TypeAlias = Callable[[], tuple[Sequence[Mapping[str, str]], Asking, Sequence[Classifier]]]
+"""Opens the models: of each task where it is from, {"run": folder} or {"adapter": file}, how all are asked, and each
+alone; of an ONNX file none, which does not show where it looked."""
+
+
+class Question(NamedTuple):
+    """What is asked about a film: what happens in it, or, of a class of a task, where that was seen."""
+
+    film: Path
+    task: int = 0
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,18 +57,24 @@ class Looker:
 
     def __init__(self, open_models: Open, limits: Limits, window_sec: float | None = None):
         self._open, self._limits, self._window_sec = open_models, limits, window_sec
-        self._opened: tuple[list[str], Asking] | None = None
+        self._opened: tuple[list[str], Asking, Sequence[Classifier]] | None = None
 
-    def __call__(self, film: Path | None) -> dict[str, Any] | Refused:
+    def __call__(self, asked: Question | None) -> dict[str, Any] | Refused:
         """What JSON can hold; Refused for a file that cannot be read, and models that cannot be opened."""
         try:
             if self._opened is None:
-                sources, asking = self._open()
+                sources, asking, models = self._open()
                 _check_takes_films(asking)
-                self._opened = titles(sources), asking
-            return _who(*self._opened) if film is None else self._look(*self._opened, film)
+                self._opened = titles(sources), asking, models
+            names, asking, models = self._opened
+            if asked is None:
+                return {"models": _who(names, asking), "explains": bool(models)}
+            if asked.label is None:
+                return self._look(names, asking, asked.film)
+            measure(asked.film, asking.config, self._limits)
+            return marks(asking, models, *asked)
         except VideoAdaptError as error:
-            return Refused(str(error).replace(f"{film}: ", ""))
+            return Refused(str(error) if asked is None else str(error).replace(f"{asked.film}: ", ""))
         except (MemoryError, RuntimeError) as error:
             if not is_of_memory(error):
                 raise
@@ -102,9 +119,9 @@ def progress_of(film: Path) -> Path:
     return film.with_suffix(".progress")
 
 
-def _who(names: Sequence[str], asking: Asking) -> dict[str, Any]:
+def _who(names: Sequence[str], asking: Asking) -> list[dict[str, Any]]:
     known = [[on_one_line(name) for name in task.class_names] for task in asking.tasks]
-    return {"models": [{"name": name, "classes": classes} for name, classes in zip(names, known, strict=True)]}
+    return [{"name": name, "classes": classes} for name, classes in zip(names, known, strict=True)]
 
 
 def _check_takes_films(asking: Asking) -> None:
@@ -153,4 +170,6 @@ def _of_tasks(found: Timeline, asking: Asking) -> list[Timeline]:
 
 
 def _record(said: Prediction) -> dict[str, Any]:
-    return {"name": on_one_line(said.name), "probability": said.probability, "is_there": said.is_there}
+    return {
+        "label": said.label, "name": on_one_line(said.name), "probability": said.probability, "is_there": said.is_there,
+    }  # fmt: skip

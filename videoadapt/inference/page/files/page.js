@@ -4,6 +4,7 @@ const $ = (id) => document.getElementById(id);
 const player = $("player");
 let about = { max_bytes: Infinity, max_sec: Infinity, models: [] };
 let answer = null; // what is shown
+let film = null; // of this one
 let asked = null; // the AbortController of the film that is being looked at
 let address = null; // under which the browser keeps its own copy of the film
 
@@ -47,23 +48,43 @@ async function start() {
 }
 
 async function look(file) {
+  show(null);
+  const found = await ask(file, "films");
+  if (!found) return;
+  show(found, file);
+  const first = task().whole[0];
+  say(`Done: ${first.name}, ${percent(first.probability)}`);
+}
+
+async function explain() {
+  const number = $("task").value, label = task().whole[0].label;
+  const found = await ask(film, `films?task=${number}&label=${label}`);
+  if (!found || number !== $("task").value) return;
+  const when = found.most_sec === null ? "" : `, most of all at ${clock(found.most_sec)}`;
+  $("sheet").src = found.picture;
+  $("sheet").alt = `Frames that the model saw, and the same with what spoke for ${found.name} marked${when}`;
+  $("sheet-text").textContent = `Above what the model saw, below what spoke for ${found.name}${when}. It says where, not why.`;
+  $("marks").hidden = false;
+  say(`Done: where the model looked for ${found.name}`);
+}
+
+// What the program says of a film, or null, and then the page says why.
+async function ask(file, where) {
   if (asked) asked.abort();
   const mine = (asked = new AbortController());
-  show(null);
   if (file.size > about.max_bytes) return over(mine, `${file.name}: it is larger than ${about.max_bytes / 1e6} MB, which is as much as the page takes.`);
   $("stop").hidden = $("progress").hidden = false;
   $("progress").removeAttribute("value");
   say(`${file.name} is being uploaded`);
   try {
-    const said = await lastState(await fetch("films", {
+    const said = await lastState(await fetch(where, {
       method: "POST", body: file, signal: mine.signal, headers: { "Content-Type": "application/octet-stream" },
     }), file.name);
     if (said.error) return over(mine, `${file.name}: ${said.error}`);
-    show(said.answer, file);
     over(mine, "");
-    sayBest();
+    return said.answer;
   } catch (error) {
-    over(mine, mine.signal.aborted ? "" : `${file.name}: the program that answers this page has ended, or has broken off; look at its terminal.`);
+    return over(mine, mine.signal.aborted ? "" : `${file.name}: the program that answers this page has ended, or has broken off; look at its terminal.`);
   }
 }
 
@@ -89,16 +110,17 @@ function showState(state, name) {
 }
 
 function over(mine, problem) {
-  if (asked !== mine) return; // another film was chosen meanwhile
+  if (asked !== mine) return null; // another film was chosen meanwhile
   asked = null;
   if (document.activeElement === $("stop")) $("film").focus();
   $("stop").hidden = $("progress").hidden = true;
-  if (!answer) $("film").value = ""; // so that the same film can be chosen once more
+  if (problem || mine.signal.aborted) $("film").value = ""; // so that the same film can be chosen once more
   say("", problem);
+  return null;
 }
 
 function show(found, file) {
-  answer = found;
+  [answer, film] = [found, file];
   $("result").hidden = !found;
   player.pause();
   player.removeAttribute("src");
@@ -119,11 +141,6 @@ function show(found, file) {
   showTask();
 }
 
-function sayBest() {
-  const first = task().whole[0];
-  say(`Done: ${first.name}, ${percent(first.probability)}`);
-}
-
 const task = () => answer.tasks[Number($("task").value)];
 
 function bars(predictions) {
@@ -139,6 +156,9 @@ function bars(predictions) {
 
 function showTask() {
   const { whole, timeline } = task();
+  $("marks").hidden = true;
+  $("explain").hidden = !about.explains;
+  $("explain").textContent = `Where did it look for “${whole[0].name}”?`;
   $("whole").replaceChildren(...bars(whole));
   $("clips").textContent = answer.clips === 1 ? "Of one clip out of it." : `Of ${answer.clips} clips out of it.`;
   $("moment-box").hidden = $("timeline-box").hidden = !timeline;
@@ -215,6 +235,7 @@ player.addEventListener("error", () => {
   $("unplayable").hidden = false;
 });
 $("moment").addEventListener("input", () => seek(Number($("moment").value)));
+$("explain").addEventListener("click", explain);
 $("task").addEventListener("change", showTask);
 $("stop").addEventListener("click", () => asked && asked.abort());
 $("film").addEventListener("change", () => $("film").files.length && look($("film").files[0]));
