@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import videoadapt as va
-from tests.live_runs import descendants, heed_all_signals
+from tests.forked import heed_all_signals
+from tests.live_runs import descendants
 from tests.media import write_video
 from tests.plugins import install
 from tests.toy_runs import environment
