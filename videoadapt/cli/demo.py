@@ -169,8 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
     sources, opened, asking = open_models(
         args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
     )
-    if args.reject is not None and predictor is not None:
-        asking = predictor.asking_with(args.reject)
+    if args.reject is not None:  # of a run: with adapters it is refused
+        asking = cast("Predictor", opened).asking_with(args.reject)
     if args.live is not None:
         return show_live(asking, args.live, args.top, args.window_sec, args.json)
     decoder = asking.config.data.decoder
