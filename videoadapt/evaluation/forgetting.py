@@ -47,9 +47,13 @@ def forgetting(
     removed: tuple[Tensor, Tensor],
 ) -> Forgetting:
     """Probe three times for the same labels: features (N, D) and (M, D) of each of the three backbones, in that order."""
-    scores = [linear_probe(train_ND, labels_N, test_MD, labels_M) for train_ND, test_MD in (before, tuned)]
+
+    def probed(features: tuple[Tensor, Tensor]) -> float:
+        return linear_probe(features[0], labels_N, features[1], labels_M)
+
     same = all(torch.equal(now, then) for now, then in zip(removed, before, strict=True))
-    return Forgetting(*scores, scores[0] if same else linear_probe(removed[0], labels_N, removed[1], labels_M), same)
+    at_first = probed(before)
+    return Forgetting(at_first, probed(tuned), at_first if same else probed(removed), same)
 
 
 def linear_probe(train_ND: Tensor, labels_N: Tensor, test_MD: Tensor, labels_M: Tensor) -> float:
@@ -82,7 +86,7 @@ def _fitted(features_ND: Tensor, labels_N: Tensor, num_classes: int, penalty: fl
         return found
 
     with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[arg-type]
+        optimizer.step(loss)
     return weights.detach()
 
 

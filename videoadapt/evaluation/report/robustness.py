@@ -38,8 +38,10 @@ def robustness_of(found: dict[str, Any] | None, results: dict[str, Any] | None) 
     keys = ("checkpoint", "test_list_sha256", "test_files_sha256", "statement")
     fits = results is None or all(results.get(key) == found.get(key) for key in keys)
     clean = found["clean"]["score"]
-    rows = ([_row(kind, of, clean) for kind, of in found[table].items()] for table in ("corruptions", "sensitivity"))
-    return Robustness(found, *rows, fits)
+    corruptions, sensitivity = (
+        [_row(kind, of, clean) for kind, of in found[table].items()] for table in ("corruptions", "sensitivity")
+    )
+    return Robustness(found, corruptions, sensitivity, fits)
 
 
 def _row(kind: str, of: dict[str, Any], clean: float | None) -> Row:
