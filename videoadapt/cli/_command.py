@@ -26,6 +26,7 @@ SCRIPTS = {  # of a clone, in tools/
     "sweep": "sweep.py",
     "submit": "submit.py",
     "report": "report.py",
+    "inspect": "inspect_run.py",
     "robustness": "robustness.py",
     "unknown": "unknown.py",
     "compare": "compare.py",

@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "name the action in video files",
     "report": "make a run's report.html again",
     "robustness": "test a run on corrupted videos",
+    "inspect": "show what a run's adapters changed",
     "compare": "put runs side by side that were tested on the same videos",
     "attack": "change test clips within a budget so that a run fails, and say how often it does",
     "unknown": "measure how well a run tells unknown actions from its own",

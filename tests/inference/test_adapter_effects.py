@@ -1,0 +1,69 @@
+"""What adapters changed: CKA's invariances, ratios by hand, and a whole look at the adapter that comes with the package."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.media import write_video
+from tests.toy_models import ADAPTERS, CLIP, build, shake
+from videoadapt import load
+from videoadapt.data.structures import Video
+from videoadapt.inference.adapter_effects import LinearCKA, _ratios_noted, measure
+from videoadapt.inference.adapter_picture import write_effects
+
+
+def cka(x: torch.Tensor, y: torch.Tensor) -> float:
+    """In two parts."""
+    found = LinearCKA()
+    found.add(x[:20], y[:20])
+    found.add(x[20:], y[20:])
+    return found.value()
+
+
+def test_cka_of_the_same_turned_scaled_and_of_others() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(500, 6) * torch.arange(1, 7) + 3
+    turn, _ = torch.linalg.qr(torch.randn(6, 6))
+    assert cka(x, x) == pytest.approx(1) and cka(x, 5 * x @ turn - 2) == pytest.approx(1)
+    assert cka(x, torch.randn(500, 6)) < 0.05 and cka(x, x * torch.tensor([1, 1, 1, 1, 1, 0.0])) < 0.9
+    centred = x - x.mean(0)
+    y = (x @ torch.randn(6, 3)).relu()
+    gram_x, gram_y = centred @ centred.T, (y - y.mean(0)) @ (y - y.mean(0)).T  # the same by HSIC of Gram matrices
+    assert cka(x, y) == pytest.approx(float((gram_x * gram_y).sum() / (gram_x.norm() * gram_y.norm())), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "places"), [("adaptformer", {"mlp"}), ("ssf", None), ("lora", None), ("linear", set())]
+)
+def test_the_ratio_of_a_branch(name: str, places: set[str] | None) -> None:
+    model = build(ADAPTERS[name])
+    shake(model)
+    noted: dict[tuple[int, str], float] = {}
+    with _ratios_noted(model.eval(), noted), torch.no_grad():
+        model(CLIP)
+    assert all(value > 0 for value in noted.values()) and bool(noted) == (name != "linear")
+    if places is not None:
+        assert noted.keys() == {(number, place) for number in range(3) for place in places}
+    if name == "adaptformer":
+        with torch.no_grad():
+            x = model.backbone.embed(CLIP)
+            x = x + model.backbone.blocks[0].attn(x)
+            mlp = model.backbone.blocks[0].mlp
+            by_hand = (mlp.adapter(x).norm(dim=-1) / mlp.branch(x).norm(dim=-1)).median()
+        assert noted[0, "mlp"] == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_the_adapter_in_the_package(tmp_path: Path) -> None:
+    """It stands in the last three of five blocks: before these nothing has changed."""
+    film = write_video(tmp_path / "film.mp4", num_frames=20)
+    predictor = load("package:quickstart_adapter.safetensors", device="cpu")
+    blocks, shown = measure(predictor, [Video("film.mp4", film, 0)])
+    said = [block.as_dict() for block in blocks]
+    assert [one["trained_parameters"] > 0 for one in said] == [bool(one["branch_ratio"]) for one in said]
+    assert [bool(one["branch_ratio"]) for one in said] == [False, False, True, True, True]
+    assert [one["cka"] for one in said[:2]] == [1, 1] and 0 < said[4]["cka"] < 1 and said[4]["moved"] > said[1]["moved"]
+    assert shown[0].moved_thw.shape == (1, 8, 8) and np.isfinite(shown[0].moved_thw).all()
+    write_effects(tmp_path / "x.png", "title", blocks, shown)
+    assert (tmp_path / "x.png").stat().st_size > 10_000

@@ -1,0 +1,63 @@
+"""Say what the adapters of a run changed: their branches' sizes, features before and after, tokens that moved most."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from videoadapt.cli._command import command, program
+from videoadapt.cli._output import check_folder
+from videoadapt.cli._paths import place, place_text
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program("inspect"),
+        description=__doc__,
+        epilog="Writes inspect.png and inspect.json into the run's folder, from videos of its test list (docs/explaining.md).",
+    )
+    parser.add_argument("run", type=place, metavar="RUN", help="run folder, or adapter.safetensors")
+    parser.add_argument("--list", type=place_text, metavar="LIST", help="of other videos; default: the run's data.test")
+    parser.add_argument("--root", type=place, metavar="FOLDER", help="where its videos are now; default: data.root")
+    parser.add_argument("--videos", type=int, default=64, metavar="N", help="so many, evenly spread over the list (64)")
+    parser.add_argument("--out", type=place, metavar="FOLDER", help="for the two files, instead of the run's folder")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    args = parser.parse_args(arguments)
+    if args.videos < 1:
+        parser.error(f"--videos {args.videos}: allowed: 1 or more")
+    return args
+
+
+@command(stopped="stopped")
+def main(arguments: list[str] | None = None) -> int:
+    """Write both files and return the exit code."""
+    args = parse_arguments(arguments)
+    from videoadapt.api import load
+    from videoadapt.config.shipped import find_list
+    from videoadapt.errors import ConfigError
+    from videoadapt.files import write_json
+    from videoadapt.inference.adapter_effects import measure
+    from videoadapt.inference.adapter_picture import write_effects
+    from videoadapt.log import setup_logging
+    from videoadapt.paths import is_folder
+    from videoadapt.runs.build_data import build_dataset
+
+    setup_logging()
+    out: Path = args.out or (args.run if is_folder(args.run) else Path())
+    check_folder("--out", out)
+    predictor = load(str(args.run) if str(args.run).startswith("package:") else args.run, device=args.device)
+    data = predictor.config.data
+    if args.list is None and data.test is None:
+        raise ConfigError(
+            f"{args.run}: names no test list (data.test), whose videos are looked at; give one with --list"
+        )
+    source = str(data.test) if args.list is None else str(find_list(args.list))
+    listed = build_dataset(data).load(source, args.root or data.root or Path())
+    videos = listed[:: -(-len(listed) // args.videos)]
+    blocks, shown = measure(predictor, videos)
+    write_json(out / "inspect.json", {"videos": len(videos), "blocks": [block.as_dict() for block in blocks]})
+    write_effects(
+        out / "inspect.png", f"{args.run}: what its adapters changed, {len(videos)} test videos", blocks, shown
+    )
+    sys.stdout.write(f"{out / 'inspect.png'}, {out / 'inspect.json'}: of {len(videos)} videos\n")
+    return 0
