@@ -59,7 +59,7 @@ def _lost(
     """Points lost in one view: (method, "places" or "frames", how they were chosen) each."""
     probs_K = _probabilities(predictor, [view_CTHW])[0]
     label = int(probs_K.argmax())
-    maps = {method: view_map(predictor.asking, predictor.model, view_CTHW, label, method) for method in methods}
+    maps = {method: view_map(predictor.asking, predictor.classifier, view_CTHW, label, method) for method in methods}
     sides = next(iter(maps.values())).shape[1:]
     for what, out_of in (("places", math.prod(sides)), ("frames", view_CTHW.shape[1])):
         number = max(1, round(SHARE * out_of))

@@ -235,9 +235,9 @@ def _explain(args: argparse.Namespace, video: Path, predictor: "Predictor") -> N
     from videoadapt.inference.explaining.films import explain_film
 
     sheet = (args.out or args.gif).with_suffix(".png")
-    label: str | int | None = args.label
-    if label is not None and label.isdecimal() and label not in predictor.class_names:
-        label = int(label)
+    named: str | None = args.label
+    is_number = named is not None and named.isdecimal() and named not in predictor.class_names
+    label = int(named) if named is not None and is_number else named
     predictor.explain(video, label, method=args.method or "grad_cam").save(sheet)
     sys.stderr.write(f"{sheet}: written\n")
     how = {"label": label, "method": args.method or "grad_cam", "window_sec": args.window_sec}

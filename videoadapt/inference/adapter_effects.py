@@ -85,7 +85,7 @@ def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -
     Ratio: the median over tokens of ||adapter(x)|| / ||branch(x)||, of one that follows a layer ||adapter(h) - h|| / ||h||.
     Raises ConfigError for a backbone without blocks.
     """
-    after, before = predictor.model, untrained(predictor)
+    after, before = predictor.classifier, untrained(predictor)
     blocks = [BlockEffect(_trained(block)) for block in _blocks(after)]
     reader = build_view_reader(predictor.config.data.model_copy(update={"cache": "off"}), 1, 1)
     shown: list[Moved] = []

@@ -31,7 +31,8 @@ def _figure(title: str, blocks: Sequence[BlockEffect], shown: Sequence[Moved], n
     figure = Figure(figsize=(11, 5.2 if shown else 3.4), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    above, *below = np.atleast_1d(figure.subfigures(2 if shown else 1, 1, height_ratios=[2, 1] if shown else None))
+    rows = figure.subfigures(2 if shown else 1, 1, squeeze=False, height_ratios=[2, 1] if shown else None)
+    above, *below = rows[:, 0]
     ratios, cka, trained = above.subplots(1, 3)
     numbers = range(len(blocks))
     places = list(dict.fromkeys(place for block in blocks for place in block.ratios))

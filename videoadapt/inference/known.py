@@ -130,7 +130,7 @@ def made_of(config: Config, class_names: Sequence[str], model: nn.Module) -> dic
 def save(folder: Path, known: Known, made: Mapping[str, Any]) -> None:
     """Write it beside the run's other files."""
     measure = known.measure
-    arrays = {f"known_{name}": of for name, of in known.scores.items()}
+    arrays: dict[str, Any] = {f"known_{name}": of for name, of in known.scores.items()}
     if measure.gaussians is not None and measure.training_MD is not None:
         arrays |= {"means": measure.gaussians.means_KD, "whitening": measure.gaussians.whitening_DR}
         arrays |= {"training": measure.training_MD}

@@ -242,6 +242,15 @@ class Predictor:
         return found
 
     @property
+    def classifier(self) -> Classifier:
+        """The model's modules. Raises ConfigError for an ONNX file, which shows none."""
+        if isinstance(self.model, OnnxModel):
+            raise ConfigError(
+                f"{self.model.path}: an ONNX file gives logits only; ask the run, or its adapter file, for what is inside"
+            )
+        return self.model
+
+    @property
     def asking(self) -> Asking:
         """This model, to be asked about many videos at once."""
 
@@ -257,18 +266,18 @@ class Predictor:
         rejection = self._rejection(reject)
 
         def logits_and_features(views_VCTHW: Tensor) -> Tensor:
-            return self._in_batches(self.model.logits_and_features, views_VCTHW[None])
+            return self._in_batches(self.classifier.logits_and_features, views_VCTHW[None])
 
         return replace(self.asking, logits=logits_and_features, is_unknown=rejection.is_unknown)
 
     def _rejection(self, rate: float) -> Rejection:
         self._check_head()
-        return load_rejection(self.folder, rate, self.config, self.class_names, self.model)
+        return load_rejection(self.folder, rate, self.config, self.class_names, self.classifier)
 
     @torch.no_grad()
     def logits_and_feature(self, views_NJCTHW: Tensor) -> tuple[Tensor, Tensor]:
         """The logits of each view (V, K) and the mean of their features (D,), from one pass."""
-        both = self._in_batches(self.model.logits_and_features, views_NJCTHW)
+        both = self._in_batches(self.classifier.logits_and_features, views_NJCTHW)
         classes = len(self.class_names)
         return both[:, :classes], both[:, classes:].mean(dim=0)
 

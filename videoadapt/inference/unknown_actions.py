@@ -76,7 +76,7 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
     scores = {name: how.score(name, seen_known.logits_NVK, seen_known.features_ND) for name in how.scores}
     others = {} if seen_unknown is None else _scores(how, seen_unknown)
     keep = Known(how, scores, asked.score)
-    save(folder, keep, made_of(predictor.config, predictor.class_names, predictor.model))
+    save(folder, keep, made_of(predictor.config, predictor.class_names, predictor.classifier))
     numbers = {name: _numbers(keep, name, others.get(name)) for name in scores}
     plot_scores(scores, others, numbers, folder / "unknown.png")
     unreadable = [*unreadable, *seen_known.unreadable, *(seen_unknown.unreadable if seen_unknown else [])]

@@ -38,7 +38,8 @@ class Bicubic:
     def centred(self, frames_TCHW: Tensor, sides: tuple[int, int]) -> Tensor:
         """The middle of the frames, as torchvision's Resize and CenterCrop cut it, half an odd rest rounded to even."""
         covering_TCHW = self._covering(frames_TCHW, sides)
-        top, left, _ = self.place(*frames_TCHW.shape[-2:], sides)
+        height, width = frames_TCHW.shape[-2:]
+        top, left, _ = self.place(height, width, sides)
         return covering_TCHW[..., top : top + sides[0], left : left + sides[1]]
 
     def place(self, height: int, width: int, sides: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:
@@ -54,7 +55,8 @@ class Bicubic:
         return covering_TCHW[..., top : top + sides[0], left : left + sides[1]]
 
     def _covering(self, frames_TCHW: Tensor, sides: tuple[int, int]) -> Tensor:
-        return self.resized(frames_TCHW, self._covering_size(*frames_TCHW.shape[-2:], sides))
+        height, width = frames_TCHW.shape[-2:]
+        return self.resized(frames_TCHW, self._covering_size(height, width, sides))
 
     def _covering_size(self, height: int, width: int, sides: tuple[int, int]) -> tuple[int, int]:
         """Of the frames with their aspect, the longer rest rounded down."""

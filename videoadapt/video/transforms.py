@@ -129,7 +129,8 @@ def view_crops(frames_TCHW: Tensor, crop_px: CropPx, num_crops: int) -> list[Ten
     a crop does not fit or there is none.
     """
     sides = sides_of(crop_px)
-    corners = crop_corners(*frames_TCHW.shape[-2:], crop_px, num_crops)
+    height, width = frames_TCHW.shape[-2:]
+    corners = crop_corners(height, width, crop_px, num_crops)
     return [frames_TCHW[..., top : top + sides[0], left : left + sides[1]] for top, left in corners]
 
 

@@ -54,7 +54,7 @@ def explain_film(
         raise DecodeError(f"{film}: a part; films are drawn on as a whole, name {path}")
     if out is not None:
         container_of(out)
-    asking, model = predictor.asking, predictor.model
+    asking, model = predictor.asking, predictor.classifier
     chosen, (answers,) = method_of(method), asking.tasks
     wanted = None if label is None else number_of(label, answers.class_names)
     maps: list[Tensor] = []

@@ -72,7 +72,7 @@ class Looker:
             if asked.label is None:
                 return self._look(names, asking, asked.film)
             measure(asked.film, asking.config, self._limits)
-            return marks(asking, models, *asked)
+            return marks(asking, models, asked.film, asked.task, asked.label)
         except VideoAdaptError as error:
             return Refused(str(error) if asked is None else str(error).replace(f"{asked.film}: ", ""))
         except (MemoryError, RuntimeError) as error:
