@@ -1,5 +1,6 @@
 """robustness.png: the scores of a run under each corruption and strength, as a table in colours."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from videoadapt.files import write_atomically
 from videoadapt.runs.lettering import lettering
 
 _SCORES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}
-_MOST_STRENGTHS = 5
 
 
 def plot_robustness(results: dict[str, Any], path: Path) -> None:
@@ -32,16 +32,17 @@ def _figure(results: dict[str, Any]) -> Figure:
     said = f"{_SCORES[results['measure']]}: {_percent(clean)} on videos as they are"
     figure.suptitle(f"{said}, {_percent(mean)} in the mean over corruptions" if mean is not None else said, fontsize=10)
     every = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
+    strengths = sorted({strength for _, table in tables for of in table.values() for strength in of["strengths"]})
     for axes, (title, table) in zip(every, tables, strict=False):
-        _draw(axes, title, table, clean)
+        _draw(axes, title, table, strengths, clean)
     return figure
 
 
-def _draw(axes: Axes, title: str, table: dict[str, Any], clean: float | None) -> None:
-    values = np.full((len(table), _MOST_STRENGTHS + 1), np.nan)
+def _draw(axes: Axes, title: str, table: dict[str, Any], strengths: Sequence[str], clean: float | None) -> None:
+    values = np.full((len(table), len(strengths) + 1), np.nan)
     for row, of in enumerate(table.values()):
         for strength, found in of["strengths"].items():
-            values[row, int(strength) - 1] = np.nan if found["score"] is None else found["score"]
+            values[row, strengths.index(strength)] = np.nan if found["score"] is None else found["score"]
         values[row, -1] = np.nan if of["mean"] is None else of["mean"]
     axes.imshow(values, cmap="RdYlBu", vmin=0, vmax=clean or 100, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -50,9 +51,9 @@ def _draw(axes: Axes, title: str, table: dict[str, Any], clean: float | None) ->
             axes.text(
                 column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color="white" if strong else "black"
             )
-    axes.set_xticks(range(_MOST_STRENGTHS + 1), [*(str(number + 1) for number in range(_MOST_STRENGTHS)), "mean"])
+    axes.set_xticks(range(len(strengths) + 1), [*strengths, "mean"])
     axes.set_yticks(range(len(table)), [kind.replace("_", " ") for kind in table])
-    axes.axvline(_MOST_STRENGTHS - 0.5, color="white", linewidth=3)
+    axes.axvline(len(strengths) - 0.5, color="white", linewidth=3)
     axes.set_title(f"{title}, by strength", fontsize=9, loc="left")
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
