@@ -461,6 +461,8 @@ FILLS = """
 import os, sys, time
 from pathlib import Path
 from tests.frames import frames, source
+from videoadapt.video.cache import folder
+folder.MEMORY = Path(sys.argv[2])
 made = source("ram")
 frames(made, Path(sys.argv[1]))
 print("filled", flush=True)
@@ -468,18 +470,24 @@ time.sleep(600)
 """
 
 
+@pytest.fixture
+def own_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place in memory that no other run on this machine uses at the same time, as a quickstart does."""
+    with tempfile.TemporaryDirectory(dir=cache_place.MEMORY.parent) as shared:
+        monkeypatch.setattr(cache_place, "MEMORY", Path(shared) / "videoadapt")
+        yield cache_place.MEMORY
+
+
 @pytest.mark.slow
-def test_memory_is_given_back_even_after_a_kill(tmp_path: Path) -> None:
-    memory = cache_place.MEMORY
+def test_memory_is_given_back_even_after_a_kill(tmp_path: Path, own_memory: Path) -> None:
     path = write_video(tmp_path / "a.mp4")
-    with subprocess.Popen(
-        [sys.executable, "-c", FILLS, str(path)], cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE
-    ) as process:
+    command = [sys.executable, "-c", FILLS, str(path), str(own_memory)]
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == "filled\n"
         first = source(Path("ram"))  # joins while the other is at work: its frames stay
-        kept = entries(memory)
+        kept = entries(own_memory)
         process.send_signal(signal.SIGKILL)
-    assert len(kept) == 1 and entries(memory) == kept
+    assert len(kept) == 1 and entries(own_memory) == kept
     assert np.array_equal(frames(first, path), decoded(path))
     cache_place.leave_all()
-    assert not entries(memory)
+    assert not entries(own_memory)
