@@ -70,4 +70,4 @@ def _readable(predictions: ListPredictions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _as_record(found: Confidence | None) -> dict[str, float] | None:
-    return None if found is None else {name: round(value, 6) for name, value in found._asdict().items()}
+    return None if found is None else {name: round(value, 4) for name, value in found._asdict().items()}
