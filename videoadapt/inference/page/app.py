@@ -50,6 +50,7 @@ def build_app(desk: Desk, who: State, limits: Limits, folder: Path, is_closing: 
 
     @app.post("/films")
     async def look(request: Request, task: int = 0, label: int | None = None) -> Response:
+        """Take the film that is the body: a line of JSON for each state of it, or a plain sentence that refuses it."""
         if request.headers.get("origin") != f"http://{request.headers['host']}":
             return _said(403, "films are taken from this page only")
         if int(request.headers.get("content-length", 0)) > limits.max_bytes:
