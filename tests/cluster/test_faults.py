@@ -84,8 +84,8 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     def is_due(name: str) -> bool:
         if name == "starting":
             return "Loading pickle" in sent[name].log(0, "out")
-        if name == "pair_testing":
-            return sent[name].step() == STEPS
+        if name == "pair_testing":  # what follows a training that is over
+            return (sent[name].run / "phases.jsonl").exists()
         return sent[name].endings() == [FINISHED] if name == "leaving" else sent[name].step() >= 10
 
     def disturb() -> bool:

@@ -35,9 +35,10 @@ def test_the_first_signal_ends_the_block_and_no_later_one(number: signal.Signals
 def test_what_is_ignored_stays_so_and_a_loop_stops_by_itself() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with ended_by_signal(), stop_on_signal() as received:
+        with ended_by_signal(), pytest.raises(Interrupted), stop_on_signal() as received:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
+            raise Interrupted("stopped", received[0])
         assert received == [signal.SIGTERM] and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -60,13 +61,26 @@ def test_a_signal_that_comes_after_the_stop_is_ignored(around: Callable[[], Abst
         signal.signal(signal.SIGUSR2, before)
 
 
+def test_a_signal_that_the_block_did_not_act_upon_reaches_those_around_it() -> None:
+    """One that came while a training wrote its last checkpoint was lost, and the test after it ran into the time limit."""
+    with end_on_signal(acts=True, leaves=False):
+        with pytest.raises(Ended, match="SIGUSR2"), stop_on_signal():
+            for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+        with pytest.raises(OSError, match="full"), stop_on_signal():  # what ended the block says more
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise OSError("the disk is full")
+    with end_on_signal(acts=False, leaves=False), stop_on_signal():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 WRITES_WHEN_SIGNALLED = """
 import logging, sys
 from videoadapt import logger
-from videoadapt.processes.signals import stop_on_signal
+from videoadapt.processes.signals import end_on_signal, stop_on_signal
 
 logger.addHandler(logging.StreamHandler())
-with stop_on_signal() as received:
+with end_on_signal(acts=False, leaves=False), stop_on_signal() as received:
     print("ready", flush=True)
     sys.stderr.write("x" * 1_000_000)
     sys.stderr.flush()

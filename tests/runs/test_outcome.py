@@ -25,7 +25,9 @@ from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.processes.lock import only_process_in
 from videoadapt.processes.signals import Ended
 from videoadapt.runs import outcome
+from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.outcome import FILE_NAME, Outcome, OutcomeRecord, OutcomeRecorder, read_outcome
+from videoadapt.training import loop
 
 
 def record_in(folder: Path) -> OutcomeRecord:
@@ -130,6 +132,32 @@ def test_a_signal_while_testing_is_recorded(number: signal.Signals, clips: Path,
         assert process.wait(timeout=60) == 130
     record = record_in(output)
     assert (record.outcome, record.signal) == (Outcome.STOPPED, number.name) and record.ended
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("moment", ["metrics", "checkpoint"])
+def test_a_signal_at_the_end_of_the_training_stops_before_the_test(
+    moment: str, number: signal.Signals, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was lost: a test that takes longer than a scheduler waits was then killed, and the job not requeued."""
+    output, owner = tmp_path / "out", {"metrics": MetricsWriter, "checkpoint": loop}[moment]
+    name, sent = {"metrics": "metrics", "checkpoint": "save_newest"}[moment], []
+    original = getattr(owner, name)
+
+    def then_signal(*args: Any, **values: Any) -> None:
+        original(*args, **values)
+        if args[2] == 6 if moment == "metrics" else args[1]["step"] == 6:
+            os.kill(os.getpid(), number)
+            sent.append(number)
+
+    monkeypatch.setattr(owner, name, then_signal)
+    config = ["--cfg", str(write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1})))]
+    assert main(config) == 130 and sent == [number]
+    record = record_in(output)
+    assert (record.outcome, record.signal) == (Outcome.STOPPED, number.name)
+    assert not (output / "results.json").exists()
+    assert main(config) == 0 and (output / "results.json").exists() and sent == [number]
+    assert json.loads((output / "rates.json").read_text())
 
 
 def test_refused_runs_take_no_earlier_outcome(clips: Path, tmp_path: Path) -> None:

@@ -310,13 +310,12 @@ def test_slurm_says_what_a_signal_means(
 
 
 def test_slurm_may_ask_twice_and_a_person_may_insist() -> None:
-    with stop_on_signal() as received:
+    with pytest.raises(KeyboardInterrupt), stop_on_signal() as received:
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert received == [signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM]
         assert ASKING[priority(received) - 1] == signal.SIGUSR2 and priority([]) == 0
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
     with end_on_signal(acts=True, leaves=False), pytest.raises(Ended, match="SIGUSR2"):
         os.kill(os.getpid(), signal.SIGUSR2)
     with end_on_signal(acts=False, leaves=False):

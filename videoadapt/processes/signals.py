@@ -58,7 +58,8 @@ def stop_on_signal() -> Iterator[list[int]]:
 
     The loop looks at it after each step. A second SIGINT raises KeyboardInterrupt wherever the process is; the others may
     come more than once, for Slurm sends SIGTERM and SIGUSR2 to one job, and SIGTERM again before it kills. When the block ends
-    in Interrupted, blocks around it no longer raise Ended: ranks stop together, and the signal may reach this one last.
+    in Interrupted, blocks around it no longer raise Ended: ranks stop together, and the signal may reach this one last. When
+    it ends as if nothing had come, the strongest signal is sent again, to the handlers around it: none is lost.
     """
     received: list[int] = []
     first: SimpleQueue[int | None] = SimpleQueue()  # its `put` may interrupt itself
@@ -85,6 +86,8 @@ def stop_on_signal() -> Iterator[list[int]]:
     finally:
         first.put(None)
         speaker.join()
+    if received:
+        signal.raise_signal(ASKING[priority(received) - 1])
 
 
 def _say_first(first: "SimpleQueue[int | None]") -> None:

@@ -42,6 +42,7 @@ def train(run: Run) -> None:
     if trainer.is_done:
         logger.info("training is complete (%d steps)", trainer.step)
         trainer.say_stopped_early()
+        trainer.leave_rates()
         trainer.updater.hand_over(run.model, run.device)
         return
     writer, draws = MetricsWriter(run.folder, trainer.step, run.loggers), distributed.is_main()
@@ -56,7 +57,7 @@ def train(run: Run) -> None:
                 line.advance(trainer.advance(batches, writer))
                 asked = int(distributed.all_reduce(torch.tensor(float(priority(stop))), "max"))  # all ranks, or none
                 trainer.after_update(writer, bool(asked))
-                if asked and not trainer.is_done:
+                if asked:
                     raise Interrupted(
                         f"stopped at step {trainer.step}; run the same command again to resume from there",
                         ASKING[asked - 1],
