@@ -2,6 +2,8 @@
 
 In the same run: the readers beside one another without a loader, the model with clips that are on the device already, and both
 together through the loader. The time until processes have started, and what they read ahead meanwhile, does not count.
+
+Under torchrun each process has a GPU, a batch and readers of its own; they measure one thing at a time, and rates are of all.
 """
 
 import math
@@ -19,6 +21,7 @@ from benchmarks.model_speed import infer, ours, updater_of
 from benchmarks.readers_alone import items_per_sec
 from benchmarks.reading_speed import CLIPS, CROPS, SEED, machine
 from benchmarks.setting import NUM_CLASSES, Setting, clips_and_labels
+from videoadapt import distributed
 from videoadapt.config.schema import DataConfig
 from videoadapt.data.batches import Schedule, TestItem, TrainItem
 from videoadapt.data.reading import ReadClips, ReadViews
@@ -38,7 +41,7 @@ class Job:
 
     setting: Setting  # its mode: "train" is training, "infer" the test of 4 x 3 views
     decoder: str
-    workers: int
+    workers: int  # of each GPU
     seconds: float
 
 
@@ -52,6 +55,7 @@ def measure(videos: Sequence[Video], job: Job, device: torch.device) -> dict[str
     figures = how(videos, DataConfig.model_validate(values), job, device)
     return {
         "decoder": job.decoder,
+        "gpus": distributed.world_size(),  # processes, where there are none
         "workers": job.workers,
         "batch": job.setting.batch,
         **figures,
@@ -61,30 +65,30 @@ def measure(videos: Sequence[Video], job: Job, device: torch.device) -> dict[str
 
 def _training(videos: Sequence[Video], config: DataConfig, job: Job, device: torch.device) -> dict[str, Any]:
     """Clips a second; waiting is the share of a step in which the loader has no batch."""
-    batch = job.setting.batch
-    rows = list(islice(cycle(videos), max(_ROWS, batch)))
+    batch, together = job.setting.batch, job.setting.batch * distributed.world_size()
+    rows = list(islice(cycle(videos), max(_ROWS, together)))
     items = [TrainItem(0, row, video) for row, video in enumerate(rows)]
     readers = _readers_alone(ReadClips(build_clip_reader(config), SEED), items, len(videos), job)
     updater = updater_of(ours(job.setting, device)[0], job.setting, device)
     clips_BCTHW, labels_B = clips_and_labels(job.setting, device)
     ready = ClipBatch(clips_BCTHW, labels_B, ("",) * batch, (None,) * batch)
-    alone = batch / _step_sec(partial(updater.update, [ready]), job.seconds)
-    schedule = Schedule(len(rows), batch, epochs=10**6, accumulate=1, seed=SEED)
-    waited, steps = 0.0, 0
+    alone = _sum(batch / _step_sec(partial(updater.update, [ready]), job.seconds))
+    schedule = Schedule(len(rows), together, epochs=10**6, accumulate=1, seed=SEED)
+    waited, steps = 0.0, max(2, round(job.seconds * min(readers, alone) / together))
     with closing(iter(build_train_loader(rows, config, schedule, 0, device))) as batches:
         for _ in range(_WARM_UP):
             updater.update([next(batches)])
         start = time.perf_counter()
-        while (took := time.perf_counter() - start) < job.seconds or steps < 2:
+        for _ in range(steps):
             asked = time.perf_counter()
             made = next(batches)
             waited += time.perf_counter() - asked
             _check(made.unreadable)
             updater.update([made])
-            steps += 1
-    speed = batch * steps / took
+        took = time.perf_counter() - start
+    speed, waiting = _sum(batch * steps / took), _sum(waited / took) / distributed.world_size()
     return {
-        "clips_per_sec": speed, "waiting": waited / took, "readers_clips_per_sec": readers, "device_clips_per_sec": alone,
+        "clips_per_sec": speed, "waiting": waiting, "readers_clips_per_sec": readers, "device_clips_per_sec": alone,
         "of_the_readers": speed / readers, "of_the_device": speed / alone, "of_the_possible": speed / min(readers, alone),
     }  # fmt: skip
 
@@ -101,10 +105,10 @@ def _testing(videos: Sequence[Video], config: DataConfig, job: Job, device: torc
     def logits_of_ready() -> None:
         infer(model, job.setting, ready).cpu()
 
-    alone = job.setting.batch / _step_sec(logits_of_ready, job.seconds) / views
+    alone = _sum(job.setting.batch / _step_sec(logits_of_ready, job.seconds) / views)
     first = 3 * job.workers + math.ceil(job.setting.batch / views)  # more than are read ahead
-    number = first + max(2, round(job.seconds * min(readers, alone)))
-    rows = list(islice(cycle(videos), number))
+    number = first + max(2, round(job.seconds * min(readers, alone) / distributed.world_size()))  # of each GPU
+    rows = list(islice(cycle(videos), number * distributed.world_size()))
     arrivals: list[float] = []
     started = time.perf_counter()
     loader = build_test_loader(rows, config, CLIPS, CROPS, device)
@@ -113,29 +117,36 @@ def _testing(videos: Sequence[Video], config: DataConfig, job: Job, device: torc
         partial(infer, model, job.setting), job.setting.batch
     )  # as a run's test, which compiles for one size
     evaluate(forward, _noting(loader, arrivals), accumulator, job.setting.batch)
-    speed = (number - first) / (arrivals[-1] - arrivals[first - 1])
+    speed = _sum((number - first) / (arrivals[-1] - arrivals[first - 1]))
     return {
         "videos_per_sec": speed, "readers_videos_per_sec": readers, "device_videos_per_sec": alone,
         "of_the_readers": speed / readers, "device_busy": speed / alone, "of_the_possible": speed / min(readers, alone),
-        "first_video_sec": arrivals[0] - started, "videos": number, "all_sec": time.perf_counter() - started,
+        "first_video_sec": arrivals[0] - started, "videos": len(rows), "all_sec": time.perf_counter() - started,
     }  # fmt: skip
 
 
 def _step_sec(step: Callable[[], object], seconds: float) -> float:
-    """Mean seconds of a call that waits for the device, after three that compile and fill caches."""
+    """Mean seconds of a call that waits for the device, after three that compile and fill caches; as many on all ranks."""
     for _ in range(3):
+        start = time.perf_counter()
         step()
-    count, start = 0, time.perf_counter()
-    while (took := time.perf_counter() - start) < seconds or count < 2:
+    count = max(2, round(seconds * distributed.world_size() / _sum(time.perf_counter() - start)))
+    start = time.perf_counter()
+    for _ in range(count):
         step()
-        count += 1
-    return took / count
+    return (time.perf_counter() - start) / count
 
 
 def _readers_alone(read: Callable[[Any], object], items: Sequence[Any], videos: int, job: Job) -> float:
     """Items a second; each of the videos is read here first, where an error has a listener."""
     _check(map(read, items[:videos]))
-    return items_per_sec(read, items, job.workers, job.seconds)
+    _sum(0.0)  # all begin together
+    return _sum(items_per_sec(read, items, job.workers, job.seconds))
+
+
+def _sum(of_rank: float) -> float:
+    """What all ranks have together; waits for the last of them."""
+    return float(sum(distributed.all_gather_objects(of_rank)))
 
 
 def _check(results: Iterable[object]) -> None:
@@ -157,11 +168,12 @@ def markdown(result: Mapping[str, Any]) -> str:
     unit, share = ("clips", "waiting") if training else ("videos", "device_busy")
     head = f"| videos | decoder | readers | {unit}/s | {share.replace('_', ' ')} | "
     head += "readers alone | device alone | of the possible |"
-    lines = [f"{result['device']}, {result['machine']['cores']} cores", "", head, "| --- " * 8 + "|"]
+    gpus = f"{result['gpus']} x " if result["gpus"] > 1 else ""
+    lines = [f"{gpus}{result['device']}, {result['machine']['cores']} cores", "", head, "| --- " * 8 + "|"]
     for name, of_decoder in result["groups"].items():
         for decoder, row in of_decoder.items():
             lines.append(
-                f"| {name} | {decoder} | {row['workers']} | {row[f'{unit}_per_sec']:.1f} | {row[share]:.0%} | "
+                f"| {name} | {decoder} | {row['gpus'] * row['workers']} | {row[f'{unit}_per_sec']:.1f} | {row[share]:.0%} | "
                 f"{row[f'readers_{unit}_per_sec']:.1f} ({row['of_the_readers']:.0%}) | {row[f'device_{unit}_per_sec']:.1f} | "
                 f"{row['of_the_possible']:.0%} |"
             )

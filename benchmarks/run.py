@@ -5,7 +5,7 @@
 `python tools/benchmark.py loader --workers 2 16 64`: the loader with readers that only wait.
 `python tools/benchmark.py end_to_end --workers 15 --out FOLDER`: training, or testing, from files, beside its parts alone.
 `python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
-`torchrun --nproc-per-node 2 tools/benchmark.py model`: the same on several GPUs, each with a batch of its own.
+`torchrun --nproc-per-node 2 tools/benchmark.py model`, or `end_to_end`: each GPU with a batch, and readers, of its own.
 `python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
 `python tools/benchmark.py segments --run FOLDER --clips CLASSES --out FILMS`: segments of films joined from labelled clips.
 `python tools/benchmark.py explained --run FOLDER --videos FOLDER`: whether the answer hangs on what explanations mark.
@@ -102,7 +102,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     whole.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
     whole.add_argument("--decoders", nargs="+", default=["pyav"], metavar="NAME")
-    whole.add_argument("--workers", type=int, default=4, metavar="N")
+    whole.add_argument("--workers", type=int, default=4, metavar="N", help="of each GPU")
     whole.add_argument("--seconds", type=float, default=15.0, help="for each part")
     whole.add_argument("--films", type=int, default=8, help="that are made")
     whole.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for end_to_end_MODE.json and .md")
@@ -255,20 +255,27 @@ def bench_end_to_end(args: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.end_to_end import Job, markdown, measure
     from benchmarks.long_films import films_in, make_films, reencoded
     from benchmarks.reading_speed import machine
+    from videoadapt import distributed
     from videoadapt.distributed import choose_device
 
     device, cores = choose_device(args.device), os.cpu_count() or 1
     args.out.mkdir(parents=True, exist_ok=True)
-    groups = {folder.name: films_in(folder) for folder in args.videos}
-    if not groups:
-        groups = {"made": make_films(args.out / "made", args.films, cores)}
-    if args.reencoded:
-        groups |= {
-            f"{name}, re-encoded": reencoded(v, args.out / "reencoded" / name, cores) for name, v in groups.items()
-        }
+    groups: dict[str, Any] = {}
+
+    def find() -> None:
+        groups.update({folder.name: films_in(folder) for folder in args.videos})
+        if not groups:
+            groups["made"] = make_films(args.out / "made", args.films, cores)
+        if args.reencoded:
+            for name, videos in list(groups.items()):
+                groups[f"{name}, re-encoded"] = reencoded(videos, args.out / "reencoded" / name, cores)
+
+    distributed.on_main(find)
+    groups = distributed.all_gather_objects(groups)[0]
     setting = setting_of(args, "train" if args.mode == "train" else "infer")
     result: dict[str, Any] = {
         "mode": args.mode,
+        "gpus": distributed.world_size(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "machine": machine(),
         "groups": {
@@ -276,6 +283,8 @@ def bench_end_to_end(args: argparse.Namespace) -> dict[str, Any]:
             for name, videos in groups.items()
         },
     }
+    if not distributed.is_main():
+        return result
     (args.out / f"end_to_end_{args.mode}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (args.out / f"end_to_end_{args.mode}.md").write_text(markdown(result), encoding="utf-8")
     sys.stderr.write(markdown(result))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.forked import heed_all_signals
-from tests.live_runs import descendants, start, wait_for_step
+from tests.live_runs import descendants, start, stop_after, wait_for_step
 from tests.toy_runs import (
     REPOSITORY,
     assert_same_run,
@@ -109,6 +109,34 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, w
     record = read_outcome(output)
     assert record is not None and record.outcome == Outcome.FINISHED
     assert "resuming from" in (output / "run.log").read_text()
+
+
+def sharded(output: Path, clips: Path, **train: Any) -> Path:
+    """A config of 24 updates of all of ViT-B, recomputed in the backward pass, divided among the GPUs."""
+    head = {"batch_norm": False, "dropout": 0.0}
+    model = {"backbone": {"name": "vit", "size": "base"}, "adapter": {"name": "full"}, "head": head}
+    training = {"epochs": 4, "batch_size": 8, "activation_checkpointing": True, "shard": True, **train}
+    optim = {"name": "sgd", "lr_per_256": 0.1, "warmup_epochs": 1}
+    config = toy_config(output, clips, model=model, train=training, optim=optim, device="cuda")
+    return write_config(output.with_suffix(".yaml"), config)
+
+
+def test_a_divided_model_has_the_losses_of_one_gpu(clips: Path, tmp_path: Path) -> None:
+    told = {"divided": (GPUS, True), "alone": (1, False)}
+    for name, (ranks, shard) in told.items():
+        run(sharded(tmp_path / name, clips, shard=shard), ranks=ranks)
+    divided, alone = ([record["loss"] for record in records(tmp_path / name)] for name in told)
+    assert len(alone) == 24
+    np.testing.assert_allclose(divided, alone, rtol=1e-4)  # sums in another order, and all weights follow them
+
+
+def test_a_divided_model_goes_on_from_its_checkpoint_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
+    whole, cut = sharded(tmp_path / "whole", clips), sharded(tmp_path / "cut", clips, checkpoint_every_steps=4)
+    run(whole, ranks=GPUS)
+    assert stop_after(cut, tmp_path / "cut", 14, signal.SIGKILL, ranks=GPUS) == -9
+    run(cut, ranks=GPUS)
+    assert "resuming from" in (tmp_path / "cut" / "run.log").read_text()
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_an_uneven_list_gives_the_same_results(clips: Path, tmp_path: Path, whole: Path) -> None:

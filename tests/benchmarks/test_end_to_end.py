@@ -8,7 +8,9 @@ import pytest
 from benchmarks import long_films
 from benchmarks.long_films import make_films
 from benchmarks.run import main
+from tests import forked
 from tests.media import write_video
+from tests.toy_runs import environment, places
 from videoadapt.video.decoders import open_video
 
 SMALL = ["--size", "tiny", "--crop", "32", "--batch", "2", "--precision", "fp32", "--no-compile", "--device", "cpu"]
@@ -35,6 +37,26 @@ def test_all_parts_are_measured(
         assert row["of_the_possible"] == pytest.approx(speed / min(readers, alone))
         assert row["waiting"] < 1 if mode == "train" else row["device_busy"] == pytest.approx(speed / alone)
     assert (out / f"end_to_end_{mode}.md").read_text().count("| films") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_two_processes_measure_together(mode: str, tmp_path: Path) -> None:
+    """As under torchrun: one table, whose rates are those of both, and films that one of them has made."""
+    (tmp_path / "films").mkdir()
+    write_video(tmp_path / "films" / "a.mp4")
+    told = ["tools/benchmark.py", "end_to_end", "--mode", mode, *SMALL, "--videos", str(tmp_path / "films")]
+    told += ["--reencoded", "--workers", "1", "--seconds", "0.2", "--out", str(tmp_path / "out")]
+    with (tmp_path / "said").open("w+b") as said:
+        started = [forked.start(told, environment() | place, said.fileno()) for place in places(2)]
+        assert [process.wait(timeout=300) for process in started] == [0, 0], (tmp_path / "said").read_text()
+    result = json.loads((tmp_path / "out" / f"end_to_end_{mode}.json").read_text())
+    assert result["gpus"] == 2 and set(result["groups"]) == {"films", "films, re-encoded"}
+    for of_decoder in result["groups"].values():
+        row = of_decoder["pyav"]
+        assert row["gpus"] == 2 and min(rate for key, rate in row.items() if key.endswith("_per_sec")) > 0
+        assert row["waiting"] < 1 if mode == "train" else row["videos"] % 2 == 0
+    assert (tmp_path / "said").read_text().count("2 x CPU") == 1
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
