@@ -5,6 +5,7 @@ Here in the process of the tests: `start`. There: `serve`, which forks twice, si
 for, and it goes on to the next command.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -20,18 +21,24 @@ from importlib import import_module
 from pathlib import Path
 
 IMPORTED = (
+    "PIL.JpegImagePlugin",
     "fvcore.nn",
     "torch._dynamo",
     "torch.nn.parallel",
     "torch.utils.tensorboard",
     "videoadapt.cli.train",
+    "videoadapt.data.datasets.synthetic",
     "videoadapt.evaluation.report.page",
     "videoadapt.evaluation.testing",
     "videoadapt.export.programs",
+    "videoadapt.models.adapters.adaptformer",
     "videoadapt.models.backbones.vit",
     "videoadapt.runs.class_scores",
+    "videoadapt.runs.loggers.tensorboard",
     "videoadapt.runs.pictures",
     "videoadapt.training.execution",
+    "videoadapt.video.decoders.decord",
+    "videoadapt.video.samplers.dense",
 )
 SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR2)
 NUMBER = struct.Struct("i")
@@ -110,6 +117,7 @@ def serve(asked: socket.socket) -> None:
     """Fork a process for each command, until nobody is left who asks."""
     for name in IMPORTED:
         import_module(name)
+    gc.freeze()  # or each process would go through what is imported, and so copy it, whenever it looks for garbage
     while True:
         content, files, *_ = socket.recv_fds(asked, 2**20, 2)
         if not content:
