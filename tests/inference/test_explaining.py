@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.models.timm_models import FAMILIES, FRAMES, build_small
 from tests.toy_models import ADAPTERS, CLIP, PLAIN, build, shake
 from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import ConfigError
@@ -15,11 +16,14 @@ from videoadapt.inference.explaining.methods import (
     Method,
     grad_cam,
     map_by_frames,
+    on_places,
     over_blocks,
     relevance_step,
     rollout_step,
 )
 from videoadapt.inference.explaining.trace import Attention, BlockTrace, Trace, traced
+from videoadapt.models.backbones import pytorchvideo as ptv
+from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import build_model
 from videoadapt.video.part import Part
 from videoadapt.video.readers import CropBox
@@ -147,6 +151,61 @@ def test_image_models(model: str, side: int) -> None:
     if model == "test_resnet":
         with pytest.raises(ConfigError, match="allowed: grad_cam"):
             map_by_frames(traced(built, pixels, "fp32", CPU), 0, "rollout")
+
+
+def follows(model: Classifier, pixels: Tensor) -> np.ndarray:
+    """How places of what is looked at go with the middle of the pixels behind them: correlations over time, rows, columns."""
+    trace = traced(model, pixels, "fp32", CPU)
+    assert max(float(map_by_frames(trace, label, "grad_cam").max()) for label in range(5)) > 0
+    for method in ("relevance", "rollout") if not trace.blocks or trace.by_rows else ():
+        with pytest.raises(ConfigError, match="allowed: grad_cam"):
+            map_by_frames(trace, 0, method)
+    placed_Dthw = on_places((trace.tokens if trace.blocks else trace.maps)[-1], trace)
+    places, middles = np.argwhere(np.ones(placed_Dthw.shape[1:])), []
+    for place in places:
+        score = placed_Dthw[(slice(None), *place)].square().sum()
+        (by_pixel,) = torch.autograd.grad(score, [trace.clip], retain_graph=True)
+        weight_THW = by_pixel.square().sum((0, 1)) / by_pixel.square().sum()
+        middles.append([float((weight_THW.sum(others) * torch.arange(n)).sum()) for n, others in
+                        zip(weight_THW.shape, ((1, 2), (0, 2), (0, 1)), strict=True)])  # fmt: skip
+    assert min(placed_Dthw.shape[1:]) > 1
+    return np.array([np.corrcoef(*pair)[0, 1] for pair in zip(places.T, np.array(middles).T, strict=True)])
+
+
+@pytest.mark.parametrize("family", ["CLIP", "Swin", "Swin V2", "Hiera"])
+def test_tokens_of_image_models_are_marked_where_they_come_from(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hiera's lie by windows, in another order than their places."""
+    small = FAMILIES[family]
+    if family == "Hiera":  # 4 x 4 places are left, not 2 x 2
+        small = small._replace(side_px=128)
+    model = build_small(monkeypatch, small, {"name": "linear"})
+    pixels = torch.randint(256, (3, FRAMES, small.side_px, small.side_px), dtype=torch.uint8)
+    assert follows(model, pixels).min() > 0.95
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_mambaout", "mobilenetv3_small_050"])
+def test_maps_of_convolutional_networks_are_marked_where_they_come_from(name: str) -> None:
+    """MambaOut has channels last, and MobileNetV3 a layer behind what is pooled."""
+    torch.manual_seed(0)
+    spec = ModelConfig(backbone={"name": "timm", "model": name}, adapter={"name": "linear"}, head=PLAIN)
+    model = build_model(spec, 5, 2, 128).eval()
+    assert follows(model, torch.randint(256, (3, 2, 128, 128), dtype=torch.uint8)).min() > 0.95
+
+
+def test_tokens_of_mvit_are_marked_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its attention pools them between blocks; the class is told by a class token, which reads those that enter the last."""
+    changes = {"depth": 3, "embed_dim_mul": [[1, 2.0]], "atten_head_mul": [[1, 2.0]],
+               "pool_q_stride_size": [[1, 1, 2, 2]], "pool_kv_stride_adaptive": [1, 4, 4]}  # fmt: skip
+    base = ptv.MODELS["mvit_base_16x4"]
+    published = base._replace(arguments=base.arguments | changes)
+    monkeypatch.setitem(ptv.MODELS, "mvit_base_16x4", published)
+    backbone = {"name": "pytorchvideo", "model": "mvit_base_16x4", "num_frames": 4, "crop_px": 32}
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(backbone=backbone, adapter={"name": "linear"}, head=PLAIN), 5, 4, 32).eval()
+    shake(model)
+    pixels = torch.randint(256, (3, 4, 32, 32), dtype=torch.uint8)
+    assert map_by_frames(traced(model, pixels, "fp32", CPU), 0, "grad_cam").shape == (4, 4, 4)
+    assert follows(model, pixels).min() > 0.95
 
 
 def test_what_a_norm_is_given_is_not_what_is_looked_at() -> None:

@@ -303,6 +303,20 @@ def test_comparison_backbones_take_rectangles(model, quick_init):
         backbone.check_clip(4, 96, 64)
 
 
+@pytest.mark.parametrize("model", [
+    "convnext_atto", "densenet121", "dpn48b", "efficientnet_b0", "efficientvit_b0", "ghostnet_050", "hgnetv2_b0",
+    "inception_next_atto", "lcnet_035", "mambaout_femto", "mobilenetv2_035", "mobilenetv3_small_050",
+    "mobilenetv4_conv_small_035", "nf_regnet_b0", "regnetx_002", "repghostnet_050", "resnet10t", "resnet50_clip",
+    "rexnet_100", "vgg11", "vit_tiny_patch16_224",
+])  # fmt: skip
+def test_the_width_is_that_of_what_timms_networks_return(model):
+    """Several widen the map that they pool once more, in front of their classifier."""
+    with torch.device("meta"):  # shapes alone
+        side = timm.get_pretrained_cfg(model, allow_unregistered=False).input_size[1]
+        backbone = Timm(model=model).eval()
+        assert backbone(torch.zeros(1, 3, 2, side, side)).shape == (1, backbone.width)
+
+
 def test_timm_features_are_averaged_over_frames():
     backbone = Timm(model="test_resnet").eval()
     clip = torch.randn(2, 3, 3, 64, 64)

@@ -59,6 +59,7 @@ class Backbone(nn.Module):
     width: int  # D
     depth: int  # how many blocks follow one another, 0 when the backbone is not a plain chain of them
     fc_norm_eps: float | None  # epsilon of the LayerNorm between feature and head; None: no LayerNorm there
+    map_width: int | None = None  # channels of the last feature map before it is pooled, where they need not come first
     no_branches: str = ""  # why there are no `blocks`, for errors
     weight_names: Names = "own"  # under which names weight files of image models come: timm's are below `net`
     classifier: tuple[
@@ -78,6 +79,13 @@ class Backbone(nn.Module):
 
     def make_room_in_front(self, num_tokens: int) -> None:
         """Let the blocks take this many more tokens in front of a clip's. Raises ConfigError where positions forbid it."""
+
+    def by_rows(self, tokens_XND: Tensor) -> Tensor | None:
+        """Return tokens that left the last block as they lie in their frame, (X, h, w, D), where `grid` is not in order.
+
+        None: that is not known.
+        """
+        return None
 
     def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tensors of a weight file, under the backbone's names, with learned positions on this backbone's grid."""

@@ -100,12 +100,12 @@ def grad_cam(trace: Trace, label: int) -> Tensor:
     token what its attention reads. (Never what a norm is given: its dy/dx is at right angles to x, and their product nothing.)
     """
     seen = trace.tokens if trace.blocks else trace.maps
-    gradients = [_places(gradient, trace) for gradient in trace.gradients(label, seen)]
+    gradients = [on_places(gradient, trace) for gradient in trace.gradients(label, seen)]
     if trace.blocks:
         last = max((number for number, gradient in enumerate(gradients) if gradient.any()), default=-1)
         seen, gradients = [seen[last]], [gradients[last]]
     pairs = zip(seen, gradients, strict=True)
-    pathways = [(_places(x.detach().float(), trace) * gradient).sum(0) for x, gradient in pairs]
+    pathways = [(on_places(x.detach().float(), trace) * gradient).sum(0) for x, gradient in pairs]
     largest = max(pathways, key=Tensor.numel)
     shares = [_resized(one, largest.shape) * (one.numel() / largest.numel()) for one in pathways]
     return torch.stack(shares).sum(0).clamp(min=0)
@@ -125,11 +125,15 @@ def shares_of_frames(trace: Trace, label: int, times: int) -> Tensor:
     return torch.where(total_t1 > 0, lost_tk / total_t1, torch.full_like(lost_tk, even)).flatten()
 
 
-def _places(part: Tensor, trace: Trace) -> Tensor:
+def on_places(part: Tensor, trace: Trace) -> Tensor:
     """Tokens, or a feature map, as (D, t, h, w)."""
     if trace.grid is not None:
-        return _on_grid(part.flatten(1, -2), trace).movedim(-1, 0)
-    return part[0] if part.ndim == 5 else part.transpose(0, 1)
+        by_rows = None if trace.by_rows is None else trace.by_rows(part)
+        return _on_grid((part if by_rows is None else by_rows).flatten(1, -2), trace).movedim(-1, 0)
+    if part.ndim == 5:
+        return part[0]
+    has_channels_last = part.shape[-1] == trace.map_width != part.shape[1]
+    return part.movedim(-1, 0) if has_channels_last else part.transpose(0, 1)
 
 
 def _on_grid(values_XN: Tensor, trace: Trace) -> Tensor:

@@ -5,7 +5,7 @@ Shapes: C channels, T frames, H W pixels; X rows of a batch, the clip or its fra
 D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from videoadapt.models.backbone import Backbone, TokenGrid
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.forward import Precision, autocast
 from videoadapt.video.transforms import normalise
@@ -61,7 +62,8 @@ class Trace:
 
     `tokens`, from the last block on: what leaves it, and every norm of them, in their order, (X, N, D) or (X, H, W, D).
     Without `blocks` there are `maps`: what was pooled last, (1, C, T, H, W) or of frames one by one (T, C, H, W), of two
-    pathways two; or tokens (1, N, D). `grid`: where tokens come from.
+    pathways two; or tokens (1, N, D). `grid`: where tokens come from; `by_rows` puts those that do not lie row by row there,
+    (X, h, w, D). `map_width`: channels of maps of frames, which some networks have last, (T, H, W, C).
     """
 
     clip: Tensor
@@ -70,6 +72,8 @@ class Trace:
     tokens: list[Tensor]
     maps: list[Tensor]
     grid: GridTHW | None
+    by_rows: Callable[[Tensor], Tensor | None] | None = None
+    map_width: int | None = None
 
     def gradients(self, label: int, tensors: Sequence[Tensor]) -> list[Tensor]:
         """dy/dx of the class's logit y by each of these, float32; zeros where y does not depend on one."""
@@ -98,11 +102,26 @@ def traced(model: Classifier, clip_CTHW: Tensor, precision: Precision, device: t
             undone.enter_context(torch.compiler.set_stance("force_eager"))
         with torch.enable_grad(), autocast(precision, device), calls:
             logits_K = model(clip)[0].float()
-    grid = getattr(model.backbone, "grid", None)
-    known = places.grid if grid is None else grid.thw if grid.in_order else None
-    # not a probe's query either, which is no token of the clip
-    of_clip = [part for part in tokens if known and part.numel() // part.shape[-1] >= prod(known)]
-    return Trace(clip, logits_K, blocks, of_clip, places.found, known)
+    trace = Trace(clip, logits_K, blocks, [], places.found, places.grid, map_width=model.backbone.map_width)
+    _note_places(trace, model.backbone, tokens)
+    return trace
+
+
+def _note_places(trace: Trace, backbone: Backbone, tokens: Sequence[Tensor]) -> None:
+    """Of a backbone with a grid: where its tokens come from, and those of them that are of a place."""
+    grid: TokenGrid | None = getattr(backbone, "grid", None)
+    if grid is None or not trace.blocks:
+        return
+    if grid.in_order:
+        trace.grid = grid.thw
+    elif (rows_XhwD := backbone.by_rows(trace.blocks[-1].left)) is not None:
+        trace.grid, trace.by_rows = (grid.thw[0], *rows_XhwD.shape[1:3]), backbone.by_rows
+    known = prod(trace.grid or ())
+    for part in tokens if trace.grid else ():
+        # not a probe's query either, which is no token of the clip, nor what Hiera pools inside its last block
+        number = part.numel() // part.shape[-1]
+        if number == known or (number > known and grid.in_order):
+            trace.tokens.append(part)
 
 
 class _Calls(TorchFunctionMode):
@@ -143,7 +162,8 @@ def _note_tokens(backbone: nn.Module, last: nn.Module, tokens: list[Tensor], und
 
     def note(module: nn.Module, args: Any, output: Tensor) -> None:
         ends = (0, -1)  # another width is that of a head's queries and keys
-        if entered and output.ndim > 2 and all(output.shape[end] == entered[0].shape[end] for end in ends):
+        is_alike = entered and all(output.shape[end] == entered[0].shape[end] for end in ends)
+        if module is last or (is_alike and output.ndim > 2):
             tokens.append(output)
 
     undone.callback(last.register_forward_pre_hook(begin).remove)

@@ -55,7 +55,9 @@ class Timm(Backbone):
         net: Any = _built(model, size_px, activation)
         self.net = net
         self.classifier = _classifier(net)
-        self.width = int(net.num_features)
+        # of what comes out without a classifier: MobileNetV3, GhostNet, VGG and others widen the pooled map once more
+        self.width = int(getattr(net, "head_hidden_size", None) or net.num_features)
+        self.map_width = int(net.num_features)
         blocks = net.blocks if hasattr(net, "blocks") and hasattr(net, "group_matcher") else ()
         outside = _outside_blocks(net) if blocks else {}
         self._stem = {name for name, group in outside.items() if group == 0}
@@ -110,6 +112,12 @@ class Timm(Backbone):
         with suppress(RuntimeError, AssertionError):  # of a grid that is no square: refused as of another shape
             found |= {name: t for name, t in resize(dict(found), self.net).items() if name in other}
         return {name: found[name.removeprefix("net.")] for name in tensors}
+
+    def by_rows(self, tokens_XND: Tensor) -> Tensor | None:
+        """Of Hiera, whose tokens lie by the windows that are pooled, as timm itself puts them back."""
+        reroll = getattr(self.net, "reroll", None)
+        rows_XhwD: Tensor | None = None if reroll is None else reroll(tokens_XND, len(self.blocks) - 1)
+        return rows_XhwD
 
     def positions_elsewhere(self) -> str:
         """Those of the image model know no time."""
