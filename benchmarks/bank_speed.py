@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.reading_speed import alternate
 from videoadapt.config.schema import Config, ModelConfig, TestConfig
-from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, asking_tasks
+from videoadapt.inference.adapter_bank import AdapterBank, asking_tasks
+from videoadapt.inference.predictor import Predictor
 from videoadapt.models.backbones.vit import SIZES
 from videoadapt.runs.adapter_file import save_adapter
 from videoadapt.runs.build import build_seeded_model

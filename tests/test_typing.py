@@ -27,6 +27,9 @@ assert_type(model.predict(Path().glob("*.mp4")), list[list[va.Prediction]])
 assert_type(model.predict(np.zeros((8, 64, 64, 3), np.uint8)), list[va.Prediction])
 assert_type(model.features(torch.zeros(8, 64, 64, 3, dtype=torch.uint8)), torch.Tensor)
 assert_type(model.logits(["a.mp4"]), list[torch.Tensor])
+assert_type(model.predict("a.mp4", start_sec=1.0, end_sec=None, reject=0.05), list[va.Prediction])
+assert_type(model.logits(["a.mp4"], fps_hz=30), list[torch.Tensor])
+model.features("a.mp4", start=1.0)  # type: ignore[call-overload]
 assert_type(model.class_names, list[str])
 va.load(3)  # type: ignore[arg-type]  # an unused ignore is an error: so mypy sees this one
 model.predict(3)  # type: ignore[call-overload]

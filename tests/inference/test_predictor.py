@@ -1,5 +1,6 @@
 """A trained run asked about files and about frames, one or many: the same numbers by every door."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from videoadapt.errors import CheckpointError, ConfigError, DecodeError
 from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.inference.many import READ_AHEAD_FROM
 from videoadapt.inference.predictor import Prediction, Predictor
+from videoadapt.inference.videos import PartOfVideo
 from videoadapt.training.execution import execute
 from videoadapt.video.decoders import open_video
 
@@ -237,6 +239,15 @@ def test_a_part_of_a_film(predictor: Predictor, tmp_path: Path) -> None:
     assert torch.equal(named, expected)
 
 
+@pytest.mark.parametrize("name", ["predict", "logits", "features", "explain", "timeline"])
+def test_keywords_of_a_part_are_shown_and_no_others_are_taken(name: str, predictor: Predictor) -> None:
+    shown = inspect.signature(getattr(predictor, name)).parameters
+    assert [key for key in shown if key in PartOfVideo.__annotations__] == ["fps_hz", "start_sec", "end_sec"]
+    assert all(given.kind is not given.VAR_KEYWORD for given in shown.values())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'start'"):
+        getattr(predictor, name)("film.mp4", start=1.0)
+
+
 def test_parts_that_cannot_be(predictor: Predictor, tmp_path: Path) -> None:
     film = write_video(tmp_path / "film.mp4", num_frames=25)
     with pytest.raises(ConfigError, match="end_sec = 1: allowed: above start_sec = 2"):
@@ -245,5 +256,7 @@ def test_parts_that_cannot_be(predictor: Predictor, tmp_path: Path) -> None:
         predictor.predict(f"{film}#t=0.1", end_sec=1)
     with pytest.raises(DecodeError, match=r"start_sec = 7: the film ends at 1\.000 s"):
         predictor.predict(f"{film}#t=7")
+    with pytest.raises(ConfigError, match="end_sec = 1: allowed: above start_sec = 2"):
+        predictor.predict([], start_sec=2, end_sec=1)
     with pytest.raises(DecodeError, match=r"^nowhere\.mp4: No such file or directory$"):
         predictor.predict(["nowhere.mp4#t=1,2"])

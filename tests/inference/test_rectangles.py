@@ -12,8 +12,8 @@ from tests.weight_files import trunk
 from videoadapt.cli import export, train
 from videoadapt.config.loading import check_config, dump_config, load_config
 from videoadapt.errors import ConfigError
-from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, asking_tasks
+from videoadapt.inference.adapter_bank import AdapterBank, asking_tasks
+from videoadapt.inference.predictor import Predictor
 from videoadapt.inference.videos import as_video
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.runs.inputs import find_problems

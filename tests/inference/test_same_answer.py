@@ -14,8 +14,8 @@ from videoadapt.config.loading import load_config
 from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
 from videoadapt.export.programs import TOLERANCE, export_torch
-from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, asking_tasks
+from videoadapt.inference.adapter_bank import AdapterBank, asking_tasks
+from videoadapt.inference.predictor import Predictor
 from videoadapt.registry import DATASETS
 from videoadapt.runs.build import open_run
 from videoadapt.runs.statement import value_of

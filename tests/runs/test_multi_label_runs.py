@@ -14,8 +14,8 @@ from tests.toy_runs import records, results, write_config
 from videoadapt.cli import demo, train
 from videoadapt.config.loading import load_config
 from videoadapt.errors import ConfigError
-from videoadapt.inference.adapter_bank import AdapterBank
-from videoadapt.inference.predictor import Predictor, asking_tasks
+from videoadapt.inference.adapter_bank import AdapterBank, asking_tasks
+from videoadapt.inference.predictor import Predictor
 from videoadapt.rendering.files import ClipFile, render_missing
 from videoadapt.runs.checkpoint import load_checkpoint
 from videoadapt.runs.checks import setting_problems

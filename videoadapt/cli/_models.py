@@ -63,8 +63,7 @@ def open_models(
     if adapters is None or len(adapters) < 2:
         source, predictor = open_model(run, adapters[0] if adapters else None, weights, chosen, compile, fps_hz, onnx)
         return [source], predictor, predictor.asking
-    from videoadapt.inference.adapter_bank import AdapterBank
-    from videoadapt.inference.predictor import asking_tasks
+    from videoadapt.inference.adapter_bank import AdapterBank, asking_tasks
 
     bank = AdapterBank.from_files(adapters, weights, fps_hz).to(chosen)
     return [{"adapter": str(name)} for name in adapters], bank, asking_tasks(bank, chosen)

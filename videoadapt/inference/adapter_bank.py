@@ -15,6 +15,8 @@ from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError
 from videoadapt.inference.answers import Answers
+from videoadapt.inference.many import Asking
+from videoadapt.inference.passes import in_batches
 from videoadapt.models.adapters import AdapterModule, Parallel
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
@@ -106,6 +108,15 @@ class AdapterBank(nn.Module):
     def split(self, logits: Tensor) -> list[Tensor]:
         """Cut (..., sum of K) into one (..., K) a task."""
         return list(logits.split([len(names) for names in self.class_names], dim=-1))
+
+
+def asking_tasks(bank: AdapterBank, device: torch.device) -> Asking:
+    """The tasks of a bank, to be asked about videos, each of which is decoded once for all of them."""
+
+    def logits(views_VCTHW: Tensor) -> Tensor:
+        return in_batches(bank, bank.config, device, views_VCTHW[None])
+
+    return Asking(bank.config, device, bank.other_rates, bank.answers, logits)
 
 
 def _block(tokens: list[Tensor], blocks: list[nn.Module]) -> list[Tensor]:

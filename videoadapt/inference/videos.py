@@ -3,11 +3,12 @@
 Shapes: N frames, H W pixels.
 """
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from torch import Tensor
@@ -26,6 +27,9 @@ VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
 """The path of a video file, or of a part of it (film.mp4#t=1.5,4), or all its frames: uint8 (N, H, W, 3), RGB.
 
 Of a model whose clips are one frame: the path of a picture, or uint8 (H, W, 3)."""
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 DAMAGED = "%s: %d of the frames that were read have damage, which the decoder conceals"
 _EXPECTED = "expected the frames of one video: uint8, from 0 to 255, (N, H, W, 3): frame, row, column, RGB"
@@ -64,32 +68,54 @@ class Asked(NamedTuple):
         return f"{self.film}{self.part or ''}"
 
 
-def part_asked(start_sec: float | None, end_sec: float | None) -> Part | None:
-    """The part between two seconds, either of which may be left to the film; None for all of it. Raises ConfigError."""
-    if start_sec is None and end_sec is None:
-        return None
-    part = Part(0.0 if start_sec is None else start_sec, math.inf if end_sec is None else end_sec)
-    if problem := part.problem:
-        raise ConfigError(problem)
-    return part
+class PartOfVideo(TypedDict, total=False):
+    """The keywords with which every question says which part of a video it is about; without them, all of it.
+
+    `start_sec` and `end_sec` bound it, either of which may be left to the film; `fps_hz` is the rate of frames in memory, and
+    not of a file, which has its own.
+    """
+
+    fps_hz: float | None
+    start_sec: float | None
+    end_sec: float | None
+
+
+def shows_the_part(method: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Let help() and editors name the keywords of PartOfVideo, where a method takes `**part`."""
+    signature = inspect.signature(method)
+    *own, _ = signature.parameters.values()
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in PartOfVideo.__annotations__.items()
+    ]
+    method.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+    return method
+
+
+def _rate_and_part(
+    fps_hz: float | None = None, start_sec: float | None = None, end_sec: float | None = None
+) -> tuple[float | None, Part | None]:
+    """What PartOfVideo says; None: all of the video. Raises ConfigError for seconds that are no part, and for no rate."""
+    part = None
+    if start_sec is not None or end_sec is not None:
+        part = Part(0.0 if start_sec is None else start_sec, math.inf if end_sec is None else end_sec)
+        if problem := part.problem:
+            raise ConfigError(problem)
+    if fps_hz is not None and not 0 < fps_hz < math.inf:
+        raise ConfigError(f"fps_hz = {fps_hz}: allowed: above 0")
+    return fps_hz, part
 
 
 def as_video(
-    video: object,
-    fps_hz: float | None = None,
-    part: Part | None = None,
-    argument: str = "video",
-    *,
-    pictures: bool = False,
+    video: object, argument: str = "video", *, pictures: bool = False, **keywords: Unpack[PartOfVideo]
 ) -> Asked:
-    """Sort out what a user gave for one video; `fps_hz` is the rate of frames, and not of a file, which has its own.
+    """Sort out what a user gave for one video.
 
     `pictures`: one picture, (H, W, 3), is a video too.
     Raises TypeError for another type, ConfigError for frames of another shape or data type, or a rate that is none, and for a
-    `part` of what is named as a part already, and DecodeError for a name whose seconds are no part.
+    part of what is named as a part already, and DecodeError for a name whose seconds are no part.
     """
-    if fps_hz is not None and not 0 < fps_hz < math.inf:
-        raise ConfigError(f"fps_hz = {fps_hz}: allowed: above 0")
+    fps_hz, part = _rate_and_part(**keywords)
     if isinstance(video, str | os.PathLike):
         film, named = film_and_part(Path(video))
         if named is not None and part is not None:
@@ -124,20 +150,14 @@ def film_and_part(name: str | Path) -> tuple[Path, AnyPart | None]:
 
 
 def as_videos(
-    videos: Iterable[object],
-    fps_hz: float | None = None,
-    part: Part | None = None,
-    folders: bool = False,
-    *,
-    pictures: bool = False,
+    videos: Iterable[object], folders: bool = False, *, pictures: bool = False, **keywords: Unpack[PartOfVideo]
 ) -> list[Asked]:
     """Sort out several videos. Raises DecodeError naming every file that cannot be opened, before any is decoded.
 
     `folders`: a video is a folder of frames to the decoder, and no file. `pictures`: as of `as_video`.
     """
-    found = [
-        as_video(video, fps_hz, part, f"video[{number}]", pictures=pictures) for number, video in enumerate(videos)
-    ]
+    _rate_and_part(**keywords)  # wrong of no video too
+    found = [as_video(video, f"video[{number}]", pictures=pictures, **keywords) for number, video in enumerate(videos)]
     reasons = {film: why_no_video(film, folders) for film, _ in found if isinstance(film, Path)}
     if problems := [f"{path}: {reason}" for path, reason in reasons.items() if reason]:
         raise DecodeError("\n".join(problems))
