@@ -18,6 +18,7 @@ from tests.items import misbehave, process_of
 from tests.media import UNUSUAL, write_film, write_video
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.cli import prepare
+from videoadapt.cli._prepare_videos import show_findings
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
@@ -270,7 +271,7 @@ def test_ten_files_of_each_fault_are_named(tmp_path: Path, capsys: pytest.Captur
     for row in rows:
         row.blame("unreadable", f"reason {row.video.line}")
     rows[0].blame("label", "label 7")
-    prepare.show_findings(rows)
+    show_findings(rows)
     shown = capsys.readouterr().out
     assert "     13  unreadable: cannot be decoded\n         1.mp4 (line 1): reason 1\n         2.mp4" in shown
     assert "10.mp4 (line 10): reason 10\n         and 3 more\n" in shown and "11.mp4" not in shown

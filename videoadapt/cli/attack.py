@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._options import add_device, add_run
 from videoadapt.cli._output import check_file
 from videoadapt.cli._paths import place
 
@@ -18,7 +19,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Each view of a video is attacked by itself, with the video's label, and the views are then averaged as the "
         "run's test does. docs/attacks.md says what the numbers mean.",
     )
-    parser.add_argument("run", type=place, metavar="RUN", help="run folder, with the test list of its config")
+    add_run(parser, "run folder, with the test list of its config")
     parser.add_argument("--method", choices=("pgd", "fgsm"), default="pgd", help="several steps, or one")
     parser.add_argument("--norm", choices=("linf", "l2"), default="linf", help="how the size of a change is measured")
     parser.add_argument(
@@ -35,7 +36,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--videos", type=int, metavar="N", help="so many videos, evenly spread over the list (all)")
     parser.add_argument("--seed", type=int, default=0, help="of random starts and of the control (0)")
     parser.add_argument("--out", type=place, metavar="FILE", help="json for the numbers (RUN/attack.json)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     return parser.parse_args(arguments)
 
 

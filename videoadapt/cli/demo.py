@@ -1,7 +1,6 @@
 """Name the action in video files: the most probable classes of each, with their probabilities."""
 
 import argparse
-import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, cast
 
 from videoadapt.cli._answers import print_bars, print_records, row_writer
 from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
+from videoadapt.cli._demo_options import add_answers, add_films, add_model, add_question, add_videos, check
 from videoadapt.cli._live import show_live
 from videoadapt.cli._models import open_models
 from videoadapt.cli._output import check_file
 from videoadapt.cli._page import add_page_options, show_page
-from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
 
 if TYPE_CHECKING:
@@ -31,128 +30,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Exit code: 0 when every video has an answer, 3 when some cannot be read, 2 when none can, or something else is "
         "wrong. Videos that cannot be read are named on stderr, and in the records of --json and --csv.",
     )
-    parser.add_argument(
-        "video",
-        nargs="*",
-        type=place,
-        help="video files, or parts of them: film.mp4#t=1.5,4; folders, for all videos below; patterns: 'clips/*.mp4'",
-    )
-    parser.add_argument(
-        "--list", type=place, metavar="FILE", help="a list of more videos: a path on each line, or a list for training"
-    )
-    parser.add_argument(
-        "--live",
-        metavar="SOURCE",
-        help="a camera by its index (0), or a stream by its URL (rtsp, http, udp and others)",
-    )
-    parser.add_argument(
-        "--window-sec",
-        type=float,
-        metavar="SECONDS",
-        help="with --live, --serve, --out and --gif: the length of a look",
-    )
-    parser.add_argument("--root", type=place, default=Path(), help="with --list: folder that its paths start from")
-    parser.add_argument(
-        "--run",
-        type=place,
-        metavar="FOLDER",
-        help="run folder; default: the newest one below outputs/, else the quickstart's model that comes with videoadapt",
-    )
-    parser.add_argument(
-        "--adapter",
-        type=place,
-        action="append",
-        metavar="FILE",
-        help="adapter.safetensors, or hf:USER/NAME, to use instead of a run folder; several of one backbone answer in one pass",
-    )
-    parser.add_argument(
-        "--weights",
-        type=place_text,
-        metavar="BACKBONE",
-        help="with --adapter: the weights that it was trained with, a file or a name (hf:...)",
-    )
-    parser.add_argument(
-        "--onnx",
-        type=place,
-        metavar="FILE",
-        help="a file of videoadapt export instead, which onnxruntime computes on the CPU",
-    )
-    parser.add_argument("--top", type=int, default=5, help="how many classes to show")
-    parser.add_argument(
-        "--reject",
-        type=float,
-        metavar="RATE",
-        help="say `unknown` of videos that score lower than all but this share (0.05) of the known ones, which `videoadapt "
-        "unknown RUN` has measured",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--fps-hz", type=float, metavar="RATE", help="see videos at this rate (data.sampling.fps_hz)")
-    parser.add_argument("--compile", action="store_true", help="faster passes after a minute's wait, for many videos")
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print one JSON object a video, with `damaged_frames` (null: the decoder cannot tell), or `error`",
-    )
-    parser.add_argument(
-        "--csv", type=place, metavar="FILE", help="write a row a video with its --top classes, instead of printing them"
-    )
-    parser.add_argument(
-        "--out",
-        type=place,
-        metavar="FILM",
-        help="write the film, .mp4, .mov or .mkv, with its classes of each moment drawn on it",
-    )
-    parser.add_argument("--gif", type=place, metavar="FILE", help="the same as a small animation without sound")
-    parser.add_argument(
-        "--explain",
-        action="store_true",
-        help="mark where and when the model looked: on the film of --out or --gif, by default <name>_explained.mp4 here, "
-        "and on a contact sheet beside it, .png",
-    )
-    parser.add_argument("--label", metavar="CLASS", help="with --explain: for this class, not the most probable one")
-    parser.add_argument(
-        "--method", choices=("grad_cam", "relevance", "rollout"), help="with --explain: by which equation"
-    )
-    add_page_options(parser)
+    for add in (add_videos, add_model, add_question, add_answers, add_films, add_page_options):
+        add(parser)
     args = parser.parse_args(arguments)
-    _check(parser, args)
+    check(parser, args)
     return args
-
-
-def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if urls := [str(name) for name in args.video if re.match(r"\w{2,}:/", str(name))]:
-        parser.error(f"{urls[0]}: a stream is given with --live, and no other video beside it")
-    if args.live is not None and (
-        args.video or args.list or args.csv or args.out or args.gif or args.explain or len(args.adapter or []) > 1
-    ):
-        parser.error("--live: goes with no video, --list, --csv, --out, --gif, --explain or second --adapter")
-    others = (args.video, args.list, args.live is not None, args.csv, args.out, args.gif, args.explain, args.json)
-    if args.serve is not None and any(others):
-        parser.error("--serve: goes with no video, --list, --live, --csv, --out, --gif, --explain or --json")
-    if not (args.live is not None or args.serve is not None or args.video or args.list):
-        parser.error(
-            "name a video, a folder or a pattern, or a list of them with --list, or a stream with --live; or --serve"
-        )
-    if sum(map(bool, (args.adapter, args.run, args.onnx))) > 1:
-        parser.error("--adapter, --run and --onnx: give one of them")
-    if args.onnx and (args.device == "cuda" or args.compile):
-        parser.error("--onnx: goes with no --device cuda and no --compile")
-    if args.weights and not args.adapter:
-        parser.error("--weights: goes with --adapter")
-    if (args.out or args.gif or args.explain) and (len(args.video) != 1 or args.list or len(args.adapter or []) > 1):
-        parser.error("--out, --gif and --explain: are of one film, and of one run or adapter")
-    if args.reject is not None and (
-        args.adapter or args.live is not None or args.serve is not None or args.out or args.gif or args.explain
-    ):
-        parser.error("--reject: goes with a run, and with no --adapter, --live, --serve, --out, --gif or --explain")
-    if args.explain and args.onnx:
-        parser.error("--explain: goes with no --onnx, which gives no gradients")
-    if not args.explain and (args.label is not None or args.method):
-        parser.error("--label and --method: go with --explain")
-    if args.explain and not args.out and not args.gif:
-        args.out = Path(f"{Path(args.video[0].name.partition('#')[0]).stem}_explained.mp4")
-    if args.top < 1:
-        parser.error(f"--top {args.top}: allowed: 1 or more")
 
 
 @command(stopped="stopped")

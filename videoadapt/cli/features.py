@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
+from videoadapt.cli._options import add_device
 from videoadapt.cli._output import check_file, check_folder
 from videoadapt.cli._paths import place, place_text
 
@@ -38,7 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--window-sec", type=float, metavar="S", help="with --every-sec: seconds that a feature is of")
     parser.add_argument("--clips", type=int, default=1, help="temporal clips a video")
     parser.add_argument("--crops", type=int, default=1, help="spatial crops a clip")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     args = parser.parse_args(arguments)
     if args.window_sec is not None and args.every_sec is None:
         parser.error("--window-sec: goes with --every-sec")

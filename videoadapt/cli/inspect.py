@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._options import add_device, add_run
 from videoadapt.cli._output import check_folder
 from videoadapt.cli._paths import place, place_text
 
@@ -16,12 +17,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         epilog="Writes inspect.png and inspect.json into the run's folder, from videos of its test list (docs/explaining.md).",
     )
-    parser.add_argument("run", type=place, metavar="RUN", help="run folder, or adapter.safetensors")
+    add_run(parser, "run folder, or adapter.safetensors")
     parser.add_argument("--list", type=place_text, metavar="LIST", help="of other videos; default: the run's data.test")
     parser.add_argument("--root", type=place, metavar="FOLDER", help="where its videos are now; default: data.root")
     parser.add_argument("--videos", type=int, default=64, metavar="N", help="so many, evenly spread over the list (64)")
     parser.add_argument("--out", type=place, metavar="FOLDER", help="for the two files, instead of the run's folder")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     args = parser.parse_args(arguments)
     if args.videos < 1:
         parser.error(f"--videos {args.videos}: allowed: 1 or more")

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._options import add_run
 from videoadapt.cli._output import check_folder
 from videoadapt.cli._paths import place
 
@@ -16,7 +17,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         epilog="The backbone is not in it, only its name. Uploading needs `hf auth login` or HF_TOKEN: docs/weights.md.",
     )
-    parser.add_argument("run", type=place, metavar="RUN", help="folder of a finished run")
+    add_run(parser, "folder of a finished run")
     parser.add_argument("name", metavar="hf:USER/NAME", help="where it is, or will be, published")
     parser.add_argument("--out", type=place, metavar="FOLDER", help="write the folder here, and upload nothing")
     parser.add_argument(

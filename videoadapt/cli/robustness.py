@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._options import add_run
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
-from videoadapt.cli._paths import place
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -17,7 +17,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Writes robustness.json and robustness.png into the run's folder, and its report.html anew. All kinds: "
         "docs/robustness.md.",
     )
-    parser.add_argument("run", type=place, metavar="RUN", help="run folder")
+    add_run(parser)
     parser.add_argument(
         "--corruptions", type=_names, default="all", metavar="NAMES", help="all, or names: gaussian_noise,fog,h264"
     )
@@ -43,19 +43,15 @@ def _strengths(text: str) -> tuple[int, ...]:
 def main(arguments: list[str] | None = None) -> int:
     """Test and return the exit code."""
     args = parse_arguments(arguments)
-    from videoadapt.config.loading import load_config
     from videoadapt.errors import ConfigError
-    from videoadapt.paths import is_file
+    from videoadapt.runs.folder import run_config
     from videoadapt.video.corruptions import chosen_kinds
 
     try:
         kinds = chosen_kinds(args.corruptions)
     except ConfigError as error:
         raise ConfigError(f"--corruptions {error}") from error
-    path = args.run / "config.yaml"
-    if not is_file(path):
-        raise ConfigError(f"{args.run}: holds no config.yaml, so it is no run's folder")
-    config = load_config(path, [*args.overrides, f"output={args.run}", "train.enable=false"])
+    config = run_config(args.run, [*args.overrides, f"output={args.run}", "train.enable=false"])
     from videoadapt import distributed
     from videoadapt.evaluation.report.page import write_report
     from videoadapt.evaluation.robustness import test_robustness

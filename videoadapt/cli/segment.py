@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, program
 from videoadapt.cli._models import open_model
+from videoadapt.cli._options import add_device, check_model
 from videoadapt.cli._output import check_folder
 from videoadapt.cli._paths import place, place_text
 from videoadapt.terminal import stop_if_pressed
@@ -41,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--weights", type=place_text, metavar="BACKBONE", help="with --adapter: its backbone's weight file"
     )
     parser.add_argument("--onnx", type=place, metavar="FILE", help="a file of videoadapt export instead, on the CPU")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     parser.add_argument("--fps-hz", type=float, metavar="RATE", help="see films at this rate (data.sampling.fps_hz)")
     windows = parser.add_argument_group("windows")
     windows.add_argument("--every-sec", type=float, metavar="S", help="from window to window; default: half a window")
@@ -55,12 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     cut.add_argument("--least-sec", type=float, metavar="S", help="shorter segments go; default: half a window")
     parser.add_argument("--json", action="store_true", help="print one JSON object a film, with `segments` or `error`")
     args = parser.parse_args(arguments)
-    if sum(map(bool, (args.adapter, args.run, args.onnx))) > 1:
-        parser.error("--adapter, --run and --onnx: give one of them")
-    if args.onnx and args.device == "cuda":
-        parser.error("--onnx: goes with no --device cuda")
-    if args.weights and not args.adapter:
-        parser.error("--weights: goes with --adapter")
+    check_model(parser, args)
     return args
 
 

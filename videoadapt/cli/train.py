@@ -3,11 +3,16 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program, words_for
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 
+MEASURES = {
+    "top1": "top-1", "top5": "top-5", "mean_class": "mean class",
+    "mAP": "mAP", "micro_f1": "micro F1", "macro_f1": "macro F1",
+}  # fmt: skip
 STOPPED = "stopped at once; run the same command again to resume from the last checkpoint"
 
 
@@ -56,16 +61,7 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
             problem, results = str(error), error.results
         if results is None or not distributed.is_main():
             return 0
-    measures = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class"}
-    measures |= {"mAP": "mAP", "micro_f1": "micro F1", "macro_f1": "macro F1"}
-    shown = [
-        f"{name} {'none' if results[key] is None else f'{results[key]:.2f} %'}"
-        for key, name in measures.items()
-        if key in results
-    ]
-    print(
-        f"{'  '.join(shown)}  ({results['num_videos']} videos x {results['num_views']} views; {results['checkpoint']})"
-    )
+    print(_scores(results))
     print(f"files: {config.output}")
     if problem:
         sys.stderr.write(f"error: {problem}\n")
@@ -73,3 +69,11 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
     first = run.splits.test[0]
     print("next: ", shlex.join([*words_for("demo"), f"{first.path}{first.part or ''}", "--run", str(run.folder)]))
     return 0
+
+
+def _scores(results: Mapping[str, Any]) -> str:
+    found = {name: results[key] for key, name in MEASURES.items() if key in results}
+    shown = [f"{name} {'none' if score is None else f'{score:.2f} %'}" for name, score in found.items()]
+    return (
+        f"{'  '.join(shown)}  ({results['num_videos']} videos x {results['num_views']} views; {results['checkpoint']})"
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
+from videoadapt.cli._options import add_device, add_run
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 from videoadapt.cli._paths import place
 
@@ -22,7 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Written into the run's folder: unknown.npz for `demo --reject`, unknown.json and unknown.png with the numbers. "
         "Scores: msp, the greatest probability; energy of the logits; mahalanobis and knn of the training list's features.",
     )
-    parser.add_argument("run", type=place, metavar="RUN", help="run folder")
+    add_run(parser)
     parser.add_argument(
         "--known",
         type=place,
@@ -45,7 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--no-training", action="store_true", help="do not look at the training list: without mahalanobis and knn"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     add_overrides(parser, "where films are now, e.g. data.root /videos")
     args = parse_with_overrides(parser, arguments)
     if args.no_training and args.score in ("mahalanobis", "knn"):

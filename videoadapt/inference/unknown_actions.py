@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from videoadapt import logger
-from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.config.shipped import find_list
 from videoadapt.data.splits import Splits
@@ -22,6 +21,7 @@ from videoadapt.inference.score_plot import plot_scores
 from videoadapt.inference.seen import Seen, see
 from videoadapt.inference.sources import videos_listed
 from videoadapt.inference.videos import film_and_part
+from videoadapt.runs.folder import run_config
 from videoadapt.runs.inputs import load_splits
 
 RATE = 0.05  # of false alarms, in the table and the picture
@@ -57,7 +57,7 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
     """
     if predictor.config.data.labels == "multi":
         raise ConfigError("data.labels = multi: a video without any of its labels is no unknown one; allowed: single")
-    config = load_config(folder / "config.yaml", asked.overrides)
+    config = run_config(folder, asked.overrides)
     root = asked.root or config.data.root
     splits = _lists_of(config, asked)
     known: Sequence[Video] = splits.val if asked.known is None and splits is not None else _listed(asked.known, root)

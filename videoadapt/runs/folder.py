@@ -28,6 +28,14 @@ def newest_run(outputs: Path) -> Path | None:
     return found[-1].parent.parent if found else None
 
 
+def run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a run, with other values. Raises ConfigError for a folder that holds none, and what loading it raises."""
+    path = folder / "config.yaml"
+    if not is_file(path):
+        raise ConfigError(f"{folder}: holds no config.yaml, so it is no run's folder")
+    return load_config(path, overrides)
+
+
 @contextmanager
 def full_disk_explained(folder: Path) -> Iterator[None]:
     """Turn the OSError of a full disk in the block into a VideoAdaptError that says what is intact and what to do."""

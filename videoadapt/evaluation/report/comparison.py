@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.calibration import calibration
@@ -16,7 +15,8 @@ from videoadapt.evaluation.report.groups import groups_of
 from videoadapt.evaluation.report.settings import differing_settings
 from videoadapt.evaluation.report.summary import Score, scores
 from videoadapt.evaluation.tested import Tested
-from videoadapt.paths import exists, is_file
+from videoadapt.paths import exists
+from videoadapt.runs.folder import run_config
 
 MOST_LISTED = 100  # videos in each direction
 
@@ -87,7 +87,7 @@ def compare(folders: Mapping[str, Path]) -> Comparison:
     found = [(name, folder, Tested(folder)) for name, folder in folders.items()]
     for name, _, tested in found[1:]:
         _check_same_list(found[0][0], found[0][2], name, tested)
-    configs = [_config(folder) for _, folder, _ in found]
+    configs = [run_config(folder) for _, folder, _ in found]
     groups = None if found[0][2].is_multi else groups_of(configs[0], found[0][2].ids.tolist())
     runs = [
         OneRun(name, folder, config, tested, scores(tested, groups))
@@ -116,13 +116,6 @@ def _check_same_list(first: str, there: Tested, name: str, tested: Tested) -> No
         )
     if there.class_names != tested.class_names:
         raise VideoAdaptError(f"{name}: has other class names than {first}, or in another order")
-
-
-def _config(folder: Path) -> Config:
-    path = folder / "config.yaml"
-    if not is_file(path):
-        raise VideoAdaptError(f"{folder}: holds no config.yaml, so it is no run's folder")
-    return load_config(path)
 
 
 def _against(first: OneRun, run: OneRun, groups: Sequence[str] | None) -> Against:

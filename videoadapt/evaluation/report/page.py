@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from videoadapt.config.loading import dump_config, load_config
+from videoadapt.config.loading import dump_config
 from videoadapt.config.schema import Config
-from videoadapt.errors import CheckpointError, VideoAdaptError
+from videoadapt.errors import CheckpointError
 from videoadapt.evaluation.calibration import calibration
 from videoadapt.evaluation.report._templates import render
 from videoadapt.evaluation.report.charts import curves, reliability
@@ -23,9 +23,9 @@ from videoadapt.evaluation.report.summary import classes, scores, views
 from videoadapt.evaluation.robustness import read_robustness
 from videoadapt.evaluation.tested import Tested
 from videoadapt.files import read_jsonl, write_text
-from videoadapt.paths import exists, is_file
+from videoadapt.paths import exists
 from videoadapt.runs.checkpoint import read_facts
-from videoadapt.runs.folder import newest_checkpoint
+from videoadapt.runs.folder import newest_checkpoint, run_config
 from videoadapt.runs.outcome import read_outcome
 from videoadapt.runs.pictures import confusion_matrix
 
@@ -37,9 +37,7 @@ def write_report(folder: Path, config: Config | None = None) -> Path:
 
     Raises VideoAdaptError where the folder holds no run, or what it holds is damaged.
     """
-    if not is_file(folder / "config.yaml"):
-        raise VideoAdaptError(f"{folder}: holds no config.yaml, so it is no run's folder")
-    trained = load_config(folder / "config.yaml")
+    trained = run_config(folder)
     tested = Tested(folder) if exists(folder / "results.json") else None
     metrics = read_jsonl(folder / "metrics.jsonl", "kind", "step")
     values: dict[str, Any] = {
