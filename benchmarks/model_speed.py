@@ -133,12 +133,7 @@ def _ours(setting: Setting, device: torch.device) -> tuple[Callable[[], object],
 
 def ours(setting: Setting, device: torch.device) -> tuple[Classifier, float]:
     """The model as a run makes it for this mode, and the GFLOPs that a step needs for one clip."""
-    model = build_model(
-        ModelConfig(backbone=setting.backbone, adapter=setting.adapter),
-        NUM_CLASSES,
-        setting.num_frames,
-        setting.crop_px,
-    )
+    model = _built(setting)
     model.to(device)
     needed = needed_gflops(model, setting)
     if setting.recompute:
@@ -177,15 +172,19 @@ def needed_gflops(model: Classifier, setting: Setting) -> float:
     return once * (2 + trained / sum(p.numel() for p in model.parameters()))
 
 
+def _built(setting: Setting) -> Classifier:
+    return build_model(
+        ModelConfig(backbone=setting.backbone, adapter=setting.adapter),
+        NUM_CLASSES,
+        setting.num_frames,
+        setting.crop_px,
+    )
+
+
 def _peer(who: str, setting: Setting, device: torch.device) -> tuple[Callable[[], object], float]:
     """A peer does the same work: it is counted on our model."""
     with torch.device("cpu"):
-        model = build_model(
-            ModelConfig(backbone=setting.backbone, adapter=setting.adapter),
-            NUM_CLASSES,
-            setting.num_frames,
-            setting.crop_px,
-        )
+        model = _built(setting)
     return PEERS[who](setting, device), needed_gflops(model, setting)
 
 

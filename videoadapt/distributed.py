@@ -83,25 +83,23 @@ def all_gather_objects(value: Any) -> list[Any]:
 
 def on_main(action: Callable[[], object]) -> None:
     """Run `action` on rank 0 while the others wait; what goes wrong there is raised on every rank, so that none hangs."""
-    problem: Exception | None = None
-    if is_main():
-        try:
-            action()
-        except (VideoAdaptError, OSError) as error:
-            problem = error
-    raise_on_all(problem)
+    raise_on_all(_problem_of(action) if is_main() else None)
 
 
 def first_of_each_host_first(action: Callable[[], object]) -> None:
     """Run `action` in one process of each host, then in the others, which find what it left; what fails is raised on all."""
     for now in (True, False):
-        problem: Exception | None = None
-        if (int(os.environ.get("LOCAL_RANK", 0)) == 0) == now:
-            try:
-                action()
-            except (VideoAdaptError, OSError) as error:
-                problem = error
-        raise_on_all(problem)
+        is_turn = (int(os.environ.get("LOCAL_RANK", 0)) == 0) == now
+        raise_on_all(_problem_of(action) if is_turn else None)
+
+
+def _problem_of(action: Callable[[], object]) -> Exception | None:
+    """What goes wrong in `action` that a user can change, so that all ranks may hear of it."""
+    try:
+        action()
+    except (VideoAdaptError, OSError) as error:
+        return error
+    return None
 
 
 def raise_on_all(problem: Exception | None) -> None:

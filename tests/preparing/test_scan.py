@@ -27,7 +27,7 @@ from videoadapt.preparing.inspection import Inspection, _difference, inspect_fil
 from videoadapt.preparing.scan import Row, _judge_file, summary
 from videoadapt.processes import server
 from videoadapt.processes.worker import Lost, map_in_processes
-from videoadapt.video.decoders import decord
+from videoadapt.video.decoders import _seekable
 
 DECORD = {"name": "decord"}
 
@@ -194,9 +194,9 @@ def test_a_complaint_is_of_its_own_file(tmp_path: Path) -> None:
 
 def believe_seekable(monkeypatch: pytest.MonkeyPatch, path: Path, num_frames: int) -> None:
     """Take away the refusal with which our decord hands files over: what is left is what others train on."""
-    real = decord.probe(path, ())
+    real = _seekable.probe(path, ())
     lie = replace(real, in_order_because="", one_size=True, pts=tuple(range(num_frames)))
-    monkeypatch.setattr(decord, "probe", lambda path, codecs: lie)
+    monkeypatch.setattr(_seekable, "probe", lambda path, codecs: lie)
 
 
 def test_a_decoder_that_counts_wrongly_is_caught(clips_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ Programs give logits: with `data.labels` multi in the statement, the probability
 Shapes: B clips, T frames, H W pixels, K classes.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from videoadapt.files import write_atomically
 from videoadapt.models.adapters import build_adapter
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
+from videoadapt.runs.adapter_content import about_training
 from videoadapt.runs.build import build_seeded_model
 from videoadapt.runs.rates import Rates
 from videoadapt.runs.statement import Statement
@@ -173,12 +173,7 @@ def _metadata(
 ) -> dict[str, str]:
     """What every export says of itself besides its tensors, as json."""
     statement = Statement.of(config, class_names, model)
-    trained = {"rates": json.dumps(rates.as_dict())} if rates else {}
-    if thresholds is not None:
-        trained["thresholds"] = json.dumps(list(thresholds))
-    return {
-        "class_names": json.dumps(statement.class_names, ensure_ascii=False), "statement": statement.as_json(), **trained
-    }  # fmt: skip
+    return {"statement": statement.as_json(), **about_training(statement, rates, thresholds)}
 
 
 def _example(config: Config) -> Tensor:

@@ -1,7 +1,7 @@
 """The content of an adapter file, read without looking at a model: the runs that start from one need no more."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.parameters import load_trainable_state
 from videoadapt.paths import check_permitted, exists, is_file
 from videoadapt.runs.rates import Rates
-from videoadapt.runs.statement import NORMALISATION, backbone_fingerprint
+from videoadapt.runs.statement import NORMALISATION, Statement, backbone_fingerprint
 from videoadapt.weights.files import ADAPTER_FORMAT, weights_path
 from videoadapt.weights.names import is_name
 
@@ -83,6 +83,16 @@ class Described:
     backbone: str
     rates: Rates
     thresholds: list[float] | None
+
+
+def about_training(statement: Statement, rates: Rates | None, thresholds: Sequence[float] | None) -> dict[str, str]:
+    """Metadata as `described` reads them: the classes, the frame rates that they were seen at, and thresholds."""
+    metadata = {"class_names": json.dumps(statement.class_names, ensure_ascii=False)}
+    if rates:
+        metadata["rates"] = json.dumps(rates.as_dict())
+    if thresholds is not None:
+        metadata["thresholds"] = json.dumps(list(thresholds))
+    return metadata
 
 
 def described(path: Path, metadata: Mapping[str, str]) -> Described:

@@ -17,7 +17,7 @@ from videoadapt.errors import CheckpointError, VideoAdaptError
 from videoadapt.files import write_atomically
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import trainable_state
-from videoadapt.runs.adapter_content import AdapterFile, read_content
+from videoadapt.runs.adapter_content import AdapterFile, about_training, read_content
 from videoadapt.runs.build import build_on_meta, build_seeded_model
 from videoadapt.runs.folder import find_checkpoint, load_result, thresholds_of
 from videoadapt.runs.rates import Rates, trained_rates
@@ -70,10 +70,8 @@ def write_adapter(
         "videoadapt": __version__,
         "trunk": str(statement.backbone),  # the file format's word
         "config": json.dumps(kept),
-        "class_names": json.dumps(statement.class_names, ensure_ascii=False),
         "normalisation": json.dumps(statement.normalisation),
-        **({"rates": json.dumps(rates.as_dict())} if rates else {}),
-        **({"thresholds": json.dumps(list(thresholds))} if thresholds is not None else {}),
+        **about_training(statement, rates, thresholds),
     }
     write_atomically(path, lambda partial: partial.write_bytes(safetensors_bytes(tensors, metadata)))
 

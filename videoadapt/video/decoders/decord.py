@@ -17,12 +17,11 @@ from annotated_types import Interval
 from videoadapt.errors import DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
-from videoadapt.video.decoders._grey import GREY, Levels
+from videoadapt.video.decoders._grey import Levels
 from videoadapt.video.decoders._opening import as_decode_error
-from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
+from videoadapt.video.decoders._seekable import EXACT_PIXEL_FORMATS, seekable
 from videoadapt.video.files import address_of
 
-EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
 UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to copy a frame; all other even ones work
 
 
@@ -38,15 +37,11 @@ class Decord(Decoder):
         threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1,
         levels: Levels | None = None,
     ):
-        if levels is not None:
-            raise CannotRead(path, GREY)
         try:
             import decord
         except (ImportError, OSError) as error:  # there is no wheel for arm64
             raise CannotRead(path, f"decord cannot be imported ({error})") from error
-        info = probe(path, SEEKABLE_CODECS)
-        if not info.seekable:
-            raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
+        info = seekable(path, levels)
         if any(info.orientation) or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are rotated, mirrored, odd-sized or not 8-bit 4:2:0")
         if info.num_video_streams > 1:  # it may take another one than FFmpeg's best

@@ -18,12 +18,12 @@ from videoadapt import logger
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders import _device
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
-from videoadapt.video.decoders._grey import GREY, Levels
+from videoadapt.video.decoders._grey import Levels
 from videoadapt.video.decoders._pictures import Pictures
-from videoadapt.video.decoders._probe import SEEKABLE_CODECS, open_demuxed, probe
+from videoadapt.video.decoders._probe import SEEKABLE_CODECS, open_demuxed
+from videoadapt.video.decoders._seekable import EXACT_PIXEL_FORMATS, seekable
 from videoadapt.video.decoders._seeking import SeekingReader, upright_rgb
 
-EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
 DEVICE_FORMAT = "nv12"  # of frames that the GPU decoded
 
 _said: set[str] = set()
@@ -44,11 +44,7 @@ class NvDec(Decoder):
         threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1,
         levels: Levels | None = None,
     ):
-        if levels is not None:
-            raise CannotRead(path, GREY)
-        info = probe(path, SEEKABLE_CODECS)
-        if not info.seekable:
-            raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
+        info = seekable(path, levels)
         if info.pixel_format not in EXACT_PIXEL_FORMATS:
             raise CannotRead(path, "pictures that are not 8-bit 4:2:0")
         if not info.one_size:

@@ -17,9 +17,9 @@ from annotated_types import Interval
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._base import MOST_THREADS, CannotRead, Decoder
-from videoadapt.video.decoders._grey import GREY, Levels
+from videoadapt.video.decoders._grey import Levels
 from videoadapt.video.decoders._pictures import RGB
-from videoadapt.video.decoders._probe import SEEKABLE_CODECS, probe
+from videoadapt.video.decoders._seekable import EXACT_PIXEL_FORMATS, seekable
 from videoadapt.video.files import address_of
 
 INSTEAD = "or choose another decoder: decord, pyav"
@@ -36,7 +36,6 @@ except (RuntimeError, OSError) as error:  # its message is a page of linker erro
         f"release of torch; `apt-get install ffmpeg`, and the torchcodec that belongs to your torch, {INSTEAD}"
     ) from error
 
-EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
 LIBRARY_ERRORS = (RuntimeError, ValueError, IndexError)
 SAME_MOMENT_SEC = 1e-6
 
@@ -53,11 +52,7 @@ class TorchCodec(Decoder):
         threads: Annotated[int, Interval(ge=1, le=MOST_THREADS)] = 1,
         levels: Levels | None = None,
     ):
-        if levels is not None:
-            raise CannotRead(path, GREY)
-        info = probe(path, SEEKABLE_CODECS)
-        if not info.seekable:
-            raise CannotRead(path, f"no exact seeking in {info.in_order_because}")
+        info = seekable(path, levels)
         if info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are odd-sized or not 8-bit 4:2:0")
         if info.orientation.mirrored:
