@@ -16,7 +16,7 @@ from videoadapt.data.splits import Splits, held_out, overlap
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 from videoadapt.video.part import FramePart, Part
 
 HEADER = "path,start_sec,end_sec,label\n"

@@ -18,7 +18,7 @@ from videoadapt.data.splits import Splits, first_of_each_class, held_out, some_o
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError
 from videoadapt.runs.build_data import build_dataset
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 
 HEADER = "path,start_sec,end_sec,label\n"
 

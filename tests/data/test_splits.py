@@ -12,7 +12,7 @@ from videoadapt.data.splits import Splits, held_out
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 
 
 def config(folder: Path, **data: object) -> Config:

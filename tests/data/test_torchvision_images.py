@@ -17,7 +17,7 @@ from videoadapt.cli import train
 from videoadapt.config.loading import load_config
 from videoadapt.data.datasets.torchvision import TorchvisionImages
 from videoadapt.errors import ConfigError, DataListError
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)

@@ -14,7 +14,7 @@ from videoadapt.config.loading import load_config
 from videoadapt.data.datasets.webdataset import WebDataset, expanded
 from videoadapt.data.splits import Splits, find_files
 from videoadapt.errors import ConfigError, DataListError
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 from videoadapt.video.decoders import open_video
 
 TWO = {

@@ -16,7 +16,7 @@ from videoadapt.config.loading import load_config
 from videoadapt.data.splits import Splits
 from videoadapt.errors import ConfigError, DataListError
 from videoadapt.inference.predictor import Predictor
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 from videoadapt.video.decoders import open_video
 
 TEMPLATE = "img_{:05d}.png"

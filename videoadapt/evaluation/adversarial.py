@@ -26,7 +26,7 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build import open_run
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.forward import Precision, forward
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 from videoadapt.runs.resolution import resolved
 from videoadapt.runs.seeds import hash_seed
 

@@ -25,7 +25,7 @@ from videoadapt.files import write_atomically
 from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.log import progress
 from videoadapt.runs.build_data import build_test_loader
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 from videoadapt.video.readers import FileNotes
 
 Quantised = Literal["int8", "fp16"]

@@ -22,7 +22,7 @@ from videoadapt.inference.seen import Seen, see
 from videoadapt.inference.sources import videos_listed
 from videoadapt.inference.videos import film_and_part
 from videoadapt.runs.folder import run_config
-from videoadapt.runs.inputs import load_splits
+from videoadapt.runs.lists import load_splits
 
 RATE = 0.05  # of false alarms, in the table and the picture
 
