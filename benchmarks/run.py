@@ -16,112 +16,28 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
+
+from benchmarks import options
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line; `measure` of the result is the benchmark's function."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    bank = commands.add_parser("bank", help="K adapters in one pass against K runs one by one")
-    bank.set_defaults(measure=bench_bank)
-    bank.add_argument("--video", type=Path, required=True, help="a video file to predict")
-    bank.add_argument("--tasks", type=int, default=8, metavar="K")
-    bank.add_argument("--size", default="base", help="size of the vit, with random weights")
-    bank.add_argument("--first-block", type=int, default=0, help="first block that has an adapter")
-    bank.add_argument("--repeats", type=int, default=5)
-    bank.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    data = commands.add_parser("data", help="clips and views from files: our loader against decoding alone")
-    data.set_defaults(measure=bench_data)
-    data.add_argument(
-        "lists", nargs="+", type=Path, metavar="LIST", help="lists of `path label` rows, a table row each"
-    )
-    data.add_argument("--root", type=Path, default=Path(), help="folder that the paths of the lists start from")
-    data.add_argument("--decoders", nargs="+", default=["decord", "pyav", "torchcodec"], metavar="NAME")
-    data.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
-    data.add_argument("--clips", type=int, default=5, help="random clips of each video")
-    data.add_argument("--repeats", type=int, default=5)
-    data.add_argument("--workers", type=int, default=0, metavar="N", help="also with this many processes")
-    data.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for data.json and data.md")
-    segments = commands.add_parser("segments", help="segments of films that are joined from labelled clips")
-    segments.set_defaults(measure=bench_segments)
-    segments.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="or an adapter file")
-    segments.add_argument(
-        "--clips", type=Path, required=True, metavar="FOLDER", help="a folder of clips for each class"
-    )
-    segments.add_argument("--per-film", type=int, default=20, metavar="N", help="clips of a film")
-    segments.add_argument("--every-sec", type=float, default=0.25)
-    segments.add_argument("--on", type=float)
-    segments.add_argument("--off", type=float)
-    segments.add_argument("--smooth-sec", type=float)
-    segments.add_argument("--least-sec", type=float)
-    segments.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the films")
-    explained = commands.add_parser("explained", help="what an answer loses by what explanations mark, and elsewhere")
-    explained.set_defaults(measure=bench_explained)
-    explained.add_argument("--run", required=True, metavar="FOLDER", help="or an adapter file")
-    explained.add_argument("--videos", type=Path, required=True, metavar="FOLDER", help="all videos below it")
-    loader = commands.add_parser("loader", help="the loader with readers that only wait, more than there are cores")
-    loader.set_defaults(measure=bench_loader)
-    loader.add_argument("--workers", type=int, nargs="+", default=[2, 16, 64], metavar="N")
-    loader.add_argument("--clip-ms", type=float, default=60.0, metavar="MS", help="that a reader takes for a clip")
-    loader.add_argument("--batch", type=int, default=128)
-    loader.add_argument("--step-ms", type=float, default=0.0, metavar="MS", help="that a step takes")
-    loader.add_argument(
-        "--python-ms", type=float, default=0.0, metavar="MS", help="of these, that it computes in Python"
-    )
-    loader.add_argument("--seconds", type=float, default=5.0)
-    loader.add_argument("--repeats", type=int, default=3)
-    decoders = commands.add_parser("decoders", help="frames that differ from reading in order")
-    decoders.set_defaults(measure=bench_decoders)
-    decoders.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    decoders.add_argument(
-        "--clips", type=int, default=15, help="clips of 8 frames at stride 4, each from a fresh reader"
-    )
-    threads = commands.add_parser("threads", help="a step on the CPU by how OpenMP's threads wait for one another")
-    threads.set_defaults(measure=bench_threads)
-    threads.add_argument(
-        "--busy", type=int, default=2, metavar="N", help="processes that never rest, for the second half"
-    )
-    threads.add_argument("--rounds", type=int, default=9)
-    model = commands.add_parser("model", help="clips a second of the model alone, ours beside other code")
-    model.set_defaults(measure=bench_model)
-    model.add_argument("--mode", choices=("train", "infer"), default="train")
-    add_setting(model)
-    model.add_argument(
-        "--peers", nargs="*", choices=("plain", "huggingface"), default=[], help="measured in the same run"
-    )
-    model.add_argument("--steps", type=int, default=15)
-    model.add_argument("--out", type=Path, metavar="FILE", help="also append the table, in markdown")
-    whole = commands.add_parser("end_to_end", help="from files through the loader to the model, and each part alone")
-    whole.set_defaults(measure=bench_end_to_end)
-    whole.add_argument("--mode", choices=("train", "test"), default="train", help="test: 4 x 3 views of each video")
-    add_setting(whole)
-    whole.add_argument(
-        "--videos", nargs="*", type=Path, default=[], metavar="FOLDER", help="of video files; without, some are made"
-    )
-    whole.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
-    whole.add_argument("--decoders", nargs="+", default=["pyav"], metavar="NAME")
-    whole.add_argument("--workers", type=int, default=4, metavar="N", help="of each GPU")
-    whole.add_argument("--seconds", type=float, default=15.0, help="for each part")
-    whole.add_argument("--films", type=int, default=8, help="that are made")
-    whole.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for end_to_end_MODE.json and .md")
+    for add, measure in (
+        (options.add_bank, bench_bank),
+        (options.add_data, bench_data),
+        (options.add_segments, bench_segments),
+        (options.add_explained, bench_explained),
+        (options.add_loader, bench_loader),
+        (options.add_decoders, bench_decoders),
+        (options.add_threads, bench_threads),
+        (options.add_model, bench_model),
+        (options.add_end_to_end, bench_end_to_end),
+    ):
+        add(commands).set_defaults(measure=measure)
     return parser.parse_args(arguments)
-
-
-def add_setting(command: argparse.ArgumentParser) -> None:
-    """What says how the model computes."""
-    command.add_argument("--size", default="base", help="size of the vit, with random weights")
-    command.add_argument("--backbone", metavar="YAML", help="another than the vit, as model.backbone; random weights")
-    command.add_argument("--adapter", default="{name: adaptformer, bottleneck: 64}", metavar="YAML")
-    command.add_argument("--drop-path", type=float, default=0.0)
-    command.add_argument("--batch", type=int, default=128)
-    command.add_argument("--frames", type=int, default=8)
-    command.add_argument("--crop", type=int, default=224, metavar="PX")
-    command.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
-    command.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    command.add_argument("--activation-checkpointing", action="store_true", help="as train.activation_checkpointing")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -238,7 +154,7 @@ def bench_model(args: argparse.Namespace) -> dict[str, Any]:
     from videoadapt import distributed
     from videoadapt.distributed import choose_device
 
-    result = measure(setting_of(args, args.mode), args.peers, args.steps, choose_device(args.device))
+    result = measure(options.setting_of(args, args.mode), args.peers, args.steps, choose_device(args.device))
     table = markdown(result)
     if distributed.is_main():
         sys.stderr.write(table)
@@ -272,7 +188,7 @@ def bench_end_to_end(args: argparse.Namespace) -> dict[str, Any]:
 
     distributed.on_main(find)
     groups = distributed.all_gather_objects(groups)[0]
-    setting = setting_of(args, "train" if args.mode == "train" else "infer")
+    setting = options.setting_of(args, "train" if args.mode == "train" else "infer")
     result: dict[str, Any] = {
         "mode": args.mode,
         "gpus": distributed.world_size(),
@@ -289,24 +205,3 @@ def bench_end_to_end(args: argparse.Namespace) -> dict[str, Any]:
     (args.out / f"end_to_end_{args.mode}.md").write_text(markdown(result), encoding="utf-8")
     sys.stderr.write(markdown(result))
     return result
-
-
-def setting_of(args: argparse.Namespace, mode: Any) -> Any:
-    """The Setting that a command line asks for."""
-    import yaml
-
-    from benchmarks.setting import Setting
-
-    vit = {"name": "vit", "size": args.size, "drop_path": args.drop_path}
-    backbone = yaml.safe_load(args.backbone) if args.backbone else vit
-    return Setting(
-        mode,
-        backbone,
-        yaml.safe_load(args.adapter),
-        args.batch,
-        args.frames,
-        args.crop,
-        args.precision,
-        args.compile,
-        args.activation_checkpointing,
-    )
