@@ -42,14 +42,20 @@ def annotate(
     Classes are those of the window whose middle is nearest (`Predictor.timeline`, of which `every_sec` and `window_sec` are
     arguments). Times and sound are the film's. Raises DecodeError for a film that cannot be read, and for a part of one.
     """
+    path = whole_film(film, out)
+    timeline = predictor.timeline(path, every_sec=every_sec, window_sec=window_sec, crops=1)
+    captions = Captions(timeline.windows, timeline.values, predictor.class_names, top, out or gif or path)
+    return redraw(path, captions.draw, out, gif, LEAST_SIDE_PX)
+
+
+def whole_film(film: str | Path, out: Path | None) -> Path:
+    """The film to be drawn on and written as `out`. Raises DecodeError for a part of one, ConfigError for no such container."""
     path, part = film_and_part(film)
     if part is not None:
         raise DecodeError(f"{film}: a part; films are drawn on as a whole, name {path}")
     if out is not None:
         container_of(out)
-    timeline = predictor.timeline(path, every_sec=every_sec, window_sec=window_sec, crops=1)
-    captions = Captions(timeline.windows, timeline.values, predictor.class_names, top, out or gif or path)
-    return redraw(path, captions.draw, out, gif, LEAST_SIDE_PX)
+    return path
 
 
 class Captions:

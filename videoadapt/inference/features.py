@@ -1,6 +1,7 @@
 """Features of a list of videos as one file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,25 @@ def write_features(
     if out.suffix not in (".npz", ".safetensors"):
         raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
     videos = build_dataset(predictor.config.data).load(source, Path(root))
+    rows, unreadable = _seen(predictor, videos, num_clips, num_crops)
+    if not rows:
+        raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")
+    arrays = {
+        "features": np.stack([feature for _, feature in rows]),
+        "label": _labels([video for video, _ in rows], len(predictor.class_names)),
+    }
+    assert not isinstance(predictor.model, OnnxModel), "it has no features, and has said so"
+    views = predictor.config.test.model_copy(update={"clips": num_clips, "crops": num_crops})
+    config = predictor.config.model_copy(update={"test": views})
+    statement = Statement.of(config, predictor.class_names, predictor.model).as_json()
+    _save(out, arrays, [video.id for video, _ in rows], statement)
+    return len(rows), unreadable
+
+
+def _seen(
+    predictor: Predictor, videos: Sequence[Video], num_clips: int, num_crops: int
+) -> tuple[list[tuple[Video, np.ndarray]], list[Unreadable]]:
+    """Each video that can be read with its feature, and the others; what was damaged is said."""
     rows, unreadable, damaged = [], [], {}
     with progress("features", len(videos), "videos") as line:
         for item in build_test_loader(videos, predictor.config.data, num_clips, num_crops, predictor.device):
@@ -45,24 +65,16 @@ def write_features(
                 predictor.other_rates.note(item.fps_hz)
                 rows.append((item.video, predictor.mean_feature(item.views_NJCTHW).numpy()))
             line.advance()
-    if not rows:
-        raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")
     if damaged:
         logger.warning(
             "%d videos have damage that the decoder conceals, %d of the frames that were read; first %s",
             len(damaged), sum(damaged.values()), next(iter(damaged)),
         )  # fmt: skip
     predictor.other_rates.say()
-    arrays = {
-        "features": np.stack([feature for _, feature in rows]),
-        "label": _labels([video for video, _ in rows], len(predictor.class_names)),
-    }
-    ids = [video.id for video, _ in rows]
-    assert not isinstance(predictor.model, OnnxModel), "it has no features, and has said so"
-    views = predictor.config.test.model_copy(update={"clips": num_clips, "crops": num_crops})
-    config = predictor.config.model_copy(update={"test": views})
-    statement = Statement.of(config, predictor.class_names, predictor.model).as_json()
+    return rows, unreadable
 
+
+def _save(out: Path, arrays: dict[str, np.ndarray], ids: list[str], statement: str) -> None:
     def save(path: Path) -> None:
         if out.suffix == ".safetensors":  # holds tensors only, so the names travel as metadata
             metadata = {"video_id": json.dumps(ids, ensure_ascii=False), "statement": statement}
@@ -73,7 +85,6 @@ def write_features(
             np.savez(file, **arrays, video_id=np.array(ids), statement=np.array(statement))  # type: ignore[arg-type]
 
     write_atomically(out, save)
-    return len(rows), unreadable
 
 
 def _labels(videos: list[Video], num_classes: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from videoadapt.inference.long_films import LongFilms
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.rates import OtherRates
 from videoadapt.video.files import why_no_video
-from videoadapt.video.part import AnyPart, Part, film_or_part
+from videoadapt.video.part import AnyPart, Part, film_or_part, part_between
 from videoadapt.video.times import Times
 
 VideoInput: TypeAlias = str | os.PathLike[str] | np.ndarray | Tensor
@@ -96,11 +96,7 @@ def _rate_and_part(
     fps_hz: float | None = None, start_sec: float | None = None, end_sec: float | None = None
 ) -> tuple[float | None, Part | None]:
     """What PartOfVideo says; None: all of the video. Raises ConfigError for seconds that are no part, and for no rate."""
-    part = None
-    if start_sec is not None or end_sec is not None:
-        part = Part(0.0 if start_sec is None else start_sec, math.inf if end_sec is None else end_sec)
-        if problem := part.problem:
-            raise ConfigError(problem)
+    part = None if start_sec is None and end_sec is None else part_between(start_sec, end_sec)
     if fps_hz is not None and not 0 < fps_hz < math.inf:
         raise ConfigError(f"fps_hz = {fps_hz}: allowed: above 0")
     return fps_hz, part

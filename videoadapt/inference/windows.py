@@ -89,12 +89,7 @@ def slide(
     with closing(reader.open(asked.film)) as opened:
         film = KnownTimes(opened)
         start_sec, end_sec = _bounds(asked, film)
-        window_sec = how.window_sec or (clip_sec(config, film.fps_hz) if film.fps_hz else None)
-        if window_sec is None:
-            raise ConfigError(
-                f"window_sec: this model was trained on whole videos (data.sampling.name = "
-                f"{config.data.sampling['name']!r}), so that it knows no length of a window; say about how long they were"
-            )
+        window_sec = how.window_sec or _trained_sec(config, film)
         every_sec = how.every_sec or window_sec / 2
         windows = spread_windows(start_sec, end_sec, window_sec, every_sec, how.to_the_end)
         other.note(film.fps_hz)
@@ -147,6 +142,17 @@ def _for_films(config: Config) -> dict[str, Any]:
     """
     decoder = config.data.decoder
     return {**decoder, "name": "pyav"} if decoder["name"] == "decord" else decoder
+
+
+def _trained_sec(config: Config, film: KnownTimes) -> float:
+    """How long the clips of the training are in this film. Raises ConfigError for a model that was trained on whole videos."""
+    length_sec = clip_sec(config, film.fps_hz) if film.fps_hz else None
+    if length_sec is None:
+        raise ConfigError(
+            f"window_sec: this model was trained on whole videos (data.sampling.name = "
+            f"{config.data.sampling['name']!r}), so that it knows no length of a window; say about how long they were"
+        )
+    return length_sec
 
 
 def _bounds(asked: Asked, film: KnownTimes) -> tuple[float, float]:

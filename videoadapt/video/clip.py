@@ -3,7 +3,6 @@
 Shapes: T frames, H W pixels.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from videoadapt.errors import ConfigError, DecodeError, check_count
 from videoadapt.video.decoders import open_video
 from videoadapt.video.frames import Frames
-from videoadapt.video.part import FramesOfPart, Part
+from videoadapt.video.part import FramesOfPart, Part, part_between
 from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.sides import CropPx, sides_of
@@ -53,9 +52,7 @@ def read_clip(
         raise TypeError(f"rng = {rng!r}: expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
     if start is not None and rng is not None:
         raise ConfigError("start and rng: both say where the clip begins; give one of them")
-    part = Part(0.0 if start_sec is None else start_sec, math.inf if end_sec is None else end_sec)
-    if problem := part.problem:
-        raise ConfigError(problem)
+    part = part_between(start_sec, end_sec)
     dense = Dense(stride_frames=stride, fps_hz=fps_hz)
     with open_video(file, decoder) as film:
         video: Frames = film if part == Part() else FramesOfPart(film, part, film.path)
@@ -63,19 +60,25 @@ def read_clip(
             indices_T = dense.train_clip(video, num_frames, rng)
         elif start is None:
             (indices_T,) = dense.test_clips(video, num_frames, 1)
-        elif fps_hz is None:
-            indices_T = _indices_from(start, video.num_frames, num_frames, stride, film.path)
         else:
-            times = video.times
-            shown_T = _indices_from(start, times.num_frames_at(fps_hz), num_frames, stride, film.path)
-            indices_T = times.shown_at(shown_T, fps_hz)
+            indices_T = _indices_from(start, video, num_frames, stride, fps_hz, film.path)
         clip_TCHW = torch.from_numpy(video.get(indices_T)).permute(0, 3, 1, 2)
     if sides is not None:
         (clip_TCHW,) = view_crops(resize_to_cover(clip_TCHW, *sides), sides, 1)
     return clip_TCHW.transpose(0, 1).contiguous()
 
 
-def _indices_from(start: int, num_video_frames: int, num_frames: int, stride: int, path: Path) -> np.ndarray:
+def _indices_from(
+    start: int, video: Frames, num_frames: int, stride: int, fps_hz: float | None, path: Path
+) -> np.ndarray:
+    """Which frames a clip from frame `start` on has, where `fps_hz` says so of those that are shown at this rate."""
+    if fps_hz is None:
+        return _strided(start, video.num_frames, num_frames, stride, path)
+    times = video.times
+    return times.shown_at(_strided(start, times.num_frames_at(fps_hz), num_frames, stride, path), fps_hz)
+
+
+def _strided(start: int, num_video_frames: int, num_frames: int, stride: int, path: Path) -> np.ndarray:
     if start >= num_video_frames:
         raise DecodeError(f"{path}: no frame start = {start}; allowed: 0 to {num_video_frames - 1}")
     last_step = (num_video_frames - 1 - start) // stride

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.errors import DecodeError
+from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.paths import exists
 from videoadapt.video.frames import Changed, Frames
 from videoadapt.video.times import ROUNDING_SEC, Times
@@ -71,6 +71,14 @@ class Part(NamedTuple):
     def bounds_sec(self, until_N: NDArray[np.float64]) -> tuple[float, float]:
         """Between which seconds of the film this lies; `until_N`: when each of its frames ends."""
         return self
+
+
+def part_between(start_sec: float | None, end_sec: float | None) -> Part:
+    """The part between two seconds; None: from where the film begins, or to its end. Raises ConfigError where that is none."""
+    part = Part(0.0 if start_sec is None else start_sec, math.inf if end_sec is None else end_sec)
+    if problem := part.problem:
+        raise ConfigError(problem)
+    return part
 
 
 class FramePart(NamedTuple):

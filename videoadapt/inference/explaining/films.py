@@ -14,18 +14,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from videoadapt.errors import DecodeError
-from videoadapt.evaluation.predictions import average_views
-from videoadapt.inference.captions import LEAST_SIDE_PX, Captions
+from videoadapt.inference.captions import LEAST_SIDE_PX, Captions, whole_film
 from videoadapt.inference.explaining.explanation import method_of, normalised, number_of, view_map
 from videoadapt.inference.explaining.heat import colours
 from videoadapt.inference.many import Asking
-from videoadapt.inference.videos import as_video, film_and_part
-from videoadapt.inference.windows import Slide, slide
+from videoadapt.inference.videos import as_video
+from videoadapt.inference.windows import Slide, probabilities, slide
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.video.part import Part
 from videoadapt.video.readers import CropBox
-from videoadapt.video.rewriting import container_of, redraw
+from videoadapt.video.rewriting import redraw
 from videoadapt.video.windows import KnownTimes, frames_of
 
 if TYPE_CHECKING:
@@ -49,19 +47,16 @@ def explain_film(
     Windows are those of `Predictor.timeline`, seen in the crops of the run's test; times and sound are the film's. Raises
     DecodeError for a film that cannot be read and for a part of one, ConfigError for no such class, method or container.
     """
-    path, part = film_and_part(film)
-    if part is not None:
-        raise DecodeError(f"{film}: a part; films are drawn on as a whole, name {path}")
-    if out is not None:
-        container_of(out)
+    path = whole_film(film, out)
     asking, model = predictor.asking, predictor.classifier
     chosen, (answers,) = method_of(method), asking.tasks
     wanted = None if label is None else number_of(label, answers.class_names)
     maps: list[Tensor] = []
 
+    probabilities_of = probabilities(answers, lambda views_WJCTHW: asking.logits(views_WJCTHW.flatten(0, 1)))
+
     def values_of(views_WJCTHW: Tensor) -> Tensor:
-        logits_WJK = asking.logits(views_WJCTHW.flatten(0, 1)).unflatten(0, views_WJCTHW.shape[:2])
-        probs_WK = average_views(logits_WJK, answers.average, as_probs=True, labels=answers.labels)
+        probs_WK = probabilities_of(views_WJCTHW)
         for views_JCTHW, probs_K in zip(views_WJCTHW, probs_WK, strict=True):
             of = int(probs_K.argmax()) if wanted is None else wanted
             maps.append(normalised(torch.stack([view_map(asking, model, view, of, chosen) for view in views_JCTHW])))
