@@ -220,6 +220,16 @@ def damaged(path: Path, codec: str = "libx264") -> Path:
     return path
 
 
+def overwritten(path: Path) -> Path:
+    """A film of which zeros took the place of a part in the middle."""
+    write_video(path, options={"crf": "5"})
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(content)
+    return path
+
+
 if __name__ == "__main__":
     for film in FILMS:
         write_film(Path(sys.argv[1]), film)

@@ -1,13 +1,12 @@
 """Adding is writing one file: an adapter, a decoder, a sampler and a logger in a copy of the tree train, with no other edit."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.toy_runs import REPOSITORY, environment, records, toy_config, write_config
+from tests.toy_runs import copy_tree, environment, records, toy_config, write_config
 
 ADAPTER = '''
 """BitFit: the biases of every block train."""
@@ -97,8 +96,7 @@ class Lines(Logger):
 @pytest.mark.slow
 def test_one_file_and_one_yaml(tmp_path: Path) -> None:
     tree = tmp_path / "copy"
-    for name in ("videoadapt", "tools"):
-        shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_tree(tree)
     (tree / "videoadapt/models/adapters/block_biases.py").write_text(ADAPTER)
     (tree / "videoadapt/video/decoders/flipped.py").write_text(DECODER)
     (tree / "videoadapt/video/samplers/opening.py").write_text(SAMPLER)

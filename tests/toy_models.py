@@ -1,9 +1,10 @@
 """Toy models with an adapter: what the tests of adapters build, move a little, and show a clip."""
 
+import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from videoadapt.config.schema import HeadConfig, ModelConfig
 from videoadapt.models.classifier import Classifier
@@ -43,3 +44,17 @@ def shake(model: nn.Module) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def shaken(adapter: Any, backbone: dict[str, Any] = TINY) -> Any:
+    """A model for testing whose parameters all have a part in what it gives."""
+    model = build(adapter, backbone).eval()
+    shake(model)
+    return model
+
+
+def gelu_bottleneck(adapter: Any, x: Tensor) -> Tensor:
+    """up(gelu(down(x))), written down without the package's modules."""
+    inner = x @ adapter.down.weight.T + adapter.down.bias
+    inner = 0.5 * inner * (1 + torch.erf(inner / math.sqrt(2)))
+    return inner @ adapter.up.weight.T + adapter.up.bias

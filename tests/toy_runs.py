@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import tempfile
 from pathlib import Path
@@ -89,6 +90,12 @@ def write_config(path: Path, config: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
+
+
+def copy_tree(folder: Path) -> None:
+    """The package and its tools, as a clone has them in `folder`: for code of a test's own beside it."""
+    for name in ("videoadapt", "tools"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def command(config: Path, *overrides: str, ranks: int = 1) -> list[str]:

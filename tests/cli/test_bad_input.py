@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.media import write_video
-from tests.toy_runs import REPOSITORY, assert_same_run, environment, results, toy_config, write_config
+from tests.toy_runs import assert_same_run, copy_tree, environment, results, toy_config, write_config
 from videoadapt.cli import demo, train
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.structures import Video
@@ -268,8 +267,7 @@ class Blocking(PyAV):
 @pytest.mark.slow
 def test_a_decoder_that_never_comes_back_costs_one_file(clips: Path, tmp_path: Path) -> None:
     """The epoch goes on in the order it would have had without that file, and the run and its test say which it is."""
-    for part in ("videoadapt", "tools"):
-        shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_tree(tmp_path)
     (tmp_path / "videoadapt" / "video" / "decoders" / "blocking.py").write_text(BLOCKING)
     toy_data = toy_config(tmp_path, clips)["data"]
     rendered = DATASETS.build(toy_data["dataset"]).load("train", clips)

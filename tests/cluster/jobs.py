@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.toy_runs import REPOSITORY, environment, records, toy_config, write_config
+from tests.toy_runs import copy_tree, environment, records, toy_config, write_config
 from videoadapt.slurm.attempts import Ending, attempts, job_folders
 from videoadapt.slurm.commands import ask_accounts, ask_queue
 
@@ -54,8 +53,7 @@ class Tree:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("videoadapt", "tools"):
-            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_tree(folder)
         self.decoder = folder / "videoadapt/video/decoders/paced.py"
         self.decoder.write_text(DECODER)
 

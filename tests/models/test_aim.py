@@ -1,7 +1,6 @@
 """AIM against its paper's equations, written down without the package's modules: section 3 of arXiv 2302.03024."""
 
 import copy
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models.timm_models import FAMILIES, FRAMES, build_small, clip_for, own_forward
-from tests.toy_models import PLAIN, TINY, build, shake
+from tests.toy_models import PLAIN, TINY, build, gelu_bottleneck, shake, shaken
 from videoadapt.config.schema import Config, DataConfig, ModelConfig
 from videoadapt.errors import ConfigError
 from videoadapt.export.programs import export_torch
@@ -25,18 +24,6 @@ OVER_TIME = ["ViT", "DeiT", "DeiT III", "CLIP", "SigLIP", "DINOv2, registers", "
 OVER_TIME += ["EVA-02 Ti, S", "EVA-02 B, L"]
 FRAMEWISE = TINY | {"attention": "framewise"}
 BACKBONES = pytest.mark.parametrize("backbone", [TINY, FRAMEWISE], ids=["joint", "framewise"])
-
-
-def shaken(adapter: Any, backbone: dict[str, Any]) -> Any:
-    model = build(adapter, backbone).eval()
-    shake(model)
-    return model
-
-
-def bottleneck(adapter: Any, x: Tensor) -> Tensor:
-    inner = x @ adapter.down.weight.T + adapter.down.bias
-    inner = 0.5 * inner * (1 + torch.erf(inner / math.sqrt(2)))
-    return inner @ adapter.up.weight.T + adapter.up.bias
 
 
 def attention(own: Any, x: Tensor) -> Tensor:
@@ -58,14 +45,14 @@ def test_the_papers_equations_on_our_vit(backbone: dict[str, Any]) -> None:
             z = z + around.positions.weight[:, None]
         else:
             assert around.positions is None
-        z = z + bottleneck(around.temporal, attention(frozen.fn, frozen.norm(z).transpose(1, 2)).transpose(1, 2))
+        z = z + gelu_bottleneck(around.temporal, attention(frozen.fn, frozen.norm(z).transpose(1, 2)).transpose(1, 2))
         if backbone is TINY:
             h = attention(frozen.fn, frozen.norm(z).flatten(1, 2)).view(z.shape)
         else:
             h = attention(frozen.fn, frozen.norm(z))
-        z = z + h + bottleneck(around.spatial, h)
+        z = z + h + gelu_bottleneck(around.spatial, h)
         mlp, normed = block.mlp.branch, block.mlp.branch.norm(z)
-        z = z + mlp.fn.fc2(F.gelu(mlp.fn.fc1(normed))) + 0.7 * bottleneck(block.mlp.adapter, normed)
+        z = z + mlp.fn.fc2(F.gelu(mlp.fn.fc1(normed))) + 0.7 * gelu_bottleneck(block.mlp.adapter, normed)
     torch.testing.assert_close(vit.forward_tokens(CLIP), z.flatten(1, 2), **CLOSE)
 
 
@@ -97,10 +84,10 @@ def test_the_same_around_timms_own_blocks(name: str, monkeypatch: pytest.MonkeyP
         if number == 0:
             z = z + view.attn.adapter.positions.weight[:, None]
         over_time = only(block, 1, z.transpose(1, 2).flatten(0, 1)).unflatten(0, (2, -1)).transpose(1, 2)
-        z = (z + bottleneck(view.attn.adapter.temporal, over_time)).flatten(0, 1)
+        z = (z + gelu_bottleneck(view.attn.adapter.temporal, over_time)).flatten(0, 1)
         h = only(block, 1, z, **context)
-        z = z + h + bottleneck(view.attn.adapter.spatial, h)
-        joint = 0.7 * bottleneck(view.mlp.adapter, block.norm2(z))
+        z = z + h + gelu_bottleneck(view.attn.adapter.spatial, h)
+        joint = 0.7 * gelu_bottleneck(view.mlp.adapter, block.norm2(z))
         torch.testing.assert_close(y, z + only(block, 2, z) + joint, rtol=0, atol=2e-5)
     assert len(seen) == 2
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.toy_models import CLIP, RESNET, build, shake
+from tests.toy_models import CLIP, RESNET, build, gelu_bottleneck, shake, shaken
 from videoadapt.errors import ConfigError
 from videoadapt.models.adapters._bottleneck import NearZeroBottleneck
 from videoadapt.models.backbones.vit import ViT
@@ -17,18 +17,6 @@ from videoadapt.registry import ADAPTERS
 from videoadapt.runs.build import build_model
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
-
-
-def shaken(adapter: dict[str, Any]) -> Classifier:
-    model = build(adapter).eval()
-    shake(model)
-    return model
-
-
-def gelu_bottleneck(adapter: Any, x: Tensor) -> Tensor:
-    inner = x @ adapter.down.weight.T + adapter.down.bias
-    inner = 0.5 * inner * (1 + torch.erf(inner / math.sqrt(2)))
-    return inner @ adapter.up.weight.T + adapter.up.bias
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import pytest
 from tests.frames import FILE_DECODERS, require_decoder
 from tests.items import misbehave, process_of
 from tests.media import UNUSUAL, write_film, write_video
-from tests.toy_runs import REPOSITORY, environment
+from tests.toy_runs import copy_tree, environment
 from videoadapt.cli import prepare
 from videoadapt.cli._prepare_videos import show_findings
 from videoadapt.data.datasets.video_list import VideoList
@@ -280,8 +280,7 @@ def test_ten_files_of_each_fault_are_named(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.slow
 def test_a_scan_survives_a_decoder_that_crashes(folder: Path, tmp_path: Path) -> None:
-    for part in ("videoadapt", "tools"):
-        shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_tree(tmp_path)
     (tmp_path / "videoadapt" / "video" / "decoders" / "crashing.py").write_text(CRASHING)
     (tmp_path / "list.csv").write_text("good one [a].mp4 0\nother.mp4 0\nshort.mp4 0\n")
     command = [sys.executable, "tools/prepare_data.py", "scan", "--list", "list.csv", "--root", str(folder)]

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from tests import media
 from tests.frames import FILE_DECODERS, assert_same, read_in_order, require_decoder, shown_by_ffmpeg
 from tests.media import FILMS, UNUSUAL, VP9, X264_FIXED_GOP, X265, write_film, write_two_sizes, write_video
 from videoadapt.errors import ConfigError, DecodeError
@@ -274,12 +275,7 @@ def truncated_behind_its_index(folder: Path) -> Path:
 
 
 def overwritten(folder: Path) -> Path:
-    path = write_video(folder / "overwritten.mp4", options={"crf": "5"})
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 4000] = bytes(4000)
-    path.write_bytes(content)
-    return path
+    return media.overwritten(folder / "overwritten.mp4")
 
 
 def empty(folder: Path) -> Path:

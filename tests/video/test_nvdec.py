@@ -11,7 +11,7 @@ import torch
 from av.video.frame import VideoFrame
 
 from tests.frames import read_in_order
-from tests.media import write_film, write_video
+from tests.media import overwritten, write_film, write_video
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import train
 from videoadapt.errors import ConfigError, DecodeError
@@ -68,11 +68,7 @@ def test_two_files_of_a_kind_at_once(made: list[None], tmp_path: Path) -> None:
 
 
 def test_a_decoder_at_which_a_file_failed_is_not_kept(made: list[None], tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", options={"crf": "5"})
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 4000] = bytes(4000)
-    path.write_bytes(content)
+    path = overwritten(tmp_path / "a.mp4")
     with opened(path) as video, pytest.raises(DecodeError, match=r"a\.mp4"):
         video.get(range(48))
     assert not _device._waiting
