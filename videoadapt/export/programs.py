@@ -78,6 +78,16 @@ def export_onnx(
     pixels = PixelsToLogits(model).eval()
     with torch.inference_mode():
         pixels(clips)  # positions are computed on the first call, and must not be traced
+    proto = _as_onnx(pixels, clips, out).model_proto
+    onnx.helper.set_model_props(proto, _metadata(model, config, class_names, rates, thresholds))
+    onnx.checker.check_model(proto)
+    write_atomically(out, lambda partial: partial.write_bytes(proto.SerializeToString()))
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    return _compare(pixels, lambda x: torch.from_numpy(session.run(["logits"], {"clips": x.numpy()})[0]), config, out)
+
+
+def _as_onnx(pixels: PixelsToLogits, clips: Tensor, out: Path) -> "torch.onnx.ONNXProgram":
+    """The graph for clips of any batch size. Raises ConfigError for what torch.onnx cannot write."""
     try:
         program = torch.onnx.export(
             pixels,
@@ -92,12 +102,7 @@ def export_onnx(
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(f"{out}: torch.onnx cannot write this model ({reason}); export to .pt2") from error
     assert program is not None
-    proto = program.model_proto
-    onnx.helper.set_model_props(proto, _metadata(model, config, class_names, rates, thresholds))
-    onnx.checker.check_model(proto)
-    write_atomically(out, lambda partial: partial.write_bytes(proto.SerializeToString()))
-    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
-    return _compare(pixels, lambda x: torch.from_numpy(session.run(["logits"], {"clips": x.numpy()})[0]), config, out)
+    return program
 
 
 def export_torch(

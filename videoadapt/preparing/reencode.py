@@ -49,13 +49,7 @@ def reencode(
         finished = {record["target"]: record for record in read_jsonl(out / JOURNAL)}
         names = list(dict.fromkeys(video.name for video in videos))
         sources = {video.name: video.path for video in videos}
-        failed: dict[str, str] = {}
-        wanted = {}
-        for name in names:
-            try:
-                wanted[name] = _record(name, sources[name], targets[name], settings)
-            except OSError as error:
-                failed[name] = f"{sources[name]}: {error.strerror}"
+        wanted, failed = _records(names, sources, targets, settings)
         done = [name for name in wanted if _is_done(out / targets[name], wanted[name], finished.get(targets[name]))]
         for name in done:
             wanted[name] = finished[targets[name]]
@@ -80,6 +74,19 @@ def reencode(
             write_list(out / Path(source).name, new)
     num_even = sum(record.get("times") == "even" for record in wanted.values())
     return Outcome(new, failed, len(done), num_even)
+
+
+def _records(
+    names: Sequence[str], sources: Mapping[str, Path], targets: Mapping[str, str], settings: Settings
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """What the journal will say of each video, and why some cannot be read."""
+    wanted, failed = {}, {}
+    for name in names:
+        try:
+            wanted[name] = _record(name, sources[name], targets[name], settings)
+        except OSError as error:
+            failed[name] = f"{sources[name]}: {error.strerror}"
+    return wanted, failed
 
 
 def _targets(videos: Sequence[Video], out: Path) -> dict[str, str]:

@@ -47,22 +47,7 @@ def train(run: Run) -> None:
         return
     writer, draws = MetricsWriter(run.folder, trainer.step, run.loggers), distributed.is_main()
     try:
-        with (
-            stop_on_signal() as stop,
-            progress("train", trainer.total_steps, "steps") as line,
-            closing(trainer.batches()) as batches,
-        ):
-            line.start_at(trainer.step)
-            while not trainer.is_done:
-                line.advance(trainer.advance(batches, writer))
-                asked = int(distributed.all_reduce(torch.tensor(float(priority(stop))), "max"))  # all ranks, or none
-                trainer.after_update(writer, bool(asked))
-                if asked:
-                    raise Interrupted(
-                        f"stopped at step {trainer.step}; run the same command again to resume from there",
-                        ASKING[asked - 1],
-                        trainer.step,
-                    )
+        _update_to_the_end(trainer, writer)
         trainer.say_stopped_early()
         trainer.unreadable.log_total()
         trainer.damaged.log_total()
@@ -77,13 +62,37 @@ def train(run: Run) -> None:
         raise
     finally:
         writer.close()
-        try:
-            if draws:
-                from videoadapt.runs.pictures import plot_curves  # matplotlib is slow to import
+        if draws:
+            _draw_curves(run)
 
-                plot_curves(read_jsonl(run.folder / "metrics.jsonl", "kind", "step"), run.folder / "curves.png")
-        except OSError as error:  # a full disk may be what ended the loop, and that error says more
-            logger.warning("curves.png cannot be written: %s", error.strerror)
+
+def _update_to_the_end(trainer: "Trainer", writer: MetricsWriter) -> None:
+    """Make all updates that are left. Raises Interrupted after the one at which a signal asks for it, which is saved."""
+    with (
+        stop_on_signal() as stop,
+        progress("train", trainer.total_steps, "steps") as line,
+        closing(trainer.batches()) as batches,
+    ):
+        line.start_at(trainer.step)
+        while not trainer.is_done:
+            line.advance(trainer.advance(batches, writer))
+            asked = int(distributed.all_reduce(torch.tensor(float(priority(stop))), "max"))  # all ranks, or none
+            trainer.after_update(writer, bool(asked))
+            if asked:
+                raise Interrupted(
+                    f"stopped at step {trainer.step}; run the same command again to resume from there",
+                    ASKING[asked - 1],
+                    trainer.step,
+                )
+
+
+def _draw_curves(run: Run) -> None:
+    try:
+        from videoadapt.runs.pictures import plot_curves  # matplotlib is slow to import
+
+        plot_curves(read_jsonl(run.folder / "metrics.jsonl", "kind", "step"), run.folder / "curves.png")
+    except OSError as error:  # a full disk may be what ended the loop, and that error says more
+        logger.warning("curves.png cannot be written: %s", error.strerror)
 
 
 class Trainer:
