@@ -16,9 +16,10 @@ from tests.toy_runs import results, run, toy_config, write_config
 from videoadapt.cli import robustness
 from videoadapt.data.structures import Video
 from videoadapt.errors import ConfigError, VideoAdaptError
-from videoadapt.evaluation.kinds import KINDS as OF_LABELS
 from videoadapt.evaluation.report.page import write_report
 from videoadapt.evaluation.robustness import _scores, read_robustness
+from videoadapt.evaluation.verdicts import Verdicts
+from videoadapt.evaluation.views import ViewId
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.corruptions import chosen_kinds, corrupt, views
 from videoadapt.video.corruptions.views import CLEAN, CorruptedViews, Setting, settings_of
@@ -77,12 +78,16 @@ def test_scores_by_hand() -> None:
     """Four videos of two classes: as they are all are right; fog 1, 2 and mirrored take one, two and three of them."""
     settings = [CLEAN, Setting("fog", 1), Setting("fog", 2), Setting("occlusion", 1), Setting("mirrored", 1)]
     videos = [Video(f"{number}.mp4", Path(f"{number}.mp4"), number % 2, number + 1) for number in range(4)]
-    logits = np.zeros((20, 1, 2), dtype=np.float32)
+    verdicts = Verdicts(videos, len(settings), 1, 1, 2)
     wrong = [0, 1, 2, 0, 3]
     for place, video in np.ndindex(5, 4):
-        logits[4 * place + video, 0, (video + (video < wrong[place])) % 2] = 1
-    predictions = OF_LABELS["single"].predictions(videos * 5, logits, {19: "damaged"})
-    found = _scores(predictions, settings, 4)
+        if (place, video) == (4, 3):
+            verdicts.add_unreadable(19, "damaged")
+            continue
+        answer = (video + (video < wrong[place])) % 2
+        verdicts.add(ViewId(4 * place + video, 0, 0), np.eye(2, dtype=np.float32)[answer])
+    verdicts.gather()
+    found = _scores(verdicts, settings)
     assert found["clean"]["score"] == 100 and found["clean"]["interval"] == (100, 100)
     fog = found["corruptions"]["fog"]
     assert [fog["strengths"][strength]["score"] for strength in "12"] == [75, 50] and fog["mean"] == 62.5

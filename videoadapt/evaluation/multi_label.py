@@ -3,13 +3,16 @@
 Shapes: N videos, V views, K classes.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from videoadapt.data.structures import Video
 from videoadapt.evaluation.average_precision import DEFAULT_THRESHOLD, average_precision, best_threshold
 from videoadapt.evaluation.predictions import ListPredictions, probabilities
 
@@ -27,6 +30,14 @@ class Counts(NamedTuple):
         return found
 
 
+def targets_of(videos: Sequence[Video], num_classes: int) -> NDArray[np.bool_]:
+    """Which classes each video has, (N, K)."""
+    targets_NK = np.zeros((len(videos), num_classes), dtype=np.bool_)
+    for row, video in enumerate(videos):
+        targets_NK[row, list(video.labels or ())] = True
+    return targets_NK
+
+
 class MultiPredictions(ListPredictions):
     """Of videos with any number of labels. An unreadable video is called nothing, and comes last in every ranking."""
 
@@ -34,9 +45,7 @@ class MultiPredictions(ListPredictions):
 
     def _compare(self) -> None:
         self.scores_NK[list(self.unreadable)] = -np.inf
-        self.labels = self.targets_NK = np.zeros(self.scores_NK.shape, dtype=np.bool_)
-        for row, video in enumerate(self.videos):
-            self.targets_NK[row, list(video.labels or ())] = True
+        self.labels = self.targets_NK = targets_of(self.videos, self.scores_NK.shape[1])
         self.thresholds_K = np.full(self.scores_NK.shape[1], DEFAULT_THRESHOLD)
 
     @property

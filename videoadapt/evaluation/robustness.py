@@ -11,18 +11,16 @@ from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from videoadapt import distributed, logger
 from videoadapt.data.corrupted import CorruptedLoader
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.errors import VideoAdaptError
-from videoadapt.evaluation.intervals import Interval, bootstrap_interval, bootstrap_map_interval, share_interval
+from videoadapt.evaluation.intervals import Interval, bootstrap_interval
 from videoadapt.evaluation.kinds import KINDS as OF_LABELS
-from videoadapt.evaluation.multi_label import MultiPredictions
-from videoadapt.evaluation.predictions import ListPredictions, Predictions
 from videoadapt.evaluation.testing import load_tested_weights
-from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.evaluation.verdicts import Verdicts
+from videoadapt.evaluation.views import evaluate
 from videoadapt.files import as_record, write_json
 from videoadapt.log import progress
 from videoadapt.paths import exists
@@ -45,17 +43,16 @@ def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = S
     config, videos = run.config, run.splits.test
     source, differing = load_tested_weights(run)
     start, settings = time.perf_counter(), settings_of(kinds, strengths)
-    rows = videos.select(np.tile(np.arange(len(videos)), len(settings)))
     clips, crops = config.test.clips, config.test.crops
-    accumulator = ViewAccumulator(rows, clips, crops, len(run.splits.class_names))
+    num_classes, average = len(run.splits.class_names), config.test.average
+    verdicts = Verdicts(videos, len(settings), clips, crops, num_classes, average, config.data.labels)
     loader = build_corrupted_loader(videos, config.data, clips, crops, settings, config.seed, run.device)
     run.model.eval()
     with run.testing_forward() as forward:
-        evaluate(forward, _one_by_one(loader, len(videos), len(settings)), accumulator, config.test.batch_size)
-    predictions = accumulator.predictions(config.test.average, config.data.labels)
+        evaluate(forward, _one_by_one(loader, len(videos), len(settings)), verdicts, config.test.batch_size)
     results = {
         "measure": OF_LABELS[config.data.labels].best_by,
-        **_scores(predictions, settings, len(videos)),
+        **_scores(verdicts, settings),
         "num_videos": len(videos),
         "num_views": clips * crops,
         "seed": config.seed,
@@ -93,18 +90,15 @@ def _one_by_one(loader: CorruptedLoader, num_videos: int, num_settings: int) -> 
             line.advance(count=len(items))
 
 
-def _scores(predictions: ListPredictions, settings: Sequence[Setting], num_videos: int) -> dict[str, Any]:
+def _scores(verdicts: Verdicts, settings: Sequence[Setting]) -> dict[str, Any]:
     """Of the film as it is, of each kind and strength, and the mean over kinds that keep the label."""
-    found: dict[str, Any] = {"clean": _score(predictions, slice(0, num_videos))}
+    found: dict[str, Any] = {"clean": _score(verdicts, 0)}
     clean = found["clean"]["score"]
     tables: dict[bool, dict[str, Any]] = {True: {}, False: {}}
     places = enumerate(settings[1:], start=1)
     for kind, group in groupby(places, key=lambda place: place[1].kind):
         strengths = {
-            str(setting.strength): {
-                "level": KINDS[kind].levels[setting.strength - 1],
-                **_score(predictions, slice(place * num_videos, (place + 1) * num_videos)),
-            }
+            str(setting.strength): {"level": KINDS[kind].levels[setting.strength - 1], **_score(verdicts, place)}
             for place, setting in group
         }
         mean = _mean([of["score"] for of in strengths.values()])
@@ -116,7 +110,7 @@ def _scores(predictions: ListPredictions, settings: Sequence[Setting], num_video
         **found,
         "mean": {
             "score": mean,
-            "interval": _mean_interval(predictions, settings, num_videos),
+            "interval": _mean_interval(verdicts, settings),
             "relative_drop": _relative_drop(clean, mean),
         },
         "corruptions": tables[True],
@@ -124,38 +118,25 @@ def _scores(predictions: ListPredictions, settings: Sequence[Setting], num_video
     }
 
 
-def _score(predictions: ListPredictions, part: slice) -> dict[str, Any]:
-    """The score of these rows, its 95 % interval over videos, and how many could not be read."""
-    chosen_N = np.zeros(len(predictions.videos), dtype=np.bool_)
-    chosen_N[part] = True
-    interval: Interval | None
-    if isinstance(predictions, MultiPredictions):
-        interval = bootstrap_map_interval(predictions.scores_NK[part], predictions.targets_NK[part])
-    else:
-        interval = share_interval(_right(predictions)[part])
+def _score(verdicts: Verdicts, setting: int) -> dict[str, Any]:
+    """The score under a setting, its 95 % interval over videos, and how many could not be read."""
     return {
-        "score": predictions.measures(chosen_N)[OF_LABELS[predictions.kind].best_by],
-        "interval": interval,
-        "num_unreadable": int((~predictions.readable_N[part]).sum()),
+        "score": verdicts.score(setting),
+        "interval": verdicts.interval(setting),
+        "num_unreadable": int((~verdicts.readable_SN[setting]).sum()),
     }
 
 
-def _right(predictions: ListPredictions) -> NDArray[np.bool_]:
-    assert isinstance(predictions, Predictions)
-    right_N: NDArray[np.bool_] = predictions.ranks_N == 0
-    return right_N
-
-
-def _mean_interval(predictions: ListPredictions, settings: Sequence[Setting], num_videos: int) -> Interval | None:
+def _mean_interval(verdicts: Verdicts, settings: Sequence[Setting]) -> Interval | None:
     """Over videos, each with its own mean over strengths and kinds; None of several labels a video."""
     kinds = [
         setting.kind if KINDS.get(setting.kind) and KINDS[setting.kind].keeps_label else "" for setting in settings
     ]
-    if isinstance(predictions, MultiPredictions) or not any(kinds):
+    right_SN = verdicts.kept
+    if right_SN.ndim == 3 or not any(kinds):
         return None
-    right_SN = _right(predictions).reshape(len(settings), num_videos)
     of_kind = [right_SN[[kind == one for kind in kinds]].mean(axis=0) for one in dict.fromkeys(filter(None, kinds))]
-    return bootstrap_interval(np.mean(of_kind, axis=0), [str(row) for row in range(num_videos)])
+    return bootstrap_interval(np.mean(of_kind, axis=0), [str(row) for row in range(right_SN.shape[1])])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -5,7 +5,7 @@ Shapes: N videos, V views of a video (all crops of its first clip, then of its s
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,22 @@ class ViewId(NamedTuple):
     video: int
     clip: int
     crop: int
+
+
+class Collector(Protocol):
+    """What the views of a test are given to."""
+
+    def add(self, view: ViewId, logits_K: np.ndarray) -> None:
+        """Take the float32 logits of one view."""
+
+    def add_unreadable(self, video: int, reason: str) -> None:
+        """Note that a video cannot be decoded."""
+
+    def note(self, video: int, notes: FileNotes) -> None:
+        """Take what there is to say of a video's file."""
+
+    def gather(self) -> None:
+        """Merge what all ranks hold."""
 
 
 class ViewAccumulator:
@@ -90,18 +106,24 @@ class ViewAccumulator:
             self._unreadable |= unreadable
             self._notes |= notes
 
-    def predictions(self, average: Average, labels: Kind = "single") -> ListPredictions:
-        """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
-        nothing = list(self._unreadable)
-        self._logits_NVK[nothing], arrived_NV = np.nan, self._arrived_NV.copy()
-        arrived_NV[nothing] = True
+    def missing(self) -> str | None:
+        """Which views of the first incomplete video never arrived; None where all did."""
+        arrived_NV = self._arrived_NV.copy()
+        arrived_NV[list(self._unreadable)] = True
         for index in map(int, np.flatnonzero(~arrived_NV.all(axis=1))):
             missing = np.flatnonzero(~arrived_NV[index])
             clip, crop = self._views[missing[0]]
-            raise ValueError(
+            return (
                 f"{self._videos[index].id}: {len(missing)} of {len(self._views)} views never arrived, first clip {clip}, "
                 f"crop {crop}"
             )
+        return None
+
+    def predictions(self, average: Average, labels: Kind = "single") -> ListPredictions:
+        """Check that every view of every video is there, then average them. Raises ValueError naming what is missing."""
+        if (missing := self.missing()) is not None:
+            raise ValueError(missing)
+        self._logits_NVK[list(self._unreadable)] = np.nan
         unreadable, notes = dict(sorted(self._unreadable.items())), dict(sorted(self._notes.items()))
         return KINDS[labels].predictions(self._videos, self._logits_NVK, unreadable, average, notes)
 
@@ -110,7 +132,7 @@ class ViewAccumulator:
 def evaluate(
     forward: Callable[[Tensor], Tensor],
     videos: Iterable[VideoViews | Unreadable],
-    accumulator: ViewAccumulator,
+    accumulator: Collector,
     batch_size: int,
 ) -> None:
     """Run every view of every video once through `forward` (uint8 clips (B, 3, T, H, W) -> logits (B, K)) and gather.
@@ -130,7 +152,7 @@ def evaluate(
 def _evaluate_own(
     forward: Callable[[Tensor], Tensor],
     videos: Iterable[VideoViews | Unreadable],
-    accumulator: ViewAccumulator,
+    accumulator: Collector,
     batch_size: int,
 ) -> None:
     """The part of `evaluate` that needs no other rank."""
