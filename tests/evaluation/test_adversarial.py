@@ -42,8 +42,9 @@ def test_a_run_under_attack(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     said = capsys.readouterr().out
     assert "pgd, linf, 8 of 255 grey levels, 3 steps, frames: all; 16 videos x 2 views" in said
     assert f"attacked          top-1 {found['attacked']['top1']:5.1f} %" in said
-    one_frame = attack(run, "--steps", "3", "--budget", "8", "--frames", "1", "--videos", "5", "--method", "fgsm")
-    assert one_frame["videos"] == 5 and one_frame["attack"]["frames"] == 1
+    moved = "--root", str(run.parent / "moved")  # where they are rendered again
+    one_frame = attack(run, *moved, "--budget", "8", "--frames", "1", "--videos", "5", "--method", "fgsm")
+    assert one_frame["videos"] == 5 and one_frame["attack"]["frames"] == 1 and (run.parent / "moved/test.csv").exists()
     assert (
         found["attacked"]["loss"] - found["clean"]["loss"] > one_frame["attacked"]["loss"] - one_frame["clean"]["loss"]
     )

@@ -1,5 +1,6 @@
 """What adapters changed: CKA's invariances, ratios by hand, and a whole look at the adapter that comes with the package."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 
 from tests.media import write_video
 from tests.toy_models import ADAPTERS, CLIP, build, shake
+from tests.toy_runs import toy_config, write_config
 from videoadapt import load
+from videoadapt.cli import inspect, train
 from videoadapt.data.structures import Video
 from videoadapt.inference.adapter_effects import LinearCKA, _ratios_noted, measure
 from videoadapt.inference.adapter_picture import write_effects
@@ -67,3 +70,12 @@ def test_the_adapter_in_the_package(tmp_path: Path) -> None:
     assert shown[0].moved_thw.shape == (1, 8, 8) and np.isfinite(shown[0].moved_thw).all()
     write_effects(tmp_path / "x.png", "title", blocks, shown)
     assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_of_several_test_lists_the_run_s_own_is_looked_at(clips: Path, tmp_path: Path) -> None:
+    config = toy_config(tmp_path / "run", clips, train={"epochs": 1}, test={"enable": False})
+    config["data"]["test"] = {"own": {"list": "test"}, "other": {"list": "train"}}
+    assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
+    assert inspect.main([str(tmp_path / "run"), "--videos", "4", "--device", "cpu"]) == 0
+    assert json.loads((tmp_path / "run/inspect.json").read_text())["videos"] == 4

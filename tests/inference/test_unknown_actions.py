@@ -15,6 +15,7 @@ from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.unknown import auroc
 from videoadapt.inference.known import SCORES, Known, Measure, load_rejection
 from videoadapt.inference.predictor import Predictor
+from videoadapt.inference.unknown_actions import Found
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,16 @@ def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert train.main(["--cfg", str(write_config(folder / "c.yaml", config))]) == 0
     assert measured(folder / "run", "--unknown", str(folder / "unknown.txt")) == 0
     return folder / "run"
+
+
+@pytest.mark.parametrize(("known", "rate"), [(2, 0.5), (3, 0.34), (16, 0.07), (19, 0.06), (20, 0.05), (500, 0.05)])
+def test_the_rate_that_is_proposed_can_be_told_by_so_few_videos(known: int, rate: float) -> None:
+    scores = {"energy": np.arange(known, dtype=float)}
+    assert Found({}, known, 0, []).least_rate == rate
+    Known(Measure("logits"), scores, "energy").threshold(rate)
+    if rate > 0.05:
+        with pytest.raises(ConfigError, match="allowed"):
+            Known(Measure("logits"), scores, "energy").threshold(rate - 0.01)
 
 
 def measured(run: Path, *more: str) -> int:

@@ -33,6 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--frames", type=_frames, default=None, metavar="N", help="change so many frames of a clip (all)"
     )
+    parser.add_argument("--root", type=place, metavar="FOLDER", help="where its videos are now; default: data.root")
     parser.add_argument("--videos", type=int, metavar="N", help="so many videos, evenly spread over the list (all)")
     parser.add_argument("--seed", type=int, default=0, help="of random starts and of the control (0)")
     parser.add_argument("--out", type=place, metavar="FILE", help="json for the numbers (RUN/attack.json)")
@@ -61,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     attack = Attack(norm=args.norm, budget=args.budget, method=args.method, steps=args.steps, frames=args.frames)
     out = args.out or Path(args.run) / "attack.json"
     check_file("--out", out)
-    found = attack_run(Path(args.run), attack, choose_device(args.device), num_videos=args.videos, seed=args.seed)
+    device = choose_device(args.device)
+    found = attack_run(Path(args.run), attack, device, root=args.root, num_videos=args.videos, seed=args.seed)
     write_json(out, found)
     print("\n".join(_lines(found)))
     print(f"files: {out}")

@@ -42,17 +42,22 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.log import setup_logging
     from videoadapt.paths import is_folder
     from videoadapt.runs.build_data import build_dataset
+    from videoadapt.runs.test_lists import own_list
 
     setup_logging()
     out: Path = args.out or (args.run if is_folder(args.run) else Path())
     check_folder("--out", out)
     predictor = load(str(args.run) if str(args.run).startswith("package:") else args.run, device=args.device)
     data = predictor.config.data
-    if args.list is None and data.test is None:
+    own = own_list(data)
+    if args.list is not None:
+        source = str(find_list(args.list))
+    elif own is not None:
+        source = own.list
+    else:
         raise ConfigError(
             f"{args.run}: names no test list (data.test), whose videos are looked at; give one with --list"
         )
-    source = str(data.test) if args.list is None else str(find_list(args.list))
     listed = build_dataset(data).load(source, args.root or data.root or Path())
     videos = listed[:: -(-len(listed) // args.videos)]
     blocks, shown = measure(predictor, videos)

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
     print("\n".join(lines(found)))
     print(f"files: {args.run}/unknown.npz, unknown.json, unknown.png")
-    print(f"next:  {program('demo')} VIDEO --run {args.run} --reject 0.05")
+    print(f"next:  {program('demo')} VIDEO --run {args.run} --reject {found.least_rate:.2g}")
     return EXIT_UNREADABLE if found.unreadable else 0
 
 

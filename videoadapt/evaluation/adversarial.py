@@ -35,13 +35,19 @@ View = tuple[ViewId, int, Tensor]  # with its label, and its clip, uint8 (C, T, 
 
 
 def attack_run(
-    folder: Path, attack: Attack, device: torch.device, *, num_videos: int | None = None, seed: int = 0
+    folder: Path,
+    attack: Attack,
+    device: torch.device,
+    *,
+    root: Path | None = None,
+    num_videos: int | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Attack every test view of a run by itself, with the label of its video; return the content of attack.json.
 
     The views of a video are then averaged as the run's test averages them, and its accuracy is told of the clean clips, of
     clips changed at random within the same budget, and of the attacked ones, with 95 % intervals over videos drawn with
-    replacement. `num_videos`: so many evenly spread over the list; None: all.
+    replacement. `root`: where the videos are; None: data.root. `num_videos`: so many evenly spread over the list; None: all.
     Raises ConfigError for a run with several labels a video or a number of videos that the list does not have, and what
     opening the run raises.
     """
@@ -49,6 +55,8 @@ def attack_run(
     if config.data.labels == "multi":
         raise ConfigError(f"{folder}: data.labels = multi: an attack raises the loss of a video's one label")
     config = resolved(config, device)
+    if root is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"root": root})})
     videos = _some(_tested_list(config), num_videos)
     test = config.test
     held = {kind: ViewAccumulator(videos, test.clips, test.crops, len(class_names)) for kind in KINDS}

@@ -1,5 +1,6 @@
 """A run's known videos scored, unknown ones told from them, and what `reject` needs left in its folder."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,11 @@ class Found:
     num_known: int
     num_unknown: int
     unreadable: list[Unreadable]
+
+    @property
+    def least_rate(self) -> float:
+        """RATE, or the least rate of false alarms that so few known videos can tell, in steps of a hundredth."""
+        return max(RATE, math.ceil(100 / self.num_known) / 100)
 
 
 def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
