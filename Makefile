@@ -1,7 +1,7 @@
 # One command each; `make` alone lists them. The environment is made when first needed, and anew when its pins change.
 # JOBS is the number of processes that tests run in; 0 is this one, as a debugger needs. The slow tests wait much of their time,
-# for processes and limits: SLOW_JOBS is one more than the cores. They are handed out one by one, because some take minutes;
-# those on Slurm share it, and run in one process.
+# for processes and limits: SLOW_JOBS is one more than the cores. They are handed out file by file, those with many tests first,
+# so that what the tests of a file share, most of it a whole training, is made once. Those on Slurm share it, and run in one process.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -10,7 +10,7 @@ SLOW_JOBS ?= 3
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.videoadapt-installed
 PARALLEL := -n $(JOBS) --dist worksteal
-ONE_BY_ONE := -n $(SLOW_JOBS) --dist load --maxschedchunk 1 --durations 20
+BY_FILE := -n $(SLOW_JOBS) --dist loadscope --durations 20
 
 .PHONY: help quickstart trunk env format lint test test-slow test-slurm test-all check clean
 
@@ -39,7 +39,7 @@ test: $(STAMP)  ## the fast tests, in two processes (JOBS=2)
 	$(PY) -m pytest -m "not slow and not slurm" $(PARALLEL)
 
 test-slow: $(STAMP)  ## the slow tests, in three processes (SLOW_JOBS=3): processes, signals, whole trainings
-	$(PY) -m pytest -m "slow and not slurm" $(ONE_BY_ONE)
+	$(PY) -m pytest -m "slow and not slurm" $(BY_FILE)
 
 test-slurm: $(STAMP)  ## the tests on a Slurm that they start here (root; packages: tests/cluster/packages.txt)
 	$(PY) -m pytest -m slurm

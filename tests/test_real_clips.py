@@ -26,8 +26,8 @@ CLASSES = "wave\ncartwheel\nSoccerJuggling\nusing segway\narm wrestling\nflippin
 def test_train_and_test_on_eleven_real_clips(clips_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text(CLIPS)
     (tmp_path / "classes.txt").write_text(CLASSES)
-    # The smallest published backbone, with random weights: this is about files and frames, not about accuracy.
-    model = ["model.weights", "null", "model.backbone.size", "small"]
+    # Two blocks of the smallest published backbone, with random weights: this is about files and frames, not about accuracy.
+    model = ["model.weights", "null", "model.backbone.size", "small", "model.backbone.depth", "2"]
     lists = ["data.train", str(tmp_path / "real.csv"), f"data.test={tmp_path / 'real.csv'}"]
     classes = [f"data.classes={tmp_path / 'classes.txt'}", "data.root", str(clips_dir), "data.workers", "2"]
     short = ["train.epochs=1", "train.batch_size=5", "train.accumulate=1", "train.precision=fp32"]

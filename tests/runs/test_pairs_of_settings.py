@@ -112,7 +112,8 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         return [c.task, c.seed, lists, c.train.enable, c.test.enable, c.test.max_unreadable]
 
     def of_models(c: Config) -> list[Any]:
-        model = [c.model.model_dump_json(), c.pretrain.model_dump_json(), c.train.freeze]
+        decoder = c.pretrain.model_dump_json() if c.task == "pretrain" else None  # no other task builds one
+        model = [c.model.model_dump_json(), decoder, c.train.freeze]
         return [c.task, *model, c.data.num_frames, c.data.crop_px]
 
     remember("load_splits", of_lists)
