@@ -136,10 +136,22 @@ def test_a_run_under_corruptions(clips: Path, tmp_path: Path, capsys: pytest.Cap
     mean = content["mean"]["score"]
     assert page.asks_nothing() and f"Mean over corruptions {mean:.2f} %" in page.text
     assert "What may change the right answer" in page.text and "of another test" not in page.text
+    phases = [json.loads(line) for line in (output / "phases.jsonl").read_text().splitlines()]
+    assert [of["phase"] for of in phases] == ["training", "test", "robustness"] and phases[2]["devices"]
+    costs = page.text[page.text.rindex("Time and energy") :]  # the first is a link
+    assert re.search(r"\brobustness\b", costs)
+    assert _in_tensorboard(output) == {
+        "robustness/clean": content["clean"]["score"],
+        "robustness/mean": content["mean"]["score"],
+        "robustness/relative_drop": content["mean"]["relative_drop"],
+        **{f"robustness/{kind}": (content["corruptions"] | content["sensitivity"])[kind]["mean"] for kind in chosen},
+    }
     names = ",".join(chosen)
     assert robustness.main([str(output), "--corruptions", names, "data.workers=0", "data.cache=ram"]) == 0
     again = json.loads((output / "robustness.json").read_text())
     assert _without_host(again) == _without_host(content)
+    last = json.loads((output / "phases.jsonl").read_text().splitlines()[-1])
+    assert (last["phase"], len((output / "phases.jsonl").read_text().splitlines())) == ("robustness", 4)
     assert re.search(r"^mean of these +\d+\.\d +-?\d+\.\d$", capsys.readouterr().out, re.M)
     film = next((broken / "test").rglob("*.mp4"))
     film.write_bytes(film.read_bytes()[:200])
@@ -149,6 +161,15 @@ def test_a_run_under_corruptions(clips: Path, tmp_path: Path, capsys: pytest.Cap
     write_report(output)
     assert "of another test than the accuracy above" in Page(output / "report.html").text
     run(path, "test.corruptions=[frog]", code=2)
+
+
+def _in_tensorboard(output: Path) -> dict[str, float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(output / "tensorboard"))
+    board.Reload()
+    tags = [tag for tag in board.Tags()["scalars"] if tag.startswith("robustness/")]
+    return {tag: pytest.approx(board.Scalars(tag)[0].value, rel=1e-6) for tag in tags}
 
 
 def _without_host(content: dict[str, Any]) -> dict[str, Any]:

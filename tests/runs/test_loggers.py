@@ -134,7 +134,8 @@ def logged(folder: Path, spec: dict[str, Any], steps: int = 8, step: int = 0, er
             writer.close()
             if error is not None:
                 raise error
-            loggers.tested({"top1": 50.0, "num_videos": 4, "checkpoint": "x", "ok": True})
+            loggers.tested("test", {"top1": 50.0, "num_videos": 4, "checkpoint": "x", "ok": True})
+            loggers.tested("robustness", {"mean": 40.0, "fog": None})
     except RuntimeError:
         assert error is not None
 
@@ -151,7 +152,7 @@ def test_a_logger_of_ones_own(name: str, tmp_path: Path, log_lines: list[str]) -
     first, *_, last = noted(tmp_path)
     assert first[:4] == ["begin", None, 0, 2] and last == ["end", "finished"]
     assert (first[4] == os.getpid()) == (name == "noting_here")
-    assert kinds(tmp_path) == [*(["train", step] for step in range(1, 9)), ["test", 8]]
+    assert kinds(tmp_path) == [*(["train", step] for step in range(1, 9)), ["test", 8], ["robustness", 8]]
     assert not [line for line in log_lines if "loggers" in line]
     assert (tmp_path / "loggers/noting.json").is_file() == (name == "noting")
 
@@ -165,11 +166,11 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "noted").unlink()
     logged(tmp_path, {"name": "noting"}, steps=2, step=6)
     assert noted(tmp_path)[0][:3] == ["begin", "mine", 6]
-    assert kinds(tmp_path) == [["train", 7], ["train", 8], ["test", 8]]
+    assert kinds(tmp_path) == [["train", 7], ["train", 8], ["test", 8], ["robustness", 8]]
     (tmp_path / "noted").unlink()
     logged(tmp_path, {"name": "noting", "then": "go on and on"}, steps=1, step=8)
     assert noted(tmp_path)[0][:3] == ["begin", None, 8]
-    assert kinds(tmp_path) == [*(["train", step] for step in range(1, 10)), ["test", 9]]
+    assert kinds(tmp_path) == [*(["train", step] for step in range(1, 10)), ["test", 9], ["robustness", 9]]
 
 
 @pytest.mark.slow
@@ -212,7 +213,7 @@ def test_only_the_first_rank_has_loggers(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(distributed, "is_main", lambda: False)
     with Loggers(tmp_path, [{"name": "noting_here"}, {"name": "noting"}]) as loggers:
         loggers.begin(0)
-        loggers.tested({"top1": 1.0})
+        loggers.tested("test", {"top1": 1.0})
     assert list(tmp_path.iterdir()) == []
 
 

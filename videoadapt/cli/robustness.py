@@ -54,13 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
     config = run_config(args.run, [*args.overrides, f"output={args.run}", "train.enable=false"])
     from videoadapt import distributed
     from videoadapt.evaluation.report.page import write_report
-    from videoadapt.evaluation.robustness import test_robustness
     from videoadapt.processes.signals import ended_by_signal
     from videoadapt.runs.run import prepare
+    from videoadapt.training.execution import execute_robustness
 
     with ended_by_signal(), distributed.process_group():
         with prepare(config) as run:
-            results = test_robustness(run, kinds, args.strengths)
+            results = execute_robustness(run, kinds, args.strengths)
         if not distributed.is_main():
             return 0
         print("\n".join(_lines(results)))

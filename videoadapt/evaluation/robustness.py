@@ -82,6 +82,18 @@ def read_robustness(folder: Path) -> dict[str, Any] | None:
     return found
 
 
+def scores_by_kind(results: dict[str, Any]) -> dict[str, float | None]:
+    """Of robustness.json's content the scores in percent that a logger shows: clean, the means, the relative drop."""
+    of_kinds = {kind: of["mean"] for table in ("corruptions", "sensitivity") for kind, of in results[table].items()}
+    mean = results["mean"]
+    return {
+        "clean": results["clean"]["score"],
+        "mean": mean["score"],
+        "relative_drop": mean["relative_drop"],
+        **of_kinds,
+    }
+
+
 def _one_by_one(loader: CorruptedLoader, num_videos: int, num_settings: int) -> Iterator[VideoViews | Unreadable]:
     total = sum(1 for _ in range(distributed.rank(), num_videos, distributed.world_size())) * num_settings
     with progress("robustness", total, "corrupted videos") as line:

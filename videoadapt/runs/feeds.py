@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from videoadapt import distributed, logger
 from videoadapt.config.loading import load_config
@@ -40,7 +40,7 @@ class Loggers:
         self._folder = folder
         self._feeds: list[_Feed] = [_feed(folder, spec) for spec in specs] if distributed.is_main() else []
         self._began = False
-        self._tested: Mapping[str, Any] | None = None
+        self._tested: dict[str, Mapping[str, Any]] = {}
 
     def begin(self, step: int) -> None:
         """A training begins, or goes on after `step` updates; config.yaml and metrics.jsonl are in the folder."""
@@ -57,9 +57,9 @@ class Loggers:
         for feed in self._feeds:
             feed.add(record)
 
-    def tested(self, results: Mapping[str, Any]) -> None:
-        """What this run's test gave; sent at the end, all numbers of results.json."""
-        self._tested = results
+    def tested(self, kind: Literal["test", "robustness"], results: Mapping[str, Any]) -> None:
+        """What this run's test, or its test on corrupted videos, gave; all numbers of it are sent at the end."""
+        self._tested[kind] = results
 
     def __enter__(self) -> Self:
         return self
@@ -69,18 +69,22 @@ class Loggers:
     ) -> None:
         with suppress(VideoAdaptError):  # of a damaged file, which whoever reads it next says
             ending = self._ending()
-            if ending.tested is not None and not self._began:
-                self.begin(ending.tested.step)
+            if ending.tests and not self._began:
+                self.begin(ending.tests[0].step)
             for feed in self._feeds:
                 feed.end(ending)
 
     def _ending(self) -> Ending:
         outcome = read_outcome(self._folder)
-        if self._tested is None:
-            return Ending(None, outcome)
-        numbers = {k: v for k, v in self._tested.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        if not self._tested:
+            return Ending((), outcome)
         records = read_jsonl(self._folder / "metrics.jsonl", "kind", "step")
-        return Ending(Record("test", records[-1]["step"] if records else 0, numbers), outcome)
+        step = records[-1]["step"] if records else 0
+        return Ending(tuple(Record(kind, step, _numbers(results)) for kind, results in self._tested.items()), outcome)
+
+
+def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in results.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 def _feed(folder: Path, spec: dict[str, Any]) -> _Feed:
@@ -112,8 +116,8 @@ class _Here:
 
     def end(self, ending: Ending) -> None:
         """See Loggers."""
-        if ending.tested is not None:
-            self.add(ending.tested)
+        for tested in ending.tests:
+            self.add(tested)
         if self._logger is not None:
             self._try(lambda: self._logger.end(ending.outcome))
         self._logger = None

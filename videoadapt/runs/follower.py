@@ -27,9 +27,9 @@ _LONGEST = 300  # letters of another package's error
 
 @dataclass(frozen=True)
 class Ending:
-    """The last that a logger hears of a run: its test, if there was one, and how it ended."""
+    """The last that a logger hears of a run: its tests, if there were any, and how it ended."""
 
-    tested: Record | None
+    tests: tuple[Record, ...]
     outcome: OutcomeRecord | None
 
 
@@ -86,10 +86,10 @@ def _log_all(spec: dict[str, Any], run: Beginning, pipe: Pipe) -> None:
     try:
         ending: Ending = pipe.recv()
     except EOFError:
-        ending = Ending(None, None)
+        ending = Ending((), None)
     place.send(logger, metrics.new())
-    if ending.tested is not None:
-        logger.add([ending.tested])
+    if ending.tests:
+        logger.add(list(ending.tests))
     logger.end(ending.outcome)
 
 

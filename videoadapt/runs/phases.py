@@ -1,4 +1,4 @@
-"""phases.jsonl in a run's folder: of each training and each test how long it took, on what, and with how much energy."""
+"""phases.jsonl in a run's folder: how long each training, test and test on corrupted videos took, on what, and its energy."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _PACKAGES = ("torch", "numpy", "timm", "av", "decord", "torchcodec", "pytorchvid
 
 
 @contextmanager
-def phase(run: Run, name: Literal["training", "test"]) -> Iterator[None]:
+def phase(run: Run, name: Literal["training", "test", "robustness"]) -> Iterator[None]:
     """Append a record of the block, unless an error ends it; all ranks call it.
 
     One that does no update, because the training is complete, leaves none.

@@ -1,11 +1,12 @@
 """A whole run, as every front door and every job does it: train, leave what was trained, test, leave a report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config
 from videoadapt.errors import Diverged, TooManyUnreadable, VideoAdaptError
-from videoadapt.evaluation.robustness import test_robustness
+from videoadapt.evaluation.robustness import STRENGTHS, scores_by_kind, test_robustness
 from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
 from videoadapt.runs.memory import TESTING, TRAINING, memory_explained
@@ -41,12 +42,20 @@ def _execute(config: Config) -> tuple[Run, dict[str, Any] | None]:
         with memory_explained(*TESTING), phase(run, "test"):
             results = test(run)
         if run.loggers is not None:
-            run.loggers.tested(results)
+            run.loggers.tested("test", results)
         if kinds := chosen_kinds(config.test.corruptions):
-            with memory_explained(*TESTING):
-                test_robustness(run, kinds)
+            execute_robustness(run, kinds)
         _check_readable(run, results)
         return run, results
+
+
+def execute_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = STRENGTHS) -> dict[str, Any]:
+    """Test on corrupted videos, as a part of a run or by itself, and put it on record; return robustness.json's content."""
+    with memory_explained(*TESTING), phase(run, "robustness"):
+        results = test_robustness(run, kinds, strengths)
+    if run.loggers is not None:
+        run.loggers.tested("robustness", scores_by_kind(results))
+    return results
 
 
 def _check_readable(run: Run, results: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from videoadapt.runs.outcome import OutcomeRecord
 
 
 class Record(NamedTuple):
-    """What `kind` ("train", "val", "test") measured after `step` updates."""
+    """What `kind` ("train", "val", "test", "robustness") measured after `step` updates."""
 
     kind: str
     step: int
@@ -32,7 +32,7 @@ class Beginning:
 
 
 class Logger(ABC):
-    """Gets the records of metrics.jsonl in their order, then the test's, then how the run ended; only on rank 0.
+    """Gets the records of metrics.jsonl in their order, then the tests', then how the run ended; only on rank 0.
 
     What a config may set are the keyword-only arguments of the constructor, which opens nothing. Any exception of the other
     methods ends the logger with a warning, and never the run.
