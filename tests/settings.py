@@ -20,6 +20,8 @@ VALUES: dict[str, list[Any]] = {
     "model.backbone.tubelet_frames": [1, 3],
     "model.backbone.drop_path": [0.5, 0.999],
     "model.backbone.attention": ["framewise"],
+    "model.backbone.mean": [[0.5, 0.5, 0.5]],
+    "model.backbone.std": [[0.5, 0.5, 0.5]],
     "model.backbone_weights": ["missing.pth"],
     "model.weights": ["missing.pth", "package:masked_trunk.safetensors"],
     "model.inflate": ["centre"],

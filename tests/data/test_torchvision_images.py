@@ -1,8 +1,10 @@
 """Published sets of images: files in their own formats, read by torchvision's classes, never downloaded."""
 
 import hashlib
+import io
 import json
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,45 @@ def write_cifar100(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.CIFAR100, "meta", meta)
 
 
+def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cifar-10-python.tar.gz has them: pickles of Python 2, whose texts are bytes, in five batches and one to test."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    rows = PIXELS.transpose(0, 3, 1, 2).reshape(12, -1)
+    parts = {f"data_batch_{n}": slice(2 * n - 2, 2 * n) for n in range(1, 6)} | {"test_batch": slice(10, 12)}
+    for name, part in parts.items():
+        labels = [index * 7 % 10 for index in range(part.start, part.stop)]
+        files = [f"image_{index}.png".encode() for index in range(part.start, part.stop)]
+        content = {b"batch_label": name.encode(), b"labels": labels, b"data": rows[part], b"filenames": files}
+        (folder / name).write_bytes(_as_python_2(content))
+    names = b"airplane automobile bird cat deer dog frog horse ship truck".split()
+    meta = {b"num_cases_per_batch": 10000, b"label_names": names, b"num_vis": 3072}
+    (folder / "batches.meta").write_bytes(_as_python_2(meta))
+    sums = [[name, md5(folder / name)] for name in parts]
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "train_list", sums[:5])
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "test_list", sums[5:])
+    about = {"filename": "batches.meta", "key": "label_names", "md5": md5(folder / "batches.meta")}
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "meta", about)
+
+
+def _as_python_2(content: Any) -> bytes:
+    """A pickle whose bytes are Python 2's `str`, which a reader has to name an encoding for (latin1)."""
+    file = io.BytesIO()
+    pickler = pickle._Pickler(file, protocol=2)
+    pickler.dispatch = pickle._Pickler.dispatch | {bytes: _save_str}
+    pickler.dump(content)
+    return file.getvalue()
+
+
+def _save_str(pickler: Any, text: bytes) -> None:
+    short = len(text) < 256
+    pickler.write(
+        (pickle.SHORT_BINSTRING + bytes([len(text)]) if short else pickle.BINSTRING + struct.pack("<i", len(text)))
+        + text
+    )
+    pickler.memoize(text)
+
+
 def write_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images along the last axis, and 10 for the digit 0."""
     root.mkdir(parents=True, exist_ok=True)
@@ -78,10 +119,17 @@ def write_flowers102(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.Flowers102, "_file_dict", files)
 
 
-WRITE = {"cifar100": write_cifar100, "svhn": write_svhn, "food101": write_food101, "flowers102": write_flowers102}
+WRITE = {
+    "cifar10": write_cifar10,
+    "cifar100": write_cifar100,
+    "svhn": write_svhn,
+    "food101": write_food101,
+    "flowers102": write_flowers102,
+}
 
 
 @pytest.mark.parametrize(("name", "cls", "arguments"), [
+    ("cifar10", "CIFAR10", [("train", {"train": True}), ("test", {"train": False})]),
     ("cifar100", "CIFAR100", [("train", {"train": True}), ("test", {"train": False})]),
     ("svhn", "SVHN", [("train", {"split": "train"}), ("test", {"split": "test"})]),
     ("food101", "Food101", [("train", {"split": "train"}), ("test", {"split": "test"})]),
@@ -127,8 +175,8 @@ def test_a_run_on_a_published_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", WRITE)
 def test_what_is_not_there_is_named(tmp_path: Path, name: str) -> None:
-    needed = {"cifar100": "cifar-100-python/train", "svhn": "train_32x32.mat", "food101": "food-101/meta/train.json",
-              "flowers102": "flowers-102/setid.mat"}  # fmt: skip
+    needed = {"cifar10": "cifar-10-batches-py/data_batch_5", "cifar100": "cifar-100-python/train", "svhn": "train_32x32.mat",
+              "food101": "food-101/meta/train.json", "flowers102": "flowers-102/setid.mat"}  # fmt: skip
     with pytest.raises(DataListError) as error:
         TorchvisionImages(images=name).load("train", tmp_path)
     said = str(error.value)

@@ -14,6 +14,7 @@ from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import demo, export, train
 from videoadapt.config.loading import load_config
 from videoadapt.export.quantised import cost, quantise, videos_of_test
+from videoadapt.inference.predictor import Predictor
 from videoadapt.runs.build import open_run
 from videoadapt.runs.inputs import find_problems
 from videoadapt.weights.formats import read_weights
@@ -100,6 +101,31 @@ def test_demo_of_an_onnx_file_is_the_runs(
         model.features(videos[0])
     with pytest.raises(va.ConfigError, match=r"alone\.onnx: where it looked cannot be seen in an ONNX file"):
         model.explain(videos[0])
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("bf16", 0.02), ("fp16", 1e-3)])
+def test_a_run_of_half_precision_is_exported_in_float32(
+    precision: str, rounding: float, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is the run in float32; as it runs itself, the run's own rounding stands between them."""
+    config = toy_config(tmp_path / "run", clips, train={"epochs": 3, "precision": precision}, test={"enable": False})
+    assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
+    capsys.readouterr()
+    assert export.main([str(tmp_path / "m.onnx"), "--run", str(tmp_path / "run")]) == 0
+    assert f"the run itself computes in {precision} (train.precision)" in capsys.readouterr().out
+    own, file = va.load(tmp_path / "run", device="cpu"), va.load(tmp_path / "m.onnx")
+    assert own.config.train.precision == precision
+    settings, names, model = open_run(tmp_path / "run", torch.device("cpu"))
+    in_float32 = settings.train.model_copy(update={"precision": "fp32"})
+    exact = Predictor(settings.model_copy(update={"train": in_float32}), names, model, torch.device("cpu"))
+    videos = sorted(clips.glob("train/*/*.mp4"))[::6]
+    of_own, of_exact, of_file = (
+        np.array([[said.probability for said in sorted(predictor.predict(video, top=8), key=lambda said: said.label)]
+                  for video in videos]) for predictor in (own, exact, file)
+    )  # fmt: skip
+    np.testing.assert_allclose(of_file, of_exact, atol=1e-5)
+    np.testing.assert_allclose(of_file, of_own, atol=rounding)
+    assert np.abs(of_own - of_exact).max() > 0
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from tests.live_runs import descendants
 from tests.media import write_video
 from tests.plugins import install
 from tests.toy_runs import environment
+from videoadapt.cli import export
 from videoadapt.weights.files import weights_path
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -66,32 +67,13 @@ def adapter(path: Path, classes: list[str] | None = None) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Two adapters of one trunk, room for nine films that wait."""
-    folder = tmp_path_factory.mktemp("page")
-    install(folder / "site", "mortal", {"decoders": "mortal = mortal:Mortal"}, mortal=MORTAL)
+@contextmanager
+def serving(folder: Path, *given: str) -> Iterator[Served]:
+    """The page of the model that is `given`, until the block ends."""
     (folder / "tmp").mkdir()
-    names = [
-        adapter(folder / "motions.safetensors"),
-        adapter(folder / "numbers.safetensors", [f"no {k}" for k in range(8)]),
-    ]
     environ = environment() | {"TMPDIR": str(folder / "tmp")}
     environ["PYTHONPATH"] += f"{os.pathsep}{folder / 'site'}"
-    given = [part for name in names for part in ("--adapter", str(name))]
-    command = [
-        sys.executable,
-        "-m",
-        "videoadapt",
-        "demo",
-        "--serve",
-        "0",
-        "--max-waiting",
-        "9",
-        "--device",
-        "cpu",
-        *given,
-    ]
+    command = [sys.executable, "-m", "videoadapt", "demo", "--serve", "0", "--device", "cpu", *given]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, cwd=folder, env=environ, stderr=log, preexec_fn=heed_all_signals) as process,
@@ -102,6 +84,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             time.sleep(0.05)
         yield Served(process, said.split()[-4], folder / "log", folder / "tmp")
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Two adapters of one trunk, room for nine films that wait."""
+    folder = tmp_path_factory.mktemp("page")
+    install(folder / "site", "mortal", {"decoders": "mortal = mortal:Mortal"}, mortal=MORTAL)
+    names = [
+        adapter(folder / "motions.safetensors"),
+        adapter(folder / "numbers.safetensors", [f"no {k}" for k in range(8)]),
+    ]
+    with serving(folder, "--max-waiting", "9", *(part for name in names for part in ("--adapter", str(name)))) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +202,32 @@ def test_a_real_clip_is_answered_and_followed(chromium: Any, served: Served, cli
         assert marker(page) > 1 and page.text_content("#clock") == f"{marker(page):.1f} s"
         assert not uploads(served)  # the film that plays is the browser's own
         assert [folder.stat().st_mode & 0o777 for folder in served.uploads.glob("videoadapt-page-*")] == [0o700]
+
+
+def test_an_onnx_file_answers_on_the_page(chromium: Any, clips_dir: Path, tmp_path: Path) -> None:
+    """Its prediction and its timeline, which moves; no button for where it looked, which the file cannot tell."""
+    onnx, film = tmp_path / "model.onnx", clips_dir / "arm_wrestling.mp4"
+    assert export.main([str(onnx), "--adapter", "package:quickstart_adapter.safetensors"]) == 0
+    with serving(tmp_path, "--onnx", str(onnx)) as page_of_it, opened(chromium, page_of_it) as page:
+        upload(page, film)
+        shown = page.locator("#whole li").evaluate_all(
+            "items => items.map(i => [i.children[0].textContent, parseFloat(i.children[1].textContent)])"
+        )
+        expected = va.load(onnx).predict(film)
+        assert [name for name, _ in shown] == [said.name for said in expected]
+        assert [100 * said.probability for said in expected] == pytest.approx([p for _, p in shown], abs=0.11)
+        assert page.is_hidden("#explain") and page.is_hidden("#marks")
+        assert "model.onnx" in str(page.text_content("#models")) and page.locator("#segments button").count() >= 1
+        before = page.text_content("#now")
+        page.evaluate("player.muted = true; player.play()")
+        wait_for(page, "player.currentTime > 1 && !player.paused")
+        page.evaluate("player.pause()")
+        page.wait_for_timeout(300)
+        assert marker(page) == pytest.approx(page.evaluate("player.currentTime"), abs=0.05) and marker(page) > 1
+        page.evaluate("moment.value = moment.max; moment.dispatchEvent(new Event('input'))")
+        assert marker(page) == pytest.approx(float(page.get_attribute("#moment", "max")))
+        assert page.text_content("#now") != before
+        page.screenshot(path=tmp_path / "page.png", full_page=True)
 
 
 def test_axe_finds_nothing(chromium: Any, served: Served, tmp_path: Path) -> None:

@@ -101,6 +101,27 @@ def test_letters_of_no_font_are_told_once(
     assert nowhere not in line
 
 
+@pytest.mark.parametrize(
+    ("name", "packages"),
+    [
+        ("\u9006\u65f6\u9488", "fonts-noto-cjk"),
+        ("\u30ab\u30e1\u30e9\u3092", "fonts-noto-cjk"),
+        ("\uc190 \ud754", "fonts-noto-cjk"),
+        ("\u0939\u093e\u0925 \u0e42\u0e1a\u0e01", "fonts-noto-core"),
+        ("\u65e5 \u062a\u062d e\u0301", "fonts-noto-cjk and fonts-noto-core"),
+        ("\U0001f3c3", "fonts-symbola"),
+    ],
+)
+def test_the_font_to_install_is_that_of_the_script(
+    name: str, packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
+) -> None:
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
+    monkeypatch.setattr(lettering_module, "letters_of", lambda path: set(map(chr, range(32, 127))))
+    lettering_module.font_files(set(name), tmp_path / "c.png")
+    (line,) = log_lines
+    assert line.endswith(f"such as {packages} of Debian and Ubuntu")
+
+
 def test_the_users_own_settings_do_not_matter(tmp_path: Path) -> None:
     import matplotlib as mpl
 

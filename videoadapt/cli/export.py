@@ -67,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.runs.adapter_file import open_adapter
     from videoadapt.runs.build import open_run
     from videoadapt.runs.folder import thresholds_of
+    from videoadapt.runs.forward import HALF_PRECISION
     from videoadapt.runs.rates import trained_rates
 
     warnings.filterwarnings("ignore", module="torch|copyreg")  # torch's exporters warn of their own inner workings
@@ -88,6 +89,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not args.quantize:
         print(
             f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size"
+        )
+    if config.train.precision in HALF_PRECISION:
+        print(
+            f"compared, and computed in the file, in float32; the run itself computes in {config.train.precision} "
+            "(train.precision), so that its own probabilities differ by its rounding: docs/export.md"
         )
     return 0
 

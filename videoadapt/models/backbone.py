@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from videoadapt.weights.formats import Names
+from videoadapt.weights.normalisation import IMAGENET, Normalisation
 
 
 class TokenGrid:
@@ -60,11 +61,19 @@ class Backbone(nn.Module):
     depth: int  # how many blocks follow one another, 0 when the backbone is not a plain chain of them
     fc_norm_eps: float | None  # epsilon of the LayerNorm between feature and head; None: no LayerNorm there
     map_width: int | None = None  # channels of the last feature map before it is pooled, where they need not come first
+    usual_weights: tuple[str, Normalisation] | None = (
+        None  # those whose name the model has, and what they were trained on
+    )
     no_branches: str = ""  # why there are no `blocks`, for errors
     weight_names: Names = "own"  # under which names weight files of image models come: timm's are below `net`
     classifier: tuple[
         str, ...
     ] = ()  # modules, by their names here, that files of its weights hold and it has no use for
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How the pixels are normalised that its weights see; clips come with ImageNet's."""
+        return IMAGENET
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError, naming the keys, unless clips of this shape can be processed."""

@@ -16,6 +16,7 @@ from videoadapt.models.misfits import causes
 from videoadapt.models.parameters import make_room
 from videoadapt.weights.files import Tensors, write_tensors
 from videoadapt.weights.formats import Inflation, Weights, inflate_kernel
+from videoadapt.weights.normalisation import IMAGENET
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "aver
             expected = {name: tensor for name, tensor in expected.items() if name not in missing}
             new += [part] if missing and not (part == "head" and replaced) else []
     _check(expected, found, weights)
-    notes += _against_config(model, weights)
+    notes += _against_config(model, weights) + _of_pixels(model, weights)
     model.load_state_dict(found, strict=False)
     report = LoadReport(
         weights.path,
@@ -145,6 +146,25 @@ def _against_config(model: nn.Module, weights: Weights) -> list[str]:
     return [
         f"config.json says layer_norm_eps = {weights.eps:g}, the model uses {eps:g} (published backbones were trained with "
         "1e-06; the backbone's eps)"
+    ]
+
+
+def _of_pixels(model: nn.Module, weights: Weights) -> list[str]:
+    """Warn where the weights were trained on pixels normalised otherwise than they will see; a note where no file tells."""
+    backbone = model.get_submodule("backbone")
+    theirs, ours = weights.normalisation, getattr(backbone, "normalisation", IMAGENET)
+    if theirs is not None and not theirs.is_like(ours) and not next(model.parameters()).is_meta:
+        logger.warning(
+            "%s: was trained on pixels normalised with %s, and is shown them with %s, which costs accuracy; set "
+            "model.backbone.mean %s and model.backbone.std %s",
+            weights.path, theirs, ours, list(theirs.mean), list(theirs.std),
+        )  # fmt: skip
+    usual = getattr(backbone, "usual_weights", None)
+    if theirs is not None or usual is None or weights.format == "videoadapt" or usual[1].is_like(ours):
+        return []
+    return [
+        f"no file says how pixels were normalised; {usual[0]} was trained with {usual[1]} (model.backbone.mean and std), and "
+        f"they are shown with {ours}"
     ]
 
 

@@ -1,5 +1,6 @@
 """Names in pictures as they are spelled: no mathematics between `$` and `$`, and letters of any script that a font has."""
 
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -60,10 +61,18 @@ def font_files(letters: Iterable[str], path: Path) -> list[str]:
     if missing:
         logger.warning(
             "%s: no font on this machine has %s and %d more letters of the names, which are boxes there; install one that has, "
-            "such as fonts-noto-cjk of Debian and Ubuntu",
-            path, min(missing), len(missing) - 1,
+            "such as %s of Debian and Ubuntu",
+            path, min(missing), len(missing) - 1, " and ".join(sorted({_package_of(letter) for letter in missing})),
         )  # fmt: skip
     return files
+
+
+def _package_of(letter: str) -> str:
+    """The package of Debian that has a font for the letter's script."""
+    name = unicodedata.name(letter, "")
+    if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH")):
+        return "fonts-noto-cjk"
+    return "fonts-symbola" if unicodedata.category(letter) in ("So", "Sk") else "fonts-noto-core"
 
 
 def letters_of(file: str) -> set[str]:

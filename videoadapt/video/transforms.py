@@ -18,9 +18,9 @@ from videoadapt.video.boxes import EraseBox, draw_clipped_box, draw_erase_box, d
 from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.resizing import resize_to_cover
 from videoadapt.video.sides import CropPx, sides_of
+from videoadapt.weights.normalisation import IMAGENET
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = IMAGENET
 
 Crop = Literal["multi_scale", "random_resized", "random_clipped", "random", "centre"]
 Interpolation = Literal["bilinear", "bicubic"]

@@ -81,7 +81,9 @@ def read_tensors(path: Path) -> Content:
         raise CheckpointError(f"{path}: no weight file in this folder; looked for {', '.join(IN_A_FOLDER)}")
     tensors = _read_shards(found) if found.suffix == ".json" else _read_alone(found)
     config = path / ("open_clip_config.json" if found.name.startswith("open_clip") else "config.json")
-    return Content(tensors, _read_json(config) if is_file(config) else {}, part)
+    beside = path / "preprocessor_config.json"  # of `transformers`: what is done to pixels
+    told = {"preprocessor": _read_json(beside)} if is_file(beside) else {}
+    return Content(tensors, {**(_read_json(config) if is_file(config) else {}), **told}, part)
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str], *, as_torch: bool = False) -> None:

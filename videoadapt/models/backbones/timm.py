@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import timm
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -18,10 +18,13 @@ from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.activations import activation_of
 from videoadapt.models.backbone import Backbone, TokenGrid
 from videoadapt.models.backbones._layers import MeanPool
+from videoadapt.models.backbones._pixels import Pixels
 from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
 from videoadapt.registry import BACKBONES
+from videoadapt.weights.normalisation import Normalisation
 
 Side = Annotated[int, Ge(1)]
+Deviation = Annotated[float, Gt(0)]
 
 
 class OwnPooling(nn.Module):
@@ -33,7 +36,8 @@ class Timm(Backbone):
     """Frame-averaged image backbone, a baseline without motion. Weights come from a file.
 
     `crop_px`, a side or [height, width]: a model that is made for one size is built for this one (timm's `img_size`).
-    `activation` of the blocks' MLPs, where that of the weights is not the model's own.
+    `activation` of the blocks' MLPs, where that of the weights is not the model's own. `mean` and `std`, of grey levels from 0
+    to 1: what the weights were trained with, where these are not ImageNet's.
     """
 
     fc_norm_eps = None
@@ -45,6 +49,8 @@ class Timm(Backbone):
         model: str,
         crop_px: Side | tuple[Side, Side] | None = None,
         activation: Literal["gelu", "gelu_tanh", "quick_gelu"] | None = None,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[Deviation, Deviation, Deviation] | None = None,
     ):
         super().__init__()
         if not timm.is_model(model):
@@ -54,6 +60,8 @@ class Timm(Backbone):
         size_px = (crop_px, crop_px) if isinstance(crop_px, int) else crop_px
         net: Any = _built(model, size_px, activation)
         self.net = net
+        self.pixels = Pixels(mean, std)
+        self.usual_weights = _usual_weights(net)
         self.classifier = _classifier(net)
         # of what comes out without a classifier: MobileNetV3, GhostNet, VGG and others widen the pooled map once more
         self.width = int(getattr(net, "head_hidden_size", None) or net.num_features)
@@ -76,6 +84,11 @@ class Timm(Backbone):
         self.time_pool: nn.Module = MeanPool()
         published = tuple(net.default_cfg["input_size"][1:]) if net.default_cfg.get("fixed_input_size") else None
         self._size_px = size_px or published
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """By `mean` and `std`."""
+        return self.pixels.to
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError when the image model is made for another size."""
@@ -137,7 +150,7 @@ class Timm(Backbone):
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the mean over frames of the pooled image feature, (B, D), unless an adapter pools frames, or all tokens."""
         self.check_clip(*clip_BCTHW.shape[2:])
-        frames_NCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
+        frames_NCHW = self.pixels(clip_BCTHW).transpose(1, 2).flatten(0, 1)
         self._note_grid(*clip_BCTHW.shape[2:])
         if not self.blocks or isinstance(self.pool, OwnPooling):
             feature_BD: Tensor = self.time_pool(self.net(frames_NCHW).unflatten(0, (clip_BCTHW.shape[0], -1)))
@@ -190,6 +203,13 @@ def _classifier(net: Any) -> tuple[str, ...]:
     """Where timm's files of this model have a classifier, one or two."""
     named = net.default_cfg.get("classifier") or ()
     return tuple(f"net.{name}" for name in ([named] if isinstance(named, str) else named))
+
+
+def _usual_weights(net: Any) -> tuple[str, Normalisation]:
+    """The weights that timm itself would load, and what they were trained on."""
+    config = net.default_cfg
+    name = ".".join(filter(None, (config.get("architecture"), config.get("tag"))))
+    return f"timm:{name}", Normalisation(tuple(config["mean"]), tuple(config["std"]))
 
 
 def _outside_blocks(net: Any) -> dict[str, int]:

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
+from videoadapt.models.backbones._pixels import Pixels
 from videoadapt.models.backbones._tubelets import Size, TubeletTransformer
 from videoadapt.registry import BACKBONES
+from videoadapt.weights.normalisation import Normalisation
 
 SIZES = {
     "tiny": Size(128, 5, 4, patch_px=8),  # ours, for clips of 64 x 64 pixels
@@ -27,9 +29,15 @@ SIZES = {
 }
 
 
+Deviation = Annotated[float, Gt(0)]
+
+
 @BACKBONES.register
 class ViT(TubeletTransformer):
-    """ViT of VideoMAE (arXiv 2203.12602) and VideoMAE V2 (arXiv 2303.16727); arguments override those of `size`."""
+    """ViT of VideoMAE (arXiv 2203.12602) and VideoMAE V2 (arXiv 2303.16727); arguments override those of `size`.
+
+    `mean` and `std`, of grey levels from 0 to 1: what an image ViT's weights were trained with, where these are not ImageNet's.
+    """
 
     space_positions: nn.Parameter | None  # (rows, columns, D); None: the fixed sinusoid over all tokens
 
@@ -47,13 +55,21 @@ class ViT(TubeletTransformer):
         fc_norm_eps: float = 1e-6,
         drop_path: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
         attention: Literal["joint", "framewise"] = "joint",
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[Deviation, Deviation, Deviation] | None = None,
     ):
         given = dict(zip(Size._fields, (width, depth, num_heads, patch_px, mlp_ratio), strict=True))
         super().__init__(SIZES[size].changed(given), tubelet_frames, eps, drop_path)
         self.fc_norm_eps = fc_norm_eps
+        self.pixels = Pixels(mean, std)
         self.grid.framewise = attention == "framewise"
         self.register_parameter("space_positions", None)
         self._sinusoid_ND = torch.empty(0, self.width)  # fixed, so neither a parameter nor in the state dict
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """By `mean` and `std`."""
+        return self.pixels.to
 
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Hold `space_positions`, as many rows and columns as the file has; without them the sinusoid stays."""
@@ -76,7 +92,7 @@ class ViT(TubeletTransformer):
 
         Framewise they are (B times, rows x columns, D), and each time has the positions of a clip's first.
         """
-        x_BND = self.tokens(clip_BCTHW)
+        x_BND = self.tokens(self.pixels(clip_BCTHW))
         grid_THW = self.grid.thw
         if self.grid.framewise:
             x_BND = x_BND.reshape(-1, grid_THW[1] * grid_THW[2], self.width)

@@ -38,6 +38,7 @@ from videoadapt.weights.formats._vjepa import (
     is_from_transformers,
 )
 from videoadapt.weights.names import here
+from videoadapt.weights.normalisation import IMAGENET
 from videoadapt.weights.parts import split_part
 
 __all__ = [
@@ -90,7 +91,7 @@ def read_any(path: Path, names: Names = "own") -> Weights:
             found = _video(bare.tensors, config)
         else:
             found = to_timm(image) if names == "timm" else to_vit(image)
-        known = facts(config, image.activation if image else None)
+        known = facts(config, image.activation, image.normalisation) if image else facts(config, None)
         notes = (*content.notes, *bare.notes, *_unsaid(image, known["activation"]))
         return Weights(path, found.format, found.tensors, found.unused + bare.unused, notes=notes, **known)
     except CheckpointError as error:
@@ -115,7 +116,8 @@ def _image(bare: Bare, config: Mapping[str, Any], names: Names) -> ImageModel | 
         return from_adaptformer_images(tensors)
     if "register_tokens" in tensors or any(".mlp.w12." in name for name in tensors):
         return from_meta(tensors)
-    return ImageModel("image ViT", tensors)
+    is_mae = any(name.startswith("decoder") for name in tensors)
+    return ImageModel("image ViT", tensors, normalisation=IMAGENET if is_mae else None)
 
 
 def _unsaid(image: ImageModel | None, activation: str | None) -> tuple[str, ...]:

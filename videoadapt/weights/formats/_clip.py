@@ -5,6 +5,7 @@ from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats._image import ImageModel
 from videoadapt.weights.formats._names import drop, rename
 from videoadapt.weights.formats._vit import fused
+from videoadapt.weights.normalisation import CLIP
 
 TOWER = (
     ("embeddings.patch_embedding.", "patch_embed.proj."),
@@ -46,7 +47,11 @@ def from_openai(tensors: Tensors, by_openai: bool) -> ImageModel:
         raise CheckpointError("the image encoder of this CLIP is no ViT; its ResNets are not read")
     kept, unused = drop(tensors, r"proj$")
     kept = _with_batch(rename(kept, _OPENAI))
-    return ImageModel("OpenAI CLIP" if by_openai else "OpenCLIP", kept, unused, "quick_gelu" if by_openai else None)
+    return (
+        ImageModel("OpenAI CLIP", kept, unused, "quick_gelu", CLIP)
+        if by_openai
+        else ImageModel("OpenCLIP", kept, unused)
+    )
 
 
 def _with_batch(tensors: Tensors) -> Tensors:

@@ -4,6 +4,7 @@ from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats._image import ImageModel
 from videoadapt.weights.formats._names import drop, rename
 from videoadapt.weights.formats._vit import EMBEDDINGS, LAYERS, fused
+from videoadapt.weights.normalisation import IMAGENET
 
 _LAYER = "encoder.layer.#."
 _RULES = (
@@ -43,4 +44,4 @@ def from_meta(tensors: Tensors, unused: tuple[str, ...] = (), name: str = "DINOv
             "cls_token": tensors["cls_token"] + positions[:, :1],
             "pos_embed": positions[:, 1:].contiguous(),
         }
-    return ImageModel(name, tensors, unused)
+    return ImageModel(name, tensors, unused, normalisation=IMAGENET)

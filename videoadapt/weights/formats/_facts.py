@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from videoadapt.errors import CheckpointError
+from videoadapt.weights.normalisation import Normalisation, said_in
 
 # Activations as transformers calls them; each is part of the function, and the ones of one row compute the same.
 _ACTIVATIONS = {
@@ -20,10 +21,13 @@ _ACTIVATIONS = {
 }
 
 
-def facts(config: Mapping[str, Any], activation: str | None) -> dict[str, Any]:
-    """Epsilon, heads, activation, timm's name of the model and class names, where they are said; the fields of Weights.
+def facts(
+    config: Mapping[str, Any], activation: str | None, normalisation: Normalisation | None = None
+) -> dict[str, Any]:
+    """Epsilon, heads, activation, normalisation, timm's name of the model and class names, as fields of Weights, where said.
 
-    `activation`: the format's own, where the file is silent. Raises CheckpointError for one that no backbone here has.
+    `activation` and `normalisation`: the format's own, where the file is silent. Raises CheckpointError for an activation that
+    no backbone here has.
     """
     inner = next(
         (config[key] for key in ("model_config", "vision_config") if isinstance(config.get(key), dict)), config
@@ -43,6 +47,7 @@ def facts(config: Mapping[str, Any], activation: str | None) -> dict[str, Any]:
         "eps": inner.get("layer_norm_eps"),
         "num_heads": heads,
         "activation": activation,
+        "normalisation": said_in(config) or normalisation,
         "architecture": _architecture(config),
         "class_names": _class_names(config),
     }

@@ -13,17 +13,19 @@ from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import Tensors
 from videoadapt.weights.formats._names import KEY_BIAS, Found, drop, rename, stack
 from videoadapt.weights.formats._videomae import ADAPTERS, BACKBONE, HEAD
+from videoadapt.weights.normalisation import Normalisation
 
 Inflation = Literal["average", "centre"]
 
 
 class ImageModel(NamedTuple):
-    """A format's name, its tensors under timm's names, what was left out; and the activation, where the format has one."""
+    """A format's name, its tensors under timm's names, what was left out; activation and normalisation, where it has one."""
 
     format: str
     tensors: Tensors
     unused: tuple[str, ...] = ()
     activation: str | None = None
+    normalisation: Normalisation | None = None
     has_our_head: bool = False  # BatchNorm and Linear, as `head.0` and `head.1`
 
 

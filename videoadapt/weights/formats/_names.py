@@ -14,6 +14,7 @@ import torch
 
 from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import Tensors
+from videoadapt.weights.normalisation import Normalisation
 
 Rules = Sequence[tuple[str, str]]  # a start of a name there and here; # stands for the number of a block
 
@@ -40,6 +41,7 @@ class Weights:
     activation: str | None = (
         None  # of the blocks: gelu, gelu_tanh, quick_gelu or silu, where the file or its format tells
     )
+    normalisation: Normalisation | None = None  # of the pixels that it was trained on, likewise
     architecture: str | None = None  # timm's name of the model, likewise
     class_names: tuple[str, ...] | None = None  # of the head, in order, where the file, or a config.json, tells
     class_rows: tuple[int | None, ...] | None = (

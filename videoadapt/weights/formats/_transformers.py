@@ -11,27 +11,30 @@ from videoadapt.weights.formats._dinov2 import from_dinov2
 from videoadapt.weights.formats._image import ImageModel
 from videoadapt.weights.formats._siglip import from_siglip
 from videoadapt.weights.formats._vit import from_vit
+from videoadapt.weights.normalisation import CLIP, HALF, IMAGENET, Normalisation
 
 
 class Family(NamedTuple):
-    """How its tensors come under timm's names, and the activation of `transformers` where config.json is silent."""
+    """How its tensors come under timm's names; the activation of `transformers`, and its processor's normalisation, where the
+    files are silent."""
 
     read: Callable[[Tensors], ImageModel]
     activation: str = "gelu"
+    normalisation: Normalisation | None = None  # None: models of this family differ
 
 
 FAMILIES = {
-    "beit": Family(from_beit),
-    "clip": Family(from_clip, "quick_gelu"),
-    "clip_vision_model": Family(from_clip, "quick_gelu"),
-    "dinov2": Family(from_dinov2),
-    "dinov2_with_registers": Family(from_dinov2),
-    "siglip": Family(from_siglip, "gelu_tanh"),
-    "siglip_vision_model": Family(from_siglip, "gelu_tanh"),
-    "siglip2": Family(from_siglip, "gelu_tanh"),
-    "siglip2_vision_model": Family(from_siglip, "gelu_tanh"),
+    "beit": Family(from_beit, normalisation=HALF),
+    "clip": Family(from_clip, "quick_gelu", CLIP),
+    "clip_vision_model": Family(from_clip, "quick_gelu", CLIP),
+    "dinov2": Family(from_dinov2, normalisation=IMAGENET),
+    "dinov2_with_registers": Family(from_dinov2, normalisation=IMAGENET),
+    "siglip": Family(from_siglip, "gelu_tanh", HALF),
+    "siglip_vision_model": Family(from_siglip, "gelu_tanh", HALF),
+    "siglip2": Family(from_siglip, "gelu_tanh", HALF),
+    "siglip2_vision_model": Family(from_siglip, "gelu_tanh", HALF),
     "vit": Family(from_vit),
-    "vit_mae": Family(from_vit),
+    "vit_mae": Family(from_vit, normalisation=IMAGENET),
 }
 _VIDEO = ("videomae", "vjepa2")
 _OTHERS = ("timm_wrapper", *_VIDEO)  # read elsewhere
@@ -51,9 +54,11 @@ def from_transformers(tensors: Tensors, config: Mapping[str, Any]) -> ImageModel
             )
         if kind in FAMILIES:
             family = FAMILIES[kind]
-            return family.read(tensors)._replace(activation=family.activation)
+            return family.read(tensors)._replace(activation=family.activation, normalisation=family.normalisation)
     found = _by_content(tensors)
-    return None if found is None else FAMILIES[found].read(tensors)
+    return (
+        None if found is None else FAMILIES[found].read(tensors)._replace(normalisation=FAMILIES[found].normalisation)
+    )
 
 
 def _by_content(tensors: Tensors) -> str | None:

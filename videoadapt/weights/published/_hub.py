@@ -22,6 +22,7 @@ from videoadapt.weights.published._web import stream
 
 TIMEOUT_SEC = 10.0
 BESIDE = ("config.json", "open_clip_config.json")  # what is told of a model beside its tensors
+OF_PIXELS = "preprocessor_config.json"  # of `transformers`, where there is one
 ADAPTER = "adapter.safetensors"
 
 
@@ -102,7 +103,7 @@ def _first(name: HubName, there: Collection[str]) -> list[str]:
     found = next((file for file in (*IN_A_FOLDER, ADAPTER) if file in there), None)
     if found is None:
         raise CheckpointError(f"{name}: holds none of {', '.join(IN_A_FOLDER)}; {_weights_in(name, there)}")
-    return [*(file for file in BESIDE if file in there and found != ADAPTER), found]
+    return [*(file for file in (*BESIDE, OF_PIXELS) if file in there and found != ADAPTER), found]
 
 
 def _weights_in(name: HubName, there: Collection[str]) -> str:
@@ -178,7 +179,7 @@ def _in_cache(name: HubName) -> Download | None:
         found = try_to_load_from_cache(name.repo, file, revision=name.revision)
         return Path(found) if isinstance(found, str) else None
 
-    asked = [name.file] if name.file else [*BESIDE, *IN_A_FOLDER, ADAPTER]
+    asked = [name.file] if name.file else [*BESIDE, OF_PIXELS, *IN_A_FOLDER, ADAPTER]
     there = {file: path for file in asked if (path := at(file)) is not None}
     first = _first(name, there) if name.file in there or any(file in there for file in IN_A_FOLDER) else []
     if first and first[-1].endswith(".json"):

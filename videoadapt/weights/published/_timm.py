@@ -2,8 +2,7 @@
 
 from videoadapt.errors import CheckpointError, did_you_mean
 from videoadapt.weights.names import HubName
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+from videoadapt.weights.normalisation import IMAGENET
 
 
 def hub_name(name: str) -> tuple[HubName, str]:
@@ -30,6 +29,7 @@ def hub_name(name: str) -> tuple[HubName, str]:
     note = ""
     if (tuple(config.mean), tuple(config.std)) != IMAGENET:
         note = (
-            f"{name}: was trained on images normalised with {config.mean} and {config.std}; here clips have ImageNet's"
+            f"{name}: was trained on images normalised with {config.mean} and {config.std}: set model.backbone.mean and "
+            "model.backbone.std to these"
         )
     return HubName(config.hf_hub_id, file=config.hf_hub_filename), note
