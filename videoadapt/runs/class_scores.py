@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from videoadapt.files import write_atomically
 from videoadapt.runs.lettering import lettering, on_one_line
-from videoadapt.runs.pictures import shorten
+from videoadapt.runs.pictures import save_cropped, shorten
 
 _DPI = 150
 _BLUE, _ORANGE = "#1f5fa8", "#d9641e"
@@ -60,7 +60,7 @@ def plot_class_scores(scores: Sequence[ClassScore], num_videos: int, path: Path)
     known = sorted((of for of in scores if of.average_precision is not None), key=lambda of: of.average_precision or 0)
     with lettering([of.name for of in known], path):
         figure = _bars_figure(known, num_videos)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches="tight"))
+        save_cropped(figure, path)
 
 
 def _bars_figure(known: Sequence[ClassScore], num_videos: int) -> Figure:

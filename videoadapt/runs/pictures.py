@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -159,8 +160,13 @@ def plot_confusion(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: S
     predicted_N: the best class of each video, -1 where unreadable: that counts in the row's total and in no column.
     """
     with lettering(class_names, path):
-        figure = _confusion_figure(labels_N, predicted_N, class_names)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches="tight"))
+        save_cropped(_confusion_figure(labels_N, predicted_N, class_names), path)
+
+
+def save_cropped(figure: Figure, path: Path) -> None:
+    """Write a figure without a layout as a PNG of what is on it: what bbox_inches="tight" gives, without drawing it twice."""
+    drawn = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(mpl.rcParams["savefig.pad_inches"])
+    write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches=drawn))
 
 
 def _confusion_figure(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: Sequence[str]) -> Figure:
