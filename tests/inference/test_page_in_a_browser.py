@@ -227,7 +227,6 @@ def test_an_onnx_file_answers_on_the_page(chromium: Any, clips_dir: Path, tmp_pa
         page.evaluate("moment.value = moment.max; moment.dispatchEvent(new Event('input'))")
         assert marker(page) == pytest.approx(float(page.get_attribute("#moment", "max")))
         assert page.text_content("#now") != before
-        page.screenshot(path=tmp_path / "page.png", full_page=True)
 
 
 def test_axe_finds_nothing(chromium: Any, served: Served, tmp_path: Path) -> None:

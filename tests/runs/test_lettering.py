@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 from videoadapt import logger
 from videoadapt.runs import lettering as lettering_module
-from videoadapt.runs.lettering import lettering, on_one_line
+from videoadapt.runs.lettering import in_a_sentence, lettering, on_one_line
 from videoadapt.runs.pictures import plot_confusion, write_per_class
 from videoadapt.sweeps.plot import Point, plot
 
@@ -45,6 +45,16 @@ def test_settings_of_a_sweep_are_spelled(tmp_path: Path) -> None:
 
 def test_letters_that_are_not_to_be_seen_are_spelled_out() -> None:
     assert on_one_line("a\tb\nc\x1b[31m\u2028 \u65e5\u672c") == "a\\tb\\nc\\x1b[31m\\u2028 \u65e5\u672c"
+
+
+def test_letters_from_right_to_left_do_not_turn_what_stands_beside_them() -> None:
+    """Between marks of Unicode, a number behind such a name stays behind it."""
+    assert (
+        in_a_sentence("\u062a\u062d") == "\u2068\u062a\u062d\u2069"
+        and in_a_sentence("a \u05d1") == "\u2068a \u05d1\u2069"
+    )
+    assert in_a_sentence("\u65e5\tcafe\u0301") == "\u65e5\\tcafe\u0301"
+    assert in_a_sentence("a\u202e\u05d1") == "\u2068a\\u202e\u05d1\u2069"  # a mark in the name itself is spelled out
 
 
 def make_font(path: Path) -> None:

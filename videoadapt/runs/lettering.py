@@ -39,6 +39,13 @@ def on_one_line(name: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
+def in_a_sentence(name: str) -> str:
+    """The name on one line; one with letters that run from right to left leaves the order of what stands beside it as it is."""
+    name = on_one_line(name)
+    turns = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
+    return f"\u2068{name}\u2069" if turns else name
+
+
 def font_files(letters: Iterable[str], path: Path) -> list[str]:
     """The usual font, and as many others of this machine as it takes to have these letters, in the order of their use.
 

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from videoadapt import __version__
-from videoadapt.runs.lettering import on_one_line
+from videoadapt.runs.lettering import in_a_sentence
 
 
 def render(template: str, /, **values: Any) -> str:
@@ -31,7 +31,7 @@ def _environment() -> Environment:
         "duration": _duration,
         "energy": lambda joules: f"{joules / 3.6e6:.3f} kWh" if joules >= 36_000 else f"{joules:,.0f} J",
         "moment": lambda sec: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(sec)),
-        "shown": on_one_line,
+        "shown": in_a_sentence,
     }
     return made
 

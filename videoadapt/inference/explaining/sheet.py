@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from videoadapt.files import write_atomically
 from videoadapt.inference.explaining.heat import marked
-from videoadapt.runs.lettering import lettering, on_one_line
+from videoadapt.runs.lettering import lettering
 
 _DPI, _FRAME_INCH = 150, 1.1
 _MOST_FRAMES = 16  # in a row; of more, evenly spread ones
@@ -24,7 +24,7 @@ def write_sheet(
 ) -> None:
     """Write the sheet as a PNG; `moments`: what stands above each frame of each clip."""
     with lettering([title], path):
-        figure = _figure(on_one_line(title), clips_NTHWC, maps_NTHW, moments)
+        figure = _figure(title, clips_NTHWC, maps_NTHW, moments)
         write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
 
 
