@@ -8,7 +8,7 @@ import pytest
 
 from videoadapt.config.schema import Config
 from videoadapt.data.datasets.video_list import VideoList
-from videoadapt.data.splits import Splits, held_out
+from videoadapt.data.splits import Splits, held_out, spread
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
@@ -270,3 +270,12 @@ def test_some_of_each_class_by_the_run_s_seed_or_one_of_its_own(tmp_path: Path) 
     reversed_ids = drawn(3, count=4)
     write_list(tmp_path, "train.csv", rows)
     assert reversed_ids == drawn(3, count=4)
+
+
+@pytest.mark.parametrize(
+    ("listed", "number", "rows"), [(10, 4, [0, 2, 5, 7]), (100, 64, None), (3, 9, [0, 1, 2]), (0, 5, [])]
+)
+def test_so_many_spread_over_a_list(listed: int, number: int, rows: list[int] | None) -> None:
+    videos = VideoRows(Path(), [(str(row), 0, row) for row in range(listed)])
+    found = [int(video.id) for video in spread(videos, number)]
+    assert len(found) == min(listed, number) and found == sorted(set(found)) and rows in (None, found)

@@ -1,14 +1,11 @@
 """Common corruptions: those of ImageNet-C as the library has them, ours as they are described, all by their seed alone."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from tests.toy_runs import REPOSITORY, environment
 from videoadapt.errors import ConfigError
 from videoadapt.video.corruptions import KINDS, coding, corrupt
 
@@ -129,32 +126,6 @@ def test_h264_is_what_x264_makes_of_a_file(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mp4")) as container:
         read = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     assert difference(corrupt(frames, "h264", 3), read) < 0.6 < difference(frames, read)
-
-
-ENCODE = """
-import hashlib
-import numpy as np
-from videoadapt.video.corruptions import corrupt
-
-y, x = np.mgrid[0:64, 0:64]
-picture = np.stack([40 + 2 * x, 60 + 3 * y, 200 - x - y], axis=2)
-picture[10:30, 15:40] = 200, 30, 90
-moving = np.stack([np.roll(picture, 2 * number, axis=1) for number in range(30)])
-moving = (moving + np.random.default_rng(0).integers(0, 12, moving.shape)).clip(0, 255).astype(np.uint8)
-print(*(hashlib.sha256(corrupt(moving, kind, 1)).hexdigest() for kind in ("h264", "packet_loss")))
-"""
-
-
-def test_h264_does_not_depend_on_what_memory_held() -> None:
-    """It did on processors with AVX-512: glibc fills all memory that is given out with the one byte, then the other."""
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", ENCODE],
-            cwd=REPOSITORY, env={**environment(), "MALLOC_PERTURB_": byte}, capture_output=True, text=True, check=True,
-        ).stdout
-        for byte in ("85", "170")
-    ]  # fmt: skip
-    assert said[0] == said[1] and len(said[0].split()) == 2
 
 
 def test_noise_is_new_in_each_frame_and_fog_is_not() -> None:

@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     from videoadapt.api import load
     from videoadapt.config.shipped import find_list
+    from videoadapt.data.splits import spread
     from videoadapt.errors import ConfigError
     from videoadapt.files import write_json
     from videoadapt.inference.adapter_effects import measure
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{args.run}: names no test list (data.test), whose videos are looked at; give one with --list"
         )
     listed = build_dataset(data).load(source, args.root or data.root or Path())
-    videos = listed[:: -(-len(listed) // args.videos)]
+    videos = spread(listed, args.videos)
     blocks, shown = measure(predictor, videos)
     write_json(out / "inspect.json", {"videos": len(videos), "blocks": [block.as_dict() for block in blocks]})
     write_effects(

@@ -207,3 +207,9 @@ def first_rows(files_N: NDArray[Any], parts_N2: Parts = None) -> NDArray[np.int6
     first_N = np.empty(len(order), dtype=np.int64)
     first_N[order] = order[new][np.cumsum(new) - 1]
     return first_N
+
+
+def spread(videos: VideoRows, number: int) -> VideoRows:
+    """So many videos, evenly spread over the list; all of it where it has no more."""
+    number = min(number, len(videos))
+    return videos.select(np.arange(number) * len(videos) // max(number, 1))

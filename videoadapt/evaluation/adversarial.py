@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.config.schema import Config
+from videoadapt.data.splits import spread
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError
@@ -130,9 +130,7 @@ def _some(videos: VideoRows, number: int | None) -> VideoRows:
         return videos
     if not 1 <= number <= len(videos):
         raise ConfigError(f"--videos {number}: allowed: 1 to {len(videos)}, the videos of the test list")
-    chosen_N = np.zeros(len(videos), dtype=bool)
-    chosen_N[np.arange(number) * len(videos) // number] = True
-    return videos.select(chosen_N)
+    return spread(videos, number)
 
 
 def _views(loader: Iterable[VideoViews | Unreadable], held: list[ViewAccumulator], advance: Any) -> Iterator[View]:

@@ -20,6 +20,7 @@ from videoadapt.video.decoders._orientation import Orientation
 from videoadapt.video.decoders._pictures import BT2020, UNSPECIFIED, Pictures, is_rgb
 from videoadapt.video.decoders._probe import probe
 from videoadapt.video.decoders._stream import StreamInfo
+from videoadapt.video.x264 import x264_params
 
 # swscale's names of the matrices that `Pictures` leaves; all others are BT.601.
 AS_SWSCALE = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, BT2020: Colorspace.BT2020}
@@ -93,7 +94,7 @@ def _encode(source: Path, target: Path, settings: Settings, keep_times: bool) ->
     # blocks it decodes in another 25 % less and loses 0.3 dB of 43.
     options = {"crf": str(settings.crf), "preset": "fast", "tune": "fastdecode"}
     # Nothing refers to eight pictures of twelve, so a reader that wants few leaves the others out (loses 0.6 to 1.5 dB).
-    options["x264-params"] = "open-gop=0:scenecut=0:bframes=3:b-adapt=0:b-pyramid=none"
+    options["x264-params"] = x264_params("open-gop=0:scenecut=0:bframes=3:b-adapt=0:b-pyramid=none")
     pictures, count = Pictures(), 0
     matrix: int | None = None
     with as_decode_error(source), av.open(str(target), "w", format="mp4") as container:

@@ -3,7 +3,6 @@
 x264 and the decoder run in one thread each: with several, pixels depend on their number.
 """
 
-import platform
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -15,15 +14,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from videoadapt.video.corruptions._kinds import Frames, kind
+from videoadapt.video.x264 import x264_params
 
 RATE_HZ = 25
 SLICES = 4  # of a frame, one above another, each in a packet of its own
 _SLICE_TYPES = (1, 5)  # of NAL units that hold pixels (ITU-T H.264, table 7-1); 5: of a frame that needs no other
-_SAME_EACH_TIME = "threads=1:lookahead-threads=1:sliced-threads=0"
-if platform.machine().lower() in ("x86_64", "amd64"):
-    # its AVX-512 code for mbtree reads memory that nobody wrote, and the film differs from call to call; with SSE2, which every
-    # such processor has, it is that of x264's C code bit for bit, in the same time
-    _SAME_EACH_TIME += ":asm=sse2"
+_ONE_THREAD = "threads=1:lookahead-threads=1:sliced-threads=0"
 
 
 @kind(23, 30, 37, 44, 51, in_time=True)
@@ -51,7 +47,7 @@ def _encoded(frames_THWC: Frames, options: dict[str, str]) -> Iterator[tuple[int
     assert isinstance(encoder, VideoCodecContext)
     encoder.height, encoder.width, encoder.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, RATE_HZ), Fraction(RATE_HZ)
-    encoder.thread_count, encoder.options = 1, {**options, "x264-params": _SAME_EACH_TIME}
+    encoder.thread_count, encoder.options = 1, {**options, "x264-params": x264_params(_ONE_THREAD)}
     frames_THWC = np.pad(frames_THWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     for number, frame_HWC in enumerate(frames_THWC):
         frame = VideoFrame.from_ndarray(frame_HWC, format="rgb24").reformat(
