@@ -16,6 +16,7 @@ from videoadapt.config.overrides import parse_overrides
 from videoadapt.errors import CheckpointError
 from videoadapt.registry import BACKBONES
 from videoadapt.weights.names import HubName, is_name
+from videoadapt.weights.normalisation import Normalisation
 from videoadapt.weights.published import fetched, pinned
 from videoadapt.weights.published._timm import hub_name
 from videoadapt.weights.trunks import TRUNKS
@@ -45,11 +46,14 @@ def test_every_trunk_has_its_backbone_and_its_size(name: str) -> None:
     trunk = TRUNKS[name]
     spec = check_config({"output": "x", **parse_overrides([f"model.backbone={trunk.backbone}"])}).model.backbone
     with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in BACKBONES.build(spec).parameters())
+        backbone = BACKBONES.build(spec)
+    count = sum(parameter.numel() for parameter in backbone.parameters())
     assert round(count / 1e6) == trunk.parameters_m
     if trunk.stands_for.startswith("timm:"):
         assert timm.is_model(spec["model"]) and trunk.stands_for.startswith(f"timm:{spec['model']}.")
         assert hub_name(trunk.stands_for)[0].repo.startswith("timm/")
+        trained = timm.get_pretrained_cfg(trunk.stands_for.removeprefix("timm:"))
+        assert backbone.normalisation.is_like(Normalisation(trained.mean, trained.std))
     else:
         assert HubName.read(trunk.stands_for).revision is None
     assert not trunk.accuracy or "arXiv" in trunk.accuracy or "card" in trunk.accuracy

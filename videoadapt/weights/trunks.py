@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from videoadapt.weights.normalisation import CLIP, HALF, IMAGENET, Normalisation
+
 
 class Trunk(NamedTuple):
     """Where a trunk is published, and what is known of it; "" where its page is to be asked."""
@@ -23,8 +25,9 @@ def _vit(size: str) -> str:
     return f"{{name: vit, size: {size}}}"
 
 
-def _timm(model: str) -> str:
-    return f"{{name: timm, model: {model}}}"
+def _timm(model: str, pixels: Normalisation = IMAGENET) -> str:
+    seen = "" if pixels == IMAGENET else f", mean: {list(pixels.mean)}, std: {list(pixels.std)}"
+    return f"{{name: timm, model: {model}{seen}}}"
 
 
 TRUNKS: dict[str, Trunk] = {
@@ -93,19 +96,19 @@ TRUNKS: dict[str, Trunk] = {
     ),
     "clip-base": Trunk(
         "timm:vit_base_patch16_clip_quickgelu_224.openai",
-        _timm("vit_base_patch16_clip_quickgelu_224"),
+        _timm("vit_base_patch16_clip_quickgelu_224", CLIP),
         86,
         "400 million pairs of images and texts (arXiv 2103.00020)",
     ),
     "clip-base-laion": Trunk(
         "timm:vit_base_patch16_clip_224.laion2b",
-        _timm("vit_base_patch16_clip_224"),
+        _timm("vit_base_patch16_clip_224", CLIP),
         86,
         "LAION-2B, pairs of images and texts (arXiv 2212.07143)",
     ),
     "siglip-base": Trunk(
         "timm:vit_base_patch16_siglip_224.webli",
-        _timm("vit_base_patch16_siglip_224"),
+        _timm("vit_base_patch16_siglip_224", HALF),
         93,
         "WebLI, pairs of images and texts (arXiv 2303.15343)",
         _APACHE,
