@@ -43,4 +43,5 @@ def _of(mean: Any, std: Any) -> Normalisation | None:
     numbers = [part for part in (mean, std) if isinstance(part, list) and len(part) == 3]
     if len(numbers) < 2 or not all(isinstance(value, int | float) for part in numbers for value in part):
         return None
-    return Normalisation(*(tuple(map(float, part)) for part in numbers))
+    (r, g, b), (of_r, of_g, of_b) = numbers
+    return Normalisation((float(r), float(g), float(b)), (float(of_r), float(of_g), float(of_b)))

@@ -14,11 +14,11 @@ class Pixels(nn.Module):
 
     def __init__(self, mean: RGB | None, std: RGB | None):
         super().__init__()
-        self.to = Normalisation(mean or IMAGENET.mean, std or IMAGENET.std)
-        come, wanted = (torch.tensor(part, dtype=torch.float64).view(2, 3, 1, 1, 1) for part in (IMAGENET, self.to))
+        self.wanted = Normalisation(mean or IMAGENET.mean, std or IMAGENET.std)
+        come, wanted = (torch.tensor(part, dtype=torch.float64).view(2, 3, 1, 1, 1) for part in (IMAGENET, self.wanted))
         self.register_buffer("factor", (come[1] / wanted[1]).float(), persistent=False)
         self.register_buffer("offset", ((come[0] - wanted[0]) / wanted[1]).float(), persistent=False)
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the clips; the same ones where ImageNet's is asked for."""
-        return clip_BCTHW if self.to == IMAGENET else clip_BCTHW * self.factor + self.offset
+        return clip_BCTHW if self.wanted == IMAGENET else clip_BCTHW * self.factor + self.offset

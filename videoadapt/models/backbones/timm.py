@@ -88,7 +88,7 @@ class Timm(Backbone):
     @property
     def normalisation(self) -> Normalisation:
         """By `mean` and `std`."""
-        return self.pixels.to
+        return self.pixels.wanted
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError when the image model is made for another size."""

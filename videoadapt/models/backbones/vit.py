@@ -69,7 +69,7 @@ class ViT(TubeletTransformer):
     @property
     def normalisation(self) -> Normalisation:
         """By `mean` and `std`."""
-        return self.pixels.to
+        return self.pixels.wanted
 
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Hold `space_positions`, as many rows and columns as the file has; without them the sinusoid stays."""
