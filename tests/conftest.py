@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the real clips, where this machine has them."""
 
+import gc
 import logging
 import os
 import subprocess
@@ -15,6 +16,7 @@ from videoadapt.cli import train
 from videoadapt.cli._command import name_user
 from videoadapt.processes.server import CONTEXT
 
+gc.disable()  # until all is collected: what imports and tests are made of is no garbage
 name_user()  # as every command does
 # Toy models: two threads that wait for each other are slower, and much slower on a busy machine.
 torch.set_num_threads(1)
@@ -24,6 +26,13 @@ pytest.register_assert_rewrite("tests.frames", "tests.live_runs", "tests.toy_run
 # What the processes that read videos import. They are forked from one that imports what the first user of it names, so
 # that after a test of another kind each process of the loader's tests would import torch anew.
 READING = ["tests.items", "videoadapt.video.readers", "videoadapt.preparing.reencode", "videoadapt.preparing.scan"]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end, so no look for garbage in a test goes through its 700,000 objects."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

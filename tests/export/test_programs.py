@@ -31,7 +31,7 @@ UNMERGEABLE = {
 }
 
 
-FAST = ("linear", "adaptformer", "lora")
+FAST = ("linear", "adaptformer")
 EVERY = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ADAPTERS]
 
 
