@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from tests.hub_files import timm_vit
 from tests.toy_models import PLAIN
 from videoadapt import logger
-from videoadapt.config.schema import ModelConfig
+from videoadapt.config.schema import Config, ModelConfig
+from videoadapt.errors import ConfigError
 from videoadapt.models.loading import load_backbone
 from videoadapt.registry import BACKBONES
-from videoadapt.runs.build import build_model
+from videoadapt.runs.build import build_autoencoder, build_model
 from videoadapt.video.transforms import normalise
 from videoadapt.weights.formats import read_weights
 from videoadapt.weights.normalisation import CLIP, HALF, IMAGENET, Normalisation
@@ -39,6 +40,13 @@ def test_a_backbone_sees_pixels_as_its_weights_did(spec: dict[str, Any]) -> None
     assert own.normalisation == ODD and plain.normalisation == IMAGENET
     half = BACKBONES.build({**spec, "mean": [0.5, 0.5, 0.5]})
     assert half.normalisation == Normalisation(HALF.mean, IMAGENET.std)
+
+
+def test_masked_pretraining_has_no_weights_to_fit(tmp_path: Path) -> None:
+    spec = {"backbone": {"name": "vit", **TINY, "std": [0.5, 0.5, 0.5]}}
+    config = Config(output=tmp_path, task="pretrain", model=spec, data={"num_frames": 2, "crop_px": 32})
+    with pytest.raises(ConfigError, match=r"^model\.backbone: mean \[0\.485.* std \[0\.5.*leave them out$"):
+        build_autoencoder(config)
 
 
 def folder(path: Path, content: dict[str, Any], **beside: Any) -> Path:

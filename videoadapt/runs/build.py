@@ -29,6 +29,7 @@ from videoadapt.runs.start import StartWeights, read_start, start_weights
 from videoadapt.runs.statement import Statement, said
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.formats import Weights, read_weights
+from videoadapt.weights.normalisation import IMAGENET
 from videoadapt.weights.published import fetched
 
 Model = TypeVar("Model", Classifier, MaskedAutoencoder)
@@ -50,6 +51,11 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
         raise ConfigError(
             "model.backbone.attention = 'framewise': masked tokens are left out of whole clips; allowed: joint. For frames by "
             "themselves pre-train on clips of one: data.num_frames and model.backbone.tubelet_frames 1"
+        )
+    if backbone.normalisation != IMAGENET:
+        raise ConfigError(
+            f"model.backbone: {backbone.normalisation}: say what given weights were trained with, and masked "
+            "pre-training begins without any; leave them out"
         )
     with at_key("data"):
         grid_THW = backbone.grid_THW(config.data.num_frames, *sides_of(config.data.crop_px))
