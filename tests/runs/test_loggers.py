@@ -311,9 +311,9 @@ def test_the_narrower_of_key_and_variable_counts(key: Any, variable: str | None,
     assert _narrowest(key, variable) == mode
 
 
-def problems(tmp_path: Path, loggers: str) -> list[str]:
+def problems(folder: Path, clips: Path, loggers: str) -> list[str]:
     """What a config's loggers get wrong."""
-    path = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", tmp_path / "clips"))
+    path = write_config(folder / "c.yaml", toy_config(folder / "out", clips))
     try:
         return find_problems(load_config(path, [f"train.loggers={loggers}"]))[1]
     except ConfigError as error:
@@ -336,16 +336,16 @@ def problems(tmp_path: Path, loggers: str) -> list[str]:
         ("[mlflow, {name: mlflow, uri: x}]", "train.loggers: names mlflow twice; take one of them out"),
     ],
 )
-def test_wrong_loggers_are_one_line(loggers: str, said: str, tmp_path: Path) -> None:
-    (line,) = problems(tmp_path, loggers)
+def test_wrong_loggers_are_one_line(loggers: str, said: str, clips: Path, tmp_path: Path) -> None:
+    (line,) = problems(tmp_path, clips, loggers)
     assert line.startswith(said)
 
 
-def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert problems(tmp_path, "[mlflow, tensorboard]") == []
+def test_a_package_that_is_missing(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(tmp_path, clips, "[mlflow, tensorboard]") == []
     monkeypatch.setattr(machine, "find_spec", lambda name: None)
-    assert problems(tmp_path, "[mlflow, tensorboard]") == [
+    assert problems(tmp_path, clips, "[mlflow, tensorboard]") == [
         "train.loggers: mlflow needs the package mlflow, which is not installed: pip install 'videoadapt[mlflow]', or take it "
         "out"
     ]
-    assert problems(tmp_path, "[]") == problems(tmp_path, "[tensorboard]") == []
+    assert problems(tmp_path, clips, "[]") == problems(tmp_path, clips, "[tensorboard]") == []
