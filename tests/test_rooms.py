@@ -140,6 +140,15 @@ def test_the_house_stands() -> None:
     assert not (breaches := find_breaches(sources, floors)), "\n".join(breaches)
 
 
+def test_every_file_of_a_package_is_on_the_page() -> None:
+    """By its name; those of the commands are the commands', and what begins with _ is its neighbours' alone."""
+    told = set(re.findall(r"`(\w+)`?/?", (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")))
+    packages = [path.parent for path in (REPOSITORY / "videoadapt").glob("*/__init__.py") if path.parent.name != "cli"]
+    files = [path for package in packages for path in package.iterdir() if path.suffix in ("", ".py")]
+    unnamed = [path for path in files if path.stem not in told and not path.name.startswith("_")]
+    assert len(files) > 100 and not unnamed, unnamed
+
+
 def test_size_of_the_house() -> None:
     packages = [path for path in (REPOSITORY / "videoadapt").iterdir() if (path / "__init__.py").exists()]
     assert len(packages) <= 17
