@@ -279,3 +279,14 @@ def test_so_many_spread_over_a_list(listed: int, number: int, rows: list[int] | 
     videos = VideoRows(Path(), [(str(row), 0, row) for row in range(listed)])
     found = [int(video.id) for video in spread(videos, number)]
     assert len(found) == min(listed, number) and found == sorted(set(found)) and rows in (None, found)
+
+
+def test_films_are_no_pictures(tmp_path: Path) -> None:
+    """A training on films with the decoder of pictures began, and ended when too many of them could not be read."""
+    write_list(tmp_path, "train.csv", ["a.jpg 0", "b.MP4 1", "c.png 1"])
+    write_list(tmp_path, "test.csv", ["d.jpg 0", "e.webp 1"])
+    with pytest.raises(DataListError) as refused:
+        load_splits(config(tmp_path, decoder={"name": "image"}))
+    assert "'image': reads pictures, and 1 of the 3 files of data.train are films, first b.MP4" in str(refused.value)
+    assert "data.test" not in str(refused.value)
+    load_splits(config(tmp_path, decoder={"name": "pyav"}))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config, DataConfig, Holdout
 from videoadapt.config.shipped import LISTS, find_list
+from videoadapt.data.class_folders import SUFFIXES
 from videoadapt.data.list_files import read_classes, why_no_file
 from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.splits import (
@@ -31,7 +32,7 @@ from videoadapt.runs.frame_counts import short_folders
 from videoadapt.runs.overlaps import say_overlaps
 from videoadapt.runs.same_files import same_files
 from videoadapt.runs.test_lists import data_of, other_lists, own_list, under_our_labels
-from videoadapt.video.decoders import reads_folders
+from videoadapt.video.decoders import reads_folders, reads_pictures
 from videoadapt.video.files import why_no_video
 
 
@@ -116,6 +117,7 @@ def _row_problems(
         *_missing_files(split, videos, files_N, limit, data),
         *same_files(split, videos, files_N, config.task != "pretrain"),
         *short_folders(split, videos, files_N, limit, data.decoder),
+        *_no_pictures(split, videos, limit, data),
     ]
 
 
@@ -221,6 +223,20 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
     if not is_folder(data.root) and not data.root.is_absolute():
         said += f"; data.root starts {started_from()}"
     return [said + _obtain(data)]
+
+
+def _no_pictures(split: str, videos: VideoRows, limit: float, data: DataConfig) -> list[str]:
+    """What a decoder of single pictures cannot read, by its name: films."""
+    if not reads_pictures(data.decoder) or reads_folders(data.decoder):
+        return []
+    films = [name for name in videos.names() if name.lower().endswith(SUFFIXES["videos"])]
+    if len(films) <= limit * len(videos):
+        return []
+    name = data.decoder["name"]
+    return [
+        f"data.decoder.name = {name!r}: reads pictures, and {len(films)} of the {len(videos)} files of data.{split} are films, "
+        f"first {films[0]}; leave data.decoder out, or list pictures ({', '.join(SUFFIXES['images'])})"
+    ]
 
 
 def _where_lists_are(name: str, data: DataConfig) -> str:
