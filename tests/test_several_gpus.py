@@ -130,7 +130,7 @@ def test_a_divided_model_has_the_losses_of_one_gpu(clips: Path, tmp_path: Path) 
     np.testing.assert_allclose(divided, alone, rtol=1e-4)  # sums in another order, and all weights follow them
 
 
-def test_a_divided_model_goes_on_from_its_checkpoint_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
+def test_a_divided_model_resumes_to_the_same_bits(clips: Path, tmp_path: Path) -> None:
     whole, cut = sharded(tmp_path / "whole", clips), sharded(tmp_path / "cut", clips, checkpoint_every_steps=4)
     run(whole, ranks=GPUS)
     assert stop_after(cut, tmp_path / "cut", 14, signal.SIGKILL, ranks=GPUS) == -9

@@ -184,7 +184,7 @@ def test_tokens_of_image_models_are_marked_where_they_come_from(family: str, mon
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_mambaout", "mobilenetv3_small_050"])
-def test_maps_of_convolutional_networks_are_marked_where_they_come_from(name: str) -> None:
+def test_maps_of_convolutions_lie_where_they_come_from(name: str) -> None:
     """MambaOut has channels last, and MobileNetV3 a layer behind what is pooled."""
     torch.manual_seed(0)
     spec = ModelConfig(backbone={"name": "timm", "model": name}, adapter={"name": "linear"}, head=PLAIN)

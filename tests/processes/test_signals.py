@@ -61,7 +61,7 @@ def test_a_signal_that_comes_after_the_stop_is_ignored(around: Callable[[], Abst
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_a_signal_that_the_block_did_not_act_upon_reaches_those_around_it() -> None:
+def test_a_signal_that_was_not_acted_upon_is_sent_again() -> None:
     """One that came while a training wrote its last checkpoint was lost, and the test after it ran into the time limit."""
     with end_on_signal(acts=True, leaves=False):
         with pytest.raises(Ended, match="SIGUSR2"), stop_on_signal():

@@ -47,7 +47,7 @@ def test_letters_that_are_not_to_be_seen_are_spelled_out() -> None:
     assert on_one_line("a\tb\nc\x1b[31m\u2028 \u65e5\u672c") == "a\\tb\\nc\\x1b[31m\\u2028 \u65e5\u672c"
 
 
-def test_letters_from_right_to_left_do_not_turn_what_stands_beside_them() -> None:
+def test_letters_from_right_to_left_turn_nothing_beside_them() -> None:
     """Between marks of Unicode, a number behind such a name stays behind it."""
     assert (
         in_a_sentence("\u062a\u062d") == "\u2068\u062a\u062d\u2069"

@@ -136,7 +136,7 @@ def test_a_signal_while_testing_is_recorded(number: signal.Signals, clips: Path,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 @pytest.mark.parametrize("moment", ["metrics", "checkpoint"])
-def test_a_signal_at_the_end_of_the_training_stops_before_the_test(
+def test_a_signal_as_the_training_ends_stops_before_the_test(
     moment: str, number: signal.Signals, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was lost: a test that takes longer than a scheduler waits was then killed, and the job not requeued."""
