@@ -15,9 +15,12 @@ class Pixels(nn.Module):
     def __init__(self, mean: RGB | None, std: RGB | None):
         super().__init__()
         self.wanted = Normalisation(mean or IMAGENET.mean, std or IMAGENET.std)
-        come, wanted = (torch.tensor(part, dtype=torch.float64).view(2, 3, 1, 1, 1) for part in (IMAGENET, self.wanted))
-        self.register_buffer("factor", (come[1] / wanted[1]).float(), persistent=False)
-        self.register_buffer("offset", ((come[0] - wanted[0]) / wanted[1]).float(), persistent=False)
+        # in Python: arithmetic of tensors without numbers, of which checks build a model, imports torch's compiler
+        colours = list(zip(*IMAGENET, *self.wanted, strict=True))
+        factors = [std / to_std for _, std, _, to_std in colours]
+        offsets = [(mean - to_mean) / to_std for mean, _, to_mean, to_std in colours]
+        self.register_buffer("factor", torch.tensor(factors).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer("offset", torch.tensor(offsets).view(3, 1, 1, 1), persistent=False)
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the clips; the same ones where ImageNet's is asked for."""
