@@ -5,14 +5,17 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.toy_runs import environment
+from videoadapt import files
 from videoadapt.errors import VideoAdaptError
 from videoadapt.files import (
     PARTIAL,
+    make_folder,
     read_jsonl,
     remove_abandoned,
     remove_partial,
@@ -20,6 +23,7 @@ from videoadapt.files import (
     write_json,
     write_text,
 )
+from videoadapt.system import WINDOWS, lock
 
 
 def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
@@ -66,6 +70,67 @@ def test_only_what_dead_writers_left_is_removed(tmp_path: Path) -> None:
     assert seen == [True, False] and path.read_text() == "mine" and dead.exists() and other.exists()
     remove_abandoned(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(WINDOWS, reason="nothing is removed there")
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_file_taken_before_its_lock_is_made_again(
+    removed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def late(handle: int) -> None:  # the writer's first lock; another process comes before it
+        monkeypatch.setattr(files, "lock", lock)
+        if removed:
+            remove_abandoned(tmp_path)
+        else:  # and is about to remove it
+            held.append(os.open(next(tmp_path.glob(".*")), os.O_RDONLY))
+            lock(held[0])
+        lock(handle)
+
+    def write(partial: Path) -> None:
+        partial.write_text("whole")
+        for handle in held:
+            os.close(handle)
+        remove_abandoned(tmp_path)
+        assert list(tmp_path.iterdir()) == [partial]
+
+    monkeypatch.setattr(files, "lock", late)
+    write_atomically(tmp_path / "a.txt", write)
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_several_writers_of_one_file_all_succeed(tmp_path: Path) -> None:
+    def write(writer: int) -> None:
+        for number in range(100):
+            write_text(tmp_path / "a.txt", f"{writer} {number}\n" * 100)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))  # which raises what a writer raised
+    lines = (tmp_path / "a.txt").read_text().splitlines()
+    assert len(lines) == 100 and len(set(lines)) == 1 and list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "pictures"
+
+    def fill(partial: Path) -> None:
+        (partial / "a").write_text("mine")
+        assert not folder.exists()
+
+    def fill_late(partial: Path) -> None:
+        (partial / "a").write_text("late")
+        make_folder(folder, fill)
+
+    def fail(partial: Path) -> None:
+        (partial / "a").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        make_folder(folder, fail)
+    assert not list(folder.parent.iterdir())
+    make_folder(folder, fill_late)
+    assert (folder / "a").read_text() == "mine" and list(folder.parent.iterdir()) == [folder]
 
 
 @pytest.mark.slow

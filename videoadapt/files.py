@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,19 +45,36 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 @contextmanager
 def partial_of(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` during the block; a lock on it says that its writer lives, and ends with the process."""
-    # processes of two containers may have one number
-    partial = path.with_name(f"{_begin(path.name)}{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")
-    handle = os.open(partial, WRITE_BYTES | os.O_EXCL, 0o666)
-    try:
+    while True:
+        partial = _unused_beside(path)
+        handle = os.open(partial, WRITE_BYTES | os.O_EXCL, 0o666)
         if WINDOWS:
             os.close(handle)
-        else:
-            _lock(handle)
+            break
+        if _is_ours(handle) and partial.exists():
+            break
+        os.close(handle)  # `remove_abandoned` of another writer came between the making and the lock
+    try:
         yield partial
     finally:
         partial.unlink(missing_ok=True)
         if not WINDOWS:
             os.close(handle)
+
+
+def make_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` fill a folder beside `folder`, which gets its name once it is whole; where another was faster, that stays."""
+    partial = _unused_beside(folder)
+    partial.mkdir(parents=True)
+    try:
+        fill(partial)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
@@ -72,7 +90,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
         except OSError:  # gone, or another user's
             continue
         try:
-            if _lock(handle):
+            if _is_abandoned(handle):
                 left.unlink(missing_ok=True)
         except OSError:  # another user's folder
             pass
@@ -80,8 +98,25 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
             os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Lock a file against `remove_abandoned`; False where another process holds it, or where there are no locks."""
+def _unused_beside(path: Path) -> Path:
+    """A name beside `path`, used by nobody else, for what will get the name `path` once it is whole."""
+    # processes of two containers may have one number
+    return path.with_name(f"{_begin(path.name)}{os.getpid()}{secrets.token_hex(4)}{PARTIAL}")
+
+
+def _is_ours(handle: int) -> bool:
+    """Lock a file against `remove_abandoned`; False where that holds it. Where there are no locks, it removes nothing."""
+    try:
+        lock(handle)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _is_abandoned(handle: int) -> bool:
+    """Lock a file; False where its writer holds it, or where there are no locks to tell."""
     try:
         lock(handle)
     except OSError:

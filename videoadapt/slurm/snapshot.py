@@ -1,12 +1,12 @@
 """A copy of the package as it is at submission, for jobs that start later."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from videoadapt.config.shipped import LISTS, PACKAGE, shipped_folder
+from videoadapt.files import make_folder
 
 
 def code_version() -> str:
@@ -23,11 +23,13 @@ def snapshot(folder: Path) -> Path:
     """Copy the package to `folder/<hash of its files>/videoadapt`, unless it is there; return the folder for PYTHONPATH."""
     target = (folder / code_version()).resolve()
     if not target.exists():
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        for source, name in _parts():
-            shutil.copytree(source, partial / name, ignore=shutil.ignore_patterns("__pycache__"))
-        partial.rename(target)
+        make_folder(target, _copy)
     return target
+
+
+def _copy(folder: Path) -> None:
+    for source, name in _parts():
+        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _parts() -> Iterator[tuple[Path, str]]:

@@ -5,7 +5,6 @@ Nothing is downloaded. CIFAR and SVHN keep all images in a few files of arrays: 
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError, did_you_mean
+from videoadapt.files import make_folder
 from videoadapt.log import progress
 from videoadapt.paths import exists, is_folder
 from videoadapt.registry import DATASETS
@@ -123,14 +123,7 @@ def _written(data: np.ndarray, root: Path, split: str) -> list[str]:
     names = [f"{index:06d}.png" for index in range(len(data))]
     folder = root / "pictures" / split
     if not is_folder(folder):
-        partial = folder.with_name(f"{split}.partial-{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write_all(zip(names, data, strict=True), len(names), partial)
-        try:
-            partial.rename(folder)
-        except OSError:  # another run was faster
-            shutil.rmtree(partial)
+        make_folder(folder, lambda partial: _write_all(zip(names, data, strict=True), len(names), partial))
     return [f"pictures/{split}/{name}" for name in names]
 
 
