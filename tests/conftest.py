@@ -27,6 +27,20 @@ pytest.register_assert_rewrite("tests.frames", "tests.live_runs", "tests.toy_run
 # that after a test of another kind each process of the loader's tests would import torch anew.
 READING = ["tests.items", "videoadapt.video.readers", "videoadapt.preparing.reencode", "videoadapt.preparing.scan"]
 
+# Few tests, and minutes of them. Begun last, they would run alone at the end of the slow tests, which are handed out in order.
+LONGEST = (
+    "test_quickstart.py",
+    "test_sharding.py",
+    "test_pairs_of_settings.py",
+    "test_submission.py",
+    "test_compiling.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 def pytest_collection_finish() -> None:
     """What was imported and collected stays to the end, so no look for garbage in a test goes through its 700,000 objects."""

@@ -103,7 +103,9 @@ def test_demo_of_an_onnx_file_is_the_runs(
         model.explain(videos[0])
 
 
-@pytest.mark.parametrize(("precision", "rounding"), [("bf16", 0.02), ("fp16", 1e-3)])
+@pytest.mark.parametrize(
+    ("precision", "rounding"), [pytest.param("bf16", 0.02, marks=pytest.mark.slow), ("fp16", 1e-3)]
+)
 def test_a_run_of_half_precision_is_exported_in_float32(
     precision: str, rounding: float, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
