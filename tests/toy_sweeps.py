@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.toy_runs import toy_config, write_config
 from videoadapt.config.loading import dump_config
+from videoadapt.errors import VideoAdaptError
+from videoadapt.runs.outcome import OutcomeRecorder
 from videoadapt.sweeps.cell import Cell
 from videoadapt.sweeps.plan import Sweep
 
@@ -36,3 +39,10 @@ def finish(cell: Cell, val_top1: float, top1: float, unreadable: int = 0) -> Non
         results = {"num_unreadable": unreadable, "num_videos": 10, "trained_parameters": 5}
         results |= {"top1": top1, "top5": top1, "mean_class": top1}
         (cell.folder / "results.json").write_text(json.dumps(results))
+
+
+def end(cell: Cell, error: VideoAdaptError) -> None:
+    """Leave the outcome of a run that ended with `error`."""
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(type(error)), OutcomeRecorder(cell.folder):
+        raise error

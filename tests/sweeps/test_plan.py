@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.toy_runs import REPOSITORY
-from tests.toy_sweeps import RATES, finish, sweep
-from videoadapt.errors import CheckpointError, ConfigError, Diverged, VideoAdaptError
+from tests.toy_sweeps import RATES, end, finish, sweep
+from videoadapt.errors import CheckpointError, ConfigError, Diverged
 from videoadapt.runs.outcome import OutcomeRecorder
 from videoadapt.slurm.attempts import Attempt, write_submission
 from videoadapt.sweeps.cell import LOG, Cell
@@ -78,13 +78,6 @@ def test_a_choice_within_one_setting_holds_for_the_others(tmp_path: Path) -> Non
     for cell, val_top1 in zip(plan.missing(), (1.0, 2.0, 3.0), strict=True):
         finish(cell, val_top1, top1=0)
     assert names(plan.missing()) == ["20/0.1/0", "60/0.1/0"]
-
-
-def end(cell: Cell, error: VideoAdaptError) -> None:
-    """Leave the outcome of a run that ended with `error`."""
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    with pytest.raises(type(error)), OutcomeRecorder(cell.folder):
-        raise error
 
 
 @pytest.mark.parametrize("phase", ["training", "validation"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tests.toy_sweeps import finish, sweep
+from tests.toy_sweeps import RATES, end, finish, sweep
+from videoadapt.errors import Diverged
 from videoadapt.sweeps.plot import Point, _free_axis, _front, _in_order, plot
 from videoadapt.sweeps.table import collect, write_tables
 
@@ -53,7 +54,7 @@ def test_the_chosen_setting_is_a_column_and_no_point(tmp_path: Path) -> None:
     finish(plan.missing()[0], 2.0, 70.0)
     text = write_tables(plan)[0].read_text(encoding="utf-8").splitlines()
     assert text[0].endswith("| epochs (chosen on val) |") and text[2].endswith("| 1 | 2 |") and "70.00 |" in text[2]
-    assert text[4] == "Chosen at an end of train.epochs, beyond which a better one may lie: the only row."
+    assert text[-1] == "Chosen at an end of train.epochs, beyond which a better one may lie: the only row."
 
 
 def test_an_end_is_that_of_the_settings_tried_for_the_row(tmp_path: Path) -> None:
@@ -121,3 +122,41 @@ def test_settings_that_leave_the_parameters_are_an_axis(
     assert _free_axis(points) == axis
     plot(points, {"method": list(counts), "frames": ["1", "2", "3", "4"]}, tmp_path / "p.png")
     assert imread(tmp_path / "p.png").shape[:2] == (900, 1425)
+
+
+def test_what_a_choice_was_made_by_is_in_the_table(tmp_path: Path) -> None:
+    """Each setting that was tried for a method; of equals the first is taken; one that diverged has no number."""
+    plan = sweep(
+        tmp_path,
+        exclude=[{"method": "lora", "optim.lr_per_256": [0.001]}],
+        select={"axis": "optim.lr_per_256", "seeds": [0, 1]},
+    )
+    scores = {("linear", "0.001"): 40.0, ("linear", "0.01"): 51.26, ("linear", "0.1"): 51.26, ("lora", "0.01"): 60.0}
+    for cell in plan.missing():
+        val_top1 = scores.get((cell.settings["method"], cell.settings["optim.lr_per_256"]))
+        finish(cell, val_top1 or 0.0, 0)
+        if val_top1 is None:
+            end(cell, Diverged(4, "training", "the loss is nan"))
+    for cell in plan.missing():
+        finish(cell, cell.val_top1, 70.0)
+    text = write_tables(plan)[0].read_text(encoding="utf-8")
+    assert "\nTop-1 on the validation list (%, mean of 2 seeds) at each optim.lr_per_256 that was tried. Bold: " in text
+    table = text.split("not finite.\n\n")[1].splitlines()
+    assert table[:4] == [
+        "| method | 0.001 | 0.01 | 0.1 |",
+        "| --- | ---: | ---: | ---: |",
+        "| linear | 40.0 | **51.3** | **51.3** |",
+        "| lora |  | **60.0** | - |",
+    ]
+    assert text.splitlines()[2].endswith("| 0.01 |") and text.splitlines()[3].endswith("| 0.01 |")
+
+
+def test_a_choice_for_all_is_shown_once(tmp_path: Path) -> None:
+    clips = {"clips": {20: {"data.crop_px": 32}, 60: {"data.crop_px": 64}}}
+    plan = sweep(tmp_path, axes=clips | RATES, select={"axis": "optim.lr_per_256", "within": {"clips": 60}})
+    for val_top1 in (1.0, 3.0, 2.0):
+        finish(plan.missing()[0], val_top1, 0)
+    for cell in plan.missing():
+        finish(cell, 3.0, 70.0)
+    table = write_tables(plan)[0].read_text(encoding="utf-8").split("not finite.\n\n")[1].splitlines()
+    assert table[2:] == ["| 60 | 1.0 | **3.0** | 2.0 |"]

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -76,15 +77,21 @@ class Sweep:
 
         None while it is open, and where every setting diverged with some seed.
         """
-        select = self.config.select
-        assert select is not None
+        scores = self.validations(settings)
+        best = max(scores, key=lambda label: scores[label], default=None)
+        return best if best is not None and scores[best] >= 0 else None  # all of them diverged
+
+    def validations(self, settings: Settings) -> dict[str, float]:
+        """What that choice is made by: each setting of `select.axis` that is tried for these settings -> top-1 (%) on the
+        validation list, mean over `select.seeds`; minus infinity where one diverged. Empty while a cell is missing.
+        """
+        select, candidates = self.config.select, self.candidates(settings)
+        if select is None or not all(cell.finished for cell in candidates):
+            return {}
         scores: dict[str, list[float]] = {}
-        for cell in self.candidates(settings):
-            if not cell.finished:
-                return None
+        for cell in candidates:
             scores.setdefault(cell.settings[select.axis], []).append(cell.val_top1)
-        best = max(scores, key=lambda label: sum(scores[label]) / len(scores[label]))
-        return best if min(scores[best]) >= 0 else None  # all of them diverged
+        return {label: statistics.mean(found) for label, found in scores.items()}
 
     def candidates(self, settings: Settings) -> list[Cell]:
         """The cells, without a test, among which the choice for these settings is made; none without `select`."""

@@ -16,6 +16,7 @@ from videoadapt.sweeps.cell import short
 from videoadapt.sweeps.cross_validation import write_cross_validation
 from videoadapt.sweeps.plan import Sweep
 from videoadapt.sweeps.plot import Point, plot
+from videoadapt.sweeps.schema import texts
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def write_tables(sweep: Sweep) -> list[Path]:
     select = sweep.config.select
     chosen = select.axis if select else None
     paths = [sweep.folder / name for name in ("table.md", "table.csv", "pareto.png")]
-    texts = (_markdown(rows, chosen) + _at_the_end(sweep, rows), _csv(rows))
-    for path, text in zip(paths, texts, strict=False):
+    written = (_markdown(rows, chosen) + _choices(sweep) + _at_the_end(sweep, rows), _csv(rows))
+    for path, text in zip(paths, written, strict=False):
         write_text(path, text)
     shown = [axis for axis in rows[0].settings if axis != chosen] or list(rows[0].settings)
     points = [Point({axis: row.settings[axis] for axis in shown}, row.trained, row.top1) for row in rows]
@@ -97,15 +98,46 @@ def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
         "seeds",
     ]
     header += [f"{short(chosen)} (chosen on val)"] if chosen else []
-    lines = [header, ["---"] * len(axes) + ["---:"] * (len(header) - len(axes))]
+    lines = []
     for row in rows:
         cells = [row.settings[axis] for axis in axes]
         cells += [f"{row.trained:,}", *(_spread(values) for values in (row.top1, row.top5, row.mean_class))]
         cells += [f"{row.num_clips:,.0f}", f"{row.train_sec:,.0f}"]
         cells.append(str(len(row.top1)) if len(row.top1) == row.num_seeds else f"{len(row.top1)} of {row.num_seeds}")
         lines.append(cells + ([row.settings[chosen]] if chosen else []))
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return _table(header, lines, len(axes))
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]], num_names: int) -> str:
+    """A table in Markdown; all but the first columns are numbers."""
+    rule = ["---"] * num_names + ["---:"] * (len(header) - num_names)
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in (header, rule, *lines))
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+def _choices(sweep: Sweep) -> str:
+    """What every choice was made by: top-1 on the validation list at each setting that was tried."""
+    select = sweep.config.select
+    if select is None:
+        return ""
+    others = [axis for axis in sweep.axes if axis != select.axis]
+    scores_of: dict[tuple[str, ...], dict[str, float]] = {}
+    for cell in sweep.cells:
+        names = tuple({**cell.settings, **texts(select.within)}[axis] for axis in others)
+        if names not in scores_of:
+            scores_of[names] = sweep.validations(cell.settings)
+    tried = [label for label in sweep.axes[select.axis] if any(label in scores for scores in scores_of.values())]
+    lines = []
+    for names, scores in scores_of.items():
+        best = max(scores.values(), default=0)
+        shown = {label: "-" if score < 0 else f"{score:.1f}" for label, score in scores.items()}
+        shown |= {label: f"**{shown[label]}**" for label, score in scores.items() if score == best >= 0}
+        lines.append([*names, *(shown.get(label, "") for label in tried)])
+    seeds = f", mean of {len(select.seeds)} seeds" if len(select.seeds) > 1 else ""
+    return (
+        f"\nTop-1 on the validation list (%{seeds}) at each {select.axis} that was tried. Bold: the best, of equals the first "
+        "is taken. -: not finite.\n\n" + _table([*map(short, others), *tried], lines, len(others))
+    )
 
 
 def _at_the_end(sweep: Sweep, rows: Sequence[Row]) -> str:
