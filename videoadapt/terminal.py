@@ -9,10 +9,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 # All of C0 but tab and newline, delete, C1 (where 9B begins a sequence), signs of writing direction, and rarer ends of a line.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -58,64 +58,82 @@ _pressed: list[int] = []  # each Ctrl-C that raised KeyboardInterrupt in this co
 _AGAIN_AFTER_SEC = 0.01
 
 
+class RaisedAgain:
+    """A block in which an exception of this `kind`, which a handler of signals raises, is raised again where Python drops it.
+
+    It has to, in a finalizer or in the callback of a weak reference (every import has one). The handler raises only where it
+    `may_raise`; `press` sends its signal once more, a moment later, from another thread.
+    """
+
+    def __init__(self, kind: type[BaseException], press: Callable[[], object]):
+        self._kind, self._press = kind, press
+        self._dropping = self._ended = False
+        self._again: list[threading.Thread] = []
+
+    def may_raise(self) -> bool:
+        """Not after the block, nor while one is being dropped: that would be dropped unheard."""
+        return not (self._dropping or self._ended)
+
+    def __enter__(self) -> Self:
+        self._say, sys.unraisablehook = sys.unraisablehook, self._dropped
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+        for thread in self._again:
+            thread.join()
+        sys.unraisablehook = self._say
+
+    def _dropped(self, what: "sys.UnraisableHookArgs") -> None:
+        if what.exc_type is not self._kind:
+            self._say(what)
+            return
+        self._dropping = True
+        self._again.append(threading.Thread(target=self._press_again))
+        self._again[-1].start()
+        self._dropping = False
+
+    def _press_again(self) -> None:
+        time.sleep(_AGAIN_AFTER_SEC)
+        while self._dropping and not self._ended:
+            time.sleep(_AGAIN_AFTER_SEC)
+        if not self._ended:
+            self._press()
+
+
 @contextmanager
 def ctrl_c_noted() -> Iterator[Sequence[int]]:
-    """Ctrl-C raises KeyboardInterrupt, as Python does, and is noted: native code swallows one in an import that then fails.
-
-    Where Python itself has to drop the exception, in a finalizer or in the callback of a weak reference (every import has
-    one), it is raised again a moment later.
-    """
+    """Ctrl-C raises KeyboardInterrupt, as Python does, and is noted: native code swallows one in an import that then fails."""
     _pressed.clear()
     ours = threading.current_thread() is threading.main_thread()
     # another handler is a notebook's, or none is wanted (nohup)
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield _pressed
         return
-    again: list[threading.Thread] = []
-    ended = heard = dropping = False
-    say = sys.unraisablehook
+    again = RaisedAgain(KeyboardInterrupt, lambda: press(signal.SIGINT))
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        if not ended and not dropping:
-            heard = True
+        if again.may_raise():
             _pressed.append(number)
             raise KeyboardInterrupt
 
-    def press_until_heard() -> None:
-        while not heard and not ended:
-            time.sleep(_AGAIN_AFTER_SEC)
-            _press()
-
-    def dropped(what: "sys.UnraisableHookArgs") -> None:
-        nonlocal heard, dropping
-        if what.exc_type is not KeyboardInterrupt:
-            say(what)
-            return
-        heard, dropping = False, True  # raised in here, it would be dropped once more
-        again.append(threading.Thread(target=press_until_heard))
-        again[-1].start()
-        dropping = False
-
     signal.signal(signal.SIGINT, handle)
-    sys.unraisablehook = dropped
     try:
-        yield _pressed
+        with again:
+            yield _pressed
     finally:
-        ended = True
-        for thread in again:
-            thread.join()
-        sys.unraisablehook = say
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _pressed.clear()
 
 
-def _press() -> None:
-    """Ctrl-C for the main thread, from another one; also where it waits in a call of the system."""
+def press(number: int) -> None:
+    """Send a signal to the main thread, from another one; also where it waits in a call of the system."""
     if hasattr(signal, "pthread_kill"):  # not on Windows, where it makes no difference which thread gets it
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
 
 
 def stop_if_pressed() -> None:

@@ -13,6 +13,7 @@ from functools import partial
 
 import pytest
 
+from videoadapt import terminal
 from videoadapt.errors import Interrupted
 from videoadapt.processes.signals import Ended, end_on_signal, ended_by_signal, stop_on_signal
 
@@ -72,6 +73,37 @@ def test_a_signal_that_was_not_acted_upon_is_sent_again() -> None:
             raise OSError("the disk is full")
     with end_on_signal(acts=False, leaves=False), stop_on_signal():
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Sends:
+    """Sends SIGTERM when it is let go, where Python can pass no exception on."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("again_after_sec", [terminal._AGAIN_AFTER_SEC, 0.0])  # soon: while it is still being dropped
+@pytest.mark.parametrize("around", [ended_by_signal, partial(end_on_signal, acts=True, leaves=False)])
+def test_a_signal_that_python_drops_is_heard(
+    around: Callable[[], AbstractContextManager[None]], again_after_sec: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a finalizer, or when an import lets go of its lock: a test went on to its end, deaf to all that came later."""
+    monkeypatch.setattr(terminal, "_AGAIN_AFTER_SEC", again_after_sec)
+    before, began = signal.signal(signal.SIGTERM, signal.SIG_DFL), time.monotonic()
+    hook = sys.unraisablehook
+    try:
+        with pytest.raises(Ended, match="SIGTERM"), around():
+            thing = Sends()
+            del thing
+            time.sleep(60)
+        assert time.monotonic() - began < 30, "it slept to the end"
+        assert sys.unraisablehook is hook and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        with around():
+            thing = Sends()
+            del thing
+        time.sleep(0.1)  # what would have come again, and would kill
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 WRITES_WHEN_SIGNALLED = """

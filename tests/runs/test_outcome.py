@@ -21,7 +21,9 @@ from tests.toy_runs import toy_config, write_config
 from videoadapt.cli.train import main
 from videoadapt.data.structures import Video, VideoViews
 from videoadapt.errors import Diverged, Interrupted, NotFinite, VideoAdaptError
+from videoadapt.evaluation import tested, testing
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
+from videoadapt.files import write_json
 from videoadapt.processes.lock import only_process_in
 from videoadapt.processes.signals import Ended
 from videoadapt.runs import outcome
@@ -86,6 +88,26 @@ def test_a_full_disk_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="No space"), OutcomeRecorder(tmp_path):
         pass
     assert read_outcome(tmp_path) is None  # rather none than that of an earlier run
+
+
+@pytest.mark.parametrize("stop", [Ended(signal.SIGTERM), KeyboardInterrupt()])
+@pytest.mark.parametrize(("error", "said"), [(None, Outcome.FINISHED), (ZeroDivisionError(), Outcome.FAILED)])
+def test_a_signal_while_the_end_is_written_loses_no_end(
+    error: Exception | None, said: Outcome, stop: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left `running` of a run that had ended."""
+    signals = [stop]
+
+    def signalled(path: Path, value: object) -> None:
+        if signals and value["outcome"] != "running":  # type: ignore[index]
+            raise signals.pop()
+        write_json(path, value)
+
+    monkeypatch.setattr(outcome, "write_json", signalled)
+    with pytest.raises(type(stop)), OutcomeRecorder(tmp_path):
+        if error is not None:
+            raise error
+    assert not signals and record_in(tmp_path).outcome == said
 
 
 def test_a_later_run_is_not_overwritten(tmp_path: Path) -> None:
@@ -158,6 +180,21 @@ def test_a_signal_as_the_training_ends_stops_before_the_test(
     assert not (output / "results.json").exists()
     assert main(config) == 0 and (output / "results.json").exists() and sent == [number]
     assert json.loads((output / "rates.json").read_text())
+
+
+def test_results_are_there_once_the_predictions_are(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell of a sweep that was stopped between the two counted as tested, and no fold could be put together."""
+
+    def stopped(*args: Any) -> None:
+        raise Ended(signal.SIGTERM)
+
+    config = ["--cfg", str(write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips, train={"epochs": 1})))]
+    with monkeypatch.context() as patched:
+        patched.setattr(testing, "_write_predictions", stopped)
+        assert main(config) == 130 and not (tmp_path / "out" / "results.json").exists()
+    assert main(config) == 0 and tested.Tested(tmp_path / "out").results
 
 
 def test_refused_runs_take_no_earlier_outcome(clips: Path, tmp_path: Path) -> None:

@@ -152,11 +152,10 @@ def write_results(
             "results.json lists them",
             results["num_damaged_videos"], results["num_damaged_frames"], first["video"], first["line"],
         )  # fmt: skip
-    write_json(folder / "results.json", results)
-
     _write_predictions(folder / "predictions.npz", predictions, run)
     for name, of in others.items():
         _write_predictions(predictions_file(folder, name), of, run)
+    write_json(folder / "results.json", results)  # behind them: where it is, a sweep tests no more
     if isinstance(predictions, Predictions):
         _write_confusion(predictions, run)
     elif isinstance(predictions, MultiPredictions):

@@ -11,7 +11,7 @@ from typing import Any
 from videoadapt import logger
 from videoadapt.errors import Interrupted
 from videoadapt.system import WINDOWS
-from videoadapt.terminal import stop_if_pressed
+from videoadapt.terminal import RaisedAgain, press, stop_if_pressed
 
 
 def known_here(*names: str) -> tuple[signal.Signals, ...]:
@@ -33,15 +33,24 @@ class Ended(BaseException):
 
 
 class _Ends:
-    """A handler that raises Ended as long as it `acts`: only for the first signal where it is to do so `once`."""
+    """A handler that raises Ended as long as it `acts`: only for the first signal where it is to do so `once`.
+
+    That one counts once it is heard: it is raised again, in the block `again`, where Python has to drop it.
+    """
 
     def __init__(self, acts: bool, once: bool = False):
         self.acts, self._once = acts, once
+        self._raised: int | None = None
+        self.again = RaisedAgain(Ended, self._press)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.acts:
-            self.acts = not self._once
+        if self.acts and not (self._once and self._raised) and self.again.may_raise():
+            self._raised = number
             raise Ended(number)
+
+    def _press(self) -> None:
+        number, self._raised = self._raised, None
+        press(number or signal.SIGTERM)
 
 
 def killed_by(number: int) -> str:
@@ -108,7 +117,8 @@ def end_on_signal(acts: bool, leaves: bool) -> Iterator[None]:
 
     When the process `leaves` after the block, signals are ignored from then on: one would make a finished job a failed one.
     """
-    with _handlers(_Ends(acts), signal.SIG_IGN if leaves else None):
+    ends = _Ends(acts)
+    with _handlers(ends, signal.SIG_IGN if leaves else None), ends.again:
         yield
 
 
@@ -123,7 +133,8 @@ def ended_by_signal() -> Iterator[None]:
     for number in deadly:
         signal.signal(number, handle)
     try:
-        yield
+        with handle.again:
+            yield
     finally:
         for number in deadly:
             signal.signal(number, signal.SIG_DFL)

@@ -83,6 +83,13 @@ class OutcomeRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self._close(error)
+        except (Ended, KeyboardInterrupt):  # in the middle of it: what had ended before is still to be said
+            self._close(error)
+            raise
+
+    def _close(self, error: BaseException | None) -> None:
         if error is None:
             if distributed.is_main() and (record := self._open_record()):
                 self._end(record, Outcome.FINISHED)
