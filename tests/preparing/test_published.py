@@ -18,12 +18,13 @@ import pytest
 
 from tests.media import write_video
 from videoadapt.cli.prepare import main
-from videoadapt.errors import DataListError
+from videoadapt.errors import ConfigError, DataListError
 from videoadapt.preparing import archives
 from videoadapt.preparing.annotations import FILMS
 from videoadapt.preparing.archives import unpack
 from videoadapt.preparing.pictures import PICTURES
 from videoadapt.preparing.published import OFFICIAL, Official, prepare
+from videoadapt.processes.lock import only_process_in
 
 LISTS = Path(__file__).resolve().parents[2] / "data_lists"
 TWO = Official(2)
@@ -289,6 +290,15 @@ def test_out_lies_outside_of_the_download(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "out"):
         with pytest.raises(DataListError, match="lies in"):
             prepare("kinetics", tmp_path, out, TWO)
+
+
+def test_one_at_a_time_unpacks_into_a_folder(clip: bytes, tmp_path: Path) -> None:
+    """Two wrote into one half of a file: the second failed, and removed what the first had unpacked."""
+    write_files(tmp_path / "in", SSV2 | {"7.webm": clip, "8.webm": clip, "10.webm": clip})
+    (tmp_path / "out").mkdir()
+    with only_process_in(tmp_path / "out"), pytest.raises(ConfigError, match=r"--out .*: another run is using this"):
+        prepare("ssv2", tmp_path / "in", tmp_path / "out", TWO)
+    prepare("ssv2", tmp_path / "in", tmp_path / "out", TWO)
 
 
 def test_the_published_facts_are_those_of_the_shipped_lists() -> None:

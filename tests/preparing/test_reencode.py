@@ -245,6 +245,18 @@ def test_a_list_is_encoded_once(videos: Path, tmp_path: Path, capsys: pytest.Cap
     assert probe(new / "a b" / "one.mp4").keys == tuple(range(0, 48, 6))
 
 
+def test_half_a_line_of_the_journal_costs_no_other(videos: Path) -> None:
+    """A full disk leaves it; the next one went on in it, and the third call was refused for a damaged line."""
+    assert prepare.main(arguments(videos)) == 3
+    journal = videos.parent / "new" / "reencoded.jsonl"
+    first, second = journal.read_text().splitlines(keepends=True)
+    journal.write_text(first + second[:40])
+    for _ in range(2):
+        assert prepare.main(arguments(videos)) == 3
+    found = journal.read_text().splitlines(keepends=True)
+    assert found[0] == first and json.loads(found[1])["target"] == json.loads(second)["target"] and len(found) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_goes_on(number: int, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ import yaml
 
 from tests.live_runs import memory_is_given_back
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, records, run
+from videoadapt.cli import train
 from videoadapt.errors import ConfigError
 from videoadapt.processes.lock import only_process_in
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
-from videoadapt.sweeps.runner import share_out
+from videoadapt.sweeps.runner import run_sweep, share_out
 
 SMOKE = REPOSITORY / "configs" / "sweeps" / "smoke.yaml"
 TIMEOUT_SEC = 600  # on a busy machine
@@ -192,3 +193,34 @@ def test_cells_stop_when_the_sweep_is_killed(start: Start, tmp_path: Path) -> No
     for cell in cells:
         assert "stopped at step" in (cell.folder / LOG).read_text()
         assert list((cell.folder / "checkpoints").glob("step_*.pt"))
+
+
+@pytest.mark.slow
+def test_cells_of_a_killed_sweep_are_waited_for(start: Start, tmp_path: Path) -> None:
+    """They stop after the step at hand; those of the next sweep were refused, and had emptied their logs by then."""
+    process, cells = two_running_cells(start, tmp_path)
+    pid = int((cells[0].folder / ".lock").read_text().split()[0])
+    os.kill(pid, signal.SIGSTOP)  # slow to stop
+    process.kill()
+    process.communicate(timeout=TIMEOUT_SEC)
+    again = start(SMOKE, "output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500")
+    assert again.stderr is not None
+    try:
+        for line in again.stderr:
+            assert "another run is using" not in line
+            if f"waiting for process {pid} on " in line:
+                break
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: "resuming from" in (cells[0].folder / LOG).read_text(), again)
+    os.killpg(again.pid, signal.SIGTERM)
+    _, said = again.communicate(timeout=TIMEOUT_SEC)
+    assert again.returncode == 130 and "failed" not in said, said
+
+
+def test_a_sweep_that_runs_is_not_run_beside_itself(tmp_path: Path) -> None:
+    sweep = Sweep(trained_at({"small": {"train.batch_size": 4}, "large": {"train.batch_size": 8}}, tmp_path))
+    sweep.folder.mkdir()
+    with only_process_in(sweep.folder), pytest.raises(ConfigError, match="another run is using this folder"):
+        run_sweep(sweep, train.main, 1)
+    assert not (sweep.folder / "cells").exists()

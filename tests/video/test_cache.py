@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tests.media import write_video
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, run, toy_config, write_config
 from videoadapt.config.loading import load_config
 from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.system import lock
 from videoadapt.video.cache import folder as cache_place
 from videoadapt.video.cache.entry import KeptFrames
 from videoadapt.video.decoders import open_video
@@ -404,6 +406,36 @@ def test_a_full_disk_ends_the_cache_and_nothing_else(tmp_path: Path) -> None:
     finally:
         cache_place.leave_all()
         subprocess.run(["umount", folder], check=True)
+
+
+def test_a_place_that_cannot_be_tidied_is_let_go(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock stayed with the process, a notebook's perhaps: whoever came next waited for as long as that lived."""
+
+    def full(of: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_place, "_tidy", full)
+    with pytest.raises(ConfigError, match="cannot be used: No space left"):
+        cache_place.join(str(place))
+    with (place / ".users").open() as users:
+        lock(users.fileno())
+
+
+def test_a_killed_runs_readers_finish_their_films(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half is a film by the time that the next run comes to it, or an entry is gone."""
+    half, entry = (place / "aa" / name for name in (f".{'a' * 64}.npy.1.partial", f"{'a' * 64}.npy"))
+    half.parent.mkdir(parents=True)
+    kept = entry.with_name(f"{'b' * 64}.npy")
+    for path in (half, entry, kept):
+        path.write_bytes(b"12345")
+
+    def finish(name: str) -> bool:
+        for path in (half, entry):
+            path.unlink(missing_ok=True)
+        return True
+
+    monkeypatch.setattr(cache_place, "_OWN", SimpleNamespace(fullmatch=finish))
+    assert cache_place.join(str(place)) == place and int((place / ".bytes").read_text()) == 5
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ def _target(folder: Path, archive: Path, name: str) -> Path:
 
 def _write(target: Path, stream: IO[bytes]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}{PARTIAL}")
+    partial = target.with_name(f".{target.name}{PARTIAL}")  # one name: what a kill left is written over
     try:
         with partial.open("wb") as file:
             shutil.copyfileobj(stream, file, 2**20)

@@ -15,6 +15,7 @@ from videoadapt.paths import is_file, is_folder
 from videoadapt.preparing.annotations import FILMS
 from videoadapt.preparing.downloads import DOWNLOADS
 from videoadapt.preparing.pictures import PICTURES
+from videoadapt.processes.lock import only_process_in
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,19 @@ def prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pat
     """Unpack `source` where needed, write lists of the videos that are there, and compare with `official`.
 
     Returns the folder for `data.root`, the rows of each list, and a line for each difference: other counts or checksums
-    than published, absent videos, and parts that no list can hold; all of these stand in `out/lists/missing.txt`.
+    than published, absent videos, and parts that no list can hold; all of these stand in `out/lists/missing.txt`. Raises
+    ConfigError where another process prepares into `out`.
     """
     if not is_folder(source):
         raise DataListError(f"{source}: is no folder; expected the one with the downloaded files of {name}")
     if out.resolve().is_relative_to(source.resolve()):
         raise DataListError(f"--out {out}: lies in {source}, where its lists would be taken for the download's")
+    out.mkdir(parents=True, exist_ok=True)
+    with only_process_in(out, "--out"):
+        return _prepare(name, source, out, official)
+
+
+def _prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Path, dict[str, int], list[str]]:
     found = (DOWNLOADS | FILMS | PICTURES)[name](source, out)
     different = []
     if len(found.class_names) != official.num_classes:

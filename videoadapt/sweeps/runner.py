@@ -16,6 +16,7 @@ import torch
 from videoadapt import logger
 from videoadapt.errors import ConfigError, Interrupted
 from videoadapt.log import progress
+from videoadapt.processes.lock import only_process_in, wait_until_left
 from videoadapt.processes.server import CONTEXT, start_server
 from videoadapt.processes.signals import killed_by, stop_on_signal, take_signals
 from videoadapt.sweeps.cell import LOG, Cell
@@ -26,6 +27,7 @@ from videoadapt.video.cache.folder import join
 
 _POLL_SEC = 0.5
 _STOP_SEC = 10.0  # the time that a process gets after the second signal
+_MAY_LEAVE_SEC = 60.0  # a cell of this sweep whose process was killed: it stops after the step at hand
 # The command of a single run: takes its arguments, returns its exit code. It is handed in: sweeps know no commands.
 Command = Callable[[list[str]], int]
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
@@ -61,14 +63,15 @@ def run_sweep(sweep: Sweep, command: Command, workers: int) -> dict[str, str]:
     """Run all that is missing, choices first, `workers` at a time; return the reason for each cell that failed.
 
     `command` runs one cell: a function of a module, which the cells' processes can import. Raises ConfigError before
-    anything runs when files are missing, and Interrupted when SIGINT or SIGTERM arrived and all cells have stopped; calling
-    it again resumes them.
+    anything runs when files are missing, or another process is running this sweep, and Interrupted when SIGINT or SIGTERM
+    arrived and all cells have stopped; calling it again resumes them.
     """
     check_cells(sweep)
     for cell in sweep.cells:
         join(cell.config.data.cache)  # until the sweep ends: frames that a cell has cached are for the next cells
+    sweep.folder.mkdir(parents=True, exist_ok=True)
     failed: dict[str, str] = {}
-    with stop_on_signal() as stop:
+    with only_process_in(sweep.folder), stop_on_signal() as stop:
         while cells := [cell for cell in sweep.missing() if cell.name not in failed]:
             failed |= run_cells(cells, command, share_out(workers), stop)
             if stop:
@@ -126,6 +129,7 @@ def run_cell(arguments: list[str], log: Path, command: Command, slot: Slot) -> N
     take_signals()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     log.parent.mkdir(parents=True, exist_ok=True)
+    wait_until_left(log.parent, _MAY_LEAVE_SEC)
     with log.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())

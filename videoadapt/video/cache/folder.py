@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from videoadapt.errors import ConfigError
@@ -58,9 +58,13 @@ def join(cache: str) -> Path | None:
         if place == MEMORY and (foreign := why_foreign(place)):
             raise ConfigError(f"data.cache = 'ram': {foreign}; remove it, or name a folder of your own")
         users = open_here(place / ".users", os.O_RDWR | os.O_CREAT)
-        if _alone(users):
-            _tidy(place)
-        lock(users, shared=True, wait=True)
+        try:
+            if _alone(users):
+                _tidy(place)
+            lock(users, shared=True, wait=True)
+        except BaseException:  # or its lock would keep everybody out, this process too, for as long as that lives
+            os.close(users)
+            raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"data.cache = {place}: cannot be used: {reason}; choose another folder") from error
@@ -96,10 +100,11 @@ def _tidy(place: Path) -> None:
     """Empty what killed runs left in memory; in a folder, remove the halves that they left, and count what is there."""
     total = 0
     for file in (file for file in place.glob("[0-9a-f][0-9a-f]/*") if _OWN.fullmatch(file.name)):
-        if place == MEMORY or file.suffix == PARTIAL:
-            file.unlink()
-        else:
-            total += file.lstat().st_size
+        with suppress(FileNotFoundError):  # the readers of a killed run live on for a moment, and finish their films
+            if place == MEMORY or file.suffix == PARTIAL:
+                file.unlink()
+            else:
+                total += file.lstat().st_size
     with open(place / ".bytes", "wb", opener=open_here) as counter:
         counter.write(b"%020d" % total)
 
