@@ -153,6 +153,26 @@ write_atomically(pathlib.Path({str(tmp_path / "a.txt")!r}), write)
     assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
 
 
+@pytest.mark.slow
+def test_a_killed_filler_of_a_folder_leaves_nothing(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, signal
+from videoadapt.files import make_folder
+def fill(folder):
+    (folder / "a").write_text("half")
+    print("x", flush=True)
+    signal.pause()
+make_folder(pathlib.Path({str(tmp_path / "pictures")!r}), fill)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == b"x\n"
+        remove_abandoned(tmp_path)
+        assert len(list(tmp_path.rglob("a"))) == 1
+        writer.kill()
+    make_folder(tmp_path / "pictures", lambda partial: None)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "pictures"]
+
+
 @pytest.mark.parametrize("line", ["7", "[" * 10**5, "9" * 5000, '{"kind": "train"}', '"step"', "\0\0", "{"])
 def test_a_damaged_record_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')

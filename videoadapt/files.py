@@ -18,6 +18,7 @@ from videoadapt.system import NO_LINK, NO_WAITING, READ_BYTES, WINDOWS, WRITE_BY
 from videoadapt.terminal import visible
 
 PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed process left behind
+_FILLING = ".filling"  # of a folder; a file beside it with the other suffix says whether its writer lives
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -64,21 +65,24 @@ def partial_of(path: Path) -> Iterator[Path]:
 
 def make_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` fill a folder beside `folder`, which gets its name once it is whole; where another was faster, that stays."""
-    partial = _unused_beside(folder)
-    partial.mkdir(parents=True)
-    try:
-        fill(partial)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder.parent, folder.name)
+    with partial_of(folder) as claim:
+        partial = claim.with_suffix(_FILLING)
+        partial.mkdir()
         try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            fill(partial)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
-    """Delete the temporary files in `folder` (of the file `name`, None: of all) whose writers are dead.
+    """Delete the temporary files in `folder` (of the file or folder `name`, None: of all) whose writers are dead.
 
     A living writer holds a lock on its own. Where a file system has no locks, nothing is deleted; on Windows neither.
     """
@@ -91,6 +95,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
             continue
         try:
             if _is_abandoned(handle):
+                shutil.rmtree(left.with_suffix(_FILLING), ignore_errors=True)
                 left.unlink(missing_ok=True)
         except OSError:  # another user's folder
             pass
@@ -156,6 +161,12 @@ def read_jsonl(path: Path, *keys: str) -> list[dict[str, Any]]:
             raise VideoAdaptError(f"{path}: line {number} is damaged ({line[:40]!r}); delete that line")
         found.append(record)
     return found
+
+
+def drop_half_line(path: Path) -> None:
+    """Cut off what a full disk, or a kill, left of a last line: the next one would go on in it, and both be lost."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def as_record(line: bytes | str, *keys: str) -> dict[str, Any] | None:

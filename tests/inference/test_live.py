@@ -89,7 +89,7 @@ def test_looks_are_answers_to_the_same_frames(url: str, predictor: Predictor, fi
     looks = list(watch(predictor.asking, url, top=8))
     assert time.monotonic() - start > (NUM_FRAMES - 2) / 25  # at its own pace, although all of it came at once
     check_answers(looks, predictor, film)
-    assert len(looks) > 3 and looks[-1].num_frames == NUM_FRAMES
+    assert len(looks) > 1 and looks[-1].num_frames == NUM_FRAMES
     assert all(later.num_frames > look.num_frames for look, later in pairwise(looks))
 
 

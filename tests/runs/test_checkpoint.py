@@ -18,6 +18,7 @@ from videoadapt.errors import CheckpointError
 from videoadapt.files import write_atomically
 from videoadapt.models.loading import save_backbone
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_newest
+from videoadapt.runs.folder import newest_run
 from videoadapt.weights.files import write_tensors
 
 
@@ -110,3 +111,24 @@ def test_a_disk_that_fills_anywhere_in_a_file(tensors: int, small_disk: Path) ->
                 write_atomically(small_disk / name, write)
         assert names(small_disk) == ["step_00000001.pt"] and not list(small_disk.rglob(".*"))
         ballast.unlink()
+
+
+def test_a_run_whose_checkpoints_change_is_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training deletes its older checkpoints: between the look for them and the look at them `demo` failed."""
+    for number, name in enumerate(("trains/checkpoints/step_00000001.pt", "ended/checkpoints/step_00000009.pt")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (number, number))
+    assert newest_run(tmp_path) == tmp_path / "ended"
+    (tmp_path / "link" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "link" / "checkpoints" / "step_00000001.pt").symlink_to("nothing")
+    look = Path.glob
+
+    def changing(folder: Path, pattern: str) -> Iterator[Path]:
+        monkeypatch.setattr(Path, "glob", look)
+        found = list(look(folder, pattern))
+        save_newest(tmp_path / "trains", {"step": 2}, keep=1)
+        return iter(found)
+
+    monkeypatch.setattr(Path, "glob", changing)
+    assert newest_run(tmp_path) == tmp_path / "trains"

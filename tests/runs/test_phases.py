@@ -52,3 +52,16 @@ def test_a_record_of_each_phase(clips: Path, tmp_path: Path) -> None:
     assert [(of["phase"], of["steps"]) for of in found] == [("training", [0, 6]), ("test", [6, 6]), ("test", [6, 6])]
     assert all(of["sec"] > 0 and of["joules"] is None and of["machine"]["versions"]["torch"] for of in found)
     assert sum(count for _, count, trained in found[0]["parameters"] if trained) == 912
+
+
+def test_half_a_record_costs_no_other(clips: Path, tmp_path: Path) -> None:
+    """A full disk leaves it; the next one went on in its line, and the report refused both."""
+    output = tmp_path / "out"
+    path = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1, "batch_size": 8}))
+    assert train.main(["--cfg", str(path)]) == 0
+    whole = (output / "phases.jsonl").read_text()
+    with (output / "phases.jsonl").open("a") as file:
+        file.write(whole[:30])
+    assert train.main(["--cfg", str(path)]) == 0
+    found = (output / "phases.jsonl").read_text()
+    assert found.startswith(whole) and json.loads(found.removeprefix(whole))["phase"] == "test"

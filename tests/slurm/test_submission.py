@@ -20,8 +20,8 @@ from videoadapt.cli.train import main as train
 from videoadapt.errors import VideoAdaptError
 from videoadapt.processes.signals import ASKING, Ended, end_on_signal, priority, stop_on_signal
 from videoadapt.runs.outcome import Outcome, read_outcome
-from videoadapt.slurm import commands, interruption, submission
-from videoadapt.slurm.attempts import Attempt, Ending, How, attempts, job_folders
+from videoadapt.slurm import commands, interruption, status, submission
+from videoadapt.slurm.attempts import Attempt, Ending, How, attempts, job_folders, write_submission
 from videoadapt.slurm.interruption import Stop, StoppedJob
 from videoadapt.slurm.resources import Resources, parse_minutes
 
@@ -215,6 +215,14 @@ def test_a_folder_it_may_not_resume_in_is_refused(
         assert main(["--cfg", str(config), "train.epochs=1", *overrides, "--dry-run"]) == 2
         assert complaint in capsys.readouterr().err
     assert not sbatch.exists()
+
+
+def test_a_job_that_ends_meanwhile_is_not_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    write_submission(tmp_path / "jobs" / "7", executor="local", job_id=str(ended.pid), ranks=1)
+    monkeypatch.setattr(status, "_state", lambda folder: ("RUNNING", 0.0))
+    assert status.cancel(tmp_path) == [str(ended.pid)]
 
 
 def test_one_rank_is_the_first_to_fail(tmp_path: Path) -> None:

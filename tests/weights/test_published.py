@@ -15,7 +15,7 @@ from tests.weight_files import DATA
 from videoadapt.errors import CheckpointError
 from videoadapt.weights.files import weights_path
 from videoadapt.weights.formats import read_weights
-from videoadapt.weights.names import HubName, downloaded
+from videoadapt.weights.names import HubName, downloaded, here
 from videoadapt.weights.published import _hub, _web, fetch, fetched, pinned
 
 NAME = "anna/videomae-small"
@@ -217,6 +217,29 @@ def test_a_file_that_changed_later_is_refused(hub: Hub) -> None:
         fetch(location)  # what the link led to was the changed file
     fetch(location)
     assert path.read_bytes() == WEIGHTS
+
+
+def test_a_whole_file_is_not_asked_for_again(hub: Hub, tmp_path: Path) -> None:
+    """A process was killed while it looked at what had come: all of it came once more."""
+    location = f"{hub.url}/cdn/{sha256_hex(WEIGHTS)}/weights.pth#sha256={sha256_hex(WEIGHTS)}"
+    path = Path(here(fetched(location)))
+    path.rename(path.with_name(f"{path.name}.videoadapt.incomplete"))
+    hub.sent = 0
+    fetched(location)
+    assert path.read_bytes() == WEIGHTS and not hub.sent and not partials(tmp_path)
+
+
+def test_wrong_bytes_that_another_deletes_are_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.faults.other_bytes = {"config.json": b'{"model_type": "videomaf"}'}
+    look = _hub._git_sha
+
+    def deleted(path: Path) -> str:
+        found = look(path)
+        path.resolve().unlink()  # as a second download does, which looked at the same time
+        return found
+
+    monkeypatch.setattr(_hub, "_git_sha", deleted)
+    assert "what is in the cache has checksum" in refused(f"hf:{NAME}")
 
 
 def test_one_of_several_downloads_and_others_wait(hub: Hub) -> None:

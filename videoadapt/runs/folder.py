@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +25,15 @@ def newest_run(outputs: Path) -> Path | None:
     """The run folder below `outputs` whose checkpoint is the newest; None when there is none. Raises NotPermitted."""
     if is_folder(outputs):
         check_permitted(outputs)
-    found = sorted(outputs.glob("**/checkpoints/step_*.pt"), key=lambda path: path.stat().st_mtime)
-    return found[-1].parent.parent if found else None
+    found = max(outputs.glob("**/checkpoints/step_*.pt"), key=_saved_at, default=None)
+    return None if found is None else found.parent.parent
+
+
+def _saved_at(checkpoint: Path) -> float:
+    try:
+        return checkpoint.stat().st_mtime
+    except FileNotFoundError:  # a training has deleted it, for a newer one of its own; or it is a link to nothing
+        return 0.0 if checkpoint.is_symlink() else time.time()
 
 
 def run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:

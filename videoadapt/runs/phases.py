@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from videoadapt import __version__, distributed, logger
+from videoadapt.files import drop_half_line
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.checkpoint import list_checkpoints
 from videoadapt.runs.energy import EnergyMeter
@@ -50,6 +51,7 @@ def phase(run: Run, name: Literal["training", "test", "robustness"]) -> Iterator
         "gflops_per_view": run.gflops,
     }
     try:
+        drop_half_line(run.folder / FILE_NAME)
         with (run.folder / FILE_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
     except OSError as error:  # a full disk: what was trained or tested is safe

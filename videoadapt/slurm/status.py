@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def cancel(run: Path) -> list[str]:
         if read_submission(folder)["executor"] == "slurm":
             commands.cancel(job_id)
         else:
-            os.kill(int(job_id), signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                os.kill(int(job_id), signal.SIGTERM)
     return [job_id for _, job_id in found]
 
 

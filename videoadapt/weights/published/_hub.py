@@ -146,7 +146,7 @@ def _one(name: HubName, file: str, about: Any) -> Path:
         path = Path(hf_hub_download(name.repo, file, revision=name.revision, etag_timeout=TIMEOUT_SEC))
     wanted = about.lfs.sha256 if about.lfs is not None else about.blob_id
     if wanted and wanted != (found := sha256_of(path) if about.lfs is not None else _git_sha(path)):
-        path.resolve().unlink()
+        path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise CheckpointError(
             f"{whole}: what is in the cache has checksum {found}, not {wanted}; it was deleted: run again"

@@ -41,7 +41,7 @@ def stream(url: str, target: Path, sha256: str, *, name: str, headers: Mapping[s
     with _alone(partial.with_suffix(".lock")):
         if target.exists():
             return
-        kind = _all_of(url, partial, dict(headers or {}), name)
+        kind = _all_of(url, partial, dict(headers or {}), sha256, name)
         if (found := sha256_of(partial)) != sha256:
             partial.unlink()
             page = f"; {kind} came in place of a file: is a login needed?" if kind.startswith("text/html") else ""
@@ -63,8 +63,8 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _all_of(url: str, partial: Path, headers: dict[str, str], name: str) -> str:
-    """Append to `partial` until the file is whole; return its content type."""
+def _all_of(url: str, partial: Path, headers: dict[str, str], sha256: str, name: str) -> str:
+    """Append to `partial` until the file is whole; return its content type, "" where it was before."""
     failed = 0
     while True:
         before = _size(partial)
@@ -74,6 +74,8 @@ def _all_of(url: str, partial: Path, headers: dict[str, str], name: str) -> str:
         except urllib.error.HTTPError as error:
             if error.code != 416 or not before:
                 _refused(error, name)
+            if sha256_of(partial) == sha256:  # a process was killed while it looked at what had come
+                return ""
             partial.unlink()  # longer than the file, or the server's file is another one now
         except _BROKEN as error:
             failed = 1 if _size(partial) > before else failed + 1
