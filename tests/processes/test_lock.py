@@ -3,12 +3,12 @@
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from videoadapt.errors import ConfigError
-from videoadapt.processes import lock
 from videoadapt.processes.lock import only_process_in, wait_until_left
 
 
@@ -54,7 +54,7 @@ def test_a_folder_is_waited_for_and_said_once(
     holder = threading.Thread(target=hold)
     holder.start()
     assert held.wait(60)
-    monkeypatch.setattr(lock.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     wait_until_left(tmp_path, 60.0)
     assert len(waits) == 3
     assert [line for line in log_lines if "to end" in line] == [
