@@ -1,9 +1,11 @@
 """What is said about lists, videos and weights that are not where a config looks for them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.toy_runs import toy_config, write_config
 from videoadapt.config.loading import load_config
 from videoadapt.runs.inputs import find_problems
 
@@ -46,3 +48,37 @@ def test_a_wrong_list_is_not_explained_as_a_missing_one(tmp_path: Path, monkeypa
     (tmp_path / "names.txt").write_text("a\na\n")
     said = problems("data.train=mine.csv", "data.classes=names.txt")
     assert said["data.train"].endswith("write a space)") and said["data.classes"].endswith("take one out")
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        ("train", {"batch_size": 9, "accumulate": 2}, "train.batch_size = 9: not divisible"),
+        ("train", {"batch_size": 64}, "data.train has only 48 videos"),
+        ("model", {"weights": "nowhere.pth"}, "there is no such file"),
+        ("model", {"backbone": {"name": "vit", "size": "tiny", "num_heads": 5}}, "num_heads = 5"),
+        ("data", {"test": "tset"}, "did you mean 'test'"),
+        (
+            "data",
+            {"test": {"a": "test", "b": {"list": "nowhere.csv"}}},
+            "nowhere.csv: the synthetic data set has no such split",
+        ),
+        ("data", {"decoder": {"name": "image"}}, "of data.train are films"),
+        ("data", {"val": {"holdout": 0.1, "group": "nothing"}}, "data.val: group 'nothing'"),
+    ],
+)
+def test_what_needs_no_clip_is_said_before_one_is_rendered(
+    section: str, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "clips"
+    config = load_config(write_config(tmp_path / "toy.yaml", toy_config(tmp_path / "out", root, **{section: changes})))
+    found = find_problems(config)[1]
+    assert said in "\n".join(found) and len(found) == 1, found
+    assert not root.exists()
+
+
+def test_without_a_problem_clips_are_rendered_and_found(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path / "toy.yaml", toy_config(tmp_path / "out", tmp_path / "clips")))
+    splits, found = find_problems(config)
+    assert splits is not None and not found
+    assert all(video.path.is_file() for video in [*splits.train, *splits.test]) and len(splits.train) == 48

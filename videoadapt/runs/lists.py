@@ -25,6 +25,7 @@ from videoadapt.data.splits import (
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError, NotPermitted
 from videoadapt.paths import exists, is_folder
+from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build_data import build_dataset
 from videoadapt.runs.class_sizes import say_unequal
@@ -36,17 +37,19 @@ from videoadapt.video.decoders import reads_folders, reads_pictures
 from videoadapt.video.files import why_no_video
 
 
-def load_splits(config: Config) -> Splits:
+def load_splits(config: Config, *, make: bool = True) -> Splits:
     """Load the lists that the run needs. Raises DataListError with all problems at once.
 
-    A list is needed when `train.enable` or `test.enable` asks for it.
+    A list is needed when `train.enable` or `test.enable` asks for it. Without `make`, a data set that renders its files leaves
+    that for later (`renders_files`), and nothing is said of them.
     """
     data = config.data
     problems: list[str] = []
     dataset, sources = build_dataset(data), _needed(config)
+    planned = not make and hasattr(dataset, "rows")
     with distributed.main_process_first():
         lists = {
-            split: _load_list(dataset, split, sources[split], data, problems)
+            split: _load_list(dataset, split, sources[split], data, problems, planned)
             if split in sources
             else VideoRows(data.root, ())
             for split in ("train", "test", "val")
@@ -55,19 +58,29 @@ def load_splits(config: Config) -> Splits:
     limits = {"train": data.max_unreadable, "val": 0.0, "test": config.test.max_unreadable}
     files = {split: find_files(videos, reads_folders(data.decoder)) for split, videos in lists.items()}
     for split, videos in lists.items():
-        problems += _row_problems(split, videos, files[split], config, class_names, limits[split])
+        problems += _row_problems(split, videos, files[split], config, class_names, limits[split], planned)
     if len({lists[split].unit for split in lists if lists[split].parts_N2 is not None}) > 1:
         problems.append(
             "data.train, data.val, data.test: some rows are parts in seconds, others in frames; choose one for all"
         )
     if problems:
         raise DataListError("\n".join(problems))
-    others = _load_others(config, class_names, lists["train"], files["train"]) if config.test.enable else {}
+    others = _load_others(config, class_names, lists["train"], files["train"], make) if config.test.enable else {}
     _divide(config, lists, files)
-    say_overlaps(lists, files)
-    say_unequal(config, lists["train"], class_names)
+    if not planned:
+        say_overlaps(lists, files)
+        say_unequal(config, lists["train"], class_names)
     num_val_in_test = num_shared(files["val"], files["test"], lists["val"].parts_N2, lists["test"].parts_N2)
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test, others)
+
+
+def renders_files(config: Config) -> bool:
+    """Whether `load_splits` renders what a run reads: a data set that does so can tell its `rows` without it."""
+    datasets = [
+        config.data.dataset,
+        *(data_of(config.data, asked).dataset for asked in other_lists(config.data).values()),
+    ]
+    return any(hasattr(DATASETS.get(spec["name"]), "rows") for spec in datasets)
 
 
 def _validates(config: Config) -> bool:
@@ -108,29 +121,45 @@ def _keep(lists: dict[str, VideoRows], files: dict[str, NDArray[Any]], kept_N: N
 
 
 def _row_problems(
-    split: str, videos: VideoRows, files_N: NDArray[Any], config: Config, class_names: Sequence[str], limit: float
+    split: str,
+    videos: VideoRows,
+    files_N: NDArray[Any],
+    config: Config,
+    class_names: Sequence[str],
+    limit: float,
+    planned: bool,
 ) -> list[str]:
-    """What is wrong with rows and their files, of which the share `limit` may be missing; labels, where classes are known."""
+    """What is wrong with rows and their files, of which the share `limit` may be missing; labels, where classes are known.
+
+    Of files that are `planned`, what their names say.
+    """
     data = config.data
-    return [
+    of_names = [
         *(_wrong_labels(split, videos, len(class_names)) if class_names else []),
+        *_no_pictures(split, videos, limit, data),
+    ]
+    if planned:
+        return of_names
+    return [
+        *of_names,
         *_missing_files(split, videos, files_N, limit, data),
         *same_files(split, videos, files_N, config.task != "pretrain"),
         *short_folders(split, videos, files_N, limit, data.decoder),
-        *_no_pictures(split, videos, limit, data),
     ]
 
 
 def _load_others(
-    config: Config, class_names: Sequence[str], training: VideoRows, trained_N: NDArray[Any]
+    config: Config, class_names: Sequence[str], training: VideoRows, trained_N: NDArray[Any], make: bool
 ) -> dict[str, OtherList]:
     """The lists to test on after the first, checked as that is. Raises DataListError with all problems."""
     problems: list[str] = []
     found, limit = {}, config.test.max_unreadable
     for name, asked in other_lists(config.data).items():
         split, data, before = f"test.{name}", data_of(config.data, asked), len(problems)
+        dataset = build_dataset(data)
+        planned = not make and hasattr(dataset, "rows")
         with distributed.main_process_first():
-            videos = _load_list(build_dataset(data), split, asked.list, data, problems)
+            videos = _load_list(dataset, split, asked.list, data, problems, planned)
         try:
             found[name] = (
                 under_our_labels(name, asked, videos, class_names) if len(problems) == before else OtherList(videos)
@@ -140,7 +169,8 @@ def _load_others(
             continue
         videos = found[name].videos
         files_N = find_files(videos, reads_folders(data.decoder))
-        problems += _row_problems(split, videos, files_N, config.model_copy(update={"data": data}), class_names, limit)
+        asking = config.model_copy(update={"data": data})
+        problems += _row_problems(split, videos, files_N, asking, class_names, limit, planned)
         if shared := num_shared(trained_N, files_N, training.parts_N2, videos.parts_N2):
             logger.warning("data.train and data.%s share %d videos: the accuracy on it will be too high", split, shared)
     if problems:
@@ -148,13 +178,15 @@ def _load_others(
     return found
 
 
-def _load_list(dataset: Any, split: str, source: str | None, data: DataConfig, problems: list[str]) -> VideoRows:
+def _load_list(
+    dataset: Any, split: str, source: str | None, data: DataConfig, problems: list[str], planned: bool
+) -> VideoRows:
     nothing = VideoRows(data.root, ())
     if source is None:
         problems.append(f"data.{split}: is not set; name a list of videos, or set {split}.enable false")
         return nothing
     try:
-        videos: VideoRows = dataset.load(str(find_list(source)), data.root)
+        videos: VideoRows = (dataset.rows if planned else dataset.load)(str(find_list(source)), data.root)
     except DataListError as error:
         is_list = hasattr(dataset, "columns")
         problems.append(f"data.{split} = {error}{_where_lists_are(source, data) if is_list else _obtain(data)}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from videoadapt.registry import DATASETS
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS, RENDERER_VERSION
 
+RECIPE = "recipe.json"
 PerClass = Annotated[int, Interval(ge=0, le=9999)]  # files are numbered with four digits
 
 
@@ -39,11 +41,10 @@ class Synthetic:
         self._seed = seed
         self.class_names: list[str] | None = list(MOTIONS[vocabulary])
 
-    def load(self, source: str, root: Path) -> VideoRows:
-        """Return the videos of one split, rendering into `root` what is not there yet.
+    def rows(self, source: str, root: Path) -> VideoRows:
+        """Return what `load` does, while nothing is rendered or written: for all that can be known without a clip.
 
-        Beside the clips stand `recipe.json`, and `classes.txt` and `<split>.csv`, which a video_list can read. Raises
-        DataListError for another source, for an empty split, and where `root` holds another recipe or other files.
+        Raises DataListError for another source, for an empty split, and where `root` holds another recipe or other files.
         """
         if source not in self._per_class:
             raise DataListError(
@@ -51,18 +52,34 @@ class Synthetic:
             )
         if not self._per_class[source]:
             raise DataListError(f"{source}: {source}_per_class is 0; set it to 1 or more")
-        _claim(root, self._recipe())
-        rows: list[tuple[str, int, int]] = []
-        files = []
-        for label, motion in enumerate(MOTIONS[self._vocabulary]):
-            for index in range(self._per_class[source]):
-                name = f"{source}/{motion}/{motion}_{index + 1:04d}.mp4"
-                rows.append((name, label, len(rows) + 1))
-                files.append(ClipFile(root / name, motion, self._clip_seed(source, motion, index)))
+        _check(root, self._recipe())
+        clips = enumerate(self._clips(source), 1)
+        return VideoRows(root, ((name, label, line) for line, (name, label, _, _) in clips))
+
+    def load(self, source: str, root: Path) -> VideoRows:
+        """Return the videos of one split, rendering into `root` what is not there yet.
+
+        Beside the clips stand `recipe.json`, and `classes.txt` and `<split>.csv`, which a video_list can read. Raises
+        DataListError as `rows` does.
+        """
+        videos = self.rows(source, root)
+        if not exists(root / RECIPE):
+            root.mkdir(parents=True, exist_ok=True)
+            write_json(root / RECIPE, self._recipe())
+        clips = list(self._clips(source))
+        files = [
+            ClipFile(root / name, motion, self._clip_seed(source, motion, index)) for name, _, motion, index in clips
+        ]
         render_missing(files, f"rendering {source} videos")
         _keep(root / "classes.txt", "".join(f"{motion}\n" for motion in MOTIONS[self._vocabulary]))
-        _keep(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _ in rows))
-        return VideoRows(root, rows)
+        _keep(root / f"{source}.csv", "".join(f"{name} {label}\n" for name, label, _, _ in clips))
+        return videos
+
+    def _clips(self, source: str) -> Iterator[tuple[str, int, str, int]]:
+        """(name, label, motion, number within its class) of every clip of a split, in the order of its list."""
+        for label, motion in enumerate(MOTIONS[self._vocabulary]):
+            for index in range(self._per_class[source]):
+                yield f"{source}/{motion}/{motion}_{index + 1:04d}.mp4", label, motion, index
 
     def _recipe(self) -> dict[str, Any]:
         return {
@@ -86,14 +103,12 @@ def _keep(path: Path, text: str) -> None:
         write_text(path, text)
 
 
-def _claim(root: Path, recipe: dict[str, Any]) -> None:
-    """Write the recipe into an empty folder, or check that the folder was made by the same one."""
-    path = root / "recipe.json"
+def _check(root: Path, recipe: dict[str, Any]) -> None:
+    """Raise DataListError for a folder that is neither empty nor made by this recipe."""
+    path = root / RECIPE
     if not exists(path):
         if is_folder(root) and any(root.iterdir()):
             raise DataListError(f"the root {root} holds other files; choose a folder that is empty or not there yet")
-        root.mkdir(parents=True, exist_ok=True)
-        write_json(path, recipe)
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
