@@ -27,3 +27,18 @@ def test_a_progress_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch)
         if line._bar:
             line._bar.refresh()
     assert "method [/red] :smile:" in screen.getvalue() and "sweep [/b]" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("width", "bar"), [(80, False), (120, True)])
+def test_a_narrow_terminal_shows_the_numbers(width: int, bar: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80 columns the total and the time left were cut, for a bar of five letters."""
+    screen = io.StringIO()
+    monkeypatch.setattr(log, "console", Console(file=screen, force_terminal=True, width=width, color_system=None))
+    monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True, raising=False)
+    with log.progress("train", 2125, "steps") as line:
+        line.advance("loss 0.007  top-1 100.0 %  lr 0.00022  6 clips/s  and more than there is room for", 1208)
+        if line._bar:
+            line._bar.refresh()
+    shown = screen.getvalue()
+    assert "1208/2125 steps" in shown and "loss 0.007  top-1 100.0 %  lr 0.00022" in shown
+    assert ("\u2501" in shown) is bar and max(map(len, shown.replace("\r", "\n").splitlines())) < width + 20

@@ -77,6 +77,10 @@ class DataListError(VideoAdaptError):
     """A list of videos, or a class file, cannot be used as it is."""
 
 
+class DataFolderError(DataListError):
+    """The folder that all lists of a run are made from cannot be used: the same is wrong with each of them."""
+
+
 class DecodeError(VideoAdaptError):
     """A video file cannot be opened or decoded."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from videoadapt import distributed, logger
 from videoadapt.terminal import stop_if_pressed, visible
@@ -31,6 +31,7 @@ class _Screen(Console):
 # names of files and settings are shown as they are: `[b] :x:`
 console = _Screen(stderr=True, markup=False, emoji=False)
 PLAIN_LINE_EVERY_SEC = 10.0
+_WIDE = 100  # columns: from here on there is room for a bar beside the numbers of a training
 
 
 class _RunLog(logging.FileHandler):
@@ -143,15 +144,16 @@ def progress(title: str, total: int, unit: str) -> Iterator[ProgressLine]:
     if not (console.is_terminal and distributed.is_main() and sys.stderr.isatty()):
         yield ProgressLine(title, total, unit, None)
         return
+    # the numbers need the room of a narrow terminal, and the status alone is cut where they do not suffice either
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
+        *([BarColumn(bar_width=20)] if console.width >= _WIDE else []),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}", markup=False),
+        TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
     )
     # what goes to a pipe stays what it is: rich would write it to the terminal
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty(), expand=True) as bar:
         yield ProgressLine(title, total, unit, bar)

@@ -96,7 +96,11 @@ def test_overrides_in_both_spellings(tmp_path: Path) -> None:
     path = write(tmp_path, "output: o\n")
     config = load_config(path, ["train.epochs", "3", "optim.lr_per_256=6e-4", "data.root", "a=b", "data.val=null"])
     assert (config.train.epochs, config.optim.lr_per_256, config.data.root) == (3, 6e-4, Path("a=b"))
-    with pytest.raises(ConfigError, match=r"train\.epochs.*the value is missing"):
+    with pytest.raises(
+        ConfigError, match=r"if `my videos` is one value of data\.root, quote it: 'data\.root=my videos'$"
+    ):
+        load_config("own_videos", ["data.root=my", "videos"])
+    with pytest.raises(ConfigError, match=r"train\.epochs.*the value is missing; write `train\.epochs VALUE`$"):
         load_config(path, ["train.epochs"])
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         load_config(path, ["train.epoch", "3"])

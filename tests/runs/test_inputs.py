@@ -82,3 +82,16 @@ def test_without_a_problem_clips_are_rendered_and_found(tmp_path: Path) -> None:
     splits, found = find_problems(config)
     assert splits is not None and not found
     assert all(video.path.is_file() for video in [*splits.train, *splits.test]) and len(splits.train) == 48
+
+
+def test_a_wrong_folder_of_class_folders_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same mistake for each list, and the classes are not known because of it."""
+    monkeypatch.chdir(tmp_path)
+    config = load_config("own_videos_small", ["data.root=my videos"])
+    assert find_problems(config, here=False)[1] == [
+        "data.root = my videos: is no folder; expected one with a folder of videos for each class; set data.root, which "
+        f"starts in {tmp_path}, where the command was started"
+    ]
+    (tmp_path / "my videos/run").mkdir(parents=True)
+    (said,) = find_problems(config, here=False)[1]
+    assert said == "data.root = my videos: holds 1 folders; expected one for each class, at least two"

@@ -51,10 +51,18 @@ def split_tokens(overrides: Sequence[str]) -> list[tuple[str, str]]:
         if not equals:
             following = next(tokens, None)
             if following is None:
-                raise ConfigError(f"override '{key}': the value is missing; write `{key} VALUE`")
+                raise ConfigError(f"override '{key}': the value is missing; write `{key} VALUE`{_if_one(found, key)}")
             text = following
         found.append((key, text))
     return found
+
+
+def _if_one(before: Sequence[tuple[str, str]], word: str) -> str:
+    """What to do where a shell has made two words of one value."""
+    if not before or "." in word:
+        return ""
+    key, text = before[-1]
+    return f", or, if `{text} {word}` is one value of {key}, quote it: '{key}={text} {word}'"
 
 
 def as_token(key: str, value: Any) -> str:

@@ -23,7 +23,7 @@ from videoadapt.data.splits import (
     some_of_each_class,
 )
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataListError, NotPermitted
+from videoadapt.errors import DataFolderError, DataListError, NotPermitted
 from videoadapt.paths import exists, is_folder
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
@@ -187,6 +187,14 @@ def _load_list(
         return nothing
     try:
         videos: VideoRows = (dataset.rows if planned else dataset.load)(str(find_list(source)), data.root)
+    except DataFolderError as error:  # for one list as for the next, and said once
+        said = f"data.root = {data.root}: {str(error).removeprefix(f'{data.root}: ')}"
+        if not is_folder(data.root):
+            start = "" if data.root.is_absolute() else f", which starts {started_from()}"
+            said += f"; set data.root{start}"
+        if said not in problems:
+            problems.append(said)
+        return nothing
     except DataListError as error:
         is_list = hasattr(dataset, "columns")
         problems.append(f"data.{split} = {error}{_where_lists_are(source, data) if is_list else _obtain(data)}")
@@ -218,7 +226,7 @@ def _class_names(dataset: object, config: Config, problems: list[str]) -> list[s
         return [str(label) for label in range(data.classes)]
     if data.classes is None:
         names: list[str] | None = dataset.class_names  # type: ignore[attr-defined]
-        if names is None:
+        if names is None and not problems:  # what is wrong with its lists may be why it knows none
             problems.append("data.classes: is not set; name a file with one class name a line, or give their number")
         return names or []
     try:

@@ -14,7 +14,7 @@ from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataFolderError, DataListError
 from videoadapt.files import why_unwritable, write_json
 from videoadapt.paths import is_file, with_home
 from videoadapt.registry import DATASETS
@@ -49,8 +49,8 @@ class ClassFolders:
     def load(self, source: str, root: Path) -> VideoRows:
         """Return the videos of the list `source`, and of none where the division has no validation list.
 
-        The first call divides the folder. Another name is a list of `path label` rows. Raises DataListError for class folders
-        that cannot be used, a division that was made with other values, and an empty list.
+        The first call divides the folder. Another name is a list of `path label` rows. Raises DataFolderError for class folders
+        that cannot be used and a division that was made with other values, and DataListError for an empty list.
         """
         if source not in folders.SPLITS:
             return VideoList().load(source, root)
@@ -61,7 +61,7 @@ class ClassFolders:
             elif self.class_names is None:
                 self._check(root, place)
         except DataListError as error:
-            raise DataListError(f"{source}: of data.root {root}: {error}") from error
+            raise DataFolderError(str(error)) from error
         self.class_names = read_classes(place / "classes.txt")
         path = place / f"{source}.csv"
         if not is_file(path):
