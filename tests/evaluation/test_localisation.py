@@ -112,6 +112,18 @@ def test_wrong_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     found.write_text('{"results": {"x1": [{"label": "run"}]}}')
     with pytest.raises(DataListError, match="not as ActivityNet's results: KeyError: 'score'"):
         read_detections(found, annotations)
+    for segment, score, said in (
+        (
+            "[0, 10]",
+            "NaN",
+            r"x1: segment \[0.0, 10.0\], score nan: is not a number",
+        ),  # its place in the order would be chance
+        ("[0, Infinity]", "0.5", "score 0.5: is not a number, or infinite"),
+        ("[10, 0]", "0.5", "x1: a segment from 10 to 0 s; the start comes first"),
+    ):
+        found.write_text(f'{{"results": {{"x1": [{{"label": "run", "score": {score}, "segment": {segment}}}]}}}}')
+        with pytest.raises(DataListError, match=said):
+            read_detections(found, annotations)
     found.write_text("[]")
     assert evaluate.main([str(found), "--truth", str(truth)]) == 2
     assert "error: " in capsys.readouterr().err

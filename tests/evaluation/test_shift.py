@@ -21,6 +21,7 @@ from videoadapt.evaluation.confidence import fit_temperature, log_probabilities
 from videoadapt.evaluation.predictions import Predictions
 from videoadapt.evaluation.report.page import write_report
 from videoadapt.evaluation.worth import fitted_temperature
+from videoadapt.runs.lists import load_splits
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +165,14 @@ def test_the_published_pairs_are_of_both_sets() -> None:
 def test_settings_that_cannot_be(shifted: Path, capsys: pytest.CaptureFixture[str], override: str, said: str) -> None:
     assert test.main(["--cfg", str(shifted), override]) == 2
     assert re.search(said, capsys.readouterr().err)
+
+
+def test_a_file_of_rows_beside_splits_by_name(clips: Path, tmp_path: Path) -> None:
+    """The rendered data set has `train` and `test`; a later list may be any file."""
+    Synthetic(vocabulary="quickstart", train_per_class=6, val_per_class=0, test_per_class=2).load("test", clips)
+    rows = (clips / "test.csv").read_text().splitlines()[:3]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    config = toy_config(tmp_path / "run", clips, train={"enable": False})
+    config["data"]["test"] = {"own": "test", "yours": {"list": str(tmp_path / "mine.csv"), "root": str(clips)}}
+    splits = load_splits(load_config(write_config(tmp_path / "c.yaml", config)))
+    assert [f"{video.name} {video.label}" for video in splits.others["yours"].videos] == rows and len(splits.test) == 16

@@ -13,6 +13,7 @@ from tests.toy_runs import toy_config, write_config
 from videoadapt import load
 from videoadapt.cli import inspect, train
 from videoadapt.data.structures import Video
+from videoadapt.errors import DecodeError
 from videoadapt.inference.adapter_effects import LinearCKA, _ratios_noted, measure
 from videoadapt.inference.adapter_picture import write_effects
 
@@ -62,7 +63,12 @@ def test_the_adapter_in_the_package(tmp_path: Path) -> None:
     """It stands in the last three of five blocks: before these nothing has changed."""
     film = write_video(tmp_path / "film.mp4", num_frames=20)
     predictor = load("package:quickstart_adapter.safetensors", device="cpu")
-    blocks, shown = measure(predictor, [Video("film.mp4", film, 0)])
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no film")
+    blocks, shown, unreadable = measure(predictor, [Video("broken.mp4", broken, 0), Video("film.mp4", film, 0)])
+    assert [item.video.id for item in unreadable] == ["broken.mp4"]
+    with pytest.raises(DecodeError, match=r"none of 1 videos can be read, first: .*broken.mp4"):
+        measure(predictor, [Video("broken.mp4", broken, 0)])
     said = [block.as_dict() for block in blocks]
     assert [one["trained_parameters"] > 0 for one in said] == [bool(one["branch_ratio"]) for one in said]
     assert [bool(one["branch_ratio"]) for one in said] == [False, False, True, True, True]
@@ -79,3 +85,8 @@ def test_of_several_test_lists_the_run_s_own_is_looked_at(clips: Path, tmp_path:
     assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
     assert inspect.main([str(tmp_path / "run"), "--videos", "5", "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "run/inspect.json").read_text())["videos"] == 5
+    rows = (clips / "test.csv").read_text().splitlines()[:2]
+    (tmp_path / "list.csv").write_text("\n".join(["missing.mp4 0", *rows]))
+    asked = "--list", str(tmp_path / "list.csv"), "--root", str(clips)
+    assert inspect.main([str(tmp_path / "run"), *asked, "--device", "cpu"]) == 3  # one is left out
+    assert json.loads((tmp_path / "run/inspect.json").read_text())["videos"] == 2

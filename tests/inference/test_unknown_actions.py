@@ -112,6 +112,29 @@ def test_every_score_may_decide_and_is_refused_elsewhere(run: Path, capsys: pyte
     assert measured(run) == 0
 
 
+@pytest.mark.slow
+def test_lists_that_say_nothing_are_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "unknown.npz").read_bytes()
+    one = tmp_path / "one.txt"
+    one.write_text((run.parent / "known.txt").read_text().split()[0])
+    assert unknown.main([str(run), "--known", str(one)]) == 2
+    assert "one.txt: 1 videos that can be read; a rate of false alarms needs 2 or more" in said(capsys)
+    assert (run / "unknown.npz").read_bytes() == before
+    parts = tmp_path / "parts.txt"
+    names = (run.parent / "known.txt").read_text().split()[:2]
+    for part, shared in (("#t=0,0.3", False), ("#t=0.2,0.6", True)):
+        parts.write_text("".join(f"{name}{part}\n" for name in names))
+        later = tmp_path / "later.txt"
+        later.write_text("".join(f"{name}#t=0.3\n" for name in names))
+        assert unknown.main([str(run), "--known", str(parts), "--unknown", str(later), "--no-training"]) == 0
+        assert ("2 of the unknown videos are in the known list too" in said(capsys)) == shared
+    assert measured(run) == 0
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return re.sub(r"\s+", " ", capsys.readouterr().err)
+
+
 def test_a_threshold_needs_enough_known_videos() -> None:
     known = Known(Measure("logits"), {"energy": np.arange(20.0)}, "energy")
     assert known.threshold(0.05) == 0.5 and (known.scores["energy"] < known.threshold(0.3)).sum() == 6

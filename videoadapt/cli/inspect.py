@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from videoadapt.cli._command import command, program
+from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device, add_run
 from videoadapt.cli._output import check_folder
 from videoadapt.cli._paths import place, place_text
@@ -31,7 +31,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 @command(stopped="stopped")
 def main(arguments: list[str] | None = None) -> int:
-    """Write both files and return the exit code."""
+    """Write both files and return the exit code: 3 when some videos cannot be read (they are left out)."""
     args = parse_arguments(arguments)
     from videoadapt.api import load
     from videoadapt.config.shipped import find_list
@@ -59,12 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
         raise ConfigError(
             f"{args.run}: names no test list (data.test), whose videos are looked at; give one with --list"
         )
-    listed = build_dataset(data).load(source, args.root or data.root or Path())
+    listed = build_dataset(data, source).load(source, args.root or data.root or Path())
     videos = spread(listed, args.videos)
-    blocks, shown = measure(predictor, videos)
-    write_json(out / "inspect.json", {"videos": len(videos), "blocks": [block.as_dict() for block in blocks]})
-    write_effects(
-        out / "inspect.png", f"{args.run}: what its adapters changed, {len(videos)} test videos", blocks, shown
-    )
-    sys.stdout.write(f"{out / 'inspect.png'}, {out / 'inspect.json'}: of {len(videos)} videos\n")
-    return 0
+    found = measure(predictor, videos)
+    for item in found.unreadable:
+        sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
+    number = len(videos) - len(found.unreadable)
+    write_json(out / "inspect.json", {"videos": number, "blocks": [block.as_dict() for block in found.blocks]})
+    title = f"{args.run}: what its adapters changed, {number} test videos"
+    write_effects(out / "inspect.png", title, found.blocks, found.shown)
+    sys.stdout.write(f"{out / 'inspect.png'}, {out / 'inspect.json'}: of {number} videos\n")
+    return EXIT_UNREADABLE if found.unreadable else 0

@@ -11,8 +11,10 @@ and grows from step to step.
 Shapes: B clips, C channels, T frames, H W pixels. Grey levels run from 0 to 255.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import torch
@@ -31,10 +33,10 @@ _HALVINGS = 16  # of the interval in which the largest factor lies that keeps a 
 class Attack:
     """What may be changed, and how it is looked for.
 
-    `budget` in grey levels: with "linf" the most that any value of a clip may change by; with "l2" the root of the mean square
-    over all values of the frames that may change: the Euclidean norm is at most `budget` times the root of their number.
-    A change of so many levels everywhere has the same size in both. `frames`: None, all; else so many of each clip, those
-    at which the gradient on the clean clip is largest. `steps` are PGD's, each as long as 2.5 budget / steps.
+    `budget` in grey levels: with "linf" the most that any value of a clip may change by, of which the whole levels count; with
+    "l2" the root of the mean square over all values of the frames that may change: the Euclidean norm is at most `budget` times
+    the root of their number. A change of so many levels everywhere has the same size in both. `frames`: None, all; else so many
+    of each clip, those at which the gradient on the clean clip is largest. `steps` are PGD's, each 2.5 budget / steps long.
     """
 
     norm: Norm = "linf"
@@ -44,11 +46,14 @@ class Attack:
     frames: int | None = None
 
     def __post_init__(self) -> None:
+        levels, enough = "more than 0, at most 255 grey levels", 0 < self.budget <= 255
+        if self.norm == "linf":  # less would round to nothing, and every model would seem robust
+            levels, enough = "1 to 255 grey levels, of which 4 are what papers call 4/255", 1 <= self.budget <= 255
         problems = [
             f"{name} = {value!r}: allowed: {allowed}"
             for name, value, allowed, right in (
                 ("norm", self.norm, "linf, l2", self.norm in ("linf", "l2")),
-                ("budget", self.budget, "more than 0, at most 255 grey levels", 0 < self.budget <= 255),
+                ("budget", self.budget, levels, enough),
                 ("method", self.method, "pgd, fgsm", self.method in ("pgd", "fgsm")),
                 ("steps", self.steps, "1 or more", self.steps >= 1),
                 ("frames", self.frames, "1 or more, or all", self.frames is None or self.frames >= 1),
@@ -65,7 +70,8 @@ def attacked(losses: Losses, clips_BCTHW: Tensor, attack: Attack, generator: tor
     The second are the control: as far away, in the same frames, by chance ("linf": every value up or down by the whole budget;
     "l2": a normally distributed direction). Of PGD's clips the one with the highest loss is returned, the clean one among
     them, for each clip by itself. What is random comes from `generator`. `losses` is differentiated by its
-    input only. Raises ConfigError where a clip has fewer frames than are to be changed.
+    input only. Raises ConfigError where a clip has fewer frames than are to be changed, and for an L2
+    budget of which nothing is left in whole levels.
     """
     num_frames = clips_BCTHW.shape[2]
     if attack.frames is not None and attack.frames > num_frames:
@@ -100,6 +106,11 @@ class _Ball:
         channels, _, *sides = clips_BCTHW.shape[1:]
         num_values = int(kept_BT[0].sum()) * channels * sides[0] * sides[1]
         self.per_level = num_values**0.5  # the Euclidean norm of one level everywhere
+        if self.norm == "l2" and self.budget < (least := _least_levels(num_values)):
+            raise ConfigError(
+                f"budget = {self.budget}: such a change rounds to nothing in whole grey levels, so that every model would seem "
+                f"robust; allowed: {math.ceil(1000 * least) / 1000:g} or more, of the {num_values:,} values that may change"
+            )
 
     def project(self, change: Tensor) -> Tensor:
         """Return the nearest change within the budget, and then the part of it that leaves grey levels within 0 to 255.
@@ -158,6 +169,11 @@ class _Ball:
     def random_edge(self, generator: torch.Generator) -> Tensor:
         """Return a random change of the whole budget."""
         return self.step(_drawn(torch.randn, self.clean, generator), self.budget)
+
+
+def _least_levels(num_values: int) -> float:
+    """Of normally distributed changes with this deviation one of so many values rounds to a whole level."""
+    return 0.5 / NormalDist().inv_cdf(1 - 0.5 / num_values)
 
 
 def _gradient(losses: Losses, clips: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ is free; average precision is interpolated as in VOC 2011; the mean is over the 
 Shapes: D detections of one class, G annotations, M thresholds.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,10 @@ def read_detections(path: Path, annotations: Annotations) -> list[Detection]:
             found += [_segment(name, what, float(what["score"])) for what in records]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataListError(f"{path}: is not as ActivityNet's results: {type(error).__name__}: {error}") from error
+    if turned := next((one for one in found if one.start_sec > one.end_sec), None):
+        raise DataListError(
+            f"{path}: {turned.film}: a segment from {turned.start_sec:g} to {turned.end_sec:g} s; the start comes first"
+        )
     if unknown := sorted({one.label for one in found} - annotations.labels):
         raise DataListError(
             f"{path}: the label {unknown[0]!r} is not annotated; {did_you_mean(unknown[0], annotations.labels)}"
@@ -92,8 +97,10 @@ def read_detections(path: Path, annotations: Annotations) -> list[Detection]:
 
 
 def _segment(film: str, what: Mapping[str, object], score: float) -> Detection:
-    start_sec, end_sec = what["segment"]  # type: ignore[misc]
-    return Detection(film, str(what["label"]), float(start_sec), float(end_sec), score)  # type: ignore[has-type]
+    start_sec, end_sec = map(float, what["segment"])  # type: ignore[call-overload]
+    if not all(map(math.isfinite, (start_sec, end_sec, score))):
+        raise ValueError(f"{film}: segment {[start_sec, end_sec]}, score {score}: is not a number, or infinite")
+    return Detection(film, str(what["label"]), start_sec, end_sec, score)
 
 
 def average_precisions(

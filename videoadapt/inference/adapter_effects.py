@@ -7,14 +7,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videoadapt.data.structures import Video
-from videoadapt.errors import ConfigError
+from videoadapt.data.structures import Unreadable, Video
+from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
 from videoadapt.models.adapters import AdapterModule
@@ -79,19 +79,33 @@ class Moved:
     moved_thw: np.ndarray
 
 
-def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -> tuple[list[BlockEffect], list[Moved]]:
+class Effects(NamedTuple):
+    """Of each block what was seen in it, the clips to show, and the videos that could not be read."""
+
+    blocks: list[BlockEffect]
+    shown: list[Moved]
+    unreadable: list[Unreadable]
+
+
+def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -> Effects:
     """Look at one view of each video (its middle) with the trained model, and with its backbone as it was before.
 
     Ratio: the median over tokens of ||adapter(x)|| / ||branch(x)||, of one that follows a layer ||adapter(h) - h|| / ||h||.
-    Raises ConfigError for a backbone without blocks.
+    Raises ConfigError for a backbone without blocks, and DecodeError where no video can be read.
     """
     after, before = predictor.classifier, untrained(predictor)
     blocks = [BlockEffect(_trained(block)) for block in _blocks(after)]
     reader = build_view_reader(predictor.config.data.model_copy(update={"cache": "off"}), 1, 1)
     shown: list[Moved] = []
+    unreadable: list[Unreadable] = []
     with progress("inspect", len(videos), "videos") as line, torch.no_grad():
-        for video in videos:
-            views_JCTHW = reader.with_notes(video.path, video.part)[0][0]
+        for number, video in enumerate(videos):
+            try:
+                views_JCTHW = reader.with_notes(video.path, video.part)[0][0]
+            except DecodeError as error:
+                unreadable.append(Unreadable(number, video, str(error)))
+                line.advance()
+                continue
             noted: dict[tuple[int, str], float] = {}
             with _ratios_noted(after, noted):
                 adapted = _tokens(predictor, after, views_JCTHW)
@@ -104,7 +118,9 @@ def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -
             if len(shown) < num_shown and (where := _where(after, _distance(plain[-1], adapted[-1]))) is not None:
                 shown.append(Moved(video.id, views_JCTHW[0].permute(1, 2, 3, 0).numpy(), where))
             line.advance()
-    return blocks, shown
+    if len(unreadable) == len(videos):
+        raise DecodeError(f"none of {len(videos)} videos can be read, first: {unreadable[0].reason}")
+    return Effects(blocks, shown, unreadable)
 
 
 def untrained(predictor: Predictor) -> Classifier:

@@ -34,7 +34,7 @@ def write_features(
     out = Path(out)
     if out.suffix not in (".npz", ".safetensors"):
         raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
-    videos = build_dataset(predictor.config.data).load(source, Path(root))
+    videos = build_dataset(predictor.config.data, source).load(source, Path(root))
     rows, unreadable = _seen(predictor, videos, num_clips, num_crops)
     if not rows:
         raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")

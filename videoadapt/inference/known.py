@@ -41,8 +41,7 @@ class Measure:
     @classmethod
     def fit(cls, average: Average, features_MD: NDArray[np.float32], labels_M: NDArray[np.int64], k: int) -> "Measure":
         """Raises ConfigError where the training has fewer than k videos."""
-        if not 1 <= k <= len(features_MD):
-            raise ConfigError(f"--k {k}: allowed: 1 to {len(features_MD)}, the videos of the training")
+        check_neighbour(k, len(features_MD))
         return cls(average, fit_gaussians(features_MD, labels_M), features_MD, k)
 
     @property
@@ -105,6 +104,12 @@ class Rejection:
         """Whether a video scores below the threshold."""
         found = self.known.measure.score(self.known.chosen, logits_VK[None], feature_D[None])
         return bool(found[0] < self.threshold)
+
+
+def check_neighbour(k: int, num_videos: int) -> None:
+    """Raise ConfigError where the training has fewer than k videos."""
+    if not 1 <= k <= num_videos:
+        raise ConfigError(f"--k {k}: allowed: 1 to {num_videos}, the videos of the training")
 
 
 def load_rejection(

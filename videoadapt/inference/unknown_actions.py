@@ -13,10 +13,11 @@ from videoadapt.config.schema import Config
 from videoadapt.config.shipped import find_list
 from videoadapt.data.splits import Splits
 from videoadapt.data.structures import Unreadable, Video
+from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.unknown import auroc, fpr95
 from videoadapt.files import write_json
-from videoadapt.inference.known import OF_TRAINING, Known, Measure, made_of, save
+from videoadapt.inference.known import OF_TRAINING, Known, Measure, check_neighbour, made_of, save
 from videoadapt.inference.predictor import Predictor
 from videoadapt.inference.score_plot import plot_scores
 from videoadapt.inference.seen import Seen, see
@@ -24,8 +25,10 @@ from videoadapt.inference.sources import videos_listed
 from videoadapt.inference.videos import film_and_part
 from videoadapt.runs.folder import run_config
 from videoadapt.runs.lists import load_splits
+from videoadapt.video.part import AnyPart
 
 RATE = 0.05  # of false alarms, in the table and the picture
+FEWEST = 2  # known videos: of one, any rate below 1 is none of them
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,10 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
     known: Sequence[Video] = splits.val if asked.known is None and splits is not None else _listed(asked.known, root)
     unknown = _listed(asked.unknown, root) if asked.unknown is not None else []
     training = None if splits is None or not asked.training else splits.train
-    if training is not None:
-        _say_shared(training.paths(), known)
+    _check_known(asked, len(known))
+    if training is not None and len(training):
+        check_neighbour(asked.k, len(training))
+    _say_shared(known, unknown, training)
     how = Measure(predictor.config.test.average)
     unreadable: list[Unreadable] = []
     if training is not None and len(training):
@@ -78,6 +83,7 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
         labels_M = np.array([video.label for video in seen.videos])
         how, unreadable = Measure.fit(how.average, seen.features_ND, labels_M, asked.k), seen.unreadable
     seen_known = see(predictor, known, "known")
+    _check_known(asked, len(seen_known.videos))
     seen_unknown = see(predictor, unknown, "unknown") if unknown else None
     scores = {name: how.score(name, seen_known.logits_NVK, seen_known.features_ND) for name in how.scores}
     others = {} if seen_unknown is None else _scores(how, seen_unknown)
@@ -116,10 +122,28 @@ def _listed(path: Path | None, root: Path) -> list[Video]:
     return found
 
 
-def _say_shared(training: Any, known: Sequence[Video]) -> None:
-    trained = {str(Path(path).resolve()) for path in training}
-    if shared := sum(str(video.path.resolve()) in trained for video in known):
+def _say_shared(known: Sequence[Video], unknown: Sequence[Video], training: VideoRows | None) -> None:
+    """Warn of videos that are in two of the lists, under whatever path; of parts of films, of those that overlap."""
+    if training is not None and (shared := _num_shared(known, training)):
         logger.warning("%d of the known videos are of the training list: they score too high", shared)
+    if shared := _num_shared(unknown, known):
+        logger.warning("%d of the unknown videos are in the known list too, and cannot be told from themselves", shared)
+
+
+def _num_shared(videos: Sequence[Video], others: Sequence[Video]) -> int:
+    parts: dict[Path, list[AnyPart]] = {}
+    for other in others:
+        parts.setdefault(other.path.resolve(), []).append(other.part or WHOLE)
+    return sum(
+        any((video.part or WHOLE).overlaps(part) for part in parts.get(video.path.resolve(), ())) for video in videos
+    )
+
+
+def _check_known(asked: Asked, number: int) -> None:
+    """Raise ConfigError for fewer known videos than say anything."""
+    if number < FEWEST:
+        source = "data.val" if asked.known is None else f"--known {asked.known}"
+        raise ConfigError(f"{source}: {number} videos that can be read; a rate of false alarms needs {FEWEST} or more")
 
 
 def _scores(how: Measure, seen: Seen) -> dict[str, Any]:

@@ -9,15 +9,18 @@ from torch import Tensor
 
 from videoadapt import distributed
 from videoadapt.config.schema import Config, DataConfig
+from videoadapt.config.shipped import find_list
 from videoadapt.data.balance import BalancedRows
 from videoadapt.data.batches import Schedule, TestBatches, TrainBatches
 from videoadapt.data.columns import problem_of
 from videoadapt.data.corrupted import CollateCorrupted, CorruptedBatches, CorruptedLoader, ReadCorrupted
+from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.loader import CPU, Loader
 from videoadapt.data.reading import ReadClips, ReadViews, TestLoader, TrainLoader, collate_clips, collate_views, file_of
 from videoadapt.data.structures import ClipBatch, Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, at_key
+from videoadapt.paths import is_file
 from videoadapt.registry import DATASETS, SAMPLERS
 from videoadapt.rendering.clips import Render, draw_clips
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS
@@ -52,10 +55,15 @@ def build_frame_source(config: DataConfig) -> FrameSource:
     )
 
 
-def build_dataset(config: DataConfig) -> Any:
-    """What reads the lists, as `data.dataset`, `data.columns` and `data.labels` say. Raises ConfigError."""
+def build_dataset(config: DataConfig, source: str | None = None) -> Any:
+    """What reads the lists, as `data.dataset`, `data.columns` and `data.labels` say. Raises ConfigError.
+
+    `source`: a list besides the run's own. Where the data set has splits by name only, a file of rows is read as such.
+    """
     with at_key("data.dataset"):
         dataset = DATASETS.build(config.dataset)
+    if source is not None and not hasattr(dataset, "columns") and _is_of_rows(source):
+        dataset = VideoList()
     if config.columns is not None:
         if problem := problem_of(config.columns):
             raise ConfigError(f"data.columns = {config.columns}: {problem}")
@@ -73,6 +81,11 @@ def build_dataset(config: DataConfig) -> Any:
             )
         dataset.labels = config.labels
     return dataset
+
+
+def _is_of_rows(source: str) -> bool:
+    path = find_list(source)
+    return path.suffix not in ("", ".tar") and is_file(path)
 
 
 def build_sampler(config: DataConfig) -> Sampler:

@@ -156,7 +156,7 @@ def _load_others(
     found, limit = {}, config.test.max_unreadable
     for name, asked in other_lists(config.data).items():
         split, data, before = f"test.{name}", data_of(config.data, asked), len(problems)
-        dataset = build_dataset(data)
+        dataset = build_dataset(data, asked.list)
         planned = not make and hasattr(dataset, "rows")
         with distributed.main_process_first():
             videos = _load_list(dataset, split, asked.list, data, problems, planned)
