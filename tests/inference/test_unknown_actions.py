@@ -13,7 +13,7 @@ from videoadapt.config.loading import check_config
 from videoadapt.data.datasets.synthetic import Synthetic
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.unknown import auroc
-from videoadapt.inference.known import SCORES, Known, Measure, load_rejection
+from videoadapt.inference.known import SCORES, Known, Measure, _load, load_rejection, save
 from videoadapt.inference.predictor import Predictor
 from videoadapt.inference.unknown_actions import Found
 
@@ -128,6 +128,17 @@ def test_lists_that_say_nothing_are_told(run: Path, tmp_path: Path, capsys: pyte
         later.write_text("".join(f"{name}#t=0.3\n" for name in names))
         assert unknown.main([str(run), "--known", str(parts), "--unknown", str(later), "--no-training"]) == 0
         assert ("2 of the unknown videos are in the known list too" in said(capsys)) == shared
+    capsys.readouterr()
+    one_of_each = "data.first_per_class", "1", "--k", "1"
+    assert measured(run, "--score", "mahalanobis", *one_of_each) == 2
+    assert "mahalanobis: needs two different videos of a class of the training list; allowed: msp, energy, knn" in said(
+        capsys
+    )
+    assert measured(run, *one_of_each) == 0 and "so there is no mahalanobis" in said(capsys)
+    assert list(json.loads((run / "unknown.json").read_text())["scores"]) == ["msp", "energy", "knn"]
+    rendered = "data.rendered={motions: quickstart, clips_per_epoch: 8}", "data.train=null"
+    assert measured(run, "--score", "knn", *rendered) == 2
+    assert "knn: needs the features of the training list; allowed: msp, energy" in said(capsys)
     assert measured(run) == 0
 
 
@@ -156,6 +167,17 @@ def test_what_two_scores_make_of_several_views() -> None:
     assert Measure("logits").score("msp", skewed, features_ND)[0] == pytest.approx(1 / (1 + np.exp(-1.5)))
     with pytest.raises(ConfigError, match="knn: needs the features of the training list; allowed: msp, energy"):
         Measure("logits").score("knn", skewed, features_ND)
+
+
+def test_one_video_of_each_class_has_no_spread(tmp_path: Path) -> None:
+    features_MD = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    measure = Measure.fit("logits", features_MD, np.arange(3), 1)
+    assert measure.scores == ("msp", "energy", "knn")
+    scores = {name: measure.score(name, features_MD[:, None], features_MD) for name in measure.scores}
+    save(tmp_path, Known(measure, scores, "knn"), {})
+    again = _load(tmp_path / "unknown.npz", {})
+    assert again.measure.scores == measure.scores and np.array_equal(again.scores["knn"], scores["knn"])
+    assert Measure.fit("logits", features_MD, np.array([0, 1, 1]), 1).scores == SCORES
 
 
 def test_a_run_without_known_scores_says_what_to_do(tmp_path: Path) -> None:

@@ -40,14 +40,16 @@ class Measure:
 
     @classmethod
     def fit(cls, average: Average, features_MD: NDArray[np.float32], labels_M: NDArray[np.int64], k: int) -> "Measure":
-        """Raises ConfigError where the training has fewer than k videos."""
+        """No Gaussians where no class has two videos that differ. Raises ConfigError where the training has fewer than k."""
         check_neighbour(k, len(features_MD))
-        return cls(average, fit_gaussians(features_MD, labels_M), features_MD, k)
+        gaussians = fit_gaussians(features_MD, labels_M)
+        return cls(average, gaussians if gaussians.rank else None, features_MD, k)
 
     @property
     def scores(self) -> tuple[str, ...]:
         """Those that it can give."""
-        return OF_LOGITS if self.training_MD is None else SCORES
+        fitted = {"mahalanobis": self.gaussians, "knn": self.training_MD}
+        return (*OF_LOGITS, *(name for name in OF_TRAINING if fitted[name] is not None))
 
     def score(
         self, name: str, logits_NVK: NDArray[np.floating], features_ND: NDArray[np.floating]
@@ -61,13 +63,22 @@ class Measure:
             return msp(log_probabilities(logits_NVK, self.average))
         if name == "energy":
             return energy(logits_NVK.astype(np.float64).mean(axis=1))
-        if self.gaussians is None or self.training_MD is None:
-            raise ConfigError(f"{name}: needs the features of the training list; allowed: {', '.join(self.scores)}")
-        return (
-            mahalanobis(features_ND, self.gaussians)
-            if name == "mahalanobis"
-            else knn(features_ND, self.training_MD, self.k)
-        )
+        self.check(name)
+        if name == "mahalanobis":
+            assert self.gaussians is not None
+            return mahalanobis(features_ND, self.gaussians)
+        assert self.training_MD is not None
+        return knn(features_ND, self.training_MD, self.k)
+
+    def check(self, name: str) -> None:
+        """Raise ConfigError for a score that it cannot give."""
+        if name not in self.scores:
+            needs = (
+                "two different videos of a class"
+                if name == "mahalanobis" and self.training_MD is not None
+                else "the features"
+            )
+            raise ConfigError(f"{name}: needs {needs} of the training list; allowed: {', '.join(self.scores)}")
 
 
 @dataclass(frozen=True)
@@ -136,8 +147,9 @@ def save(folder: Path, known: Known, made: Mapping[str, Any]) -> None:
     """Write it beside the run's other files."""
     measure = known.measure
     arrays: dict[str, Any] = {f"known_{name}": of for name, of in known.scores.items()}
-    if measure.gaussians is not None and measure.training_MD is not None:
+    if measure.gaussians is not None:
         arrays |= {"means": measure.gaussians.means_KD, "whitening": measure.gaussians.whitening_DR}
+    if measure.training_MD is not None:
         arrays |= {"training": measure.training_MD}
     facts = json.dumps({"chosen": known.chosen, "average": measure.average, "k": measure.k, "made_of": made})
 

@@ -82,6 +82,9 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
         seen = see(predictor, training, "training")
         labels_M = np.array([video.label for video in seen.videos])
         how, unreadable = Measure.fit(how.average, seen.features_ND, labels_M, asked.k), seen.unreadable
+        if how.gaussians is None:
+            logger.warning("no class of the training list has two different videos, so there is no mahalanobis")
+    how.check(asked.score)
     seen_known = see(predictor, known, "known")
     _check_known(asked, len(seen_known.videos))
     seen_unknown = see(predictor, unknown, "unknown") if unknown else None
