@@ -88,6 +88,9 @@ def read(item: str) -> Read[str] | Unreadable:
         return Unreadable(0, Video(item, Path(item), 0), "no such film")
     if what == "slow":
         time.sleep(0.3)
+    if what.startswith("waiting for "):
+        while not os.path.exists(what.removeprefix("waiting for ")):
+            time.sleep(0.01)
     return Read(torch.full((int(pixels), 2), int(pixels), dtype=torch.uint8), item)
 
 

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.cells import cell_len
 from safetensors import safe_open
 
@@ -18,6 +21,7 @@ from videoadapt.cli._answers import print_bars
 from videoadapt.cli._models import QUICKSTART_ADAPTER
 from videoadapt.inference.many import Answered
 from videoadapt.inference.predictor import Prediction
+from videoadapt.runs import build
 from videoadapt.video.decoders import open_video
 
 
@@ -55,6 +59,23 @@ def test_the_newest_run_is_the_default(
     shown = capsys.readouterr()
     assert "(adapter package:quickstart_adapter.safetensors)" in shown.out
     assert "knows rendered motions only: " in shown.err and ", counter_clockwise, " in shown.err
+
+
+def test_a_run_that_trains_may_delete_its_checkpoint(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """While the model is built, for newer ones: the file was no longer there when it was loaded."""
+    run, _ = finished
+    folder = shutil.copytree(run, tmp_path / "run")
+    make, expected = build.build_seeded_model, build.open_run(run, torch.device("cpu"))[2].state_dict()
+
+    def slow(*args: Any) -> Any:
+        shutil.rmtree(folder / "checkpoints")
+        return make(*args)
+
+    monkeypatch.setattr(build, "build_seeded_model", slow)
+    found = build.open_run(folder, torch.device("cpu"))[2].state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_files_that_are_no_videos(

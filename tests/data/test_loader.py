@@ -231,7 +231,7 @@ def test_a_process_that_stays_stopped_is_replaced(monkeypatch: pytest.MonkeyPatc
     assert [batch[0] for batch in rest] == [of("2:slow")] * 4 and is_gone(pid)
     (said,) = [line for line in log_lines if "process" in line]
     assert re.fullmatch(
-        rf"WARNING process {pid}, stopped by .* for [12] s to films/a\.mp4; another one takes over", said
+        rf"WARNING process {pid}, stopped by .* for \d+ s to films/a\.mp4; another one takes over", said
     )
 
 
@@ -254,7 +254,7 @@ def test_a_stopped_server_is_replaced(monkeypatch: pytest.MonkeyPatch, log_lines
     assert [batch[0] for batch in loader] == [of("1:x"), of("2:y")]
     (said,) = [line for line in log_lines if "process" in line]
     assert re.fullmatch(
-        rf"WARNING process {pid}, which starts .*, was stopped by .* for [01] s; another one takes over", said
+        rf"WARNING process {pid}, which starts .*, was stopped by .* for \d+ s; another one takes over", said
     )
     assert is_gone(pid)
 
@@ -286,9 +286,11 @@ def test_a_process_that_is_slow_to_end_is_said_and_waited_for(
     monkeypatch.setattr(server, "PATIENCE_SEC", -1.0)  # so that it is late before its limit
     monkeypatch.setattr(worker, "_SAY_EVERY_SEC", 0.2)
     loader = Loader(read, [["1:pid"], ["2:slow"]], listed, workers=1, sample_bytes=40, limit_sec=1.0)
+    began = time.monotonic()
     assert len(list(loader)) == 2
+    took_sec = time.monotonic() - began  # a busy machine takes long to start the process, of which it is said, too
     said = [line for line in log_lines if "has not answered" in line]
-    assert said and all("waiting on" in line for line in said) and len(said) < 4
+    assert said and all("waiting on" in line for line in said) and len(said) <= 1 + took_sec / 0.2
 
 
 def test_an_exception_that_cannot_travel_says_what_it_is() -> None:

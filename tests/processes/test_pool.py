@@ -1,6 +1,7 @@
 """Who gets which item, and the memory that what was read of it lies in."""
 
 import gc
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,16 +13,18 @@ from videoadapt.processes.pool import WorkerPool
 from videoadapt.processes.slots import Slots, put
 
 
-def test_half_of_the_items_lie_with_the_workers_and_half_wait() -> None:
+def test_half_of_the_items_lie_with_the_workers_and_half_wait(tmp_path: Path) -> None:
     pool: WorkerPool[str, str, Any] = WorkerPool(read, 2, Slots(24, 40), 60.0, file=lambda item: item)
     try:
-        tasks = pool.begin(["2:slow", *["2"] * 23], 0)
+        tasks = pool.begin([f"2:waiting for {tmp_path}/end", *["2"] * 23], 0)
         at_hand = [len(has) for has in pool._has.values()]
         assert at_hand == [6, 6]
-        while tasks[0].result is None:
+        # the other one reads on meanwhile: what lies with the slow one is all that is left
+        while sum(task.result is None for task in tasks) > 6:
             pool.work()
-        # the other one has read on meanwhile: what lay with the slow one is all that is left
-        assert sum(task.result is None for task in tasks) < 6
+        (tmp_path / "end").touch()
+        while any(task.result is None for task in tasks):
+            pool.work()
     finally:
         pool.stop()
 

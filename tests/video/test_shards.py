@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import os
 import shutil
+import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +171,21 @@ def test_a_cache_keeps_members(films: dict[str, Path], shard: Path, tmp_path: Pa
         assert len([*tmp_path.glob("frames/*/*.npy")]) == 1
     finally:
         leave_all()
+
+
+def test_several_threads_look_into_many_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One went through what was known while another forgot some of it."""
+    paths = [write_shard(tmp_path / f"{number}.tar", {"a": b"1", "b": b"2"}) for number in range(40)]
+    monkeypatch.setattr(shards, "_MOST_MEMBERS", 40)
+    before = sys.getswitchinterval()
+
+    def look(first: int) -> None:
+        for number in range(400):
+            assert len(members_of(paths[(first * 7 + number) % 40])) == 2
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(look, range(8)))  # which raises what a thread raised
+    finally:
+        sys.setswitchinterval(before)

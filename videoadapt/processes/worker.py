@@ -26,6 +26,7 @@ Pipe: TypeAlias = "connection.Connection[Any, Any]"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 STOP_SEC = 5.0  # what a process gets to remove what it had begun
+_TELL_SEC = 60.0  # until a process that has hung up has an exit code, which another process passes on
 _SAY_EVERY_SEC = 60.0
 _ENDED_BY_WATCH = 1  # the exit code that faulthandler gives
 
@@ -97,7 +98,7 @@ class Worker(Generic[Item, Result]):
         try:
             result: Result | Started = self.pipe.recv()
         except (EOFError, OSError):
-            self._process.join(STOP_SEC)
+            self._process.join(_TELL_SEC)
             code = self._process.exitcode
             if self._is_overtime(code):
                 return Lost(f"took longer than {self._limit_sec:g} s", overtime=True)

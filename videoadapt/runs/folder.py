@@ -130,13 +130,15 @@ def set_best_aside(folder: Path, step: int) -> None:
     distributed.on_main(rename)
 
 
-def load_result(model: nn.Module, path: Path, here: Statement) -> list[Difference]:
+def load_result(
+    model: nn.Module, path: Path, here: Statement, state: Mapping[str, Any] | None = None
+) -> list[Difference]:
     """Load the weights that a checkpoint stands for: their moving average, where one was kept.
 
-    `here` states what they will be used in; returns what differs there on purpose. Raises CheckpointError when the file
-    cannot be read, does not fit the model, or states another function.
+    `here` states what they will be used in; `state` is the content of `path`, where it has been read. Returns what differs
+    there on purpose. Raises CheckpointError when the file cannot be read, does not fit the model, or states another function.
     """
-    state = load_checkpoint(path)
+    state = load_checkpoint(path) if state is None else state
     there = statement_in(state, path)
     differing = check_statement(path, there, here) if there is not None else []
     load_trainable_state(model, state["ema"] or state["model"], path)

@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, TypeAlias
 
 from videoadapt.errors import DataListError
@@ -25,6 +26,7 @@ _LOOK_BEHIND = 2**20  # bytes; writers fill the last record with zeros, 10 kB mo
 Members: TypeAlias = dict[str, tuple[int, int]]  # name to first byte and number of bytes, in the order of the tar
 
 _known: dict[str, tuple[tuple[int, int], Members]] = {}
+_looking = Lock()  # a program may ask a model about films in several threads
 
 
 class Span(NamedTuple):
@@ -65,12 +67,13 @@ def members_of(shard: Path) -> Members:
     except OSError as error:
         raise DataListError(f"{shard}: {error.strerror}") from error
     state, key = (status.st_size, status.st_mtime_ns), os.path.abspath(shard)
-    before, members = _known.pop(key, (None, None))
-    if members is None or before != state:
-        members = _kept(shard, state) or _found(shard, state)
-    _known[key] = state, members
-    while len(_known) > 1 and sum(len(of_one) for _, of_one in _known.values()) > _MOST_MEMBERS:
-        del _known[next(iter(_known))]
+    with _looking:
+        before, members = _known.pop(key, (None, None))
+        if members is None or before != state:
+            members = _kept(shard, state) or _found(shard, state)
+        _known[key] = state, members
+        while len(_known) > 1 and sum(len(of_one) for _, of_one in _known.values()) > _MOST_MEMBERS:
+            del _known[next(iter(_known))]
     return members
 
 
