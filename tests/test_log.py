@@ -42,3 +42,12 @@ def test_a_narrow_terminal_shows_the_numbers(width: int, bar: bool, monkeypatch:
     shown = screen.getvalue()
     assert "1208/2125 steps" in shown and "loss 0.007  top-1 100.0 %  lr 0.00022" in shown
     assert ("\u2501" in shown) is bar and max(map(len, shown.replace("\r", "\n").splitlines())) < width + 20
+
+
+def test_nothing_to_do_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(log, "console", Console(file=screen, force_terminal=True))
+    monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True, raising=False)
+    with log.progress("compare", 0, "files of equal size"):
+        pass
+    assert not screen.getvalue()

@@ -141,7 +141,7 @@ class ProgressLine:
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[ProgressLine]:
     """A progress bar on a terminal, plain lines elsewhere, nothing on other ranks."""
-    if not (console.is_terminal and distributed.is_main() and sys.stderr.isatty()):
+    if not total or not (console.is_terminal and distributed.is_main() and sys.stderr.isatty()):
         yield ProgressLine(title, total, unit, None)
         return
     # the numbers need the room of a narrow terminal, and the status alone is cut where they do not suffice either

@@ -1,5 +1,6 @@
 """`auto` is decided once: by the machine at the first step, by the checkpoints afterwards."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,12 @@ import torch
 
 from tests.toy_runs import results, toy_config, write_config
 from videoadapt.cli.train import main as train
-from videoadapt.config.loading import load_config
+from videoadapt.config.loading import check_config, load_config
 from videoadapt.config.shipped import find_config
 from videoadapt.runs import resolution
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.forward import autocast
-from videoadapt.runs.resolution import multiplies_bf16, resolved, slowness, warn_if_slow
+from videoadapt.runs.resolution import multiplies_bf16, resolved, say_chosen, slowness, warn_if_slow
 
 CPU = torch.device("cpu")
 
@@ -78,3 +79,13 @@ def test_slowness_is_measured() -> None:
 def test_nothing_computes_in_auto() -> None:
     with pytest.raises(ValueError, match="precision = 'auto'"):
         autocast("auto", CPU)
+
+
+def test_more_epochs_than_asked_for_are_explained(caplog: pytest.LogCaptureFixture) -> None:
+    asked = check_config({"output": "x", "train": {"epochs": 3, "batch_size": 8, "least_updates": 300}})
+    for epochs, said in ((300, " (train.least_updates = 300 needs more than train.epochs = 3)"), (3, "")):
+        chosen = asked.model_copy(update={"train": asked.train.model_copy(update={"epochs": epochs})})
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "videoadapt"):
+            say_chosen(asked, chosen)
+        assert caplog.messages == [f"training: {epochs} epochs{said} in batches of 8 videos"]

@@ -42,7 +42,14 @@ def say_chosen(asked: Config, config: Config) -> None:
     if config.model.expect and config.train.enable:
         logger.info("expect: %s", config.model.expect)
     if config.train.least_updates is not None and config.train.enable:
-        logger.info("training: %d epochs in batches of %d videos", config.train.epochs, config.train.batch_size)
+        given, chosen = asked.train, config.train
+        longer = chosen.epochs > given.epochs
+        why = (
+            f" (train.least_updates = {given.least_updates} needs more than train.epochs = {given.epochs})"
+            if longer
+            else ""
+        )
+        logger.info("training: %d epochs%s in batches of %d videos", chosen.epochs, why, chosen.batch_size)
     keys = [key for key in ("precision", "compile") if getattr(asked.train, key) != getattr(config.train, key)]
     if keys:
         logger.info("%s", ", ".join(f"train.{key} auto is {str(getattr(config.train, key)).lower()}" for key in keys))
