@@ -55,6 +55,23 @@ def test_the_command_lists_what_it_finds(root: Path, capsys: pytest.CaptureFixtu
     assert prepare.main(["check", str(root / "good.csv"), *options]) == 0
 
 
+def test_files_that_are_not_there_are_no_good_list(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a wrong --root nothing was found to be alike, and the list passed."""
+    (root / "some.csv").write_text("a.mp4 0\ngone.mp4 1\n")
+    command = ["check", str(root / "some.csv"), "--out", str(root / "out"), "--bytes-only", "--root"]
+    assert prepare.main([*command, str(root)]) == 3
+    shown = capsys.readouterr().out
+    assert (
+        "1  unreadable" in shown and f"gone.mp4 ({root / 'some.csv'}, line 2, label 1): there is no such file" in shown
+    )
+    assert prepare.main([*command, str(root / "elsewhere")]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"--root {root / 'elsewhere'}: none of the 2 videos" in said
+        and "name the folder that the paths start from" in said
+    )
+
+
 def test_near_copies_are_reported_and_change_no_exit_code(root: Path) -> None:
     def near(paths: list[Path]) -> tuple[list[tuple[int, int, int]], dict[int, str]]:
         assert [path.name for path in paths] == [

@@ -129,7 +129,7 @@ def run_check(args: argparse.Namespace) -> int:
     from importlib.util import find_spec
 
     from videoadapt.config.shipped import find_list
-    from videoadapt.preparing.comparison import KINDS, compare, write_findings
+    from videoadapt.preparing.comparison import ABSENT, KINDS, compare, write_findings
 
     near_copies = None
     if find_spec("imagehash") is None:
@@ -145,10 +145,11 @@ def run_check(args: argparse.Namespace) -> int:
         lines = [f"{f.other} and {f.one}{f': {f.frames} frames' if f.frames else ''}" for f in found]
         _show(len(lines), f"{kind}: {meaning}", lines)
     lines = [f"{place}: {why}" for place, why in unread]
-    _show(len(lines), "unreadable: the pictures of these were not compared", lines)
+    _show(len(lines), "unreadable: not compared, or by their bytes alone", lines)
     write_findings(findings, args.out / "findings.csv")
     print(f"{len(findings)} findings: {args.out / 'findings.csv'}")
-    return EXIT_UNREADABLE if any(finding.kind != "alike" for finding in findings) else 0
+    wrong = any(finding.kind != "alike" for finding in findings) or any(why == ABSENT for _, why in unread)
+    return EXIT_UNREADABLE if wrong else 0
 
 
 def add_reencode(commands: Commands) -> None:

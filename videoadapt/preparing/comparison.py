@@ -13,6 +13,7 @@ from videoadapt.data.datasets.video_list import read_list
 from videoadapt.data.label_sets import Kind
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE
+from videoadapt.errors import DataListError
 from videoadapt.files import write_atomically
 
 KINDS = {
@@ -22,6 +23,7 @@ KINDS = {
     "twice": "one file in two rows of a list",
     "alike": "pictures that look alike, as of clips cut from one film; look at them yourself",
 }
+ABSENT = "there is no such file"
 # Of (paths, indices that are alike with the number of frames, and what cannot be read)
 NearCopies = Callable[[Sequence[Path]], tuple[list[tuple[int, int, int]], dict[int, str]]]
 
@@ -51,12 +53,20 @@ def compare(
 ) -> tuple[list[Finding], list[tuple[Place, str]]]:
     """Compare all rows of the lists; return what was found, in the order of KINDS, and the files that cannot be read.
 
-    Each row is paired with the first that is the same. Raises DataListError for a list that cannot be read.
+    Each row is paired with the first that is the same. Raises DataListError for a list that cannot be read, and where none of
+    its files is in `root`: nothing would be found, as in lists without a fault.
     """
     places = [Place(source, video) for source in sources for video in read_list(source, root, labels)]
     of_file: dict[str, list[Place]] = defaultdict(list)
     for place in places:
         of_file[os.path.realpath(place.video.path)].append(place)
+    absent = [path for path in of_file if not os.path.exists(path)]
+    if places and len(absent) == len(of_file):
+        raise DataListError(
+            f"--root {root}: none of the {len(absent)} videos of {', '.join(sources)} is there, first {places[0].video.path} "
+            f"(line {places[0].video.line}); name the folder that the paths start from"
+        )
+    missing = [(of_file.pop(path)[0], ABSENT) for path in absent]
     paths = list(of_file)
     groups = find_copies(paths)
     copied = {index for group in groups for index in group[1:]}
@@ -73,7 +83,9 @@ def compare(
         unread = [(of_file[rest[index]][0], reason) for index, reason in sorted(failed.items())]
     order = {place: number for number, place in enumerate(places)}
     kinds = list(KINDS)
-    return sorted(findings, key=lambda f: (kinds.index(f.kind), -f.frames, order[f.one], order[f.other])), unread
+    return sorted(
+        findings, key=lambda f: (kinds.index(f.kind), -f.frames, order[f.one], order[f.other])
+    ), missing + unread
 
 
 def _pairs(same: Sequence[Place]) -> list[Finding]:
