@@ -17,6 +17,7 @@ from videoadapt.cli import robustness
 from videoadapt.data.structures import Video
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.report.page import write_report
+from videoadapt.evaluation.report.robustness import robustness_of
 from videoadapt.evaluation.robustness import _scores, read_robustness
 from videoadapt.evaluation.verdicts import Verdicts
 from videoadapt.evaluation.views import ViewId
@@ -101,6 +102,15 @@ def test_scores_by_hand() -> None:
     assert (mirrored["score"], mirrored["num_unreadable"]) == (0, 1)
 
 
+def test_a_table_of_an_earlier_best_checkpoint_is_said() -> None:
+    """best.pt has the same name after a longer training."""
+    same = {"checkpoint": "checkpoints/best.pt", "test_list_sha256": "a", "test_files_sha256": "b", "statement": {}}
+    found = {**same, "clean": {"score": 50.0}, "corruptions": {}, "sensitivity": {}, "checkpoint_step": 20}
+    for results_there, fits in (({"checkpoint_step": 20}, True), ({"checkpoint_step": 40}, False), ({}, True)):
+        shown = robustness_of(found, {**same, **results_there})
+        assert shown is not None and shown.fits == fits
+
+
 def test_names_are_checked_before_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         chosen_kinds(["h264", "fog"]) == ["fog", "h264"] and chosen_kinds(None) == [] and len(chosen_kinds("all")) == 20
@@ -128,6 +138,7 @@ def test_a_run_under_corruptions(clips: Path, tmp_path: Path, capsys: pytest.Cap
     run(path := write_config(tmp_path / "c.yaml", config))
     content = json.loads((output / "robustness.json").read_text())
     tested = results(output)
+    assert content["checkpoint_step"] == tested["checkpoint_step"] == 12
     assert content["clean"]["score"] == tested["top1"] and content["test_list_sha256"] == tested["test_list_sha256"]
     assert list(content["corruptions"]) == chosen[:2] and list(content["sensitivity"]) == chosen[2:]
     assert len(content["corruptions"]["packet_loss"]["strengths"]) == 5

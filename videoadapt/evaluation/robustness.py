@@ -25,6 +25,7 @@ from videoadapt.files import as_record, write_json
 from videoadapt.log import progress
 from videoadapt.paths import exists
 from videoadapt.runs.build_data import build_corrupted_loader
+from videoadapt.runs.folder import step_judged
 from videoadapt.runs.named_weights import published
 from videoadapt.runs.run import Run
 from videoadapt.video.corruptions import KINDS
@@ -57,6 +58,7 @@ def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = S
         "num_views": clips * crops,
         "seed": config.seed,
         "checkpoint": source,
+        "checkpoint_step": step_judged(run.folder),
         "statement": run.statement.as_dict(),
         "weights": published(config),
         "other_than_trained": {key: {"trained": old, "tested": new} for key, old, new in differing},

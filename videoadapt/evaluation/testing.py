@@ -26,7 +26,7 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.checks import nothing_to_test
-from videoadapt.runs.folder import find_checkpoint, load_result, save_description, thresholds_of
+from videoadapt.runs.folder import find_checkpoint, load_result, save_description, step_judged, thresholds_of
 from videoadapt.runs.named_weights import published
 from videoadapt.runs.rates import OtherRates, Rates, trained_rates
 from videoadapt.runs.run import Run
@@ -54,6 +54,7 @@ def test(run: Run) -> dict[str, Any]:
     results = {
         **predictions.results(),
         "checkpoint": source,
+        "checkpoint_step": step_judged(run.folder),
         "statement": run.statement.as_dict(),
         "weights": published(config),
         "other_than_trained": {key: {"trained": old, "tested": new} for key, old, new in differing},

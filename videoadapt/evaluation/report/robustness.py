@@ -35,7 +35,9 @@ def robustness_of(found: dict[str, Any] | None, results: dict[str, Any] | None) 
     """What the page shows of robustness.json, beside results.json; None where there is no such test."""
     if found is None:
         return None
-    keys = ("checkpoint", "test_list_sha256", "test_files_sha256", "statement")
+    keys = ["checkpoint", "test_list_sha256", "test_files_sha256", "statement"]
+    if results is not None and {"checkpoint_step"} <= results.keys() & found.keys():  # not of before
+        keys.append("checkpoint_step")  # best.pt keeps its name when a longer training finds a better one
     fits = results is None or all(results.get(key) == found.get(key) for key in keys)
     clean = found["clean"]["score"]
     corruptions, sensitivity = (
