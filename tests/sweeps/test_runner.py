@@ -202,7 +202,7 @@ def test_cells_of_a_killed_sweep_are_waited_for(start: Start, tmp_path: Path) ->
     pid = int((cells[0].folder / ".lock").read_text().split()[0])
     os.kill(pid, signal.SIGSTOP)  # slow to stop
     process.kill()
-    process.communicate(timeout=TIMEOUT_SEC)
+    process.wait(timeout=TIMEOUT_SEC)  # and no longer: the cell has its pipes
     again = start(SMOKE, "output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500")
     assert again.stderr is not None
     try:
