@@ -3,6 +3,7 @@
 `python -m tests.media FOLDER` writes all FILMS, for `tools/benchmark.py decoders`.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -195,6 +196,33 @@ def write_halves(path: Path, *, codec: str, halves: Sequence[dict[str, Any]]) ->
                 for packet in encoder.encode(frame):
                     packet.stream = stream
                     container.mux(packet)
+    return path
+
+
+# A message on film grain (H.264 D.1.22, HEVC D.2.25): added to brightness of all levels, at scale 80, cut off at 8.
+GRAIN = bytes.fromhex("130a 01200200ff0140100860 80")
+
+
+def with_grain(source: Path, target: Path) -> Path:
+    """Copy an H.264 or HEVC film, and describe film grain in front of each picture, which a player is to add."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        unit = (b"\x06" if old.streams.video[0].codec_context.name == "h264" else b"\x4e\x01") + GRAIN
+        for packet in old.demux(video=0):
+            if packet.size:
+                grained = av.Packet(len(unit).to_bytes(4, "big") + unit + bytes(packet))
+                grained.pts, grained.dts, grained.duration = packet.pts, packet.dts, packet.duration
+                grained.is_keyframe, grained.time_base, grained.stream = packet.is_keyframe, packet.time_base, stream
+                new.mux(grained)
+    return target
+
+
+def write_as_old_x264(path: Path, pix_fmt: str) -> Path:
+    """Write a film of 4:4:4 pictures that names an x264 of 2016, for whose bugs FFmpeg allows."""
+    write_video(path, pix_fmt=pix_fmt, codec="libx264rgb" if pix_fmt == "rgb24" else "libx264", bframes=2)
+    content = path.read_bytes()
+    (named,) = re.findall(rb"x264 - core \d+", content)
+    path.write_bytes(content.replace(named, b"x264 - core 148"))
     return path
 
 

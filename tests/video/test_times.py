@@ -1,7 +1,7 @@
 """When frames are shown, and clips taken by that: from files, against the ffmpeg command and against what was written."""
 
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
 from itertools import accumulate, chain, repeat
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.filter import Graph
 
 from tests.frames import decoders_here
 from tests.media import FILMS, STEPS, VP9, picture, write_film, write_video
@@ -241,3 +242,22 @@ def test_a_clip_of_a_file_by_time(tmp_path: Path) -> None:
         assert once.equal(read_clip(films[12], 4, 2, start=start))
         assert (once.int() - four.int()).abs().float().mean() < 3
         assert (once.int() - read_clip(films[48], 4, 2, start=start).int()).abs().float().mean() > 10
+
+
+@pytest.mark.parametrize(("film_hz", "wanted_hz"), [(30, 1), (25, 8), (30, 12), (12, 48)])
+def test_frames_extracted_by_ffmpegs_round_up(film_hz: int, wanted_hz: int) -> None:
+    """A folder that `ffmpeg -vf fps=N:round=up` filled has the frames of clips by time; plain fps=N has later ones."""
+    graph, kept = Graph(), []
+    source = graph.add_buffer(width=16, height=16, format=av.VideoFormat("gray"), time_base=Fraction(1, film_hz))
+    graph.link_nodes(source, graph.add("fps", f"{wanted_hz}:round=up"), graph.add("buffersink")).configure()
+    for number in range(120):
+        frame = av.VideoFrame(16, 16, "gray")
+        frame.planes[0].update(bytes([number]) * frame.planes[0].buffer_size)
+        frame.pts, frame.time_base = number, Fraction(1, film_hz)
+        graph.push(frame)
+        with suppress(BlockingIOError):
+            while True:
+                kept.append(bytes(graph.pull().planes[0])[0])
+    assert len(kept) > 3
+    shown = Times.evenly(120, film_hz).shown_at(np.arange(len(kept)), wanted_hz)
+    assert kept == shown.tolist()

@@ -13,8 +13,8 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from PIL import Image
 
-from tests.frames import FILE_DECODERS, assert_same, require_decoder, shown_by_ffmpeg
-from tests.media import picture, write_halves, write_video
+from tests.frames import FILE_DECODERS, assert_same, read_in_order, require_decoder, shown_by_ffmpeg
+from tests.media import picture, with_grain, write_as_old_x264, write_halves, write_video
 from videoadapt.errors import DecodeError
 from videoadapt.preparing.inspection import inspect_file
 from videoadapt.video.decoders import open_video
@@ -123,6 +123,34 @@ def test_parameters_on_the_way_read_backwards(tmp_path: Path, decoder: str) -> N
         again = np.concatenate([opened.get([index]) for index in (40, 3, 30, 8)])
         assert np.array_equal(opened.get([40, 3, 30, 8]), again)
     assert_same(again, shown_by_ffmpeg(path)[[40, 3, 30, 8]])
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("libx264", "mkv"), ("libx265", "mp4")])
+def test_film_grain_is_left_out(tmp_path: Path, decoder: str, codec: str, suffix: str) -> None:
+    """FFmpeg 4 adds none, and 5 other noise than 7 and 8."""
+    options = {"x265-params": "log-level=none:keyint=12"} if codec == "libx265" else {}
+    plain = write_video(tmp_path / f"plain.{suffix}", codec=codec, options=options, bframes=2, height=96, width=128)
+    path = with_grain(plain, tmp_path / f"grained.{suffix}")
+    assert not np.array_equal(read_in_order(path), read_in_order(plain))  # FFmpeg adds it
+    expected = frames_of(plain, decoder)
+    assert np.array_equal(frames_of(path, decoder), expected)
+    with open_video(path, {"name": decoder}) as opened:
+        assert np.array_equal(opened.get([40, 3, 30]), expected[[40, 3, 30]])
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv444p", "rgb24"])
+def test_full_chroma_of_an_old_x264(tmp_path: Path, decoder: str, pix_fmt: str) -> None:
+    """Only the first packet names the version, so that every picture behind a seek would be another one.
+
+    The name is wrong here, and FFmpeg conceals errors, in one thread the same each time.
+    """
+    path = write_as_old_x264(tmp_path / "a.mp4", pix_fmt)
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        expected = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])[[30, 13, 47]]
+    for _ in range(2):  # the second time the file is known
+        with open_video(path, {"name": decoder}) as opened:
+            assert_same(opened.get([30, 13, 47]), expected)
 
 
 # ---- shape and rate -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.video.decoders._opening import leave_grain_out
 from videoadapt.video.decoders._orientation import orientation_of
 from videoadapt.video.decoders._pictures import Pictures
 
@@ -179,6 +180,7 @@ def _open(source: str, name: str) -> tuple[InputContainer, VideoStream]:
     if not isinstance(stream, VideoStream):
         container.close()
         raise DecodeError(f"{name}: has no video")
+    leave_grain_out(stream)
     return container, stream
 
 

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from videoadapt import distributed
 from videoadapt.errors import ConfigError
+from videoadapt.video.decoders._opening import WITHOUT_GRAIN
 
 INSTEAD = "choose another data.decoder: decord, pyav"
 MOST_KEPT = 16  # decoders that wait for a stream like the one that they were made for; each takes memory on the GPU
@@ -56,7 +57,7 @@ def _new(own: VideoCodecContext) -> VideoCodecContext:
     except av.FFmpegError as error:
         raise ConfigError(f"FFmpeg cannot use the GPU ({error.strerror}); {INSTEAD}") from error
     assert isinstance(context, VideoCodecContext)
-    context.extradata, context.thread_count = own.extradata, 1
+    context.extradata, context.thread_count, context.options = own.extradata, 1, WITHOUT_GRAIN
     context.colorspace, context.color_range = own.colorspace, own.color_range
     return context
 

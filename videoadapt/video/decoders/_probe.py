@@ -23,7 +23,14 @@ from videoadapt.video.decoders._lru import Memory, identity
 from videoadapt.video.decoders._mpeg4 import mpeg4_facts
 from videoadapt.video.decoders._opening import MEND, open_stream
 from videoadapt.video.decoders._orientation import orientation_of
-from videoadapt.video.decoders._packets import OTHER_PARAMETERS, PacketFacts, facts_of, one_vp9_colour, why_in_order
+from videoadapt.video.decoders._packets import (
+    OTHER_PARAMETERS,
+    PacketFacts,
+    facts_of,
+    of_old_x264,
+    one_vp9_colour,
+    why_in_order,
+)
 from videoadapt.video.decoders._rate import evenly_spaced, mean_rate_hz
 from videoadapt.video.decoders._stream import DemuxedVideo, StreamInfo
 
@@ -105,6 +112,8 @@ def open_demuxed(path: Path, threads: int, codecs: Collection[str] = LOOKED_INTO
         because, num_frames = f"{codec} in {format_name.split(',')[0]}", None
         if listed:
             because = why_in_order(demuxed.facts)
+            if not because and demuxed.of_old_x264 and _has_full_chroma(demuxed.first):
+                because = "4:4:4 pictures of an x264 that only the first packet names"
         elif counted and demuxed.packets is not None:
             num_frames, enterable = mpeg4_facts(demuxed.packets, stream.codec_context.extradata or b"")
             keys = {place for place, fact in enumerate(demuxed.facts) if fact.key}
@@ -125,6 +134,7 @@ class _Demuxed(NamedTuple):
     first: VideoFrame
     facts: list[PacketFacts]
     packets: "list[Packet[VideoStream]] | None"
+    of_old_x264: bool
 
 
 def _demux(path: Path, container: InputContainer, stream: VideoStream, to_the_end: bool) -> _Demuxed:
@@ -133,7 +143,7 @@ def _demux(path: Path, container: InputContainer, stream: VideoStream, to_the_en
     first: VideoFrame | None = None
     facts: list[PacketFacts] = []
     packets: list[Packet[VideoStream]] = []
-    num_bytes = 0
+    num_bytes, old = 0, False
     for packet in container.demux(stream):
         if not facts and packet.has_sidedata("encryption_info"):
             raise DecodeError(f"{path}: is encrypted; decrypt it first")
@@ -142,6 +152,7 @@ def _demux(path: Path, container: InputContainer, stream: VideoStream, to_the_en
         if first is not None and not to_the_end:
             break
         if packet.size:
+            old |= codec == "h264" and not facts and of_old_x264(bytes(packet))
             facts.append(facts_of(packet, codec, extradata))
             num_bytes += packet.size + PACKET_ITSELF_BYTES
             if num_bytes <= PACKET_BUDGET_BYTES:
@@ -149,7 +160,7 @@ def _demux(path: Path, container: InputContainer, stream: VideoStream, to_the_en
     if first is None:
         raise DecodeError(f"{path}: no frame decodes; {MEND}")
     stream.codec_context.flush_buffers()
-    return _Demuxed(first, facts, packets if to_the_end and num_bytes <= PACKET_BUDGET_BYTES else None)
+    return _Demuxed(first, facts, packets if to_the_end and num_bytes <= PACKET_BUDGET_BYTES else None, old)
 
 
 def _describe(
@@ -180,6 +191,7 @@ def _describe(
         in_order_because=because,
         one_size=not because and all(fact.keeps_size for fact in facts),
         one_colour=not because and (codec != "vp9" or one_vp9_colour(facts)),
+        film_grain=any(fact.grain for fact in facts),
         last_duration=played[-1][2] if played else 0,
         # a packed stream has one packet more than frames; more of them without a picture are frames that stay longer
         even=num_frames is not None and len(facts) - num_frames <= 1 and evenly_spaced([fact.pts for fact in facts]),
@@ -189,6 +201,10 @@ def _describe(
 def _pixel_aspect(stream: VideoStream) -> Fraction:
     stated = stream.sample_aspect_ratio
     return stated if stated is not None and stated > 0 else Fraction(1)
+
+
+def _has_full_chroma(frame: VideoFrame) -> bool:
+    return all((part.width, part.height) == (frame.width, frame.height) for part in frame.format.components)
 
 
 def _decode_early(stream: VideoStream, packet: "Packet[VideoStream]") -> list[VideoFrame]:

@@ -19,7 +19,8 @@ class StreamInfo:
     `pts` (time stamps of all frames, ascending, in units of `time_base` seconds) and `keys` (indices of the key frames)
     are known only when seeking is exact; otherwise both are empty and `in_order_because` says why the file has to be
     read in order. `num_frames` is None where only decoding them all tells. `one_size` and `one_colour` are True when
-    the pictures are known not to change their size, or their matrix and range, on the way. `matrix` is the first one's, by its
+    the pictures are known not to change their size, or their matrix and range, on the way. `film_grain`: the stream describes
+    grain for players to add. `matrix` is the first one's, by its
     code in ITU-T H.273. `pixel_aspect` is the width of a stored pixel by its height, 1 where the file says nothing.
     `fps_hz` is the mean rate by the time stamps where those are known, and otherwise what the file states. `last_duration`, in
     units of `time_base`, is how long the last frame is shown, 0 where the file does not say. `even` is True of frames that
@@ -43,6 +44,7 @@ class StreamInfo:
     in_order_because: str
     one_size: bool
     one_colour: bool
+    film_grain: bool = False
     last_duration: int = 0
     even: bool = False
 

@@ -57,6 +57,8 @@ class TorchCodec(Decoder):
             raise CannotRead(path, "pictures that are odd-sized or not 8-bit 4:2:0")
         if info.orientation.mirrored:
             raise CannotRead(path, "pictures that are mirrored")
+        if info.film_grain:  # it would add it
+            raise CannotRead(path, "film grain that the stream describes")
         if info.matrix == RGB:  # it would take BT.709
             raise CannotRead(path, "4:2:0 pictures with the colour matrix of RGB")
         if not info.one_colour:  # it would take the first one's range for all
