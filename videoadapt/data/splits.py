@@ -187,7 +187,7 @@ def _parts_of_files(files_N: NDArray[Any], parts_N2: Parts) -> dict[tuple[int, .
 
 def overlap(parts_N2: NDArray[np.float64], others_M2: NDArray[np.float64]) -> bool:
     """Whether one of the parts of a film shares a moment with one of the others."""
-    others_M2 = others_M2[np.argsort(others_M2[:, 0])]
+    others_M2 = others_M2[np.argsort(others_M2[:, 0], kind="stable")]
     latest_end_M = np.maximum.accumulate(others_M2[:, 1])
     before_N = np.searchsorted(others_M2[:, 0], parts_N2[:, 1])  # how many of the others start before the end of each
     return bool((latest_end_M[before_N - 1] > parts_N2[:, 0])[before_N > 0].any())

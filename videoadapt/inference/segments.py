@@ -114,7 +114,7 @@ def shown_classes(probs_WK: NDArray[np.float64], segments: Sequence[Segment], mo
     for segment in segments:
         lasting[segment.label] = lasting.get(segment.label, 0.0) + segment.end_sec - segment.start_sec
     if not lasting:
-        return [int(label) for label in np.argsort(-probs_WK.max(axis=0))[:3]]
+        return [int(label) for label in np.argsort(-probs_WK.max(axis=0), kind="stable")[:3]]
     kept = set(sorted(lasting, key=lambda label: -lasting[label])[:most])
     return [label for label in lasting if label in kept]
 

@@ -37,7 +37,10 @@ def timeline_of(found: Timeline, answers: Answers) -> dict[str, Any]:
             for s in segments
         ],
         "best": [
-            [{"name": names[label], "probability": float(probs_K[label])} for label in np.argsort(-probs_K)[:BEST]]
+            [
+                {"name": names[label], "probability": float(probs_K[label])}
+                for label in np.argsort(-probs_K, kind="stable")[:BEST]
+            ]
             for probs_K in found.values
         ],
     }  # fmt: skip
