@@ -43,7 +43,8 @@ def split_tokens(overrides: Sequence[str]) -> list[tuple[str, str]]:
     """The key and the text of each `key value` and `key=value`."""
     if isinstance(overrides, str):
         raise TypeError(f"overrides = {overrides!r}: expected a list of strings, or a mapping of keys to values")
-    tokens, found = iter(overrides), []
+    tokens = iter(overrides)
+    found: list[tuple[str, str]] = []
     for token in tokens:
         key, equals, text = token.partition("=")
         if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
