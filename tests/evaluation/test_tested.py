@@ -10,7 +10,12 @@ from tests.made_tests import leave_test
 from videoadapt.errors import VideoAdaptError
 from videoadapt.evaluation import tested
 from videoadapt.evaluation.average_precision import average_precision
-from videoadapt.evaluation.intervals import bootstrap_interval, bootstrap_map_interval
+from videoadapt.evaluation.intervals import (
+    accuracy_interval,
+    bootstrap_interval,
+    bootstrap_map_interval,
+    share_interval,
+)
 
 LOGITS_NVK = np.array([
     [[2.0, 0.0, 1.0], [4.0, 0.0, 1.0]],  # 0, as both views say
@@ -74,3 +79,17 @@ def test_the_interval_over_groups_is_wider_where_they_are_alike() -> None:
     assert videos is not None and groups is not None
     # 1.96 sqrt(p (1 - p) / n): 6.9 points of 200 videos, 21.9 of 20 groups
     assert videos[1] - videos[0] == pytest.approx(13.9, abs=1.5) and groups[1] - groups[0] == pytest.approx(43.8, abs=5)
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+@pytest.mark.parametrize("num", [2, 3, 160])
+def test_where_all_or_none_are_right_the_interval_is_exact(right: float, num: int) -> None:
+    from scipy.stats import binomtest  # slow to import: each process that runs tests reads all their files
+
+    right_N, names = np.full(2 * num, right), [str(n // 2) for n in range(2 * num)]
+    expected = [100 * bound for bound in binomtest(int(right) * num, num).proportion_ci(method="exact")]
+    assert accuracy_interval(right_N, names) == pytest.approx(expected)
+    assert share_interval(right_N[:num] > 0) == pytest.approx(expected)
+    assert bootstrap_interval(right_N - right, names) == (0.0, 0.0)  # a difference of nothing anywhere
+    some_N = np.where(np.arange(2 * num) < 2, 1 - right, right)
+    assert accuracy_interval(some_N, names) == bootstrap_interval(some_N, names)

@@ -18,7 +18,7 @@ from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError
 from videoadapt.evaluation.attacks import Attack, Losses, attacked
-from videoadapt.evaluation.intervals import bootstrap_interval
+from videoadapt.evaluation.intervals import accuracy_interval
 from videoadapt.evaluation.predictions import Average, Predictions
 from videoadapt.evaluation.views import ViewAccumulator, ViewId
 from videoadapt.log import progress
@@ -166,7 +166,7 @@ def _scores(held: dict[str, ViewAccumulator], average: Average) -> dict[str, Any
         ids = [video.id for video in predictions.videos]
         found[kind] = {
             "top1": 100 * float(right[kind].mean()),
-            "interval": bootstrap_interval(right[kind].astype(float), ids),
+            "interval": accuracy_interval(right[kind].astype(float), ids),
             "loss": predictions.loss(),
         }
         found["unreadable"] = len(predictions.unreadable)

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +54,31 @@ def bootstrap_interval(right_N: NDArray[np.float64], groups: Sequence[str]) -> I
     return float(low), float(high)
 
 
+def accuracy_interval(right_N: NDArray[np.float64], groups: Sequence[str]) -> Interval | None:
+    """`bootstrap_interval`; where all videos are right, or none is, every draw is alike, and it is the exact binomial one.
+
+    That (Clopper and Pearson 1934) counts each group as one trial. None for one group.
+    """
+    return _exact_of_all_alike(right_N, len(set(groups))) or bootstrap_interval(right_N, groups)
+
+
 def share_interval(right_N: NDArray[np.bool_]) -> Interval | None:
-    """As `bootstrap_interval` with each video a group of its own: then a draw's number of right ones is binomial."""
+    """As `accuracy_interval` with each video a group of its own: then a draw's number of right ones is binomial."""
     if len(right_N) < 2:
         return None
+    if exact := _exact_of_all_alike(right_N, len(right_N)):
+        return exact
     drawn_B = np.random.default_rng(0).binomial(len(right_N), right_N.mean(), _RESAMPLES)
     low, high = np.quantile(100 * drawn_B / len(right_N), [0.025, 0.975])
     return float(low), float(high)
+
+
+def _exact_of_all_alike(right_N: NDArray[Any], trials: int) -> Interval | None:
+    """None where some are right and some are not, and for one trial."""
+    if trials < 2 or right_N.min() != right_N.max() or right_N[0] not in (0, 1):
+        return None
+    bound = 0.025 ** (1 / trials)  # with this chance each, all of them come in 2.5 of 100 cases
+    return (100 * bound, 100.0) if right_N[0] else (0.0, 100 * (1 - bound))
 
 
 def bootstrap_map_interval(scores_NK: NDArray[np.floating], targets_NK: NDArray[np.bool_]) -> Interval | None:

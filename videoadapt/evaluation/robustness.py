@@ -16,7 +16,7 @@ from videoadapt import distributed, logger
 from videoadapt.data.corrupted import CorruptedLoader
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.errors import VideoAdaptError
-from videoadapt.evaluation.intervals import Interval, bootstrap_interval
+from videoadapt.evaluation.intervals import Interval, accuracy_interval
 from videoadapt.evaluation.kinds import KINDS as OF_LABELS
 from videoadapt.evaluation.testing import load_tested_weights
 from videoadapt.evaluation.verdicts import Verdicts
@@ -150,7 +150,7 @@ def _mean_interval(verdicts: Verdicts, settings: Sequence[Setting]) -> Interval 
     if right_SN.ndim == 3 or not any(kinds):
         return None
     of_kind = [right_SN[[kind == one for kind in kinds]].mean(axis=0) for one in dict.fromkeys(filter(None, kinds))]
-    return bootstrap_interval(np.mean(of_kind, axis=0), [str(row) for row in range(right_SN.shape[1])])
+    return accuracy_interval(np.mean(of_kind, axis=0), [str(row) for row in range(right_SN.shape[1])])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

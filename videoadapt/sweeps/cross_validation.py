@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.evaluation.intervals import Interval, bootstrap_interval, t_interval
+from videoadapt.evaluation.intervals import Interval, accuracy_interval, t_interval
 from videoadapt.evaluation.tested import Tested
 from videoadapt.files import write_atomically, write_json, write_text
 from videoadapt.sweeps.cell import Cell, short
@@ -121,7 +121,7 @@ def _row(
         top1=statistics.mean(fold.top1 for fold in folds),
         top1_t=t_interval([fold.top1 for fold in folds]),
         pooled_top1=float(100 * right_N.mean()),
-        pooled_top1_bootstrap=bootstrap_interval(right_N, groups),
+        pooled_top1_bootstrap=accuracy_interval(right_N, groups),
         top5=statistics.mean(fold.top5 for fold in folds),
         mean_class=statistics.mean(fold.mean_class for fold in folds),
         num_videos=len(right_N),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videoadapt.evaluation.intervals import Interval, bootstrap_interval, bootstrap_map_interval
+from videoadapt.evaluation.intervals import Interval, accuracy_interval, bootstrap_map_interval
 from videoadapt.evaluation.predictions import TOP
 from videoadapt.evaluation.tested import Tested
 
@@ -62,8 +62,8 @@ def scores(tested: Tested, groups: Sequence[str] | None) -> list[Score]:
         interval = bootstrap_map_interval(tested.scores_NK, tested.labels)
         return [found[0]._replace(by_videos=interval), *found[1:]]
     right_N = tested.correct_N.astype(np.float64)
-    by_groups = None if groups is None else bootstrap_interval(right_N, groups)
-    return [Score(*found[0][:2], bootstrap_interval(right_N, tested.ids.tolist()), by_groups), *found[1:]]
+    by_groups = None if groups is None else accuracy_interval(right_N, groups)
+    return [Score(*found[0][:2], accuracy_interval(right_N, tested.ids.tolist()), by_groups), *found[1:]]
 
 
 def views(tested: Tested) -> Views | None:
