@@ -18,7 +18,7 @@ STEPS = 60
 DECODER = '''
 """PyAV behind a slow disk, slower yet for test videos; on `fails_on_rank`, the 60th video is an error that nobody expects.
 
-A process that `lingers_sec` takes so long to leave when its run has ended.
+A process that `lingers_sec` takes so long to leave when its run has ended. No video is there before the file `after` is.
 """
 
 import atexit
@@ -35,7 +35,7 @@ opened = 0
 class Paced(Parent):
     def __init__(
         self, path, /, *, threads: int = 1, pause_sec: float = 0.0, test_pause_sec: float = 0.0, fails_on_rank: int = -1,
-        lingers_sec: float = 0.0,
+        lingers_sec: float = 0.0, after: str = "",
     ):
         global opened
         if not opened:
@@ -43,6 +43,8 @@ class Paced(Parent):
         opened += 1
         if opened == 60 and os.environ.get("RANK") == str(fails_on_rank):
             raise RuntimeError("the disk of this node melts")
+        while after and not os.path.exists(after):
+            time.sleep(0.05)
         time.sleep(pause_sec + (test_pause_sec if "/test/" in str(path) else 0.0))
         super().__init__(path, threads=threads)
 '''

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,24 +62,28 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
     )
     sent["limited"].early_status = status_lines(sent["limited"].run)
     assert [state for _, state in active_jobs(sent["limited"].run)] == ["RUNNING"]  # so another submission is refused
+    disturbed: dict[str, tuple[list[str], dict[str, Any]]] = {
+        "pair": (["--nodes", "2"], {}),
+        "pair_preempted": (["--nodes", "2"], slow),
+        "pair_testing": (["--nodes", "2"], {"pause_sec": 0.05, "test_pause_sec": 6.0}),
+        "crashed": (["--nodes", "2", "--partition", "crashing"], {}),
+        "killed": (["--nodes", "2"], slow),
+        "raising": (["--nodes", "2"], {"fails_on_rank": 1}),
+        "preempted": (["--slurm", "gres=gpu:2", "--slurm", "nodelist=node1"], {}),
+        "requeued": ([], {}),
+        "not_requeued": (["--slurm", "no-requeue"], {}),
+        "cannot": (["--setup", f"PATH={without_slurm}"], {}),
+        "out_of_touch": (["--setup", f"PATH={out_of_touch}"], {}),
+        "cancelled": ([], slow),
+        "starting": (["--slurm", "hold"], {}),
+        "leaving": ([], {"pause_sec": 0.0, "lingers_sec": 8.0}),
+    }
+    # on a slow machine the first of them would be through before the last is submitted
+    begin = tree.folder / "begin"
     sent |= tree.submit(
-        {
-            "pair": (["--nodes", "2"], {}),
-            "pair_preempted": (["--nodes", "2"], slow),
-            "pair_testing": (["--nodes", "2"], {"pause_sec": 0.05, "test_pause_sec": 6.0}),
-            "crashed": (["--nodes", "2", "--partition", "crashing"], {}),
-            "killed": (["--nodes", "2"], slow),
-            "raising": (["--nodes", "2"], {"fails_on_rank": 1}),
-            "preempted": (["--slurm", "gres=gpu:2", "--slurm", "nodelist=node1"], {}),
-            "requeued": ([], {}),
-            "not_requeued": (["--slurm", "no-requeue"], {}),
-            "cannot": (["--setup", f"PATH={without_slurm}"], {}),
-            "out_of_touch": (["--setup", f"PATH={out_of_touch}"], {}),
-            "cancelled": ([], slow),
-            "starting": (["--slurm", "hold"], {}),
-            "leaving": ([], {"pause_sec": 0.0, "lingers_sec": 5.0}),
-        }
+        {name: (options, {**decoder, "after": str(begin)}) for name, (options, decoder) in disturbed.items()}
     )
+    begin.touch()
     faults = disturbances(cluster, tree, sent)
 
     def is_due(name: str) -> bool:
@@ -93,7 +98,7 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
             faults.pop(name)()
         return not faults
 
-    wait_for(disturb, 150, lambda: f"never got there: {[(name, sent[name].step()) for name in faults]}")
+    wait_for(disturb, 300, lambda: f"never got there: {[(name, sent[name].step()) for name in faults]}")
     tree.decoder.write_text("raise SystemExit('the working tree has changed')\n")
     return sent
 
