@@ -93,11 +93,11 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         real: Callable[..., Any] = getattr(inputs, name)
         known: dict[str, tuple[Any, VideoAdaptError | None]] = {}
 
-        def function(config: Config, *arguments: Any) -> Any:
-            asked = json.dumps([key(config), *arguments])
+        def function(config: Config, *arguments: Any, **options: Any) -> Any:
+            asked = json.dumps([key(config), *arguments, options])
             if asked not in known:
                 try:
-                    known[asked] = real(config, *arguments), None
+                    known[asked] = real(config, *arguments, **options), None
                 except VideoAdaptError as error:
                     known[asked] = None, error
             result, error = known[asked]
