@@ -89,7 +89,7 @@ def test_scores_by_hand() -> None:
         verdicts.add(ViewId(4 * place + video, 0, 0), np.eye(2, dtype=np.float32)[answer])
     verdicts.gather()
     found = _scores(verdicts, settings)
-    assert found["clean"]["score"] == 100 and found["clean"]["interval"] == (100, 100)
+    assert found["clean"]["score"] == 100 and found["clean"]["interval"] == (pytest.approx(100 * 0.025**0.25), 100)
     fog = found["corruptions"]["fog"]
     assert [fog["strengths"][strength]["score"] for strength in "12"] == [75, 50] and fog["mean"] == 62.5
     assert fog["relative_drop"] == 37.5 and fog["strengths"]["1"]["level"] == (1.5, 2.0)
