@@ -3,13 +3,16 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from tests.toy_runs import assert_same_run, records, results, run, toy_config, write_config
 from videoadapt.cli.train import main
 from videoadapt.runs.outcome import Outcome, read_outcome
+from videoadapt.training.classification import Classification
 
 
 def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +176,30 @@ def test_divergence_stops_with_step_and_video(clips: Path, tmp_path: Path, capsy
     assert not list((tmp_path / "out").glob("checkpoints/*"))  # nothing to go on from
     record = read_outcome(tmp_path / "out")
     assert record is not None and (record.outcome, record.step, record.phase) == (Outcome.DIVERGED, 1, "validation")
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_no_checkpoint_holds_weights_that_are_not_finite(
+    validated: bool, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient is NaN beside a finite loss; where the third step is validated, that tells it first."""
+    compute, calls = Classification.__call__, []
+
+    def steep_at_third(self: Classification, *args: Any) -> dict[str, Tensor]:
+        sums = compute(self, *args)
+        calls.append(None)
+        return {**sums, "loss": sums["loss"] + (0 * sums["loss"]).sqrt()} if len(calls) == 3 else sums
+
+    monkeypatch.setattr(Classification, "__call__", steep_at_third)
+    val = ["data.val", "test", "train.batch_size", "16"] if validated else ["train.batch_size", "8"]
+    config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
+    assert main(["--cfg", str(config), "train.checkpoint_every_steps", "1", *val]) == 2
+    expected = "error: step 3: " + ("validation: " if validated else "the losses were finite, but the weights are not")
+    assert expected in capsys.readouterr().err
+    checkpoints = sorted(path.name for path in (tmp_path / "out" / "checkpoints").glob("step_*.pt"))
+    assert checkpoints == ["step_00000001.pt", "step_00000002.pt"]
+    record = read_outcome(tmp_path / "out")
+    assert record is not None and (record.outcome, record.step) == (Outcome.DIVERGED, 3)
 
 
 @pytest.fixture

@@ -159,6 +159,24 @@ def test_a_loss_that_is_not_finite_names_step_and_clips() -> None:
     assert updater.step == 1 and all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def steep_at_zero(model: nn.Module, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
+    """A finite loss whose gradient is NaN: the slope of a root at 0 is infinite, and is multiplied by 0."""
+    sums = objective()(model, batch, generator)
+    return {**sums, "loss": sums["loss"] + (0 * sums["loss"]).sqrt()}
+
+
+@pytest.mark.parametrize("clip_grad_norm", [None, 1.0])
+def test_weights_that_are_not_finite_are_not_handed_out(clip_grad_norm: float | None) -> None:
+    updater = sgd_updater(Net(), clip_grad_norm=clip_grad_norm)
+    updater.update([batch_of(2)])
+    updater.state()
+    updater.objective = steep_at_zero
+    assert updater.update([batch_of(2, 1)])["loss"] < 10
+    with pytest.raises(Diverged, match=r"^step 2: the losses were finite, .*\(head\.weight for one\)") as error:
+        updater.state()
+    assert (error.value.step, error.value.phase) == (2, "training")
+
+
 @pytest.mark.parametrize("sizes", [(0, 8), (1, 7)], ids=str)
 def test_too_few_clips_for_batch_norm_skip_the_update(sizes: tuple[int, ...], log_lines: list[str]) -> None:
     model = Net(batch_norm=True)
@@ -354,6 +372,31 @@ def test_two_ranks_make_one_batch(tmp_path: Path) -> None:
     assert found[0][0] == found[1][0]
     drawn = [value for _, _, values, _, _ in found for value in values]
     assert len(set(drawn)) == len(drawn) == 16  # two ranks, steps and micro-batches: dropout's and the objective's
+
+
+def rank_with_an_odd_weight(rank: int, folder: Path) -> None:
+    """What must not hang: one rank alone sees a weight that is not finite."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    updater = sgd_updater(Net())
+    updater.update([batch_of(4, rank)])
+    if rank == 1:
+        updater.model.head.bias.data[0] = torch.inf
+    try:
+        updater.state()
+        said = ""
+    except Diverged as error:
+        said = str(error)
+    (folder / f"rank{rank}.txt").write_text(said)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_all_ranks_refuse_weights_that_are_not_finite(tmp_path: Path) -> None:
+    mp.spawn(rank_with_an_odd_weight, (tmp_path,), nprocs=2)
+    for rank in range(2):
+        assert "(head.bias for one)" in (tmp_path / f"rank{rank}.txt").read_text()
 
 
 def rank_of_two(rank: int, folder: Path) -> None:

@@ -20,6 +20,11 @@ from videoadapt.runs.seeds import hash_seed
 from videoadapt.training.optimizer import optimizer_state, restore_optimizer, set_learning_rate
 from videoadapt.training.weight_average import WeightAverage
 
+_ADVICE = (
+    "Lower the learning rate (in a config optim.lr_per_256), clip the gradients (train.clip_grad_norm), "
+    "or compute in bf16 or fp32 (train.precision)"
+)
+
 
 class Objective(Protocol):
     """What a task makes of a batch: `Classification`, `Reconstruction`, or any function like it."""
@@ -117,7 +122,10 @@ class Updater:
         return means
 
     def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs in order to continue from here: tensors and plain values. All ranks call it."""
+        """Return all that `restore` needs in order to continue from here: tensors and plain values. All ranks call it.
+
+        Raises Diverged as `check_finite` does.
+        """
         state = {
             "step": self.step,
             "model": trainable_state(self.model),
@@ -125,7 +133,24 @@ class Updater:
             "optimizer": optimizer_state(self.optimizer),
             "scaler": self.scaler.state_dict(),
         }
-        return whole(state)
+        state = whole(state)
+        self.check_finite(state["model"])
+        return state
+
+    def check_finite(self, weights: dict[str, Tensor]) -> None:
+        """Refuse to save whole `weights` of which a trained one is not finite: raises Diverged on all ranks. All call it.
+
+        A gradient can be NaN beside a finite loss, and `update` hears of it at the next loss only: to ask each gradient would
+        have the program wait for the device once more a step.
+        """
+        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        bad = [name for name in trained if not bool(weights[name].isfinite().all())]
+        if names := [name for part in distributed.all_gather_objects(bad[:1]) for name in part]:
+            raise Diverged(
+                self.step,
+                "training",
+                f"the losses were finite, but the weights are not any more ({names[0]} for one): a gradient was not. {_ADVICE}",
+            )
 
     @contextmanager
     def weights_in(self, model: nn.Module, device: torch.device, *, averaged: bool = False) -> Iterator[None]:
@@ -187,7 +212,5 @@ class Updater:
         return Diverged(
             self.step,
             "training",
-            f"the loss is {loss}; clips of this batch: {', '.join(names)}. "
-            "Lower the learning rate (in a config optim.lr_per_256), clip the gradients (train.clip_grad_norm), "
-            "or compute in bf16 or fp32 (train.precision)",
+            f"the loss is {loss}; clips of this batch: {', '.join(names)}. {_ADVICE}",
         )
