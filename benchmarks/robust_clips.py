@@ -39,6 +39,7 @@ class Recipe:
     """How training clips are augmented: on the processor before the training, or in each batch."""
 
     rand_augment: str | None = None
+    noise: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     label_smoothing: float = 0.0
@@ -46,6 +47,7 @@ class Recipe:
 
 RECIPES = {
     "plain": Recipe(),
+    "noise": Recipe(noise=40),
     "rand_augment": Recipe(rand_augment="rand-m7-n4-mstd0.5-inc1"),
     "mixing": Recipe(mixup=0.8, cutmix=1.0, label_smoothing=0.1),
     "both": Recipe(rand_augment="rand-m7-n4-mstd0.5-inc1", mixup=0.8, cutmix=1.0, label_smoothing=0.1),
@@ -77,9 +79,7 @@ def make_clips(
     """Cut all clips out of the rendered videos, in `processes`: test clips, corrupted ones, `epochs` variants for training."""
     cuts = [Cut(split) for split in SPLITS] + [Cut("test", stride=stride) for stride in SHIFTS]
     cuts += [Cut("test", kind, strength=strength) for kind in kinds]
-    cuts += [
-        Cut("train", augment=augment, variants=epochs) for augment in {RECIPES[name].rand_augment for name in recipes}
-    ]
+    cuts += {_training_cut(recipe, epochs) for recipe in recipes}
     tasks = [task for cut in cuts for task in cut.tasks(folder)]
     with pool_of(processes, torch.set_num_threads, 1) as pool:
         for _ in pool.map(_cut, *zip(*tasks, strict=True)):
@@ -95,12 +95,14 @@ class Cut:
     stride: int = STRIDE
     strength: int = 0
     augment: str | None = None
+    noise: float = 0.0
     variants: int = 0
 
     @property
     def name(self) -> str:
         """The file."""
-        return f"variants_{self.augment}.npy" if self.variants else f"clips_{self.split}_{self.kind or self.stride}.npy"
+        augmented = f"variants_{self.augment}_{self.noise:g}.npy"
+        return augmented if self.variants else f"clips_{self.split}_{self.kind or self.stride}.npy"
 
     def tasks(self, folder: Path) -> Iterator["tuple[Path, Cut, int, int]"]:
         """Make the file, and divide the work on it: from which row to which."""
@@ -120,7 +122,9 @@ class Cut:
     def training_clips(self, frames_THWC: NDArray[np.uint8], row: int) -> Iterator[NDArray[np.uint8]]:
         """Anywhere in a video, (3, T, H, W) each."""
         rand_augment = RandAugment(self.augment) if self.augment else None
-        transform = TrainTransform(crop_px=CROP_PX, crop="random", flip=0, erasing=0, augment=rand_augment)
+        transform = TrainTransform(
+            crop_px=CROP_PX, crop="random", flip=0, erasing=0, noise=self.noise, augment=rand_augment
+        )
         for variant in range(self.variants):
             seed = hash_seed(row, variant)
             sampler = Dense(stride_frames=self.stride)
@@ -153,10 +157,12 @@ def clips_of(folder: Path, split: str, kind: str = "", stride: int = STRIDE) -> 
 
 def training_clips(folder: Path, recipe: str) -> NDArray[np.uint8]:
     """Return the variants of all training clips, (N, E, 3, T, H, W)."""
-    found: NDArray[np.uint8] = np.load(
-        folder / Cut("train", augment=RECIPES[recipe].rand_augment, variants=1).name, mmap_mode="r"
-    )
+    found: NDArray[np.uint8] = np.load(folder / _training_cut(recipe, 1).name, mmap_mode="r")
     return found
+
+
+def _training_cut(recipe: str, variants: int) -> Cut:
+    return Cut("train", augment=RECIPES[recipe].rand_augment, noise=RECIPES[recipe].noise, variants=variants)
 
 
 def _new(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -108,7 +108,8 @@ def augmented(records: Records, trunk: str) -> list[str]:
         for recipe in recipes
         if method in of_each[recipe] and any(method in of_each[other] for other in recipes if other != "plain")
     }
-    return ["### Augmented training", "", *table(rows, COLUMNS), ""]
+    kinds = {f"corrupted.{kind}": kind.replace("_", " ") for kind in next(iter(rows.values()))[0]["corrupted"]}
+    return ["### Augmented training", "", *table(rows, COLUMNS), "", *turned_table(rows, kinds), ""]
 
 
 def findings(groups: dict[str, Records]) -> list[str]:

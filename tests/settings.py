@@ -82,6 +82,7 @@ VALUES: dict[str, list[Any]] = {
     "data.augment.flip": [1.0],
     "data.augment.rand_augment": ["rand-m7-n4-mstd0.5-inc1", "foo"],
     "data.augment.erasing": [1.0],
+    "data.augment.noise": [40.0],
     "data.augment.mixup": [0.8, 1e-300],
     "data.augment.cutmix": [1.0],
     "data.augment.label_smoothing": [0.5],

@@ -208,9 +208,33 @@ def test_flip_and_erasing_happen_as_often_as_asked() -> None:
     assert abs(sum(box is not None for _, box in results) - 500) < 5 * math.sqrt(2000 * 0.1875)
 
 
+def test_noise_is_normal_and_of_another_deviation_in_each_clip() -> None:
+    grey, generator = torch.full((8, 32, 32, 3), 128, dtype=torch.uint8), _generator()
+    transform = TrainTransform(crop_px=32, crop="centre", flip=0, erasing=0, noise=30)
+    noise = torch.stack([transform(grey, generator)[0].float() - 128 for _ in range(200)]).flatten(1)
+    deviations = noise.std(dim=1)
+    assert deviations.min() < 2 and 28 < deviations.max() < 30.5  # of 24,576 values: 0.5 % off
+    assert abs(deviations.mean() - 15) < 5 * 30 / math.sqrt(12 * 200)  # uniform from 0 to 30
+    loud = noise[deviations > 10]
+    within = (loud.abs() <= deviations[deviations > 10, None]).float().mean()
+    assert abs(within - 0.683) < 0.03 and loud.mean().abs() < 0.1  # whole levels: a share of one deviation more or less
+    frames = noise[deviations.argmax()].view(3, 8, -1)
+    assert not torch.equal(frames[0], frames[1]) and not torch.equal(frames[:, 0], frames[:, 1])
+
+
+def test_noise_stays_in_range_and_off_draws_nothing() -> None:
+    black = torch.zeros(4, 24, 24, 3, dtype=torch.uint8)
+    noisy, _ = TrainTransform(crop_px=24, crop="centre", flip=0, erasing=0, noise=60)(black, _generator(3))
+    assert noisy.dtype == torch.uint8 and 0.4 < (noisy == 0).float().mean() < 0.6 and noisy.max() < 250
+    frames = _frames(2, 100, 133)
+    off, box = TrainTransform(crop_px=48, crop="random", flip=0.5, erasing=0.5, noise=0)(frames, _generator(5))
+    plain, same_box = _plain("random", flip=0.5, erasing=0.5)(frames, _generator(5))
+    assert torch.equal(off, plain) and box == same_box
+
+
 def test_everything_random_comes_from_the_given_generator() -> None:
     frames = _frames(2, 100, 133)
-    transform = _plain("random_resized", flip=0.5, erasing=1.0)
+    transform = TrainTransform(crop_px=48, crop="random_resized", flip=0.5, erasing=1.0, noise=20)
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
@@ -251,10 +275,11 @@ def test_bicubic_is_another_resize() -> None:
 
 def test_wrong_settings_are_all_listed() -> None:
     with pytest.raises(ConfigError) as error:
-        TrainTransform(crop_px=0, crop="middle", flip=1.5, erasing=-1, interpolation="area")  # type: ignore[arg-type]
+        TrainTransform(crop_px=0, crop="middle", flip=1.5, erasing=-1, noise=300, interpolation="area")  # type: ignore[arg-type]
     assert [re.split("[: ]", problem)[0] for problem in error.value.problems] == [
         "flip",
         "erasing",
+        "noise",
         "crop_px",
         "crop",
         "interpolation",

@@ -126,6 +126,7 @@ class AugmentConfig(_Section):
     flip: Share = 0.0
     rand_augment: str | None = None
     erasing: Share = 0.0
+    noise: Annotated[float, Interval(ge=0, le=255)] = 0.0  # largest deviation of Gaussian noise, grey levels
     mixup: Annotated[float, Ge(0)] = 0.0
     cutmix: Annotated[float, Ge(0)] = 0.0
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0

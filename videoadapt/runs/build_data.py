@@ -103,6 +103,7 @@ def build_clip_reader(config: DataConfig) -> ClipReader:
         crop=augment.crop,
         flip=augment.flip,
         erasing=augment.erasing,
+        noise=augment.noise,
         augment=RandAugment(augment.rand_augment) if augment.rand_augment else None,
         fit=fit_of(config),
     )

@@ -141,7 +141,7 @@ def _pretrain_problems(config: Config) -> list[str]:
         problems.append("test.enable = true: task pretrain has no classes to test; set it to false")
     if not config.train.enable:
         problems.append("train.enable = false: leaves task pretrain nothing to do")
-    for key in ("mixup", "cutmix", "label_smoothing", "erasing"):
+    for key in ("mixup", "cutmix", "label_smoothing", "erasing", "noise"):
         if getattr(augment, key):
             problems.append(f"data.augment.{key} = {getattr(augment, key)}: the target is the clip itself; set it to 0")
     return problems
@@ -174,8 +174,8 @@ def _rendered_problems(config: Config) -> list[str]:
     if data.augment != AugmentConfig(mixup=data.augment.mixup, cutmix=data.augment.cutmix,
                                      label_smoothing=data.augment.label_smoothing):  # fmt: skip
         problems.append(
-            "data.augment: rendered clips are cut by `crop: multi_scale`, once each; leave flip, rand_augment, erasing and "
-            "repeated as they are"
+            "data.augment: rendered clips are cut by `crop: multi_scale`, once each; leave flip, rand_augment, erasing, "
+            "noise and repeated as they are"
         )
     return problems
 

@@ -27,7 +27,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 
 class TrainTransform:
-    """Training augmentation of one clip: augment the whole frames, crop and resize, flip, choose what to erase."""
+    """Training augmentation of one clip: augment the whole frames, crop and resize, flip, add noise, choose what to erase."""
 
     def __init__(
         self,
@@ -36,12 +36,15 @@ class TrainTransform:
         crop: Crop,
         flip: float,
         erasing: float,
+        noise: float = 0.0,
         interpolation: Interpolation = "bilinear",
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         fit: Letterbox | Bicubic | None = None,
     ):
         """`flip` and `erasing` are probabilities; `augment` maps whole frames (T, C, H, W) to frames of the same shape.
 
+        `noise`: the largest standard deviation, in grey levels, of the Gaussian noise that is added. Each clip draws its own,
+        uniformly from 0 (Gaussian noise training: Rusak et al. 2020, arXiv 2001.06057).
         `crop_px`: a square's side, or height and width. `crop`: "multi_scale" (AdaptFormer) resizes with antialias as PIL
         does, "random_resized" (VideoMAE) and "random_clipped" (MAE) without, "random" and "centre" resize frames until they
         just cover the crop, as testing does, and cut it out anywhere along the longer rest, or in its middle. To `fit` a
@@ -54,6 +57,8 @@ class TrainTransform:
             for key, value in (("flip", flip), ("erasing", erasing))
             if not 0 <= value <= 1
         ]
+        if not 0 <= noise <= 255:
+            problems.append(f"noise: {noise!r} is not allowed; use grey levels from 0 (none) to 255")
         try:
             self.sides = sides_of(crop_px)
         except ConfigError as error:
@@ -69,7 +74,7 @@ class TrainTransform:
         if problems:
             raise ConfigError(problems)
         self.fit = fit
-        self.crop, self.flip, self.erasing = crop, flip, erasing
+        self.crop, self.flip, self.erasing, self.noise = crop, flip, erasing, noise
         self.interpolation, self.augment = interpolation, augment
 
     def __call__(self, frames_THWC: Tensor, generator: torch.Generator) -> tuple[Tensor, EraseBox | None]:
@@ -84,6 +89,8 @@ class TrainTransform:
         crop_TCHW = self._crop(frames_TCHW, rng)
         if rng.random() < self.flip:
             crop_TCHW = crop_TCHW.flip(-1)
+        if self.noise:
+            crop_TCHW = _noisy(crop_TCHW, rng.uniform(0, self.noise), generator)
         erase = draw_erase_box(*self.sides, rng) if rng.random() < self.erasing else None
         return crop_TCHW.transpose(0, 1).contiguous(), erase
 
@@ -109,6 +116,12 @@ class TrainTransform:
             return self.fit.resized(box_TCHW, self.sides)
         antialias = self.crop == "multi_scale"
         return F.interpolate(box_TCHW, size=self.sides, mode=self.interpolation, antialias=antialias)
+
+
+def _noisy(frames_TCHW: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Normal noise of this deviation in grey levels, new for each value, rounded and clipped as a camera does."""
+    noise_TCHW = torch.randn(frames_TCHW.shape, generator=generator).mul_(deviation)
+    return noise_TCHW.add_(frames_TCHW).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _rng(generator: torch.Generator) -> random.Random:
