@@ -162,6 +162,8 @@ def explain(
     for item in error.errors(include_url=False):
         keys, allowed = _written(item, schema)
         key, said = ".".join(keys), item["msg"].removeprefix("Value error, ")
+        if item["type"] in ("list_type", "tuple_type"):
+            said = f"Input should be a list{as_list(item['input'])}"
         if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
             continue  # short of what its elements' own lines refuse
         if item["type"] == "extra_forbidden":
@@ -174,6 +176,14 @@ def explain(
         else:
             lines[key] = [f"{key} = {item['input']!r}: {said[0].lower()}{said[1:]}"]
     return [", or ".join(parts) for parts in lines.values()]
+
+
+def as_list(value: object) -> str:
+    """How the list is written that a word, words or a number were meant for; "" for what is none of them."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return ""
+    parts = re.split(r"[,;\s]+", str(value).strip(" ,;[]()"))
+    return f"; write [{', '.join(parts)}], in quotes on a command line"
 
 
 def _written(item: Any, schema: "type[BaseModel]") -> tuple[list[str], set[str]]:

@@ -154,3 +154,59 @@ def test_a_key_by_another_name_is_guessed(wrong: str, meant: str, tmp_path: Path
     (tmp_path / "c.yaml").write_text("output: o\n")
     with pytest.raises(ConfigError, match=f"{wrong}: unknown key; did you mean '{meant}'"):
         load_config(tmp_path / "c.yaml", [f"{wrong}=1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        ("test.corruptions", "fog,h264", "[fog, h264]"),
+        ("test.corruptions", "fog h264", "[fog, h264]"),
+        ("test.corruptions", "fog", "[fog]"),
+        ("train.loggers", "tensorboard,wandb", "[tensorboard, wandb]"),
+        ("model.adapter.blocks", "0,1", "[0, 1]"),  # an argument of a component
+        ("model.adapter.blocks", "3", "[3]"),
+        ("data.crop_px", "224,320", "[224, 320]"),  # a number is allowed too
+    ],
+)
+def test_words_for_a_list_are_shown_as_one(key: str, text: str, shown: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config("configs/hmdb51_adapt.yaml", [f"{key}={text}"])
+    assert [f"{key} = " in problem and f"list; write {shown}, in" in problem for problem in error.value.problems] == [
+        True
+    ]
+
+
+def test_every_key_for_a_list_shows_how_it_is_written() -> None:
+    """Whichever key of the schema takes a list."""
+    keys = [key for key, kinds in fields(Config) if any(get_origin(kind) in (list, tuple) for kind in kinds)]
+    assert {"test.corruptions", "train.freeze", "optim.betas", "train.class_weights", "data.columns"} <= set(keys)
+    # model.adapter is of components, whose names alone are none, and a schedule needs its name before its list
+    for key in sorted({*keys} - {"model.adapter", "optim.schedule.milestones_epochs"}):
+        with pytest.raises(ConfigError, match=r"write \[a, b\], in quotes on a command line"):
+            load_config("configs/hmdb51_adapt.yaml", [f"{key}=a,b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "lora",
+            "expected a mapping with a `name`; write {name: lora}, in quotes on a command line; allowed: adapter_p",
+        ),
+        ("adaptformer,lora", "expected a list; write [{name: adaptformer}, {name: lora}], in quotes on a command line"),
+        ("7", "expected a mapping with a `name`; allowed: adapter_plus"),
+    ],
+)
+def test_a_component_by_its_word_is_shown_as_a_mapping(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config("configs/hmdb51_adapt.yaml", [f"model.adapter={text}"])
+    assert said in error.value.problems[0]
+
+
+def test_a_list_that_the_shell_has_torn_is_shown_whole() -> None:
+    with pytest.raises(
+        ConfigError, match=r"one value of test.corruptions, quote it: 'test.corruptions=\[fog, h264\]'$"
+    ):
+        parse_overrides(["test.corruptions=[fog,", "h264]"])
+    with pytest.raises(ConfigError, match=r"with a dotted key$"):
+        parse_overrides(["test.corruptions=[fog]", "h264]"])

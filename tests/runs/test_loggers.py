@@ -323,7 +323,10 @@ def problems(folder: Path, clips: Path, loggers: str) -> list[str]:
 @pytest.mark.parametrize(
     ("loggers", "said"),
     [
-        ("wandb", "train.loggers = 'wandb': expected a list; allowed in it: mlflow, tensorboard, wandb"),
+        (
+            "wandb",
+            "train.loggers = 'wandb': expected a list; write [wandb], in quotes on a command line; allowed in it: mlflow, tens",
+        ),
         ("[wnadb]", "train.loggers.0.name = 'wnadb': did you mean 'wandb'?"),
         (
             "[{project: p}]",

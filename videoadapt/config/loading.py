@@ -3,6 +3,7 @@
 A component (`{name: adaptformer, bottleneck: 64}`) is checked against the keyword-only arguments of its constructor:
 the signature is the schema, so this file knows no component."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from videoadapt.config.choice import with_choice
 from videoadapt.config.overrides import ArgumentText, parse_overrides, read_text
 from videoadapt.config.schema import Component, Config
 from videoadapt.config.yaml_files import merge, read_yaml
-from videoadapt.errors import ConfigError, at_key, explain
+from videoadapt.errors import ConfigError, as_list, at_key, explain
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, LOSSES, SAMPLERS, Registry
 
 COMPONENTS: dict[tuple[str, str], Registry] = {
@@ -83,6 +84,10 @@ def _check_components(
     spec: Any, registry: Registry, where: str, problems: list[str]
 ) -> Component | list[Component] | None:
     """Check one component, or each of a list; a list of one is that one."""
+    if isinstance(spec, str) and len(names := re.split(r"[,\s]+", spec)) > 1:
+        meant = ", ".join(f"{{name: {name}}}" for name in names)
+        problems.append(f"{where} = {spec!r}: expected a list; write [{meant}], in quotes on a command line")
+        return None
     if not isinstance(spec, list) or len(spec) == 1:
         return _check_component(spec[0] if isinstance(spec, list) else spec, registry, where, problems)
     if not spec:
@@ -94,7 +99,9 @@ def _check_components(
 def _check_list(spec: Any, registry: Registry, where: str, problems: list[str]) -> list[Component]:
     """Check each of a list, which may be empty, and where a name alone is a component with its defaults."""
     if not isinstance(spec, list):
-        problems.append(f"{where} = {spec!r}: expected a list; allowed in it: {', '.join(registry.names())}")
+        problems.append(
+            f"{where} = {spec!r}: expected a list{as_list(spec)}; allowed in it: {', '.join(registry.names())}"
+        )
         return []
     specs = [{"name": str(part)} if isinstance(part, str) else part for part in spec]
     found = [_check_component(part, registry, f"{where}.{number}", problems) for number, part in enumerate(specs)]
@@ -104,7 +111,11 @@ def _check_list(spec: Any, registry: Registry, where: str, problems: list[str]) 
 def _check_component(spec: Any, registry: Registry, where: str, problems: list[str]) -> Component | None:
     """Return the component with every default filled in, or note problems."""
     if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
-        problems.append(f"{where} = {spec!r}: expected a mapping with a `name`; allowed: {', '.join(registry.names())}")
+        is_name = isinstance(spec, str) and spec.isidentifier()
+        hint = f"; write {{name: {spec}}}, in quotes on a command line" if is_name else ""
+        problems.append(
+            f"{where} = {spec!r}: expected a mapping with a `name`{hint}; allowed: {', '.join(registry.names())}"
+        )
         return None
     try:
         with at_key(where):

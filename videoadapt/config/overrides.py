@@ -48,7 +48,9 @@ def split_tokens(overrides: Sequence[str]) -> list[tuple[str, str]]:
     for token in tokens:
         key, equals, text = token.partition("=")
         if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
-            raise ConfigError(f"override '{token}': expected `key value` or `key=value` with a dotted key")
+            raise ConfigError(
+                f"override '{token}': expected `key value` or `key=value` with a dotted key{_if_torn(found, token)}"
+            )
         if not equals:
             following = next(tokens, None)
             if following is None:
@@ -64,6 +66,13 @@ def _if_one(before: Sequence[tuple[str, str]], word: str) -> str:
         return ""
     key, text = before[-1]
     return f", or, if `{text} {word}` is one value of {key}, quote it: '{key}={text} {word}'"
+
+
+def _if_torn(before: Sequence[tuple[str, str]], word: str) -> str:
+    """What to do where a shell has parted a list or a mapping, [fog, h264], at its space."""
+    key, text = before[-1] if before else ("", "")
+    is_open = text.startswith(("[", "{")) and not text.endswith(("]", "}"))
+    return f"; if `{text} {word}` is one value of {key}, quote it: '{key}={text} {word}'" if is_open else ""
 
 
 def as_token(key: str, value: Any) -> str:

@@ -66,10 +66,15 @@ def _as_test_list(value: Any) -> Any:
     return {"list": value} if isinstance(value, str) else value
 
 
+def _is_meant_as_list(value: Any) -> bool:
+    """Also 224,320: what refuses it then shows the list."""
+    return isinstance(value, list | tuple) or (isinstance(value, str) and "," in value)
+
+
 def _kind_of_weights(value: Any) -> str | None:
     if value is None or value == "inverse":
         return "a word"
-    return "a list" if isinstance(value, list) else "a rule" if isinstance(value, dict | EffectiveNumber) else None
+    return "a list" if _is_meant_as_list(value) else "a rule" if isinstance(value, dict | EffectiveNumber) else None
 
 
 class HeadConfig(_Section):
@@ -209,7 +214,7 @@ class DataConfig(_Section):
     # a square's side, or [height, width]
     crop_px: Annotated[
         Annotated[_Side, Tag("a side")] | Annotated[tuple[_Side, _Side], Tag("both sides")],
-        Discriminator(lambda v: "both sides" if isinstance(v, list | tuple) else "a side"),
+        Discriminator(lambda v: "both sides" if _is_meant_as_list(v) else "a side"),
         AfterValidator(_square_as_one),
         UPDATES | PREDICTION | PASS,
     ] = 224
