@@ -63,6 +63,25 @@ def partial_of(path: Path) -> Iterator[Path]:
             os.close(handle)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` during the block, while others wait for it: between reading a file and writing it again.
+
+    On Windows, and where a file system has no locks, nobody waits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, WRITE_BYTES, 0o666)
+    try:
+        try:
+            lock(handle, wait=True)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK):
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
 def make_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` fill a folder beside `folder`, which gets its name once it is whole; where another was faster, that stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)

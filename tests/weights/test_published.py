@@ -13,6 +13,7 @@ from huggingface_hub import constants, hf_hub_download
 from tests.hub_server import LOGIN_PAGE, Hub, point_at, serving, sha256_hex
 from tests.weight_files import DATA
 from videoadapt.errors import CheckpointError
+from videoadapt.weights import names
 from videoadapt.weights.files import weights_path
 from videoadapt.weights.formats import read_weights
 from videoadapt.weights.names import HubName, downloaded, here
@@ -251,6 +252,31 @@ def test_one_of_several_downloads_and_others_wait(hub: Hub) -> None:
         thread.join()
     assert len(found) == 4 and len(set(found)) == 1
     assert len([path for _, path, _ in hub.requests if path.startswith("/cdn")]) == 1
+
+
+def test_what_two_processes_note_at_once_is_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has read the commits of a name, and not yet written its own, when the other comes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    has_read, may_write, read = threading.Event(), threading.Event(), names._stood_for
+
+    def slowly(asked: str) -> list[str]:
+        found = read(asked)
+        if threading.current_thread() is first:
+            has_read.set()
+            may_write.wait(10)
+        return found
+
+    monkeypatch.setattr(names, "_stood_for", slowly)
+    commits = [f"hf:{NAME}@{digit * 40}" for digit in "ab"]
+    first, second = (threading.Thread(target=names.remember, args=(f"hf:{NAME}", commit)) for commit in commits)
+    first.start()
+    assert has_read.wait(10)
+    second.start()
+    second.join(0.5)  # it waits, and no longer than the other needs
+    may_write.set()
+    for thread in (first, second):
+        thread.join(10)
+    assert read(f"hf:{NAME}") == commits[::-1]
 
 
 def test_an_address_needs_its_checksum_and_keeps_it(hub: Hub, tmp_path: Path, log_lines: list[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from videoadapt.errors import CheckpointError
-from videoadapt.files import write_json
+from videoadapt.files import alone, write_json
 from videoadapt.weights.trunks import TRUNKS
 
 PREFIXES = ("hf:", "timm:", "https://", "http://")
@@ -150,9 +150,12 @@ def all_downloads() -> list[Download]:
 
 def remember(asked: str, stands_for: str) -> None:
     """Note which commit a name without one stood for, for `remembered`."""
-    if asked != stands_for:
+    if asked == stands_for:
+        return
+    record = _record_of(asked)
+    with alone(record.with_suffix(".lock")):  # or what another process notes in between would be lost
         before = [name for name in _stood_for(asked) if name != stands_for]
-        write_json(_record_of(asked), {"asked": asked, "stands_for": [stands_for, *before]})
+        write_json(record, {"asked": asked, "stands_for": [stands_for, *before]})
 
 
 def remembered(asked: str) -> str | None:

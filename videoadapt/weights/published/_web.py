@@ -6,15 +6,14 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from videoadapt import __version__
 from videoadapt.errors import CheckpointError
+from videoadapt.files import alone
 from videoadapt.log import progress
-from videoadapt.system import HAS_SHARED, WRITE_BYTES, lock
 from videoadapt.weights.names import WebName, cache_folder, sha256_of
 
 TIMEOUT_SEC = 30.0  # without a byte
@@ -33,12 +32,11 @@ def place_of(name: WebName) -> Path:
 def stream(url: str, target: Path, sha256: str, *, name: str, headers: Mapping[str, str] | None = None) -> None:
     """Have the file with this sha256 at `target`, atomically; `name` begins every error and its last part names the bar.
 
-    One process downloads, others wait for it. What arrived before a connection, or a process, broke off is kept beside
-    `target` and not asked for again. Raises CheckpointError.
+    One process downloads, others wait for it; without locks, the sha256 shows what two have mixed. What arrived before a
+    connection, or a process, broke off is kept beside `target` and not asked for again. Raises CheckpointError.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.videoadapt.incomplete")
-    with _alone(partial.with_suffix(".lock")):
+    with alone(partial.with_suffix(".lock")):
         if target.exists():
             return
         kind = _all_of(url, partial, dict(headers or {}), sha256, name)
@@ -49,18 +47,6 @@ def stream(url: str, target: Path, sha256: str, *, name: str, headers: Mapping[s
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(target)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock that other downloads of the same file wait for; without locks, the sha256 shows what two have mixed."""
-    handle = os.open(path, WRITE_BYTES, 0o666)
-    try:
-        if HAS_SHARED:
-            lock(handle, wait=True)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _all_of(url: str, partial: Path, headers: dict[str, str], sha256: str, name: str) -> str:
