@@ -179,6 +179,13 @@ def test_the_film_with_what_was_looked_at(
         demo.main(["film.mp4", "--run", str(run), "--label", "left"])
 
 
+@pytest.mark.parametrize("film", ["a#1.mp4", "a#2.mp4", "a#1.mp4#t=1,2"])
+def test_what_was_looked_at_has_the_films_whole_name(film: str) -> None:
+    """Up to the first # it was another film's."""
+    expected = film.replace(".mp4", "") + "_explained.mp4"
+    assert demo.parse_arguments([f"clips/{film}", "--explain"]).out == Path(expected)
+
+
 HEAVY = [
     "IPython",
     "jinja2",

@@ -12,7 +12,7 @@ from tests.media import STEPS, write_video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.video.clip import read_clip
 from videoadapt.video.decoders import open_video
-from videoadapt.video.part import AnyPart, FilmPart, FramePart, FramesOfPart, Part, film_or_part
+from videoadapt.video.part import AnyPart, FilmPart, FramePart, FramesOfPart, Part, film_or_part, stem_of
 from videoadapt.video.readers import ClipReader, ViewReader
 from videoadapt.video.samplers.dense import Dense
 from videoadapt.video.transforms import TrainTransform
@@ -112,6 +112,15 @@ def test_a_clip_of_a_part(tmp_path: Path) -> None:
 )
 def test_a_part_goes_by_the_name_that_results_give_it(part: AnyPart) -> None:
     assert film_or_part(f"a/film.mp4{part}") == FilmPart(Path("a/film.mp4"), part)
+
+
+def test_results_of_films_and_parts_have_names_of_their_own() -> None:
+    """A # may stand in the name of a film."""
+    films = ["a/film.mp4", "film.mp4#t=1.5,4", "film.mp4#t=1.7,4", "film.mp4#frame=0,9", "a#1.mp4", "a#2.mp4", "#1.mp4"]
+    assert [stem_of(Path(film)) for film in films] == [
+        "film", "film#t=1.5,4", "film#t=1.7,4", "film#frame=0,9", "a#1", "a#2", "#1",
+    ]  # fmt: skip
+    assert stem_of("film.mp4#t=4,1") == "film"  # no part, which is said where it is read
 
 
 def test_names_that_are_no_parts(tmp_path: Path) -> None:

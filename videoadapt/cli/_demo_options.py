@@ -134,6 +134,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if not args.explain and (args.label is not None or args.method):
         parser.error("--label and --method: go with --explain")
     if args.explain and not args.out and not args.gif:
-        args.out = Path(f"{Path(args.video[0].name.partition('#')[0]).stem}_explained.mp4")
+        from videoadapt.video.part import stem_of
+
+        args.out = Path(f"{stem_of(args.video[0])}_explained.mp4")
     if args.top < 1:
         parser.error(f"--top {args.top}: allowed: 1 or more")

@@ -103,8 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _names_of(films: list[Path]) -> list[str]:
     """What the folder of each film is called: its name without suffix, ActivityNet's id. Raises ConfigError for two alike."""
     from videoadapt.errors import ConfigError
+    from videoadapt.video.part import stem_of
 
-    names = [Path(film.name.partition("#")[0]).stem + "#".join(["", *film.name.split("#")[1:]]) for film in films]
+    names = [stem_of(film) for film in films]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"two films are called {twice}, and their results would have one name; cut them in two calls")

@@ -12,6 +12,7 @@ import numpy as np
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.files import write_atomically, write_json
 from videoadapt.inference.predictor import Predictor
+from videoadapt.video.part import stem_of
 
 
 def write_film_features(
@@ -28,7 +29,7 @@ def write_film_features(
     stands for the second (t * feat_stride + feat_num_frames / 2) / fps. Yields each film with the reason why it cannot be
     read, or None. Raises ConfigError for two films of one name.
     """
-    names = [film.stem for film in films]
+    names = [stem_of(film) for film in films]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"two films are called {twice}, and their features would have one name; use two folders")
     out.mkdir(parents=True, exist_ok=True)

@@ -163,6 +163,15 @@ def film_or_part(name: str | Path) -> Path | FilmPart:
     return FilmPart(Path(found["film"]), part)
 
 
+def stem_of(name: str | Path) -> str:
+    """What results of a film, or of a part of it, are called: film of film.mp4, film#t=1.5,4 of film.mp4#t=1.5,4."""
+    try:
+        found = film_or_part(name)
+    except DecodeError:  # which reading it says
+        return Path(name).stem
+    return found.path.stem + str(name).removeprefix(str(found.path)) if isinstance(found, FilmPart) else found.stem
+
+
 class FramesOfPart(Changed):
     """Those frames of a film that are in a part of it; their times count from its start."""
 
