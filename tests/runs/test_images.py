@@ -12,6 +12,7 @@ from tests.media import write_video
 from tests.toy_runs import results, toy_config, write_config
 from videoadapt.cli import demo, train
 from videoadapt.cli.prepare import main as prepare
+from videoadapt.config.loading import load_config
 from videoadapt.data.datasets.class_folders import ClassFolders
 from videoadapt.data.datasets.digits import Digits
 from videoadapt.errors import ConfigError, DataListError, DecodeError
@@ -113,14 +114,27 @@ def test_lists_of_images_are_lists(folders: Path, tmp_path: Path) -> None:
 
 def test_folders_of_the_other_kind_are_told_apart(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataListError, match=r"blue: holds images; set data\.dataset\.files images \(prepare folder: --f"
+        DataListError, match=r"blue: holds images; take --cfg own_images, or set data\.dataset\.files images in a"
     ):
         ClassFolders(lists=str(tmp_path / "lists")).load("train", folders)
     for name in ("a/1.mp4", "b/1.mp4"):
         (tmp_path / "films" / name).parent.mkdir(parents=True)
         (tmp_path / "films" / name).write_bytes(b"1")
-    with pytest.raises(DataListError, match=r"a: holds videos; set data\.dataset\.files videos"):
+    with pytest.raises(DataListError, match=r"a: holds videos; take --cfg own_videos, or set data\.dataset\.f"):
         ClassFolders(files="images").load("train", tmp_path / "films")
+
+
+def test_each_own_config_names_the_other(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And those that are named exist."""
+    (films := tmp_path / "films").mkdir()
+    for name in "ab":
+        (films / name).mkdir()
+        (films / name / "1.mp4").write_bytes(b"1")
+    for config, root, other in (("own_videos", folders, "own_images"), ("own_images", films, "own_videos")):
+        assert train.main(["--cfg", config, f"data.root={root}", f"output={tmp_path / config}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"take --cfg {other}, or" in line
+        load_config(other)
 
 
 @pytest.mark.slow

@@ -230,5 +230,9 @@ def _no_files(files: Kind, there: Collection[str]) -> str:
     """That a class has no file of this kind, and what to do; `there` is what its files end in."""
     other: Kind = "images" if files == "videos" else "videos"
     if set(SUFFIXES[other]) & set(there):
-        return f"holds {other}; set data.dataset.files {other} (prepare folder: --files {other})"
+        # the decoder, and what is done to frames, is another one too: a config of its own
+        return (
+            f"holds {other}; take --cfg own_{other}, or set data.dataset.files {other} in a config of your own "
+            f"(prepare folder: --files {other})"
+        )
     return f"holds no {files[:-1]}; remove the folder, or add files ({', '.join(sorted(SUFFIXES[files]))})"
