@@ -131,7 +131,8 @@ def test_each_own_config_names_the_other(folders: Path, tmp_path: Path, capsys: 
         (films / name).mkdir()
         (films / name / "1.mp4").write_bytes(b"1")
     for config, root, other in (("own_videos", folders, "own_images"), ("own_images", films, "own_videos")):
-        assert train.main(["--cfg", config, f"data.root={root}", f"output={tmp_path / config}"]) == 2
+        places = [f"data.root={root}", f"data.dataset.lists={tmp_path / 'lists'}", f"output={tmp_path / config}"]
+        assert train.main(["--cfg", config, *places]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert f"take --cfg {other}, or" in line
         load_config(other)
