@@ -19,6 +19,7 @@ from videoadapt.cli import train
 from videoadapt.config.loading import load_config
 from videoadapt.data.datasets.torchvision import TorchvisionImages
 from videoadapt.errors import ConfigError, DataListError
+from videoadapt.runs.inputs import find_problems
 from videoadapt.runs.lists import load_splits
 
 RNG = np.random.default_rng(0)
@@ -171,6 +172,37 @@ def test_a_run_on_a_published_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         DataListError, match=r"data\.test = test: of svhn in .*not there; place it there\n +where to get it: its h"
     ):
         load_splits(load_config(tmp_path / "c.yaml", [f"data.root={tmp_path}", "train.enable=false"]))
+
+
+@pytest.mark.parametrize("name", ["svhn", "digits"])
+def test_what_needs_no_image_is_said_before_one_is_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was written is read, though nothing is wrong with it then."""
+    write_svhn(tmp_path / "images", monkeypatch)
+    dataset = {"name": "digits"} if name == "digits" else {"name": "torchvision", "images": name}
+    data = {
+        "dataset": dataset, "decoder": {"name": "image"}, "num_frames": 2,
+        "sampling": {"name": "dense", "stride_frames": 1}, "resize": "bicubic",
+    }  # fmt: skip
+    train = {"epochs": 1, "batch_size": 4}
+    root = tmp_path / "images"
+    toy = toy_config(tmp_path / "run", root, data=data, train=train, test={"clips": 1, "crops": 1})
+    for wrong, said in (
+        ("train.batch_size=4000", "videos"),
+        ("model.weights=nowhere.pth", "there is no such file"),
+        ("model.backbone.num_heads=5", "num_heads = 5"),
+        ("data.test=tset", "did you mean 'test'"),
+        ("data.test={a: test, b: {list: tset}}", "did you mean 'test'"),
+    ):
+        found = find_problems(load_config(write_config(tmp_path / "c.yaml", toy), [wrong]))[1]
+        assert len(found) == 1 and said in found[0], found
+        assert not list(root.rglob("*.png")), wrong
+    for _ in range(2):
+        splits, found = find_problems(load_config(tmp_path / "c.yaml"))
+        assert splits is not None and not found
+        assert all(image.path.is_file() for image in [*splits.train, *splits.test])
+        assert len(splits.test) == (600 if name == "digits" else 4)
 
 
 @pytest.mark.parametrize("name", WRITE)

@@ -20,7 +20,7 @@ from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_prob
 from videoadapt.runs.class_sizes import class_problems
 from videoadapt.runs.fitting import fitted
 from videoadapt.runs.folder import find_checkpoint, statement_in
-from videoadapt.runs.lists import load_splits, renders_files, started_from
+from videoadapt.runs.lists import has_files_to_make, load_splits, started_from
 from videoadapt.runs.machine import machine_problems, output_problems
 from videoadapt.runs.named_weights import download_problems, with_commits
 from videoadapt.runs.statement import Statement, check_statement, class_problem
@@ -43,7 +43,7 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
     """Look at settings, lists, model, weights, batch size and folders; return the lists, if they are usable, and the problems.
 
     `ranks`: processes that will share the work. `here`: the run will be on this machine, so that device, compiler and cache
-    are looked at as well. Nothing is written, except by downloads of weights and by data sets that render themselves, which
+    are looked at as well. Nothing is written, except by downloads of weights and by data sets that make their files, which
     begin when nothing else is wrong; no memory is taken for weights.
     """
     config = with_commits(config)
@@ -61,7 +61,7 @@ def find_problems(config: Config, ranks: int = 1, *, here: bool = True) -> tuple
         config = fitted(config, splits.train, ranks)
         problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks)
         problems += class_problems(config, splits.train, splits.class_names)
-    if not problems and renders_files(config):
+    if not problems and has_files_to_make(config):
         try:
             splits = load_splits(config)
         except VideoAdaptError as error:

@@ -1,7 +1,7 @@
 """The lists that a run needs, loaded, checked and divided, with the names of their classes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ from videoadapt.data.splits import (
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataFolderError, DataListError, NotPermitted
 from videoadapt.paths import exists, is_folder
-from videoadapt.registry import DATASETS
 from videoadapt.rendering.motions import MOTIONS
 from videoadapt.runs.build_data import build_dataset
 from videoadapt.runs.class_sizes import say_unequal
@@ -40,13 +39,13 @@ from videoadapt.video.files import why_no_video
 def load_splits(config: Config, *, make: bool = True) -> Splits:
     """Load the lists that the run needs. Raises DataListError with all problems at once.
 
-    A list is needed when `train.enable` or `test.enable` asks for it. Without `make`, a data set that renders its files leaves
-    that for later (`renders_files`), and nothing is said of them.
+    A list is needed when `train.enable` or `test.enable` asks for it. Without `make`, a data set that makes its files itself
+    leaves that for later (`has_files_to_make`), and nothing is said of them.
     """
     data = config.data
     problems: list[str] = []
     dataset, sources = build_dataset(data), _needed(config)
-    planned = not make and hasattr(dataset, "rows")
+    planned = not make and _has_to_make(dataset, sources.values(), data)
     with distributed.main_process_first():
         lists = {
             split: _load_list(dataset, split, sources[split], data, problems, planned)
@@ -74,13 +73,20 @@ def load_splits(config: Config, *, make: bool = True) -> Splits:
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test, others)
 
 
-def renders_files(config: Config) -> bool:
-    """Whether `load_splits` renders what a run reads: a data set that does so can tell its `rows` without it."""
-    datasets = [
-        config.data.dataset,
-        *(data_of(config.data, asked).dataset for asked in other_lists(config.data).values()),
-    ]
-    return any(hasattr(DATASETS.get(spec["name"]), "rows") for spec in datasets)
+def has_files_to_make(config: Config) -> bool:
+    """Whether `load_splits` makes files that a run reads, as of rendered clips, and left that without `make`; all ranks ask."""
+    found = _has_to_make(build_dataset(config.data), _needed(config).values(), config.data)
+    for asked in other_lists(config.data).values() if config.test.enable else ():
+        data = data_of(config.data, asked)
+        found |= _has_to_make(build_dataset(data, asked.list), [asked.list], data)
+    return any(distributed.all_gather_objects(found))  # another rank may have begun to make them
+
+
+def _has_to_make(dataset: Any, sources: Iterable[str | None], data: DataConfig) -> bool:
+    """Whether a data set makes its files itself, which then tells its `rows` before, and may still have to make some."""
+    if not hasattr(dataset, "rows"):
+        return False
+    return not hasattr(dataset, "is_made") or not all(dataset.is_made(s, data.root) for s in sources if s is not None)
 
 
 def _validates(config: Config) -> bool:
@@ -157,7 +163,7 @@ def _load_others(
     for name, asked in other_lists(config.data).items():
         split, data, before = f"test.{name}", data_of(config.data, asked), len(problems)
         dataset = build_dataset(data, asked.list)
-        planned = not make and hasattr(dataset, "rows")
+        planned = not make and _has_to_make(dataset, [asked.list], data)
         with distributed.main_process_first():
             videos = _load_list(dataset, split, asked.list, data, problems, planned)
         try:

@@ -29,25 +29,29 @@ class Digits:
     def __init__(self) -> None:
         self.class_names: list[str] | None = [str(digit) for digit in range(10)]
 
+    def rows(self, source: str, root: Path) -> VideoRows:
+        """Return what `load` does, and raise what it does, while no image is written."""
+        return VideoRows(root, [(name, label, line) for line, (name, label, _) in enumerate(_images(source), 1)])
+
     def load(self, source: str, root: Path) -> VideoRows:
         """Return the images of one split. Raises DataListError for another name, ConfigError without scikit-learn."""
-        if source not in _SPLITS:
-            raise DataListError(f"{source}: the digits have no such split; {did_you_mean(source, _SPLITS)}")
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise ConfigError(
-                "data.dataset.name = digits: needs scikit-learn; pip install 'videoadapt[images]'"
-            ) from error
-        found = load_digits()
-        rows = []
-        for line, index in enumerate(_SPLITS[source], 1):
-            label = int(found.target[index])
-            name = f"{source}/{label}/{index:04d}.png"
-            rows.append((name, label, line))
+        for name, _, values_HW in _images(source):
             if not (root / name).is_file():
-                _write(root / name, found.images[index])
-        return VideoRows(root, rows)
+                _write(root / name, values_HW)
+        return self.rows(source, root)
+
+
+def _images(source: str) -> list[tuple[str, int, np.ndarray]]:
+    """The name, the label and the grey levels (8, 8) of each image of a split."""
+    if source not in _SPLITS:
+        raise DataListError(f"{source}: the digits have no such split; {did_you_mean(source, _SPLITS)}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ConfigError("data.dataset.name = digits: needs scikit-learn; pip install 'videoadapt[images]'") from error
+    found = load_digits()
+    labels = {index: int(found.target[index]) for index in _SPLITS[source]}
+    return [(f"{source}/{label}/{index:04d}.png", label, found.images[index]) for index, label in labels.items()]
 
 
 def _write(path: Path, values_HW: np.ndarray) -> None:

@@ -5,7 +5,7 @@ Nothing is downloaded. CIFAR and SVHN keep all images in a few files of arrays: 
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +62,8 @@ _PUBLISHED = {
         "102flowers.tgz, imagelabels.mat and setid.mat, in a folder flowers-102",
     ),
 }  # fmt: skip
+_OF_ARRAYS = ("CIFAR10", "CIFAR100", "SVHN")
+PICTURES = "pictures"  # below the root: what is written of these
 
 
 @DATASETS.register
@@ -72,30 +74,44 @@ class TorchvisionImages:
         self._name, self._published = images, _PUBLISHED[images]
         self.class_names: list[str] | None = None
 
+    def is_made(self, source: str, root: Path) -> bool:
+        """Whether `load` has nothing to write: the images of a split are files."""
+        return self._published.name not in _OF_ARRAYS or is_folder(root / PICTURES / source)
+
+    def rows(self, source: str, root: Path) -> VideoRows:
+        """Return what `load` does, and raise what it does, while no image is written."""
+        return self._rows(self._open(source, root), source, root)
+
     def load(self, source: str, root: Path) -> VideoRows:
-        """Return the images of one split, in torchvision's order.
+        """Return the images of one split, in torchvision's order, and write those that are no files yet.
 
         Raises DataListError for another split, a file that is not there, or is not the published one, and ConfigError where
         torchvision needs a package that is not installed.
         """
-        splits = self._published.splits
-        if source not in splits:
-            raise DataListError(f"{source}: {self._name} has no such split; {did_you_mean(source, splits)}")
         found = self._open(source, root)
+        if not self.is_made(source, root):
+            # a folder of another name, which gets its own once all are there
+            make_folder(root / PICTURES / source, lambda partial: _write_all(found.data, partial))
+        return self._rows(found, source, root)
+
+    def _rows(self, found: Any, source: str, root: Path) -> VideoRows:
         names = getattr(found, "classes", None) or map(str, range(10))  # SVHN's are digits, without names there
         self.class_names = list(names)
-        if hasattr(found, "_image_files"):
+        if self._published.name in _OF_ARRAYS:
+            paths = [f"{PICTURES}/{source}/{_name(index)}" for index in range(len(found.data))]
+            labels = found.targets if hasattr(found, "targets") else found.labels
+        else:
             paths = [Path(os.path.relpath(path, root)).as_posix() for path in found._image_files]
             labels = found._labels
-        else:
-            paths = _written(found.data, root, source)
-            labels = found.targets if hasattr(found, "targets") else found.labels
         rows = zip(paths, labels, strict=True)
         return VideoRows(root, ((path, int(label), line) for line, (path, label) in enumerate(rows, 1)))
 
     def _open(self, source: str, root: Path) -> Any:
         import torchvision.datasets
 
+        splits = self._published.splits
+        if source not in splits:
+            raise DataListError(f"{source}: {self._name} has no such split; {did_you_mean(source, splits)}")
         needed = self._published.needs(source)
         if missing := [name for name in needed if not exists(root / name)]:
             unpacked = f", unpacked from {self._published.comes_as}" if self._published.comes_as else ""
@@ -103,7 +119,7 @@ class TorchvisionImages:
                 f"{source}: of {self._name} in data.root {root}: {', '.join(missing)} not there; place it there{unpacked}"
             )
         try:
-            return getattr(torchvision.datasets, self._published.name)(root, **self._published.splits[source])
+            return getattr(torchvision.datasets, self._published.name)(root, **splits[source])
         except ImportError as error:
             raise ConfigError(
                 f"data.dataset.images = {self._name}: torchvision needs {error.name} to read it; install that"
@@ -115,21 +131,14 @@ class TorchvisionImages:
             ) from error
 
 
-def _written(data: np.ndarray, root: Path, split: str) -> list[str]:
-    """Names of the images of an array (N, H, W, 3), or (N, 3, H, W) as SVHN's is, each in a PNG file of its own.
-
-    They are written into a folder of another name, which gets its own once all are there.
-    """
-    names = [f"{index:06d}.png" for index in range(len(data))]
-    folder = root / "pictures" / split
-    if not is_folder(folder):
-        make_folder(folder, lambda partial: _write_all(zip(names, data, strict=True), len(names), partial))
-    return [f"pictures/{split}/{name}" for name in names]
+def _name(index: int) -> str:
+    return f"{index:06d}.png"
 
 
-def _write_all(pictures: Iterable[tuple[str, np.ndarray]], count: int, folder: Path) -> None:
-    with progress("write", count, "images") as line:
-        for name, picture in pictures:
+def _write_all(data: np.ndarray, folder: Path) -> None:
+    """Each image of an array (N, H, W, 3), or (N, 3, H, W) as SVHN's is, as a PNG file of its own."""
+    with progress("write", len(data), "images") as line:
+        for index, picture in enumerate(data):
             picture_HWC = picture.transpose(1, 2, 0) if picture.shape[0] == 3 != picture.shape[2] else picture
-            Image.fromarray(np.ascontiguousarray(picture_HWC)).save(folder / name)
+            Image.fromarray(np.ascontiguousarray(picture_HWC)).save(folder / _name(index))
             line.advance()
