@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,10 +30,20 @@ from videoadapt.data.structures import ClipBatch, Unreadable, Video, VideoViews
 from videoadapt.errors import DecodeError
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.models.compiling import filled_up
+from videoadapt.processes.slots import Read
 from videoadapt.runs.build_data import build_clip_reader, build_test_loader, build_train_loader, build_view_reader
+from videoadapt.video.jpeg_clips import JpegDecoder
 
 _WARM_UP = 5  # batches: more than the loader has memory for
 _ROWS = 4096  # of the training list, which goes round the files
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A cache of frames in JPEG, which is filled before anything is measured."""
+
+    folder: Path
+    quality: int
 
 
 @dataclass(frozen=True)
@@ -43,23 +54,33 @@ class Job:
     decoder: str
     workers: int  # of each GPU
     seconds: float
+    jpeg: Cached | None = None  # out of this instead
 
 
 def measure(videos: Sequence[Video], job: Job, device: torch.device) -> dict[str, Any]:
-    """All figures of these videos. Raises DecodeError for one that cannot be read."""
-    values = {
+    """All figures of these videos by how they are decoded. Raises DecodeError for one that cannot be read."""
+    values: dict[str, Any] = {
         "decoder": {"name": job.decoder}, "num_frames": job.setting.num_frames, "crop_px": job.setting.crop_px,
         "workers": job.workers,
     }  # fmt: skip
+    ways = {job.decoder: values}
+    if job.jpeg is not None:
+        values |= {"jpeg_quality": job.jpeg.quality, "cache": str(job.jpeg.folder.absolute())}
+        places = ("processor", "device") if job.setting.mode == "train" else ("processor",)
+        ways = {
+            f"{job.decoder}, JPEG {job.jpeg.quality}, {place}": values | {"jpeg_decoding": place} for place in places
+        }
     how = _training if job.setting.mode == "train" else _testing
-    figures = how(videos, DataConfig.model_validate(values), job, device)
     return {
-        "decoder": job.decoder,
-        "gpus": distributed.world_size(),  # processes, where there are none
-        "workers": job.workers,
-        "batch": job.setting.batch,
-        **figures,
-        "load": machine()["load"],
+        way: {
+            "decoder": job.decoder,
+            "gpus": distributed.world_size(),  # processes, where there are none
+            "workers": job.workers,
+            "batch": job.setting.batch,
+            **how(videos, DataConfig.model_validate(of_way), job, device),
+            "load": machine()["load"],
+        }
+        for way, of_way in ways.items()
     }
 
 
@@ -68,7 +89,10 @@ def _training(videos: Sequence[Video], config: DataConfig, job: Job, device: tor
     batch, together = job.setting.batch, job.setting.batch * distributed.world_size()
     rows = list(islice(cycle(videos), max(_ROWS, together)))
     items = [TrainItem(0, row, video) for row, video in enumerate(rows)]
-    readers = _readers_alone(ReadClips(build_clip_reader(config), SEED), items, len(videos), job)
+    reader, in_jpeg = build_clip_reader(config), config.jpeg_decoding == "device"
+    read = ReadClips(reader, SEED, in_jpeg=in_jpeg)
+    readers = _readers_alone(read, items, len(videos), job)
+    decoding = _decoding_alone(read, reader.decoder(device), items[:batch], job.seconds) if in_jpeg else None
     updater = updater_of(ours(job.setting, device)[0], job.setting, device)
     clips_BCTHW, labels_B = clips_and_labels(job.setting, device)
     ready = ClipBatch(clips_BCTHW, labels_B, ("",) * batch, (None,) * batch)
@@ -90,7 +114,14 @@ def _training(videos: Sequence[Video], config: DataConfig, job: Job, device: tor
     return {
         "clips_per_sec": speed, "waiting": waiting, "readers_clips_per_sec": readers, "device_clips_per_sec": alone,
         "of_the_readers": speed / readers, "of_the_device": speed / alone, "of_the_possible": speed / min(readers, alone),
-    }  # fmt: skip
+    } | ({} if decoding is None else {"decoding_clips_per_sec": decoding})  # fmt: skip
+
+
+def _decoding_alone(read: ReadClips, decoder: JpegDecoder, items: Sequence[TrainItem], seconds: float) -> float:
+    """Clips a second that the device decodes, cuts and resizes, batch after batch, and does nothing else."""
+    found = [one for one in map(read, items) if isinstance(one, Read)]
+    rows = [(one.pixels, one.notes.jpeg) for one in found if one.notes.jpeg is not None]
+    return _sum(len(rows) / _step_sec(partial(decoder, rows), seconds / 4))
 
 
 def _testing(videos: Sequence[Video], config: DataConfig, job: Job, device: torch.device) -> dict[str, Any]:
@@ -166,15 +197,18 @@ def markdown(result: Mapping[str, Any]) -> str:
     """A table of training or of testing."""
     training = result["mode"] == "train"
     unit, share = ("clips", "waiting") if training else ("videos", "device_busy")
+    notes: list[str] = []
     head = f"| videos | decoder | readers | {unit}/s | {share.replace('_', ' ')} | "
-    head += "readers alone | device alone | of the possible |"
+    head += "readers alone | device alone | of the possible |" + " of the device |" * training
     gpus = f"{result['gpus']} x " if result["gpus"] > 1 else ""
-    lines = [f"{gpus}{result['device']}, {result['machine']['cores']} cores", "", head, "| --- " * 8 + "|"]
+    lines = [f"{gpus}{result['device']}, {result['machine']['cores']} cores", "", head, "| --- " * (8 + training) + "|"]
     for name, of_decoder in result["groups"].items():
         for decoder, row in of_decoder.items():
             lines.append(
                 f"| {name} | {decoder} | {row['gpus'] * row['workers']} | {row[f'{unit}_per_sec']:.1f} | {row[share]:.0%} | "
                 f"{row[f'readers_{unit}_per_sec']:.1f} ({row['of_the_readers']:.0%}) | {row[f'device_{unit}_per_sec']:.1f} | "
-                f"{row['of_the_possible']:.0%} |"
+                f"{row['of_the_possible']:.0%} |" + (f" {row['of_the_device']:.0%} |" if training else "")
             )
-    return "\n".join(lines) + "\n"
+            if (decoding := row.get("decoding_clips_per_sec")) is not None:
+                notes += ["", f"{name}: JPEG decoded on the device alone, {decoding:.1f} clips/s"]
+    return "\n".join(lines + notes) + "\n"

@@ -114,6 +114,13 @@ def add_end_to_end(commands: Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("--reencoded", action="store_true", help="also what `prepare_data.py reencode` makes of them")
     parser.add_argument("--decoders", nargs="+", default=["pyav"], metavar="NAME")
+    parser.add_argument(
+        "--cache-jpeg",
+        type=int,
+        metavar="QUALITY",
+        help="out of a data.cache in JPEG, which is filled first; in training "
+        "decoded on the processor, and then on the device",
+    )
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="of each GPU")
     parser.add_argument("--seconds", type=float, default=15.0, help="for each part")
     parser.add_argument("--films", type=int, default=8, help="that are made")

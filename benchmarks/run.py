@@ -4,6 +4,7 @@
 `python tools/benchmark.py data LIST ... --root VIDEOS`: the loader against decoding alone, and test views, per decoder.
 `python tools/benchmark.py loader --workers 2 16 64`: the loader with readers that only wait.
 `python tools/benchmark.py end_to_end --workers 15 --out FOLDER`: training, or testing, from files, beside its parts alone.
+`python tools/benchmark.py end_to_end --cache-jpeg 95 --out FOLDER`: the same out of frames in JPEG, decoded in two ways.
 `python tools/benchmark.py model --peers plain`: training and inference on clips that are on the device already.
 `torchrun --nproc-per-node 2 tools/benchmark.py model`, or `end_to_end`: each GPU with a batch, and readers, of its own.
 `python tools/benchmark.py threads`: a step of the quickstart's model on the CPU, alone and beside busy processes.
@@ -168,7 +169,7 @@ def bench_end_to_end(args: argparse.Namespace) -> dict[str, Any]:
     """Figures per folder and decoder; the same as a table in markdown."""
     import torch
 
-    from benchmarks.end_to_end import Job, markdown, measure
+    from benchmarks.end_to_end import Cached, Job, markdown, measure
     from benchmarks.long_films import films_in, make_films, reencoded
     from benchmarks.reading_speed import machine
     from videoadapt import distributed
@@ -189,13 +190,20 @@ def bench_end_to_end(args: argparse.Namespace) -> dict[str, Any]:
     distributed.on_main(find)
     groups = distributed.all_gather_objects(groups)[0]
     setting = options.setting_of(args, "train" if args.mode == "train" else "infer")
+    cached = None if args.cache_jpeg is None else Cached(args.out / "frames", args.cache_jpeg)
     result: dict[str, Any] = {
         "mode": args.mode,
         "gpus": distributed.world_size(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "machine": machine(),
         "groups": {
-            name: {d: measure(videos, Job(setting, d, args.workers, args.seconds), device) for d in args.decoders}
+            name: {
+                way: figures
+                for decoder in args.decoders
+                for way, figures in measure(
+                    videos, Job(setting, decoder, args.workers, args.seconds, cached), device
+                ).items()
+            }
             for name, videos in groups.items()
         },
     }

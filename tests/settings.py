@@ -61,6 +61,7 @@ VALUES: dict[str, list[Any]] = {
     ],
     "data.short_side_px": [2, 32, 5000],
     "data.jpeg_quality": [1, 95, 100],
+    "data.jpeg_decoding": ["device"],
     "data.cache": ["/etc/passwd/x"],
     "data.cache_gb": [1e-9],
     "data.num_frames": [1, 2, 3, 16, 24, 26],

@@ -41,6 +41,30 @@ def test_all_parts_are_measured(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "test"])
+def test_training_out_of_jpeg_is_measured_in_both_ways(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "films", tmp_path / "out"
+    folder.mkdir()
+    write_video(folder / "a.mp4")
+    arguments = ["end_to_end", "--mode", mode, *SMALL, "--videos", str(folder), "--cache-jpeg", "90", "--workers", "1"]
+    assert main([*arguments, "--seconds", "0.2", "--out", str(out)]) == 0
+    rows = json.loads(capsys.readouterr().out)["groups"]["films"]
+    assert len(list((out / "frames").glob("*/*.jpegs"))) == 1
+    table = (out / f"end_to_end_{mode}.md").read_text()
+    if mode == "test":
+        assert list(rows) == ["pyav, JPEG 90, processor"] and "clips/s" not in table
+        return
+    assert list(rows) == ["pyav, JPEG 90, processor", "pyav, JPEG 90, device"]
+    processor, device = rows.values()
+    assert "decoding_clips_per_sec" not in processor and device["decoding_clips_per_sec"] > 0
+    assert min(row[key] for row in (processor, device) for key in row if key.endswith("_per_sec")) > 0
+    assert f"decoded on the device alone, {device['decoding_clips_per_sec']:.1f} clips/s" in table
+    assert f"| {device['of_the_device']:.0%} |\n" in table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["train", "test"])
 def test_two_processes_measure_together(mode: str, tmp_path: Path) -> None:
     """As under torchrun: one table, whose rates are those of both, and films that one of them has made."""
     (tmp_path / "films").mkdir()

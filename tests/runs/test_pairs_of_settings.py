@@ -31,6 +31,7 @@ OF_PIXELS = {
     "bar_level",
     "short_side_px",
     "jpeg_quality",
+    "jpeg_decoding",
     "workers",
     "cache_gb",
 }

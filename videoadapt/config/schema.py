@@ -205,6 +205,8 @@ class DataConfig(_Section):
     short_side_px: Annotated[int | None, Ge(2), UPDATES | PREDICTION | PASS] = None
     # then all frames are seen through JPEG of this quality, in training and testing, and kept as such in data.cache
     jpeg_quality: Annotated[int | None, Interval(ge=1, le=100), UPDATES | PREDICTION | PASS] = None
+    # where training decodes those frames; device: processes hand over JPEG files, which the model's device decodes in batches
+    jpeg_decoding: Annotated[Literal["processor", "device"], UPDATES] = "processor"
     cache: Annotated[PathText, AfterValidator(_known_cache), NOTHING] = (
         "off"  # frames are decoded once: off, ram, or a folder
     )

@@ -3,6 +3,7 @@
 Every random choice about a clip comes from (seed, epoch, row, number of the clip): neither workers nor ranks matter.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -18,23 +19,26 @@ from videoadapt.errors import DecodeError
 from videoadapt.processes.slots import InSlot, Read
 from videoadapt.processes.worker import Lost
 from videoadapt.video.boxes import EraseBox
+from videoadapt.video.jpeg_clips import JpegClips, JpegDecoder
 from videoadapt.video.readers import ClipReader, FileNotes, ViewReader
 
 
 class ClipNotes(NamedTuple):
-    """What there is to say of the clips of a row: what to erase of each, and of their file."""
+    """What there is to say of the clips of a row: what to erase of each, of their file, and whether they are yet to be made."""
 
     erase: tuple[EraseBox | None, ...]
     file: FileNotes = FileNotes()
+    jpeg: JpegClips | None = None  # what to make of its bytes, where these are the files of its frames
 
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Reads `repeated` clips of a row of the training list."""
+    """Reads `repeated` clips of a row of the training list; `in_jpeg`: as files of their frames, where these are smaller."""
 
     reader: ClipReader
     seed: int
     repeated: int = 1
+    in_jpeg: bool = False
 
     @property
     def sample_bytes(self) -> int:
@@ -42,11 +46,14 @@ class ReadClips:
         return self.repeated * self.reader.clip_bytes
 
     def __call__(self, item: TrainItem) -> Read[ClipNotes] | Unreadable:
-        """Return uint8 clips (R, 3, T, H, W) and what to erase of each."""
+        """Return uint8 clips (R, 3, T, H, W), or the bytes that they are to be made of (N,), and what to erase of each."""
         first = item.before * self.repeated
         numbers = range(first, first + self.repeated)
         rngs = [np.random.default_rng([self.seed, item.epoch, item.row, number]) for number in numbers]
         try:
+            if self.in_jpeg:
+                bytes_N, jpeg, erase, notes = self.reader.in_jpeg(item.video.path, rngs, item.video.part)
+                return Read(bytes_N, ClipNotes(erase, notes, jpeg))
             clips_RCTHW, erase, notes = self.reader.with_notes(item.video.path, rngs, item.video.part)
             return Read(clips_RCTHW, ClipNotes(erase, notes))
         except (DecodeError, MemoryError) as error:
@@ -82,17 +89,25 @@ def file_of(item: TrainItem | TestItem) -> str:
 
 
 def collate_clips(
-    samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]], pixels_BN: Tensor, num_classes: int | None = None
+    samples: Sequence[Sample[TrainItem, ClipNotes, Unreadable]],
+    pixels_BN: Tensor,
+    num_classes: int | None = None,
+    decoder: JpegDecoder | None = None,
 ) -> ClipBatch:
     """Make a batch of the clips that could be read; the videos that could not travel by name.
 
     `pixels_BN` holds the pixels of each sample in its row: the batch is a view of it where all could be read. `num_classes`,
-    where videos have several labels, is how many there are.
+    where videos have several labels, is how many there are. With a `decoder` rows may hold JPEG files, and the batch is new.
     """
     read = {row: (s.item.video, s.result) for row, s in enumerate(samples) if isinstance(s.result, InSlot)}
-    videos = [video for video, result in read.values() for _ in range(result.shape[0])]  # of each clip
+    videos = [video for video, result in read.values() for _ in result.notes.erase]  # of each clip
+    if decoder is None:
+        pixels_BN = pixels_BN if len(read) == len(samples) else pixels_BN[[*read]]
+        clips_BCTHW = _together(pixels_BN, {result.shape for _, result in read.values()})
+    else:
+        clips_BCTHW = _decoded([(pixels_BN[row], result) for row, (_, result) in read.items()], decoder)
     return ClipBatch(
-        _together(pixels_BN if len(read) == len(samples) else pixels_BN[[*read]], {r.shape for _, r in read.values()}),
+        clips_BCTHW,
         _labels(videos, num_classes),
         tuple(video.id for video in videos),
         tuple(box for _, result in read.values() for box in result.notes.erase),
@@ -101,7 +116,7 @@ def collate_clips(
         tuple(
             rate_hz
             for _, result in read.values()
-            for _ in range(result.shape[0])
+            for _ in result.notes.erase
             if (rate_hz := result.notes.file.fps_hz) is not None
         ),
     )
@@ -132,6 +147,24 @@ def _together(pixels_BN: Tensor, shapes: set[tuple[int, ...]]) -> Tensor:
         return torch.empty(0, 3, 0, 0, 0, dtype=torch.uint8)
     (shape,) = shapes
     return pixels_BN.view(-1, *shape[1:])
+
+
+def _decoded(rows: Sequence[tuple[Tensor, InSlot[ClipNotes]]], decoder: JpegDecoder) -> Tensor:
+    """The clips of all rows in their order, where each row holds JPEG files or clips (R, 3, T, H, W)."""
+    in_jpeg = [(row_N, jpeg) for row_N, result in rows if (jpeg := result.notes.jpeg) is not None]
+    if not rows:
+        return _together(torch.empty(0), set())
+    if len(in_jpeg) == len(rows):
+        return decoder(in_jpeg)
+    made = iter(decoder(in_jpeg).split([len(jpeg.clips) for _, jpeg in in_jpeg]) if in_jpeg else ())
+    return torch.cat(
+        [
+            row_N[: math.prod(result.shape)].view(result.shape).to(decoder.device)
+            if result.notes.jpeg is None
+            else next(made)
+            for row_N, result in rows
+        ]
+    )
 
 
 def why_unreadable(error: Exception, video: Video) -> str:

@@ -141,16 +141,19 @@ def build_train_loader(
 
     `num_classes`: how many there are, where videos have several labels.
     """
-    read = ReadClips(build_clip_reader(config), schedule.seed, config.augment.repeated)
+    on_device = config.jpeg_decoding == "device"
+    reader = build_clip_reader(config)
+    read = ReadClips(reader, schedule.seed, config.augment.repeated, in_jpeg=on_device)
     return Loader(
         read,
         TrainBatches(videos, schedule, start_step),
-        partial(collate_clips, num_classes=num_classes),
+        partial(collate_clips, num_classes=num_classes, decoder=reader.decoder(device) if on_device else None),
         workers=config.workers,
         sample_bytes=read.sample_bytes,
         limit_sec=config.limit_sec,
         device=device,
         file=file_of,
+        collate_ahead=on_device,
     )
 
 

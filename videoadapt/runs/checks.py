@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from videoadapt.config.schema import AugmentConfig, Config, Holdout
+from videoadapt.config.schema import AugmentConfig, Config, DataConfig, Holdout
 from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
 from videoadapt.registry import LOSSES
@@ -188,6 +188,7 @@ def _clip_problems(config: Config) -> list[str]:
             RandAugment(data.augment.rand_augment)
         except ConfigError as error:
             problems.append(f"data.augment.rand_augment: {error}")
+    problems += _jpeg_problems(data)
     allowed = build_sampler(data).num_test_clips
     if allowed is None:
         return problems
@@ -203,6 +204,28 @@ def _clip_problems(config: Config) -> list[str]:
             f"train.validate_clips = {clips}: data.sampling {name} takes {numbers} from a video; choose that, or set data.val "
             "to null"
         )
+    return problems
+
+
+def _jpeg_problems(data: DataConfig) -> list[str]:
+    """What keeps training clips from being decoded on the device."""
+    if data.jpeg_decoding == "processor":
+        return []
+    head = f"data.jpeg_decoding = {data.jpeg_decoding}: "
+    problems = []
+    if data.jpeg_quality is None:
+        problems.append(
+            f"{head}is for frames in JPEG; set data.jpeg_quality, such as 95, or data.jpeg_decoding processor"
+        )
+    problems += [
+        f"{head}does not go with {key} = {value}, which the processor does; set it to {off}, or data.jpeg_decoding processor"
+        for key, value, off in (
+            ("data.augment.rand_augment", data.augment.rand_augment or "null", "null"),
+            ("data.augment.noise", data.augment.noise, 0),
+            ("data.resize", data.resize, "crop"),
+        )
+        if value != off
+    ]
     return problems
 
 

@@ -14,6 +14,7 @@ from videoadapt.files import why_foreign, why_unwritable
 from videoadapt.registry import LOGGERS
 from videoadapt.system import open_files_limit
 from videoadapt.video.cache.folder import MEMORY, cache_folder, why_not_here
+from videoadapt.video.jpeg_clips import why_not_decoded
 
 _WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl", "phases.jsonl")
 _REPLACED = (
@@ -47,6 +48,11 @@ def machine_problems(config: Config) -> list[str]:
             if reason := _foreign_code():
                 where = "remove it, or name another folder: TORCHINDUCTOR_CACHE_DIR"
                 problems.append(f"{section}.compile = true: {reason}; {where}")
+        if config.data.jpeg_decoding == "device" and config.train.enable and (reason := why_not_decoded(device)):
+            problems.append(
+                f"data.jpeg_decoding = device: torchvision decodes no JPEG on {device} ({reason}); install the torchvision "
+                "that goes with this torch, or set data.jpeg_decoding processor"
+            )
     problems += _missing_packages(config)
     place = cache_folder(config.data.cache) if reads_files(config) else None
     if place is not None and (

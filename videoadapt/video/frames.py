@@ -103,6 +103,10 @@ class ThroughJpeg(Changed):
         super().__init__(frames)
         self._quality = quality
 
+    def get_jpeg(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
+        """The frames at `indices` as JPEG files, whose pixels `get` returns."""
+        return [to_jpeg(frame_HWC, self._quality) for frame_HWC in self._frames.get(indices)]
+
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See Frames."""
         frames_NHWC = self._frames.get(indices)

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videoadapt import logger
 from videoadapt.errors import ConfigError
 from videoadapt.video.bicubic import Bicubic
 from videoadapt.video.boxes import EraseBox
 from videoadapt.video.cache.source import FrameSource
-from videoadapt.video.frames import Frames
+from videoadapt.video.frames import Frames, from_jpeg
+from videoadapt.video.jpeg_clips import JpegClip, JpegClips, JpegDecoder
 from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.part import AnyPart, FramesOfPart
 from videoadapt.video.resizing import covering_size, resize_to_cover
@@ -67,6 +69,7 @@ class ClipReader:
     ):
         self._source, self._sampler, self._transform = source, sampler, transform
         self._num_frames, self._same_frames = num_frames, same_frames
+        self._said_large = False
         self.clip_bytes = 3 * num_frames * math.prod(transform.sides)
 
     def __call__(
@@ -85,17 +88,57 @@ class ClipReader:
         """
         with closing(self._source.open(path)) as film:
             video = film if part is None else FramesOfPart(film, part, path)
-            drawing = rngs[:1] if self._same_frames else rngs
-            indices = [self._sampler.train_clip(video, self._num_frames, rng) for rng in drawing]
-            frames = _decode_once(video, indices) * (len(rngs) // len(drawing))
+            indices = self._indices(video, rngs)
+            frames = _decode_once(video, indices) * (len(rngs) // len(indices))
             notes = notes_on(video)
         clips, erase = [], []
         for frames_THWC, rng in zip(frames, rngs, strict=True):
-            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            clip_CTHW, box = self._transform(frames_THWC, generator)
+            clip_CTHW, box = self._transform(frames_THWC, _generator(rng))
             clips.append(clip_CTHW)
             erase.append(box)
         return torch.stack(clips), tuple(erase), notes
+
+    def in_jpeg(
+        self, path: Path, rngs: Sequence[np.random.Generator], part: AnyPart | None = None
+    ) -> tuple[Tensor, JpegClips | None, tuple[EraseBox | None, ...], FileNotes]:
+        """As `with_notes`, but before decoding: the JPEG files of the frames, uint8 (N,), and what clips to make of them.
+
+        Where the files take more bytes than the clips it is the clips, and None. For a source with `jpeg_quality`, and a
+        transform without `augment` and `fit`.
+        """
+        with closing(self._source.open_jpeg(path)) as film:
+            video: Frames = film if part is None else FramesOfPart(film, part, path)
+            indices = self._indices(video, rngs)
+            unique, inverse = np.unique(np.stack(indices), return_inverse=True)
+            files = film.get_jpeg(unique + (video.first_frame if isinstance(video, FramesOfPart) else 0))
+            notes = notes_on(video)
+        rows = inverse.reshape(len(indices), -1).tolist() * (len(rngs) // len(indices))
+        clips = tuple(
+            JpegClip(tuple(files_T), self._transform.draw(film.height, film.width, _generator(rng)))
+            for files_T, rng in zip(rows, rngs, strict=True)
+        )
+        erase, lengths = tuple(clip.drawn.erase for clip in clips), tuple(map(len, files))
+        if sum(lengths) <= len(clips) * self.clip_bytes:
+            bytes_N = torch.frombuffer(bytearray().join(files), dtype=torch.uint8)
+            return bytes_N, JpegClips(lengths, film.height, film.width, clips), erase, notes
+        if not self._said_large:
+            self._said_large = True
+            logger.warning(
+                "data.jpeg_decoding = device: JPEG files that take more room than their clip are decoded on the processor; set "
+                "data.short_side_px, or a lower data.jpeg_quality"
+            )
+        frames_NHWC = torch.from_numpy(np.stack([from_jpeg(file) for file in files]))
+        made = [self._transform.made(frames_NHWC[list(clip.files_T)], clip.drawn) for clip in clips]
+        return torch.stack(made), None, erase, notes
+
+    def decoder(self, device: torch.device) -> JpegDecoder:
+        """What makes clips on a device of what `in_jpeg` returns."""
+        return JpegDecoder(device, self._transform.sides, self._transform.antialias)
+
+    def _indices(self, video: Frames, rngs: Sequence[np.random.Generator]) -> list[np.ndarray]:
+        """Which frames each clip has; with `same_frames` those of the first, once."""
+        drawing = rngs[:1] if self._same_frames else rngs
+        return [self._sampler.train_clip(video, self._num_frames, rng) for rng in drawing]
 
 
 class ViewReader:
@@ -196,6 +239,10 @@ class ViewReader:
 def notes_on(video: Frames) -> FileNotes:
     """What there is to say of a video of which frames were read."""
     return FileNotes(None if video.damaged is None else len(video.damaged), video.fps_hz, video.num_frames)
+
+
+def _generator(rng: np.random.Generator) -> torch.Generator:
+    return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
 def _decode_once(video: Frames, indices: Sequence[np.ndarray]) -> list[Tensor]:

@@ -6,7 +6,7 @@ Shapes: B clips, C channels, T frames, H W pixels.
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from videoadapt.errors import ConfigError
 from videoadapt.video.bicubic import Bicubic
-from videoadapt.video.boxes import EraseBox, draw_clipped_box, draw_erase_box, draw_resized_box, multi_scale_boxes
+from videoadapt.video.boxes import Box, EraseBox, draw_clipped_box, draw_erase_box, draw_resized_box, multi_scale_boxes
 from videoadapt.video.letterbox import Letterbox
-from videoadapt.video.resizing import resize_to_cover
+from videoadapt.video.resizing import covering_size, resize_to_cover
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.weights.normalisation import IMAGENET
 
@@ -24,6 +24,22 @@ IMAGENET_MEAN, IMAGENET_STD = IMAGENET
 
 Crop = Literal["multi_scale", "random_resized", "random_clipped", "random", "centre"]
 Interpolation = Literal["bilinear", "bicubic"]
+
+
+class Cut(NamedTuple):
+    """Where a training clip lies in its frames: a box of them, resized to `size`, from whose `corner` on the crop is cut."""
+
+    box: Box
+    size: tuple[int, int]  # height, width
+    corner: tuple[int, int] = (0, 0)  # top, left
+
+
+class Drawn(NamedTuple):
+    """What is drawn for a clip: where it lies, whether it is mirrored, and what `normalise` fills with noise."""
+
+    cut: Cut
+    flip: bool
+    erase: EraseBox | None
 
 
 class TrainTransform:
@@ -86,36 +102,64 @@ class TrainTransform:
         frames_TCHW = frames_THWC.permute(0, 3, 1, 2)
         if self.augment is not None:
             frames_TCHW = self.augment(frames_TCHW, generator)
-        crop_TCHW = self._crop(frames_TCHW, rng)
-        if rng.random() < self.flip:
+        if self.fit is not None and self.crop == "random":
+            crop_TCHW = self.fit.anywhere(frames_TCHW, self.sides, rng)
+        elif self.fit is not None and self.crop == "centre":
+            crop_TCHW = self.fit.centred(frames_TCHW, self.sides)
+        else:
+            crop_TCHW = self._cut_out(frames_TCHW, self._draw_cut(*frames_TCHW.shape[-2:], rng))
+        flip, noise, erase = self._draw_rest(rng)
+        if flip:
             crop_TCHW = crop_TCHW.flip(-1)
         if self.noise:
-            crop_TCHW = _noisy(crop_TCHW, rng.uniform(0, self.noise), generator)
-        erase = draw_erase_box(*self.sides, rng) if rng.random() < self.erasing else None
+            crop_TCHW = _noisy(crop_TCHW, noise, generator)
         return crop_TCHW.transpose(0, 1).contiguous(), erase
 
-    def _crop(self, frames_TCHW: Tensor, rng: random.Random) -> Tensor:
-        if self.fit is not None and self.crop == "random":
-            return self.fit.anywhere(frames_TCHW, self.sides, rng)
-        if self.fit is not None and self.crop == "centre":
-            return self.fit.centred(frames_TCHW, self.sides)
-        if self.crop == "centre":
-            return view_crops(resize_to_cover(frames_TCHW, *self.sides), self.sides, 1)[0]
-        if self.crop == "random":
-            return _anywhere(resize_to_cover(frames_TCHW, *self.sides), self.sides, rng)
-        height, width = frames_TCHW.shape[-2:]
+    def draw(self, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """What a call draws for frames of this size, where there is no `augment`, `fit` or `noise`."""
+        rng = _rng(generator)
+        cut, (flip, _, erase) = self._draw_cut(height, width, rng), self._draw_rest(rng)
+        return Drawn(cut, flip, erase)
+
+    def made(self, frames_THWC: Tensor, drawn: Drawn) -> Tensor:
+        """The clip that a call returns for these frames when it draws this."""
+        crop_TCHW = self._cut_out(frames_THWC.permute(0, 3, 1, 2), drawn.cut)
+        return (crop_TCHW.flip(-1) if drawn.flip else crop_TCHW).transpose(0, 1).contiguous()
+
+    @property
+    def antialias(self) -> bool:
+        """Whether boxes are resized with antialias."""
+        return self.crop == "multi_scale"
+
+    def _draw_rest(self, rng: random.Random) -> tuple[bool, float, EraseBox | None]:
+        """Whether to mirror, the noise's deviation, and what to erase."""
+        flip = rng.random() < self.flip
+        noise = rng.uniform(0, self.noise) if self.noise else 0.0
+        return flip, noise, draw_erase_box(*self.sides, rng) if rng.random() < self.erasing else None
+
+    def _draw_cut(self, height: int, width: int, rng: random.Random) -> Cut:
+        if self.crop in ("random", "centre"):
+            whole, size = (0, 0, height, width), covering_size(height, width, *self.sides)
+            if self.crop == "centre":
+                return Cut(whole, size, crop_corners(*size, self.sides, 1)[0])
+            down, across = (rng.randrange(frame - side + 1) for frame, side in zip(size, self.sides, strict=True))
+            return Cut(whole, size, (down, across))
         if self.crop == "multi_scale":
             boxes = multi_scale_boxes(height, width, self.sides)
-            top, left, height, width = rng.choice(rng.choice(boxes))
-        else:
-            draw = draw_clipped_box if self.crop == "random_clipped" else draw_resized_box
-            top, left, height, width = draw(height, width, rng, self.sides)
+            return Cut(rng.choice(rng.choice(boxes)), self.sides)
+        draw = draw_clipped_box if self.crop == "random_clipped" else draw_resized_box
+        return Cut(draw(height, width, rng, self.sides), self.sides)
+
+    def _cut_out(self, frames_TCHW: Tensor, cut: Cut) -> Tensor:
+        if self.crop in ("random", "centre"):
+            (top, left), (height, width) = cut.corner, self.sides
+            return resize_to_cover(frames_TCHW, *self.sides)[..., top : top + height, left : left + width]
+        top, left, height, width = cut.box
         # Cutting out the box first means that only its pixels are ever resized.
         box_TCHW = frames_TCHW[..., top : top + height, left : left + width]
         if isinstance(self.fit, Bicubic):
             return self.fit.resized(box_TCHW, self.sides)
-        antialias = self.crop == "multi_scale"
-        return F.interpolate(box_TCHW, size=self.sides, mode=self.interpolation, antialias=antialias)
+        return F.interpolate(box_TCHW, size=self.sides, mode=self.interpolation, antialias=self.antialias)
 
 
 def _noisy(frames_TCHW: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
@@ -127,11 +171,6 @@ def _noisy(frames_TCHW: Tensor, deviation: float, generator: torch.Generator) ->
 def _rng(generator: torch.Generator) -> random.Random:
     # A scalar from Python's generator costs a twentieth of one from torch's, which only seeds it.
     return random.Random(int(torch.randint(2**62, (), generator=generator)))
-
-
-def _anywhere(frames_TCHW: Tensor, sides: tuple[int, int], rng: random.Random) -> Tensor:
-    top, left = (rng.randrange(frame - side + 1) for frame, side in zip(frames_TCHW.shape[-2:], sides, strict=True))
-    return frames_TCHW[..., top : top + sides[0], left : left + sides[1]]
 
 
 def view_crops(frames_TCHW: Tensor, crop_px: CropPx, num_crops: int) -> list[Tensor]:

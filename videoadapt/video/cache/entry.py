@@ -20,9 +20,9 @@ import numpy as np
 
 from videoadapt import logger
 from videoadapt.errors import DecodeError
-from videoadapt.video.cache.coding import HEADER_BYTES, Coding, Shape
+from videoadapt.video.cache.coding import HEADER_BYTES, Coding, Jpeg, Shape
 from videoadapt.video.cache.folder import open_here
-from videoadapt.video.frames import Frames
+from videoadapt.video.frames import Frames, ThroughJpeg
 from videoadapt.video.times import Times
 
 _SUM_BYTES = 4  # the checksum of all records, at the end
@@ -128,31 +128,68 @@ class KeptFrames:
             try:
                 return self._read(np.asarray(indices))
             except OSError as error:
-                logger.warning("data.cache: %s is made anew from its video: %s", self._file.name, error)
-                self._decoded = self._instead(self._file)
+                self._decoded = self._made_anew(error)
         return self._decoded.get(indices)
 
+    def get_jpeg(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
+        """The frames at `indices` as the JPEG files that they are kept as, with `get`'s checks and errors.
+
+        Raises TypeError where they are kept otherwise.
+        """
+        if not isinstance(self._coding, Jpeg):
+            raise TypeError(f"{self._file.name} holds no frames in JPEG")
+        if self._decoded is None:
+            try:
+                return self._read_files(np.asarray(indices))
+            except OSError as error:
+                self._decoded = self._made_anew(error)
+        assert isinstance(self._decoded, ThroughJpeg)  # as all frames of a source with a quality
+        return self._decoded.get_jpeg(indices)
+
+    def _made_anew(self, error: OSError) -> Frames:
+        logger.warning("data.cache: %s is made anew from its video: %s", self._file.name, error)
+        return self._instead(self._file)
+
     def _read(self, indices_N: np.ndarray) -> np.ndarray:
+        self._check(indices_N)
+        frames_NHWC = np.empty((len(indices_N), self.height, self.width, 3), np.uint8)
+        for frame_HWC, index in zip(frames_NHWC, indices_N.tolist(), strict=True):
+            packed = self._coding.room(frame_HWC, self._length(index))
+            self._read_one(packed, index)
+            self._coding.unpack(packed, frame_HWC)
+        self._note_damaged(indices_N)
+        return frames_NHWC
+
+    def _read_files(self, indices_N: np.ndarray) -> list[bytes]:
+        self._check(indices_N)
+        files = []
+        for index in indices_N.tolist():
+            packed = bytearray(self._length(index))
+            self._read_one(packed, index)
+            files.append(bytes(packed))
+        self._note_damaged(indices_N)
+        return files
+
+    def _check(self, indices_N: np.ndarray) -> None:
         outside = indices_N[(indices_N < 0) | (indices_N >= self.num_frames)]
         if outside.size:
             raise DecodeError(f"{self._path}: no frame {outside[0]}; allowed: 0 to {self.num_frames - 1}")
-        frames_NHWC = np.empty((len(indices_N), self.height, self.width, 3), np.uint8)
-        for frame_HWC, index in zip(frames_NHWC, indices_N.tolist(), strict=True):
-            self._read_one(frame_HWC, index)
+
+    def _note_damaged(self, indices_N: np.ndarray) -> None:
         damaged_N = self._film.records_N["mark"][indices_N] == _DAMAGED
         self._given_damaged.update(indices_N[damaged_N].tolist())
-        return frames_NHWC
 
-    def _read_one(self, frame_HWC: np.ndarray, index: int) -> None:
-        start, end = self._film.bounds[index : index + 2].tolist()
-        room = self._coding.room(frame_HWC, end - start)
+    def _length(self, index: int) -> int:
+        return int(self._film.bounds[index + 1] - self._film.bounds[index])
+
+    def _read_one(self, packed: memoryview | bytearray, index: int) -> None:
+        """Read the bytes that stand for a frame, as many as there is room for in `packed`."""
         # not through mmap, which costs more for a few frames, and where a disk's fault would be a bus error
-        self._file.seek(start)
-        if self._file.readinto(room) != end - start:
+        self._file.seek(int(self._film.bounds[index]))
+        if self._file.readinto(packed) != self._length(index):
             raise OSError("it was cut short")
-        if _checksum(room, self._film.seed, index) != self._film.records_N["checksum"][index]:
+        if _checksum(packed, self._film.seed, index) != self._film.records_N["checksum"][index]:
             raise OSError(f"frame {index} is not what was written")
-        self._coding.unpack(room, frame_HWC)
 
     def close(self) -> None:
         """See Frames."""

@@ -23,7 +23,7 @@ from videoadapt import logger
 from videoadapt.errors import DecodeError
 from videoadapt.files import remove_partial, write_atomically
 from videoadapt.video.cache.coding import Jpeg, Raw
-from videoadapt.video.cache.entry import NotKept, film_bytes, is_whole, read_film, write_film
+from videoadapt.video.cache.entry import KeptFrames, NotKept, film_bytes, is_whole, read_film, write_film
 from videoadapt.video.cache.folder import join, only_one_at, reserve
 from videoadapt.video.decoders import open_video, reads_pictures
 from videoadapt.video.files import state_of
@@ -84,6 +84,16 @@ class FrameSource:
             return self._seen(frames)
         frames.close()
         return kept
+
+    def open_jpeg(self, path: Path) -> KeptFrames | ThroughJpeg:
+        """The same frames of a file, whose `get_jpeg` gives them as JPEG files, too: from the cache, or made for the call.
+
+        Raises TypeError of a source without `jpeg_quality`.
+        """
+        frames = self.open(path)
+        if self._quality is None or not isinstance(frames, KeptFrames | ThroughJpeg):
+            raise TypeError("frames are not seen through JPEG: jpeg_quality is None")
+        return frames
 
     def _decode_instead(self, path: Path, entry: Path, file: io.FileIO) -> Frames:
         """Open the video whose entry `file` is damaged or cannot be read, and remove that entry: the next one makes it anew."""
