@@ -11,11 +11,13 @@ from tests.made_tests import leave_test
 from tests.pages import Page
 from tests.toy_runs import results, toy_config, write_config
 from videoadapt.cli import report, test, train
+from videoadapt.cli.train import _scores
 from videoadapt.config.loading import check_config
 from videoadapt.evaluation.report.charts import curves, epochs_of
 from videoadapt.evaluation.report.groups import groups_of
 from videoadapt.evaluation.report.page import write_report
 from videoadapt.evaluation.report.settings import changed_settings
+from videoadapt.export.adapter_page import _numbers
 
 NAMES = ["<script>alert(1)</script>", '$\\frac{1}$ & "it\'s"', "走る", "plain"]
 
@@ -69,6 +71,21 @@ def test_names_are_text_wherever_they_stand(tmp_path: Path) -> None:
     for said in (*NAMES, "<i>run", "<b>no</b> film", "</td><script>", ids[4].replace("\x1b", "\\x1b")):
         assert said in page.text, said
     assert "\x1b" not in page.text
+
+
+@pytest.mark.parametrize(("num_classes", "is_shown"), [(5, False), (6, True)])
+def test_a_top5_of_five_classes_is_not_shown(num_classes: int, is_shown: bool, tmp_path: Path) -> None:
+    """It is 100 % whatever the model says; results.json keeps it."""
+    labels = list(range(num_classes)) * 4
+    logits_NVK = np.random.default_rng(0).normal(size=(len(labels), 2, num_classes))
+    folder = leave_test(tmp_path, "abcdef"[:num_classes], labels, logits_NVK)
+    text, found = Page(write_report(folder)).text, results(folder)
+    assert ("Top-5 accuracy" in text, " top-5 " in text) == (is_shown, is_shown)
+    assert "Top-1 accuracy" in text and "most often taken for" in text and "top5" in found
+    statement = {"class_names": list("abcdef"[:num_classes])}
+    found = {**found, "statement": statement, "num_views": 2, "num_videos": len(labels), "checkpoint": "x.pt"}
+    assert ("top-5" in _scores(found), "top-5" in _numbers(found)) == (is_shown, is_shown)
+    assert "top-1" in _scores(found) and "top-1" in _numbers(found)
 
 
 def test_a_report_of_several_labels(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from videoadapt.cli import sweep as command
 from videoadapt.cli import train
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.intervals import bootstrap_interval, t_interval, t_quantile
-from videoadapt.sweeps.cross_validation import write_cross_validation
+from videoadapt.sweeps.cross_validation import CrossValidation, Fold, _markdown, write_cross_validation
 from videoadapt.sweeps.plan import Sweep
 
 FILM = r"(film\d+)_"
@@ -97,6 +97,16 @@ def test_a_cross_validation_in_one_command(films: Path, tmp_path: Path, capsys: 
     (cell.folder / "results.json").write_text(json.dumps(stale))
     with pytest.raises(VideoAdaptError, match=r"predictions.npz: is of another test than results.json beside it"):
         write_cross_validation(Sweep(path))
+
+
+@pytest.mark.parametrize("with_top5", [True, False])
+def test_a_table_of_folds_is_as_wide_as_its_header(with_top5: bool) -> None:
+    folds = [Fold("1", 8, 50.0, 90.0, 40.0, None)]
+    row = CrossValidation({"method": "lora"}, 5, 1, 1, folds, 50.0, None, 50.0, None, 90.0, 40.0, 8, 8)
+    lines = _markdown(cast(Sweep, None), [row], with_top5).splitlines()[:3]
+    header, rule, line = ([cell.strip() for cell in text.strip("|").split("|")] for text in lines)
+    assert len(header) == len(rule) == len(line) and dict(zip(header, line, strict=True))["mean class (%)"] == "40.00"
+    assert ("top-5 (%)" in header, "90.00" in line) == (with_top5, with_top5)
 
 
 def test_groups_of_a_column_and_of_a_file(films: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from tests.toy_sweeps import RATES, end, finish, sweep
 from videoadapt.errors import Diverged
 from videoadapt.sweeps.plot import Point, _free_axis, _front, _in_order, plot
-from videoadapt.sweeps.table import collect, write_tables
+from videoadapt.sweeps.table import Row, _markdown, collect, write_tables
 
 
 def test_rows_are_means_and_deviations_over_seeds(tmp_path: Path) -> None:
@@ -32,6 +32,23 @@ def test_rows_are_means_and_deviations_over_seeds(tmp_path: Path) -> None:
     assert rows[1]["num_seeds"] == "3" and rows[1]["num_finished"] == "2"
     assert rows[0]["top1_of_each_seed"].split() == ["10.0000", "20.0000", "60.0000"]
     assert imread(picture).shape[:2] == (900, 1425)
+
+
+@pytest.mark.parametrize(("num_classes", "is_shown"), [(5, False), (6, True)])
+def test_a_top5_of_five_classes_is_no_column(num_classes: int, is_shown: bool, tmp_path: Path) -> None:
+    plan = sweep(tmp_path, axes={"train.epochs": [1]})
+    finish(plan.cells[0], 0, 50.0)
+    path = plan.cells[0].folder / "results.json"
+    names = [str(number) for number in range(num_classes)]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "statement": {"class_names": names}}))
+    header, rule, line = table_of(collect(plan))
+    assert ("top-5 (%)" in header) is is_shown and len(header) == len(rule) == len(line)
+    assert header[-4:] == ["mean class (%)", "training clips", "training (s)", "seeds"] and line[-4] == "50.00"
+
+
+def table_of(rows: list[Row]) -> list[list[str]]:
+    """The cells of each line."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in _markdown(rows, None).splitlines()]
 
 
 def test_what_a_training_cost_is_in_both_tables(tmp_path: Path) -> None:

@@ -72,7 +72,10 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
 
 
 def _scores(results: Mapping[str, Any]) -> str:
-    found = {name: results[key] for key, name in MEASURES.items() if key in results}
+    from videoadapt.evaluation.predictions import shown_measures
+
+    telling = shown_measures(results)
+    found = {name: results[key] for key, name in MEASURES.items() if key in telling}
     shown = [f"{name} {'none' if score is None else f'{score:.2f} %'}" for name, score in found.items()]
     return (
         f"{'  '.join(shown)}  ({results['num_videos']} videos x {results['num_views']} views; {results['checkpoint']})"

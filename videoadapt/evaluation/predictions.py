@@ -15,8 +15,19 @@ from videoadapt.video.readers import FileNotes
 Average = Literal["logits", "probs"]
 
 
+MEASURES = ("top1", "top5", "mean_class", "mAP", "micro_f1", "macro_f1")  # in percent
 TOP = 5
 _AT_ONCE = 256  # videos whose views are averaged together
+
+
+def shown_measures(results: Mapping[str, Any], class_names: Sequence[str] | None = None) -> list[str]:
+    """Those of the measures in a results.json that say something: of five classes or fewer, every answer is a top-5.
+
+    `class_names`: None for those that it states itself.
+    """
+    names = results.get("statement", {}).get("class_names") if class_names is None else class_names
+    says_nothing = names is not None and len(names) <= TOP
+    return [key for key in results if key in MEASURES and not (key == "top5" and says_nothing)]
 
 
 class ListPredictions:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videoadapt.errors import CheckpointError
+from videoadapt.evaluation.predictions import shown_measures
 from videoadapt.files import write_text
 from videoadapt.paths import is_file
 from videoadapt.runs.adapter_content import AdapterFile
@@ -97,7 +98,8 @@ def _methods(adapter: AdapterFile) -> list[dict[str, Any]]:
 def _numbers(results: Mapping[str, Any]) -> str:
     if not results:
         return "The run was not tested."
-    rows = [f"| {said} | {results[key]:.2f} % |" for key, said in _SCORES.items() if results.get(key) is not None]
+    found = {key: results[key] for key in shown_measures(results) if results[key] is not None}
+    rows = [f"| {said} | {found[key]:.2f} % |" for key, said in _SCORES.items() if key in found]
     tested = f"{results['num_videos']} test videos, {results['num_views']} views of each"
     if results.get("num_unreadable"):
         tested += f"; {results['num_unreadable']} could not be read and count as wrong"

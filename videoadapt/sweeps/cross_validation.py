@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt.evaluation.intervals import Interval, accuracy_interval, t_interval
+from videoadapt.evaluation.predictions import shown_measures
 from videoadapt.evaluation.tested import Tested
 from videoadapt.files import write_atomically, write_json, write_text
 from videoadapt.sweeps.cell import Cell, short
@@ -61,16 +62,17 @@ class CrossValidation:
 
 def write_cross_validation(sweep: Sweep) -> list[Path]:
     """Write table.md, table.json, folds.png and out_of_fold.npz into the sweep's folder; nothing while no cell is finished."""
-    rows, pieces = [], []
+    rows, pieces, with_top5 = [], [], False
     for settings, cells in _by_settings(sweep):
         tested = [(cell, Tested(cell.folder)) for cell in cells if cell.finished]
         if tested:
             rows.append(_row(sweep, settings, cells, tested))
+            with_top5 |= any("top5" in shown_measures(found.results, found.class_names) for _, found in tested)
             pieces += [_piece(sweep, settings, cell, found) for cell, found in tested]
     if not rows:
         return []
     paths = [sweep.folder / name for name in ("table.md", "table.json", "folds.png", "out_of_fold.npz")]
-    write_text(paths[0], _markdown(sweep, rows))
+    write_text(paths[0], _markdown(sweep, rows, with_top5))
     write_json(paths[1], [asdict(row) for row in rows])
     plot_folds([(_name(row), [f.top1 for f in row.folds], row.top1, row.top1_t, row.pooled_top1, row.pooled_top1_bootstrap)
                 for row in rows], paths[2])  # fmt: skip
@@ -153,7 +155,7 @@ def _name(row: CrossValidation) -> str:
     return ", ".join(row.settings.values()) or "all folds"
 
 
-def _markdown(sweep: Sweep, rows: Sequence[CrossValidation]) -> str:
+def _markdown(sweep: Sweep, rows: Sequence[CrossValidation], with_top5: bool) -> str:
     axes = list(rows[0].settings)
     names = list(dict.fromkeys(fold.name for row in rows for fold in row.folds))
     header = [
@@ -161,7 +163,7 @@ def _markdown(sweep: Sweep, rows: Sequence[CrossValidation]) -> str:
         "trained parameters",
         "top-1 (%), mean [95 %]",
         "pooled [95 %]",
-        "top-5 (%)",
+        *(["top-5 (%)"] if with_top5 else []),
         "mean class (%)",
     ]
     header += ["videos", "groups", "folds", *(f"fold {name}" for name in names)]
@@ -171,7 +173,8 @@ def _markdown(sweep: Sweep, rows: Sequence[CrossValidation]) -> str:
         done = len(row.folds) if len(row.folds) == row.num_folds else f"{len(row.folds)} of {row.num_folds}"
         lines.append([
             *row.settings.values(), f"{row.trained_parameters:,}", _with_interval(row.top1, row.top1_t),
-            _with_interval(row.pooled_top1, row.pooled_top1_bootstrap), f"{row.top5:.2f}", f"{row.mean_class:.2f}",
+            _with_interval(row.pooled_top1, row.pooled_top1_bootstrap),
+            *([f"{row.top5:.2f}"] if with_top5 else []), f"{row.mean_class:.2f}",
             f"{row.num_videos:,}", f"{row.num_groups:,}", str(done), *(_shown(of.get(name)) for name in names),
         ])  # fmt: skip
     text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

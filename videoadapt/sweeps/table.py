@@ -9,6 +9,7 @@ from pathlib import Path
 
 from videoadapt import logger
 from videoadapt.errors import VideoAdaptError
+from videoadapt.evaluation.predictions import shown_measures
 from videoadapt.evaluation.report.side_by_side import write_comparison
 from videoadapt.files import write_text
 from videoadapt.paths import is_file
@@ -29,6 +30,7 @@ class Row:
     top1: tuple[float, ...]
     top5: tuple[float, ...]
     mean_class: tuple[float, ...]
+    shows_top5: bool = True  # False of five classes and fewer
     num_clips: float = 0.0  # that one training took in, mean over the seeds
     train_sec: float = 0.0  # what its updates took, likewise
 
@@ -44,7 +46,8 @@ def collect(sweep: Sweep) -> list[Row]:
             costs = [cost for _, cost in found if cost[0]] or [(0, 0.0)]
             clips, sec = (statistics.mean(values) for values in zip(*costs, strict=True))
             trained = found[0][0]["trained_parameters"]
-            rows.append(Row(settings, trained, len(cells), top1, top5, mean_class, clips, sec))
+            shows_top5 = any("top5" in shown_measures(result) for result, _ in found)
+            rows.append(Row(settings, trained, len(cells), top1, top5, mean_class, shows_top5, clips, sec))
     return rows
 
 
@@ -87,11 +90,12 @@ def _side_by_side(sweep: Sweep) -> list[Path]:
 
 def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
     axes = [axis for axis in rows[0].settings if axis != chosen]
+    with_top5 = any(row.shows_top5 for row in rows)
     header = [
         *(short(axis) for axis in axes),
         "trained parameters",
         "top-1 (%)",
-        "top-5 (%)",
+        *(["top-5 (%)"] if with_top5 else []),
         "mean class (%)",
         "training clips",
         "training (s)",
@@ -101,7 +105,8 @@ def _markdown(rows: Sequence[Row], chosen: str | None) -> str:
     lines = []
     for row in rows:
         cells = [row.settings[axis] for axis in axes]
-        cells += [f"{row.trained:,}", *(_spread(values) for values in (row.top1, row.top5, row.mean_class))]
+        top5 = [row.top5] if with_top5 else []
+        cells += [f"{row.trained:,}", *(_spread(values) for values in (row.top1, *top5, row.mean_class))]
         cells += [f"{row.num_clips:,.0f}", f"{row.train_sec:,.0f}"]
         cells.append(str(len(row.top1)) if len(row.top1) == row.num_seeds else f"{len(row.top1)} of {row.num_seeds}")
         lines.append(cells + ([row.settings[chosen]] if chosen else []))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from videoadapt.evaluation.intervals import Interval, accuracy_interval, bootstrap_map_interval
-from videoadapt.evaluation.predictions import TOP
+from videoadapt.evaluation.predictions import TOP, shown_measures
 from videoadapt.evaluation.tested import Tested
 
 SCORES = {
@@ -43,7 +43,10 @@ class Views(NamedTuple):
 
 
 class OneClass(NamedTuple):
-    """A class: its test videos, its score (top-1 or average precision) and top-5 in percent, what it is most taken for."""
+    """A class: its test videos, its score (top-1 or average precision) in percent, what it is most taken for.
+
+    And its top-5, None where there are five classes or fewer.
+    """
 
     name: str
     videos: int
@@ -55,7 +58,8 @@ class OneClass(NamedTuple):
 
 def scores(tested: Tested, groups: Sequence[str] | None) -> list[Score]:
     """Top-1 or mAP first, with its intervals, then the others of results.json."""
-    found = [Score(key, tested.results[key]) for key in SCORES if key in tested.results]
+    telling = shown_measures(tested.results, tested.class_names)
+    found = [Score(key, tested.results[key]) for key in SCORES if key in telling]
     if found[0].value is None:
         return found
     if tested.is_multi:
@@ -101,7 +105,7 @@ def _one(tested: Tested, label: int) -> OneClass:
         name,
         videos,
         100 * float(tested.correct_N[of_N].mean()),
-        100 * float(top5_M.mean()),
+        100 * float(top5_M.mean()) if len(tested.class_names) > TOP else None,
         tested.class_names[mostly] if wrong_K[mostly] else "",
         100 * float(wrong_K[mostly]) / videos,
     )
