@@ -3,8 +3,9 @@
 import pytest
 import timm.layers
 import torch
+from torch import nn
 
-from videoadapt.models.backbones._layers import DropPath, Mlp, TubeletConv
+from videoadapt.models.backbones._layers import DropPath, Mlp, PatchConv, TubeletConv
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.4, 0.9])
@@ -40,3 +41,19 @@ def test_tubelets_as_a_product_are_the_convolution() -> None:
     product = conv.as_product(clip_BCTHW)
     torch.testing.assert_close(product, conv(clip_BCTHW), rtol=0, atol=1e-5)  # sums of 384 products in another order
     assert product.shape == (2, 48, 2, 2, 3)
+
+
+def test_patches_as_a_product_are_the_convolution() -> None:
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(3, 32, kernel_size=8, stride=8, bias=False)
+    conv, images_BCHW = PatchConv.in_place_of(theirs), torch.randn(2, 3, 16, 24)
+    assert isinstance(conv, PatchConv) and conv.weight is theirs.weight and conv.bias is None
+    product = conv.as_product(images_BCHW)
+    torch.testing.assert_close(product, theirs(images_BCHW), rtol=0, atol=1e-5)  # sums of 192 products in another order
+    assert product.shape == (2, 32, 2, 3) and list(conv.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize("other", [{"stride": 4}, {"padding": 1}, {"dilation": 2}, {"groups": 3, "out_channels": 33}])
+def test_other_convolutions_stay_what_they_are(other: dict[str, int]) -> None:
+    conv = nn.Conv2d(**{"in_channels": 3, "out_channels": 32, "kernel_size": 8, "stride": 8, **other})
+    assert PatchConv.in_place_of(conv) is conv

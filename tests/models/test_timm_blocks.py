@@ -316,3 +316,18 @@ def test_all_blocks_of_one_shape_are_one_compiled_graph(
     torch.testing.assert_close(again, loss, rtol=1e-5, atol=0)  # another order of the same sums
     for key, gradient in expected.items():
         torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()))
+
+
+@EVERY
+def test_tokens_keep_the_precision_of_autocast(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where positions and LayerScale in float32 would make all of them float32, and every pass over them twice as long."""
+    model = build_small(monkeypatch, family, [{"name": "adaptformer", "bottleneck": 4}])
+    with torch.no_grad():
+        expected = model.backbone(clip_for(family))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        through = seen(model, family)
+        with torch.no_grad():
+            found = model.backbone(clip_for(family))
+    assert {y.dtype for _, _, _, y in through} == {torch.bfloat16}  # of what every block returns
+    off = (found.float() - expected).norm() / expected.norm()
+    assert off < 0.03  # bf16 has 8 bits: 0.4 % at each of some ten roundings

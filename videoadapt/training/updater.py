@@ -26,6 +26,21 @@ _ADVICE = (
 )
 
 
+def _to_processor(values_V: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy values from their device; what is returned waits for the copy alone, not for later work."""
+    if not values_V.is_cuda:
+        return lambda: values_V
+    copied_V = values_V.to("cpu", non_blocking=True)  # into pinned memory
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> Tensor:
+        arrived.synchronize()
+        return copied_V
+
+    return wait
+
+
 class Objective(Protocol):
     """What a task makes of a batch: `Classification`, `Reconstruction`, or any function like it."""
 
@@ -95,15 +110,20 @@ class Updater:
         self._wrapped.train()
         torch.manual_seed(hash_seed(self.seed, self.step, distributed.rank()))  # dropout and drop path
         totals: dict[str, Tensor] = {}  # on the device, so that the program waits for it once an update
+        on_its_way: Callable[[], Tensor] | None = None
         for number, batch in enumerate(micro_batches):
             seed = hash_seed(self.seed, self.step, distributed.rank(), number, 1)
-            with self._gradients_summed_over_ranks(number == len(micro_batches) - 1):
+            is_last = number == len(micro_batches) - 1
+            with self._gradients_summed_over_ranks(is_last):
                 sums = self.objective(self._wrapped, batch, torch.Generator().manual_seed(seed))
+                found = {name: value.detach().double() for name, value in sums.items()}
+                totals = {name: totals[name] + value for name, value in found.items()} if totals else found
+                if is_last:  # before the backward pass, during which a GPU's program goes on to the next update
+                    on_its_way = _to_processor(torch.stack(list(totals.values())))
                 # DistributedDataParallel divides by the number of ranks: this makes the mean over all clips of it
                 self.scaler.scale(sums["loss"] * (distributed.world_size() / num_clips)).backward()
-            found = {name: value.detach().double() for name, value in sums.items()}
-            totals = {name: totals[name] + value for name, value in found.items()} if totals else found
-        means_V = distributed.all_reduce(torch.stack(list(totals.values())).cpu()) / num_clips
+        assert on_its_way is not None, "an update needs a micro-batch"
+        means_V = distributed.all_reduce(on_its_way()) / num_clips
         means = dict(zip(totals, means_V.tolist(), strict=True))
         if not math.isfinite(means["loss"]):
             raise self._not_finite(means["loss"], micro_batches)

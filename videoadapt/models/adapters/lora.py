@@ -61,13 +61,14 @@ class LowRank(AdapterModule):
 
     def forward(self, x_NI: Tensor) -> Tensor:
         """Return what is added to the layer's output, (..., num_parts * O)."""
-        shared_NI = None if self.own_masks else self.dropout(x_NI)
-        found = {}
-        for g, part in enumerate(self.chosen):
-            dropped_NI = self.dropout(x_NI) if shared_NI is None else shared_NI
-            found[part] = F.linear(F.linear(dropped_NI, self.down[g]), self.up[g])
+        if self.own_masks:
+            low = [F.linear(self.dropout(x_NI), down_RI) for down_RI in self.down]
+        else:  # x is read once
+            low = list(F.linear(self.dropout(x_NI), self.down.flatten(0, 1)).chunk(len(self.chosen), dim=-1))
+        scaled_GOR = self.scale * self.up  # not the large output, whose gradient would be a copy more
+        found = {part: F.linear(low_NR, up) for part, low_NR, up in zip(self.chosen, low, scaled_GOR, strict=True)}
         zeros = torch.zeros_like(next(iter(found.values())))
-        return self.scale * torch.cat([found.get(part, zeros) for part in range(self.num_parts)], dim=-1)
+        return torch.cat([found.get(part, zeros) for part in range(self.num_parts)], dim=-1)
 
     def weight(self) -> Tensor:
         """Return the change as one matrix, (num_parts * O, I)."""

@@ -25,15 +25,44 @@ class TubeletConv(nn.Conv3d):
 
     def as_product(self, clip_BCTHW: Tensor) -> Tensor:
         """The same, but for the order in which numbers are added up."""
-        batch, channels, *sides = clip_BCTHW.shape
-        grid = [side // kernel for side, kernel in zip(sides, self.kernel_size, strict=True)]
-        split = [size for pair in zip(grid, self.kernel_size, strict=True) for size in pair]
-        patches = clip_BCTHW.reshape(batch, channels, *split).permute(0, 2, 4, 6, 1, 3, 5, 7)
-        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else patches.dtype
-        patches = patches.to(dtype, memory_format=torch.contiguous_format).reshape(
-            batch, *grid, -1
-        )  # one copy, and no cast
-        return F.linear(patches, self.weight.flatten(1), self.bias).movedim(-1, 1)
+        return _as_product(self, clip_BCTHW)
+
+
+class PatchConv(nn.Conv2d):
+    """The same for the patches of images: takes the place of a convolution of timm's, with its very tensors."""
+
+    @classmethod
+    def in_place_of(cls, conv: nn.Conv2d) -> nn.Conv2d:
+        """A PatchConv with the parameters of `conv`, or `conv` itself where its windows overlap or have gaps."""
+        form = conv.kernel_size, conv.padding, conv.dilation, conv.groups
+        if type(conv) is not nn.Conv2d or form != (conv.stride, (0, 0), (1, 1), 1):
+            return conv
+        made = cls(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, device="meta")  # type: ignore[arg-type]
+        made.weight, made.bias = conv.weight, conv.bias
+        return made
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (B, D, H', W') for images (B, C, H, W)."""
+        rests = [side % kernel for side, kernel in zip(input.shape[2:], self.kernel_size, strict=True)]
+        if input.is_cuda and not any(rests):
+            return self.as_product(input)
+        return super().forward(input)
+
+    def as_product(self, images_BCHW: Tensor) -> Tensor:
+        """The same, but for the order in which numbers are added up."""
+        return _as_product(self, images_BCHW)
+
+
+def _as_product(conv: nn.Conv2d | nn.Conv3d, input: Tensor) -> Tensor:
+    """The convolution of windows that do not overlap, (B, C, *sides) to (B, D, *grid), as one matrix product."""
+    batch, channels, *sides = input.shape
+    grid = [side // kernel for side, kernel in zip(sides, conv.kernel_size, strict=True)]
+    split = [size for pair in zip(grid, conv.kernel_size, strict=True) for size in pair]
+    of_grid, of_windows = range(2, 2 + 2 * len(grid), 2), range(3, 3 + 2 * len(grid), 2)
+    patches = input.reshape(batch, channels, *split).permute(0, *of_grid, 1, *of_windows)
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else patches.dtype
+    patches = patches.to(dtype, memory_format=torch.contiguous_format)  # one copy, and no cast
+    return F.linear(patches.reshape(batch, *grid, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
 
 
 class QKVLinear(nn.Module):

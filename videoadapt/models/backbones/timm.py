@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.activations import activation_of
 from videoadapt.models.backbone import Backbone, TokenGrid
-from videoadapt.models.backbones._layers import MeanPool
+from videoadapt.models.backbones._layers import MeanPool, PatchConv
 from videoadapt.models.backbones._pixels import Pixels
 from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
 from videoadapt.registry import BACKBONES
@@ -75,7 +75,10 @@ class Timm(Backbone):
         self.no_branches = why_unknown(net)
         self.blocks = nn.ModuleList() if self.no_branches else views_of(net)
         self._views: list[Any] = list(self.blocks)  # these stay where an adapter puts something around one of `blocks`
-        self._one_patch_layer = isinstance(getattr(getattr(net, "patch_embed", None), "proj", None), nn.Conv2d)
+        patches = getattr(getattr(net, "patch_embed", None), "proj", None)
+        self._one_patch_layer = isinstance(patches, nn.Conv2d)
+        if isinstance(patches, nn.Conv2d):
+            net.patch_embed.proj = PatchConv.in_place_of(patches)
         self.eps: float | None = getattr(getattr(blocks[0], "norm1", None), "eps", None) if blocks else None
         if self._views:
             self.num_heads = self._views[-1].num_heads
