@@ -113,6 +113,7 @@ def test_processes_and_the_size_of_parts_change_nothing(
     data = {"cache": place, "jpeg_decoding": "device"}
     here = batches(videos, device, **data)
     monkeypatch.setattr(jpeg_clips, "_DECODED_BYTES", 1)
+    monkeypatch.setattr(jpeg_clips, "_CUT_BYTES", 1)
     for found in (batches(videos, device, **data), batches(videos, device, workers=2, **data)):
         for batch, expected in zip(found, here, strict=True):
             assert batch.clips_BCTHW.equal(expected.clips_BCTHW) and batch.video_ids == expected.video_ids

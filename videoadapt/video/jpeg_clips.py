@@ -1,6 +1,6 @@
 """Training clips that travel as the JPEG files of their frames, and are decoded, cut and resized where the model is.
 
-Shapes: B clips, R clips of one row of a list, T frames, C channels, H W pixels, N bytes.
+Shapes: B clips, T frames, C channels, H W pixels of a frame, I J of a crop, N bytes, or the rows of all frames of a clip.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,13 +8,13 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.video.frames import to_jpeg
 from videoadapt.video.transforms import Drawn
 
 _DECODED_BYTES = 512 * 2**20  # of whole frames that the device holds at a time
+_CUT_BYTES = 64 * 2**20  # of those, in its arithmetic
 _TRIED = np.zeros((16, 16, 3), np.uint8)
 
 
@@ -32,6 +32,14 @@ class JpegClips(NamedTuple):
     height: int
     width: int
     clips: tuple[JpegClip, ...]
+
+
+class _Decoded(NamedTuple):
+    """A clip by its number among those decoded at once, its frames (C, H, W) each, and what was drawn for it."""
+
+    number: int
+    frames: list[Tensor]
+    drawn: Drawn
 
 
 Row: TypeAlias = tuple[Tensor, JpegClips]  # the files' bytes, uint8 (N,) or longer, on the CPU
@@ -54,39 +62,92 @@ class JpegDecoder:
         if self.device.type != "cuda":
             return self._clips(rows)
         if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device)
+            self._stream = torch.cuda.Stream(self.device, priority=-1)  # before the model, which it feeds
         with torch.cuda.stream(self._stream):
             clips_BCTHW = self._clips(rows)
-            # What is freed here is decoded into next, by a stream of nvJPEG's that waits for none of ours.
-            self._stream.synchronize()
         clips_BCTHW.record_stream(torch.cuda.default_stream(self.device))
         return clips_BCTHW
 
     def _clips(self, rows: Sequence[Row]) -> Tensor:
-        made = [
-            self._clip(frames, clip)
-            for part in _parts(rows)
-            for frames, clips in zip(self._frames(part), (of.clips for _, of in part), strict=True)
-            for clip in clips
-        ]
-        return torch.stack(made)
+        num_clips, num_frames = sum(len(of.clips) for _, of in rows), len(rows[0][1].clips[0].files_T)
+        clips_BCTHW = torch.empty(num_clips, 3, num_frames, *self._sides, dtype=torch.uint8, device=self.device)
+        first = 0
+        for part in _parts(rows):
+            first += self._make(part, clips_BCTHW[first:])
+        return clips_BCTHW
 
-    def _frames(self, rows: Sequence[Row]) -> list[list[Tensor]]:
-        """The decoded frames of each row, uint8 (C, H, W) each; all files of all rows are decoded at once."""
+    def _make(self, rows: Sequence[Row], clips_BCTHW: Tensor) -> int:
+        """Fill the first of these clips with those of the rows; return how many that are."""
+        decoded = self._decoded(rows)
+        for together in _alike(decoded):
+            clips_BCTHW[[clip.number for clip in together]] = self._cut_out(together)
+        if self._stream is not None:
+            # The frames' memory is decoded into next, by a stream of nvJPEG's that waits for none of ours.
+            self._stream.synchronize()
+        return len(decoded)
+
+    def _decoded(self, rows: Sequence[Row]) -> list[_Decoded]:
+        """The clips of all rows; all their files are decoded at once."""
         from torchvision.io import ImageReadMode, decode_jpeg  # slow to import
 
         files = [file_N for bytes_N, of in rows for file_N in bytes_N[: sum(of.lengths)].split(list(of.lengths))]
-        frames: Iterator[Tensor] = iter(decode_jpeg(files, ImageReadMode.RGB, device=self.device))
-        return [[next(frames) for _ in of.lengths] for _, of in rows]
+        frames = iter(decode_jpeg(files, ImageReadMode.RGB, device=self.device))
+        clips: list[_Decoded] = []
+        for _, of in rows:
+            of_row = [next(frames) for _ in of.lengths]
+            for clip in of.clips:
+                clips.append(_Decoded(len(clips), [of_row[file] for file in clip.files_T], clip.drawn))
+        return clips
 
-    def _clip(self, frames: Sequence[Tensor], clip: JpegClip) -> Tensor:
-        (top, left, height, width), size, (down, across) = clip.drawn.cut
-        box_TCHW = torch.stack([frames[file][:, top : top + height, left : left + width] for file in clip.files_T])
-        if size != (height, width):
-            floats_TCHW = F.interpolate(box_TCHW.float(), size=size, mode="bilinear", antialias=self._antialias)
-            box_TCHW = floats_TCHW.round_().clamp_(0, 255).to(torch.uint8)
-        crop_TCHW = box_TCHW[..., down : down + self._sides[0], across : across + self._sides[1]]
-        return (crop_TCHW.flip(-1) if clip.drawn.flip else crop_TCHW).transpose(0, 1)
+    def _cut_out(self, clips: Sequence[_Decoded]) -> Tensor:
+        """Cut, resize and mirror clips whose frames have one size: uint8 (B, C, T, H, W).
+
+        As two products of matrices for all of them, since kernels of their own for each clip would wait for the model's.
+        """
+        frames_FCHW = torch.stack([frame_CHW for clip in clips for frame_CHW in clip.frames])
+        height, width = frames_FCHW.shape[-2:]
+        # Grey levels are whole numbers in half precision, too, and products are added up in float32.
+        dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        down_BIH, across_BJW = (
+            self._weights([clip.drawn for clip in clips], axis, frame_px).to(dtype)
+            for axis, frame_px in enumerate((height, width))
+        )
+        levels_BNW = frames_FCHW.to(dtype).view(len(clips), -1, width)
+        levels_BNHJ = (levels_BNW @ across_BJW.mT).view(len(clips), -1, height, self._sides[1])
+        crops_BNIJ = (down_BIH[:, None] @ levels_BNHJ).round_().clamp_(0, 255).to(torch.uint8)
+        return crops_BNIJ.view(len(clips), -1, 3, *self._sides).transpose(1, 2)
+
+    def _weights(self, drawn: Sequence[Drawn], axis: int, frame_px: int) -> Tensor:
+        """What each of a frame's pixels counts in each of the crop's along an axis: float64 (B, crop, frame).
+
+        Bilinear as in F.interpolate: a triangle of one pixel's reach, with antialias of one of the crop's, within the box.
+        """
+        crop_px = self._sides[axis]
+        told = [
+            (cut.box[axis], cut.box[axis + 2], cut.size[axis], cut.corner[axis], flip and axis == 1)
+            for cut, flip, _ in drawn
+        ]
+        start, length, size, corner, mirrored = (
+            torch.tensor(told, dtype=torch.float64).to(self.device).T[..., None, None]
+        )
+        place = torch.arange(crop_px, dtype=torch.float64, device=self.device)[:, None]
+        place = corner + torch.where(mirrored > 0, crop_px - 1 - place, place)
+        pixel = torch.arange(frame_px, dtype=torch.float64, device=self.device) - start
+        scale = length / size
+        reach = scale.clamp(min=1) if self._antialias else torch.ones_like(scale)
+        weights = (1 - ((pixel + 0.5) - (place + 0.5) * scale).abs() / reach).clamp_(min=0)
+        weights *= (pixel >= 0) & (pixel < length)
+        return weights / weights.sum(-1, keepdim=True)
+
+
+def _alike(clips: Sequence[_Decoded]) -> Iterator[list[_Decoded]]:
+    """Clips whose frames have one size, as many together as have frames of at most _CUT_BYTES; one at least."""
+    of_size: dict[torch.Size, list[_Decoded]] = {}
+    for clip in clips:
+        of_size.setdefault(clip.frames[0].shape, []).append(clip)
+    for shape, alike in of_size.items():
+        at_once = max(1, _CUT_BYTES // (shape.numel() * len(alike[0].frames)))
+        yield from (alike[start : start + at_once] for start in range(0, len(alike), at_once))
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
