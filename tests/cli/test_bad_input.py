@@ -101,17 +101,17 @@ def write_odd_but_whole(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tested(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path, Path]:
-    """(exit code, run folder, folder of files) of a run with one broken training file in 200, and many to test."""
+    """(exit code, run folder, folder of files) of a run with one broken training file in 120, and many to test."""
     folder = tmp_path_factory.mktemp("bad")
     toy_data = toy_config(folder, clips)["data"]
     rendered = DATASETS.build(toy_data["dataset"]).load("train", clips)
     rows = []
-    for number in range(200):
+    for number in range(120):
         video = rendered[number % len(rendered)]
         os.link(video.path, folder / f"train_{number}.mp4")
         rows.append(f"train_{number}.mp4 {video.label}\n")
-    (folder / "train_150.mp4").unlink()
-    half(folder / "train_150.mp4")
+    (folder / "train_90.mp4").unlink()
+    half(folder / "train_90.mp4")
     (folder / "train.csv").write_text("".join(rows))
     names = [f"test_{number}.mp4" for number in range(GOOD)]
     for name, video in zip(names, rendered, strict=False):
@@ -133,9 +133,9 @@ def test_training_ends_and_names_and_counts_the_broken_file(tested: tuple[int, P
     _, run, folder = tested
     log = (run / "run.log").read_text(encoding="utf-8")
     skipped = re.findall(r"training skips (\S+) of data.train, line (\d+): (.*)", log)
-    assert [row[:2] for row in skipped] == [("train_150.mp4", "151")]
-    assert re.fullmatch(re.escape(f"{folder}/train_150.mp4: ") + DAMAGED, skipped[0][2])
-    assert "skipped 1 of 200 training videos that could not be read (0.5 %; reasons above)" in log
+    assert [row[:2] for row in skipped] == [("train_90.mp4", "91")]
+    assert re.fullmatch(re.escape(f"{folder}/train_90.mp4: ") + DAMAGED, skipped[0][2])
+    assert "skipped 1 of 120 training videos that could not be read (0.83 %; reasons above)" in log
 
 
 def test_testing_counts_broken_files_as_wrong_and_lists_them(tested: tuple[int, Path, Path]) -> None:

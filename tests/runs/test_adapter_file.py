@@ -39,6 +39,7 @@ def finished(
         model={"adapter": request.param, "weights": str(weights)},
         train={"epochs": 2, "ema": 0.5},
         data={"val": {"holdout": 0.2}},
+        test={"enable": False},
     )
     assert train.main(["--cfg", str(write_config(folder / "c.yaml", config))]) == 0
     return folder / "out", weights
@@ -54,7 +55,7 @@ def test_the_file_and_its_trunk_predict_what_the_run_does(
     finished: tuple[Path, Path], clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, weights = finished
-    video = str(next(clips.glob("test/*/*.mp4")))
+    video = str(next(clips.glob("train/*/*.mp4")))
     of_run = predictions(capsys, video, "--run", str(run))
     adapter = str(run / "adapter.safetensors")
     assert predictions(capsys, video, "--adapter", adapter, "--weights", str(weights)) == of_run
@@ -65,7 +66,7 @@ def test_another_trunk_is_refused_with_both_fingerprints(
 ) -> None:
     run, weights = finished
     adapter = read_adapter(run / "adapter.safetensors")
-    video = str(next(clips.glob("test/*/*.mp4")))
+    video = str(next(clips.glob("train/*/*.mp4")))
     tensors = load_file(weights)
     tensors["backbone.blocks.0.mlp.norm.bias"][3] += 1e-3  # the smallest change of one frozen value
     save_file(tensors, tmp_path / "other.safetensors", {"format": "videoadapt"})

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -156,8 +157,15 @@ def test_a_signal_while_testing_is_recorded(number: signal.Signals, clips: Path,
     assert (record.outcome, record.signal) == (Outcome.STOPPED, number.name) and record.ended
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-@pytest.mark.parametrize("moment", ["metrics", "checkpoint"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("metrics", signal.SIGTERM),
+        ("checkpoint", signal.SIGUSR2),
+        pytest.param("metrics", signal.SIGUSR2, marks=pytest.mark.slow),
+        pytest.param("checkpoint", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_as_the_training_ends_stops_before_the_test(
     moment: str, number: signal.Signals, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,12 +205,12 @@ def test_results_are_there_once_the_predictions_are(
     assert main(config) == 0 and tested.Tested(tmp_path / "out").results
 
 
-def test_refused_runs_take_no_earlier_outcome(clips: Path, tmp_path: Path) -> None:
+def test_refused_runs_take_no_earlier_outcome(finished_run: Path, clips: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     config = ["--cfg", str(write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1})))]
     assert main([*config, "model.weights", "nowhere.pth"]) == 2
     assert not output.exists()
-    assert main(config) == 0
+    shutil.copytree(finished_run, output)
     assert record_in(output).outcome == Outcome.FINISHED
     with only_process_in(output):
         assert main(config) == 2 and main([*config, "model.weights", "nowhere.pth"]) == 2

@@ -1,6 +1,7 @@
 """What a training and a test took: the record that is left, and a GPU's counter read by its own name."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,6 @@ import pynvml
 import pytest
 import torch
 
-from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import train
 from videoadapt.runs.energy import EnergyMeter
 
@@ -43,25 +43,28 @@ def test_a_gpu_without_a_counter_says_why(monkeypatch: pytest.MonkeyPatch) -> No
     assert EnergyMeter(torch.device("cpu")).joules() is None
 
 
-def test_a_record_of_each_phase(clips: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def again(finished_run: Path, tmp_path: Path) -> list[str]:
+    """The command of a finished run, whose copy is in `out`: it has nothing left to train, and tests again."""
+    shutil.copytree(finished_run, tmp_path / "out")
+    return ["--cfg", str(tmp_path / "out" / "config.yaml"), f"output={tmp_path / 'out'}"]
+
+
+def test_a_record_of_each_phase(again: list[str], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    path = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1, "batch_size": 8}))
-    assert train.main(["--cfg", str(path)]) == 0
-    assert train.main(["--cfg", str(path)]) == 0  # which has nothing left to train, and tests again
+    assert train.main(again) == 0
     found = [json.loads(line) for line in (output / "phases.jsonl").read_text().splitlines()]
     assert [(of["phase"], of["steps"]) for of in found] == [("training", [0, 6]), ("test", [6, 6]), ("test", [6, 6])]
     assert all(of["sec"] > 0 and of["joules"] is None and of["machine"]["versions"]["torch"] for of in found)
     assert sum(count for _, count, trained in found[0]["parameters"] if trained) == 912
 
 
-def test_half_a_record_costs_no_other(clips: Path, tmp_path: Path) -> None:
+def test_half_a_record_costs_no_other(again: list[str], tmp_path: Path) -> None:
     """A full disk leaves it; the next one went on in its line, and the report refused both."""
     output = tmp_path / "out"
-    path = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1, "batch_size": 8}))
-    assert train.main(["--cfg", str(path)]) == 0
     whole = (output / "phases.jsonl").read_text()
     with (output / "phases.jsonl").open("a") as file:
         file.write(whole[:30])
-    assert train.main(["--cfg", str(path)]) == 0
+    assert train.main(again) == 0
     found = (output / "phases.jsonl").read_text()
     assert found.startswith(whole) and json.loads(found.removeprefix(whole))["phase"] == "test"

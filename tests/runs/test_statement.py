@@ -201,7 +201,7 @@ def test_a_best_checkpoint_of_another_run_is_refused(call: Any, folder: Path) ->
     save_checkpoint(best, {**load_checkpoint(best), "origin": "0" * 64})
     code, error = call()
     assert code == 2 and f"{best}: is of another run, unlike step_" in error
-    code, error = call("train.epochs=3", "train.resume=force", test_only=False)
+    code, error = call("train.epochs=3", "train.resume=force", "test.enable=false", test_only=False)
     assert code == 0 and (folder / "checkpoints" / "best_until_step_00000010.pt").is_file()
 
 
@@ -214,7 +214,8 @@ def test_a_best_of_an_earlier_training_is_set_aside(call: Any, folder: Path) -> 
 
 def test_the_config_before_a_forced_change_is_kept(call: Any, folder: Path) -> None:
     before = (folder / "config.yaml").read_bytes()
-    code, _ = call("model.adapter.scale=0.7", "train.epochs=3", "train.resume=force", test_only=False)
+    forced = ["model.adapter.scale=0.7", "train.epochs=3", "train.resume=force", "test.enable=false"]
+    code, _ = call(*forced, test_only=False)
     assert code == 0
     assert (folder / "config_until_step_00000010.yaml").read_bytes() == before
     assert load_config(folder / "config.yaml").model.adapter["scale"] == 0.7  # type: ignore[call-overload]
@@ -234,7 +235,7 @@ def test_an_older_checkpoint_is_described_by_its_folder(call: Any, folder: Path)
 
 def test_a_lost_curve_is_said_when_training_resumes(call: Any, folder: Path) -> None:
     (folder / "metrics.jsonl").unlink()
-    code, error = call("train.epochs=3", "train.resume=force", test_only=False)
+    code, error = call("train.epochs=3", "train.resume=force", "test.enable=false", test_only=False)
     assert code == 0 and "metrics.jsonl: holds no updates before step 10" in error
 
 
