@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def measure(videos: Sequence[Video], job: Job, device: torch.device) -> dict[str
         ways = {
             f"{job.decoder}, JPEG {job.jpeg.quality}, {place}": values | {"jpeg_decoding": place} for place in places
         }
-    how = _training if job.setting.mode == "train" else _testing
+    how = partial(_training, trained=_Trained(job, device)) if job.setting.mode == "train" else _testing
     return {
         way: {
             "decoder": job.decoder,
@@ -84,7 +84,30 @@ def measure(videos: Sequence[Video], job: Job, device: torch.device) -> dict[str
     }
 
 
-def _training(videos: Sequence[Video], config: DataConfig, job: Job, device: torch.device) -> dict[str, Any]:
+class _Trained:
+    """A model that is trained in each way of reading, made and compiled when it is first asked for, and once."""
+
+    def __init__(self, job: Job, device: torch.device):
+        self._job, self._device = job, device
+
+    @cached_property
+    def update(self) -> Callable[[list[ClipBatch]], object]:
+        """One step."""
+        setting = self._job.setting
+        return updater_of(ours(setting, self._device)[0], setting, self._device).update
+
+    @cached_property
+    def alone(self) -> float:
+        """Clips a second of those that are on the device already."""
+        batch = self._job.setting.batch
+        clips_BCTHW, labels_B = clips_and_labels(self._job.setting, self._device)
+        ready = ClipBatch(clips_BCTHW, labels_B, ("",) * batch, (None,) * batch)
+        return _sum(batch / _step_sec(partial(self.update, [ready]), self._job.seconds))
+
+
+def _training(
+    videos: Sequence[Video], config: DataConfig, job: Job, device: torch.device, trained: _Trained
+) -> dict[str, Any]:
     """Clips a second; waiting is the share of a step in which the loader has no batch."""
     batch, together = job.setting.batch, job.setting.batch * distributed.world_size()
     rows = list(islice(cycle(videos), max(_ROWS, together)))
@@ -93,22 +116,19 @@ def _training(videos: Sequence[Video], config: DataConfig, job: Job, device: tor
     read = ReadClips(reader, SEED, in_jpeg=in_jpeg)
     readers = _readers_alone(read, items, len(videos), job)
     decoding = _decoding_alone(read, reader.decoder(device), items[:batch], job.seconds) if in_jpeg else None
-    updater = updater_of(ours(job.setting, device)[0], job.setting, device)
-    clips_BCTHW, labels_B = clips_and_labels(job.setting, device)
-    ready = ClipBatch(clips_BCTHW, labels_B, ("",) * batch, (None,) * batch)
-    alone = _sum(batch / _step_sec(partial(updater.update, [ready]), job.seconds))
+    update, alone = trained.update, trained.alone
     schedule = Schedule(len(rows), together, epochs=10**6, accumulate=1, seed=SEED)
     waited, steps = 0.0, max(2, round(job.seconds * min(readers, alone) / together))
     with closing(iter(build_train_loader(rows, config, schedule, 0, device))) as batches:
         for _ in range(_WARM_UP):
-            updater.update([next(batches)])
+            update([next(batches)])
         start = time.perf_counter()
         for _ in range(steps):
             asked = time.perf_counter()
             made = next(batches)
             waited += time.perf_counter() - asked
             _check(made.unreadable)
-            updater.update([made])
+            update([made])
         took = time.perf_counter() - start
     speed, waiting = _sum(batch * steps / took), _sum(waited / took) / distributed.world_size()
     return {
