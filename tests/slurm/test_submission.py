@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from submitit.core.utils import JobPaths
 
 from tests.forked import heed_all_signals
 from tests.live_runs import descendants, wait_for_step
@@ -20,7 +21,7 @@ from videoadapt.cli.train import main as train
 from videoadapt.errors import VideoAdaptError
 from videoadapt.processes.signals import ASKING, Ended, end_on_signal, priority, stop_on_signal
 from videoadapt.runs.outcome import Outcome, read_outcome
-from videoadapt.slurm import commands, interruption, status, submission
+from videoadapt.slurm import announcement, commands, executors, interruption, status, submission
 from videoadapt.slurm.attempts import Attempt, Ending, How, attempts, job_folders, write_submission
 from videoadapt.slurm.interruption import Stop, StoppedJob
 from videoadapt.slurm.resources import Resources, parse_minutes
@@ -223,6 +224,70 @@ def test_a_job_that_ends_meanwhile_is_not_cancelled(tmp_path: Path, monkeypatch:
     write_submission(tmp_path / "jobs" / "7", executor="local", job_id=str(ended.pid), ranks=1)
     monkeypatch.setattr(status, "_state", lambda folder: ("RUNNING", 0.0))
     assert status.cancel(tmp_path) == [str(ended.pid)]
+
+
+QUEUE = """#!/bin/sh
+[ -e {folder}/down ] && {{ echo 'slurm_load_jobs error: down' >&2; exit 1; }}
+case "$*" in
+    *--array*) printf '12 /elsewhere/jobs/%%j/%%j_0_log.out\\n77 {folder}/out/jobs/%%j/%%j_0_log.out    \\n' ;;
+    *77*) echo 'PENDING 10:00 N/A' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("killed_in", "has_program"), [("note_job", True), ("move_temporary_file", False)])
+def test_a_job_whose_submitter_was_killed_is_found(
+    killed_in: str, has_program: bool, config: Path, sbatch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], log_lines: list[str],
+) -> None:  # fmt: skip
+    """After sbatch has answered: before its program is where it looks for it, or before the job is noted."""
+    for name, script in {
+        "sbatch": "#!/bin/sh\necho Submitted batch job 77",
+        "squeue": QUEUE.format(folder=tmp_path),
+    }.items():
+        (tmp_path / "bin" / name).write_text(script)
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executors if has_program else JobPaths, killed_in, killed)
+        with pytest.raises(SystemExit):
+            main(["--cfg", str(config)])
+    run = tmp_path / "out"
+    assert job_folders(run) == []
+    (tmp_path / "down").touch()  # it may wait or run: nothing is queued beside it
+    assert main(["--cfg", str(config)]) == 2 and "cannot find out which jobs wait or run" in capsys.readouterr().err
+    (tmp_path / "down").unlink()
+    assert main(["--cfg", str(config)]) == 2
+    assert f"output = {run}: job 77 of it is PENDING; wait, cancel it, or" in capsys.readouterr().err
+    (said,) = [line for line in log_lines if "submitter ended" in line]
+    assert said.startswith(f"WARNING {run}: job 77: ") and ("cancel it" in said) is not has_program
+    assert "job 77 (slurm, 1 ranks): PENDING" in "\n".join(status.status_lines(run))
+    assert [path.name for path in job_folders(run)] == ["77"] and len(log_lines) == log_lines.index(said) + 1
+
+
+@pytest.mark.parametrize(
+    ("index", "noted_by", "is_found"), [(0, None, True), (1, "ours", True), (2, "another", False), (3, None, False)]
+)
+def test_a_task_of_an_array_is_found_by_its_number(
+    index: int, noted_by: str | None, is_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it was noted and not yet linked in its run; never what another submission has noted."""
+    runs, folder = [tmp_path / f"run{number}" for number in range(4)], tmp_path / "jobs"
+    announcement.announce(runs, folder, id="ours", executor="slurm", ranks=2, code="code")
+    queued = [(f"9_{number}", f"{folder}/%A_%a/%A_%a_%t_log.out") for number in range(3)] + [("8_3", f"{folder}s/%j/o")]
+    monkeypatch.setattr(commands, "queued_outputs", lambda: queued)
+    if noted_by:
+        write_submission(folder / f"9_{index}", id=noted_by, executor="slurm", job_id=f"9_{index}", ranks=2)
+    for _ in range(2):
+        announcement.note_announced(runs[index])
+    found = job_folders(runs[index])
+    assert [path.name for path in found] == ([f"9_{index}"] if is_found else [])
+    assert all(path.resolve() == folder / path.name for path in found)
+    announcement.withdraw(runs)
+    assert not list(tmp_path.rglob(".submitting.json"))
 
 
 def test_one_rank_is_the_first_to_fail(tmp_path: Path) -> None:

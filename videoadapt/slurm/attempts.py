@@ -7,6 +7,7 @@ ranks on several hosts of a network file system cannot mix them up.
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -145,3 +146,13 @@ def _read(path: Path) -> dict[str, Any]:
     if content is None:
         raise VideoAdaptError(f"{path}: is damaged; delete it, and nothing is known of that attempt")
     return content
+
+
+def note_job(run: Path, folder: Path, **values: Any) -> None:
+    """Record what was submitted in the job's folder, and link that in `<run>/jobs` where it lies elsewhere."""
+    write_submission(folder, **values)
+    own = run / "jobs" / folder.name
+    if own.resolve() != folder.resolve():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # another process found the job
+            own.symlink_to(folder.resolve())

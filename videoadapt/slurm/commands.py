@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from videoadapt.errors import VideoAdaptError
+from videoadapt.system import user_number
 
 _ANSWER_SEC = 60.0
 _PAUSE_SEC = 2.0
@@ -40,6 +41,20 @@ def ask_queue(job_id: str, tries: int = 1) -> QueueEntry | None:
             return QueueEntry(words[0], _seconds(words[1]), words[2] != "N/A") if len(words) >= 3 else QueueEntry()
         problem = answer.stderr.strip()
     raise VideoAdaptError(f"job {job_id}: cannot find out whether it still waits or runs: {problem}")
+
+
+def queued_outputs() -> list[tuple[str, str]]:
+    """Id, and pattern of the file for stdout, of this user's jobs in the queue; none where there is no squeue.
+
+    A task of an array has an id of its own, 7_0. Raises VideoAdaptError when squeue fails.
+    """
+    answer = _run("squeue", "--noheader", "--array", f"--user={user_number()}", "--Format", "JobArrayID:60,StdOut:4096")
+    if answer is None:
+        return []
+    if answer.returncode:
+        raise VideoAdaptError(f"cannot find out which jobs wait or run: {answer.stderr.strip()}")
+    rows = (line.strip().split(maxsplit=1) for line in answer.stdout.splitlines())
+    return [(row[0], row[1]) for row in rows if len(row) == 2]
 
 
 def ask_accounts(job_id: str) -> str:

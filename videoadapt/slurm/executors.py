@@ -1,6 +1,7 @@
 """Submits calls through submitit: to Slurm, to this machine, or to this process."""
 
 import os
+import secrets
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,8 @@ from submitit.helpers import clean_env
 
 from videoadapt.errors import ConfigError
 from videoadapt.processes.signals import without_ctrl_c
-from videoadapt.slurm.attempts import write_submission
+from videoadapt.slurm.announcement import announce, withdraw
+from videoadapt.slurm.attempts import note_job
 from videoadapt.slurm.resources import Resources
 
 
@@ -32,18 +34,17 @@ def submit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     executor, variables = _executor_for(resources, code, folder, extra)
+    values = {
+        "id": secrets.token_hex(8), "executor": resources.executor, "ranks": resources.num_tasks, "code": str(code),
+    }  # fmt: skip
+    if resources.executor == "slurm":
+        announce(runs, folder, **values)
     # Ctrl-C is for the tasks, which ask for it: submitit's local controller would kill them at once
     with _own_environment(variables), without_ctrl_c():
         submitted = _submit_array(executor, calls)
     for run, job in zip(runs, submitted, strict=True):
-        job_folder = job.paths.folder
-        write_submission(
-            job_folder, executor=resources.executor, job_id=job.job_id, ranks=resources.num_tasks, code=str(code)
-        )
-        own = run / "jobs" / job_folder.name
-        if own.resolve() != job_folder.resolve():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            own.symlink_to(job_folder.resolve())
+        note_job(run, job.paths.folder, job_id=job.job_id, **values)
+    withdraw(runs)
     return submitted
 
 

@@ -8,10 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from videoadapt import logger
 from videoadapt.config.yaml_files import read_yaml
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.files import read_jsonl
 from videoadapt.slurm import commands
+from videoadapt.slurm.announcement import note_announced
 from videoadapt.slurm.attempts import Attempt, attempts, job_folders, read_submission
 
 ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
@@ -76,7 +78,8 @@ def cancel(run: Path) -> list[str]:
 
 
 def active_jobs(run: Path) -> list[tuple[str, str]]:
-    """Id and state of the run's jobs that wait or run."""
+    """Id and state of the run's jobs that wait or run. Raises VideoAdaptError when squeue fails."""
+    note_announced(run)
     return [found for folder in job_folders(run) for found in _active(folder)]
 
 
@@ -86,6 +89,10 @@ def _active(folder: Path) -> list[tuple[str, str]]:
 
 
 def _folders(run: Path) -> list[Path]:
+    try:
+        note_announced(run)
+    except VideoAdaptError as error:  # what was noted can be shown all the same
+        logger.warning("%s: a job may have been submitted without a note: %s", run, error)
     folders = job_folders(run)
     if not folders:
         raise ConfigError(f"{run}: no job of such a run was submitted (it has no jobs/<id>/submission.json)")
