@@ -146,14 +146,15 @@ class Updater:
 
         Raises Diverged as `check_finite` does.
         """
-        state = {
-            "step": self.step,
-            "model": trainable_state(self.model),
-            "ema": self.average.state if self.average is not None else None,
-            "optimizer": optimizer_state(self.optimizer),
-            "scaler": self.scaler.state_dict(),
-        }
-        state = whole(state)
+        state: dict[str, Any] = whole(
+            {
+                "step": self.step,
+                "model": trainable_state(self.model),
+                "ema": self.average.state if self.average is not None else None,
+                "optimizer": optimizer_state(self.optimizer),
+                "scaler": self.scaler.state_dict(),
+            }
+        )
         self.check_finite(state["model"])
         return state
 
