@@ -3,12 +3,13 @@
 `python -m tests.media FOLDER` writes all FILMS, for `tools/benchmark.py decoders`.
 """
 
+import functools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ FIELDS = {"flags": "+ilme+ildct"}  # of an encoder of interlaced pictures
 MBAFF = FIELDS | {"x264-params": "tff=1"}
 MIRRORED, UPSIDE_DOWN, TRANSPOSED = (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0)  # display matrices: a, b, c, d
 STEPS = (1, 1, 3, 1, 7, 2)  # a variable frame rate
+P = ParamSpec("P")
 Films = dict[str, tuple[dict[str, Any], bool]]  # name: what to write, whether seeking in it is exact
 UNUSUAL: Films = {  # what libraries show in different ways; the `ffmpeg` command is right
     "mirrored.mp4": ({"matrix": MIRRORED, "bframes": 2}, True),
@@ -82,8 +84,9 @@ FILMS: Films = UNUSUAL | {
 }
 
 
+@functools.lru_cache(maxsize=512)
 def picture(index: int, height: int, width: int) -> np.ndarray:
-    """Frame `index` of the test film, uint8 (H, W, 3): a drifting texture under a jumping bar, no two alike."""
+    """Frame `index` of the test film, uint8 (H, W, 3), read-only: a drifting texture under a jumping bar, no two alike."""
     rows, columns = np.mgrid[0:height, 0:width]
     rgb_HWC = np.stack(
         [
@@ -95,9 +98,28 @@ def picture(index: int, height: int, width: int) -> np.ndarray:
     )
     left = (index * 11) % max(1, width - width // 8)
     rgb_HWC[: height // 2, left : left + width // 8] = (255, 255 - (index * 37) % 256, (index * 53) % 256)
-    return rgb_HWC.astype(np.uint8)
+    found_HWC = rgb_HWC.astype(np.uint8)
+    found_HWC.flags.writeable = False
+    return found_HWC
 
 
+def encoded_once(write: Callable[Concatenate[Path, P], Path]) -> Callable[Concatenate[Path, P], Path]:
+    """A small film is encoded once, however many tests write it: later ones get the same bytes."""
+    made: dict[tuple[str, str], bytes] = {}
+
+    @functools.wraps(write)
+    def write_or_copy(path: Path, *args: P.args, **settings: P.kwargs) -> Path:
+        film = path.suffix, repr((args, sorted(settings.items())))
+        if film in made:
+            path.write_bytes(made[film])
+        elif write(path, *args, **settings).stat().st_size < 2**20:
+            made[film] = path.read_bytes()
+        return path
+
+    return write_or_copy
+
+
+@encoded_once
 def write_video(
     path: Path,
     *,
@@ -156,6 +178,7 @@ def write_video(
     return path
 
 
+@encoded_once
 def write_two_streams(path: Path, *, best: int) -> Path:
     """Write two H.264 streams of one size and different pictures, of which `best` is marked as the default."""
     with av.open(str(path), "w") as container:
@@ -175,6 +198,7 @@ def write_two_streams(path: Path, *, best: int) -> Path:
     return path
 
 
+@encoded_once
 def write_halves(path: Path, *, codec: str, halves: Sequence[dict[str, Any]]) -> Path:
     """Write one stream of 24 pictures of each of two encoders: `options`, other attributes, and `size`, 64 x 48 pixels."""
     with av.open(str(path), "w") as container:
