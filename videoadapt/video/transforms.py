@@ -107,7 +107,8 @@ class TrainTransform:
         elif self.fit is not None and self.crop == "centre":
             crop_TCHW = self.fit.centred(frames_TCHW, self.sides)
         else:
-            crop_TCHW = self._cut_out(frames_TCHW, self._draw_cut(*frames_TCHW.shape[-2:], rng))
+            height, width = frames_TCHW.shape[-2:]
+            crop_TCHW = self._cut_out(frames_TCHW, self._draw_cut(height, width, rng))
         flip, noise, erase = self._draw_rest(rng)
         if flip:
             crop_TCHW = crop_TCHW.flip(-1)
