@@ -27,9 +27,10 @@ SIZES = {"size": "tiny", "width": 32, "depth": 2, "num_heads": 2, "patch_px": 16
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> va.RunResult:
+def result(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> va.RunResult:
     """A toy run, made from Python; its clips lie beside its folder."""
     folder = tmp_path_factory.mktemp("api")
+    (folder / "clips").symlink_to(clips)
     path = write_config(folder / "c.yaml", toy_config(folder / "run", folder / "clips"))
     return va.run(va.load_config(path, {"train.epochs": 1, "test": {"clips": 1}}))
 

@@ -31,8 +31,8 @@ UNMERGEABLE = {
 }
 
 
-FAST = ("linear", "adaptformer")
-EVERY = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ADAPTERS]
+EVERY = [pytest.param(name, marks=() if name == "adaptformer" else pytest.mark.slow) for name in ADAPTERS]
+MERGED = [pytest.param(name, marks=() if name in ("linear", "adaptformer") else pytest.mark.slow) for name in ADAPTERS]
 
 
 @pytest.fixture(scope="module", params=EVERY)
@@ -110,7 +110,7 @@ def test_a_run_of_half_precision_is_exported_in_float32(
     precision: str, rounding: float, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The file is the run in float32; as it runs itself, the run's own rounding stands between them."""
-    config = toy_config(tmp_path / "run", clips, train={"epochs": 3, "precision": precision}, test={"enable": False})
+    config = toy_config(tmp_path / "run", clips, train={"epochs": 1, "precision": precision}, test={"enable": False})
     assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
     capsys.readouterr()
     assert export.main([str(tmp_path / "m.onnx"), "--run", str(tmp_path / "run")]) == 0
@@ -184,6 +184,7 @@ def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> N
     assert json.loads(extra["class_names"]) == (run / "classes.txt").read_text().splitlines()
 
 
+@pytest.mark.parametrize("run", MERGED, indirect=True)
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 def test_merged(
     run: Path, suffix: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]

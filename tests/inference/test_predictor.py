@@ -22,9 +22,10 @@ from videoadapt.video.decoders import open_video
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a short run whose frames are made smaller first, and kept; its clips lie beside it."""
     folder = tmp_path_factory.mktemp("predictor")
+    (folder / "clips").symlink_to(clips)
     small = {"short_side_px": 40, "cache": str(folder / "cache/")}
     config = toy_config(folder / "run", folder / "clips", data=small, train={"epochs": 1})
     execute(load_config(write_config(folder / "c.yaml", config)))

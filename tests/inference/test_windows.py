@@ -22,7 +22,9 @@ SPAN_SEC = 4 * 2 / 12  # of a clip of the toy run, 4 frames at stride 2, in a fi
 @pytest.fixture(scope="module")
 def predictor(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     folder = tmp_path_factory.mktemp("windows")
-    config = toy_config(folder / "run", clips, train={"epochs": 1}, test={"clips": 1, "crops": 3, "batch_size": 7})
+    config = toy_config(
+        folder / "run", clips, train={"epochs": 1}, test={"enable": False, "clips": 1, "crops": 3, "batch_size": 7}
+    )
     execute(load_config(write_config(folder / "c.yaml", config)))
     return Predictor.from_run(folder / "run", "cpu")
 

@@ -304,10 +304,12 @@ def test_comparison_backbones_take_rectangles(model, quick_init):
 
 
 @pytest.mark.parametrize("model", [
-    "convnext_atto", "densenet121", "dpn48b", "efficientnet_b0", "efficientvit_b0", "ghostnet_050", "hgnetv2_b0",
-    "inception_next_atto", "lcnet_035", "mambaout_femto", "mobilenetv2_035", "mobilenetv3_small_050",
-    "mobilenetv4_conv_small_035", "nf_regnet_b0", "regnetx_002", "repghostnet_050", "resnet10t", "resnet50_clip",
-    "rexnet_100", "vgg11", "vit_tiny_patch16_224",
+    "convnext_atto", "lcnet_035", "mobilenetv3_small_050", "resnet10t", "vgg11", "vit_tiny_patch16_224",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in (
+        "densenet121", "dpn48b", "efficientnet_b0", "efficientvit_b0", "ghostnet_050", "hgnetv2_b0", "inception_next_atto",
+        "mambaout_femto", "mobilenetv2_035", "mobilenetv4_conv_small_035", "nf_regnet_b0", "regnetx_002", "repghostnet_050",
+        "resnet50_clip", "rexnet_100",
+    )),
 ])  # fmt: skip
 def test_the_width_is_that_of_what_timms_networks_return(model):
     """Several widen the map that they pool once more, in front of their classifier."""

@@ -97,18 +97,15 @@ def test_python_takes_a_file_a_picture_in_memory_or_several(finished: Path, tmp_
         predictor.predict([path, tmp_path / "none.jpg"])
 
 
-def test_lists_of_images_are_lists(folders: Path, tmp_path: Path) -> None:
+def test_lists_of_images_are_lists(finished: Path, folders: Path, tmp_path: Path) -> None:
     """The same files, named by lists that `prepare folder` writes: to the bit the run on class folders."""
     assert prepare(["folder", str(folders), "--out", str(tmp_path), "--val", "0", "--files", "images"]) == 0
     lists = {split: str(tmp_path / f"{split}.csv") for split in ("train", "test")}
     as_list = config_of(
         tmp_path / "list", folders, dataset={"name": "video_list"}, classes=str(tmp_path / "classes.txt"), **lists
     )
-    as_folders = config_of(tmp_path / "folders", folders)
-    for config in (as_list, as_folders):
-        config["train"]["epochs"] = 1
-        assert train.main(["--cfg", str(write_config(tmp_path / "run.yaml", config))]) == 0
-    scores = [np.load(tmp_path / name / "predictions.npz")["view_logits"] for name in ("list", "folders")]
+    assert train.main(["--cfg", str(write_config(tmp_path / "run.yaml", as_list))]) == 0
+    scores = [np.load(folder / "predictions.npz")["view_logits"] for folder in (tmp_path / "list", finished)]
     assert np.array_equal(*scores)
 
 

@@ -12,7 +12,6 @@ import yaml
 from tests.toy_runs import toy_config, write_config
 from tests.toy_sweeps import METHODS
 from videoadapt.cli import sweep as command
-from videoadapt.cli import train
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.intervals import bootstrap_interval, t_interval, t_quantile
 from videoadapt.sweeps.cross_validation import CrossValidation, Fold, _markdown, write_cross_validation
@@ -22,11 +21,12 @@ FILM = r"(film\d+)_"
 
 
 @pytest.fixture(scope="module")
-def films(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `all.txt` and its 48 videos: of every of 8 classes six cuts, two of each of three films."""
+def films(finished_run: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `all.txt` and its 48 videos: of every of 8 classes six cuts, two of each of three films.
+
+    They are cut from `clips`, which the finished run has rendered.
+    """
     folder = tmp_path_factory.mktemp("films")
-    path = write_config(folder / "render.yaml", toy_config(folder / "o", clips, train={"epochs": 1}))
-    assert train.main(["--cfg", str(path)]) == 0  # it renders
     rows = []
     for label, name in enumerate(sorted(path.name for path in (clips / "train").iterdir())):
         for number, video in enumerate(sorted((clips / "train" / name).glob("*.mp4"))[:6]):
