@@ -95,3 +95,29 @@ def test_a_wrong_folder_of_class_folders_is_one_line(tmp_path: Path, monkeypatch
     (tmp_path / "my videos/run").mkdir(parents=True)
     (said,) = find_problems(config, here=False)[1]
     assert said == "data.root = my videos: holds 1 folders; expected one for each class, at least two"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("model.weights=nowhere.pth", "there is no such file"),
+        ("data.dataset.test=0", "is divided without such a list; set data.dataset.test"),
+        ("data.dataset.group=[", "is no regular expression"),
+        ("data.test={a: test, b: {list: nowhere.csv}}", "nowhere.csv: cannot be read"),
+    ],
+)
+def test_a_folder_is_divided_when_nothing_is_wrong(wrong: str, said: str, tmp_path: Path) -> None:
+    """Or the division of a command that was refused would be that of the next one, which asks for another."""
+    root = tmp_path / "films"
+    for name in ("run", "sit"):
+        (root / name).mkdir(parents=True)
+        for number in range(20):
+            (root / name / f"{number}.mp4").write_text(f"{name} {number}")
+    asked = [f"data.root={root}", f"output={tmp_path / 'out'}", "train.batch_size=4"]
+    found = find_problems(load_config("own_videos_small", [*asked, wrong]), here=False)[1]
+    assert len(found) == 1 and said in found[0], found
+    assert not (tmp_path / "films_lists").exists()
+    for _ in range(2):
+        splits, found = find_problems(load_config("own_videos_small", asked), here=False)
+        assert splits is not None and not found and splits.class_names == ["run", "sit"]
+        assert len(splits.train) + len(splits.test) == 40 and (tmp_path / "films_lists/test.csv").exists()

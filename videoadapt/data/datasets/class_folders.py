@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Interval
 
@@ -20,6 +20,16 @@ from videoadapt.paths import is_file, with_home
 from videoadapt.registry import DATASETS
 
 DIVISION = "division.json"
+
+
+class _Division(NamedTuple):
+    """What lies in the folder, its lists by name, and what they leave out."""
+
+    found: folders.ClassFolders
+    lists: dict[str, list[Video]]
+    copies: folders.Copies
+
+
 Share = Annotated[float | None, Interval(ge=0, le=0.5)]
 
 
@@ -45,6 +55,25 @@ class ClassFolders:
         self._shares = {"val": val, "test": test}
         self._group, self._seed, self._lists, self._files = group, seed, lists, files
         self.class_names: list[str] | None = None
+        self._found: tuple[Path, _Division] | None = None
+
+    def is_made(self, source: str, root: Path) -> bool:
+        """Whether `load` has nothing to write: the folder was divided before."""
+        return source not in folders.SPLITS or is_file(self._place(root) / DIVISION)
+
+    def rows(self, source: str, root: Path) -> VideoRows:
+        """Return what `load` does, and raise what it does, while no list is written."""
+        if self.is_made(source, root):
+            return self.load(source, root)
+        try:
+            division = self._division(root, self._place(root))
+        except DataListError as error:
+            raise DataFolderError(str(error)) from error
+        self.class_names = division.found.class_names
+        videos = division.lists[source]
+        if not videos and source != "val":
+            raise DataListError(self._without(source, root))
+        return VideoRows(root, ((video.id, video.label, line) for line, video in enumerate(videos, 1)))
 
     def load(self, source: str, root: Path) -> VideoRows:
         """Return the videos of the list `source`, and of none where the division has no validation list.
@@ -67,10 +96,14 @@ class ClassFolders:
         if not is_file(path):
             if source == "val":
                 return VideoRows(root, ())
-            raise DataListError(
-                f"{source}: {place} divides {root} without such a list; delete {place}, and set data.dataset.{source}"
-            )
+            raise DataListError(self._without(source, root))
         return VideoList().load(str(path), root)
+
+    def _without(self, source: str, root: Path) -> str:
+        place = self._place(root)
+        if not is_file(place / DIVISION):
+            return f"{source}: {root} is divided without such a list; set data.dataset.{source}"
+        return f"{source}: {place} divides {root} without such a list; delete {place}, and set data.dataset.{source}"
 
     def _place(self, root: Path) -> Path:
         if self._lists is not None:
@@ -86,12 +119,23 @@ class ClassFolders:
             "seed": self._seed,
         }  # not `files`: other files are not in the lists
 
+    def _division(self, root: Path, place: Path) -> _Division:
+        """How the folder is to be divided; looked at once for all lists."""
+        if self._found is None or self._found[0] != root:
+            found = folders.read_class_folders(root, self._files)
+            if reason := why_unwritable(place):
+                raise DataListError(f"{place}: {reason}; name a folder for the lists with data.dataset.lists")
+            shares = {
+                split: None if split in found.split_of.values() else share for split, share in self._shares.items()
+            }
+            self._found = (
+                root,
+                _Division(found, *folders.divided(found, shares, self._group, self._seed, key="data.dataset.")),
+            )
+        return self._found[1]
+
     def _divide(self, root: Path, place: Path) -> None:
-        found = folders.read_class_folders(root, self._files)
-        if reason := why_unwritable(place):
-            raise DataListError(f"{place}: {reason}; name a folder for the lists with data.dataset.lists")
-        shares = {split: None if split in found.split_of.values() else share for split, share in self._shares.items()}
-        lists, copies = folders.divided(found, shares, self._group, self._seed, key="data.dataset.")
+        found, lists, copies = self._division(root, place)
         folders.write_lists(place, lists, found.class_names)
         left_out = [video.id for video, _ in copies.same_label + copies.other_label]
         write_json(place / DIVISION, {**self._arguments(), "left_out": left_out})
