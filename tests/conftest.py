@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,6 +84,23 @@ def finished_run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = toy_config(folder / "outputs" / "run", clips, train={"epochs": 1})
     assert train.main(["--cfg", str(write_config(folder / "c.yaml", config))]) == 0
     return folder / "outputs" / "run"
+
+
+@pytest.fixture(scope="session")
+def validated_run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Config of a finished run with a validation and a moving average, which no test changes.
+
+    Its output is `run` beside it, its backbone `trunk.safetensors`.
+    """
+    from tests.toy_runs import toy_config, write_config  # their assertions are rewritten first, above
+    from tests.weight_files import trunk
+
+    folder = tmp_path_factory.mktemp("validated_run")
+    changes: dict[str, Any] = {"train": {"epochs": 2, "ema": 0.5}, "data": {"val": {"holdout": 0.2}}}
+    weights = trunk(folder / "trunk.safetensors")
+    config = toy_config(folder / "run", clips, model={"weights": str(weights)}, **changes)
+    assert train.main(["--cfg", str(write_config(folder / "c.yaml", config))]) == 0
+    return folder / "c.yaml"
 
 
 @pytest.fixture

@@ -290,6 +290,7 @@ def stop_the_server() -> int:
     return pid
 
 
+@pytest.mark.slow  # the next one imports all anew
 def test_a_stopped_server_is_replaced(monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
     monkeypatch.setattr(server, "LOOK_EVERY_SEC", 0.1)
     monkeypatch.setattr(server, "START_SEC", 0.3)

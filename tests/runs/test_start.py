@@ -2,10 +2,10 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,15 +31,10 @@ ADAPTER = {"name": "adaptformer", "bottleneck": 4}
 NAMES = ["run", "jump", "swim"]
 
 
-@pytest.fixture(scope="module")
-def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture
+def finished(validated_run: Path) -> tuple[Path, Path]:
     """(run folder, its backbone's file) of a short run with validation and a moving average."""
-    folder = tmp_path_factory.mktemp("start")
-    weights = trunk(folder / "backbone.safetensors")
-    changes: dict[str, Any] = {"train": {"epochs": 2, "ema": 0.5}, "data": {"val": {"holdout": 0.2}}}
-    config = toy_config(folder / "out", clips, model={"weights": str(weights)}, **changes)
-    assert train.main(["--cfg", str(write_config(folder / "c.yaml", config))]) == 0
-    return folder / "out", weights
+    return validated_run.parent / "run", validated_run.parent / "trunk.safetensors"
 
 
 def described(output: Path, weights: object = None, seed: int = 0, adapter: object = None, **data: int) -> Config:
@@ -287,7 +282,7 @@ def test_new_rows_are_nothing_to_test(
 def test_a_run_does_not_begin_with_itself(
     finished: tuple[Path, Path], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, _ = finished
+    run = Path(shutil.copytree(finished[0], tmp_path / "run"))
     for place in (run, run / "adapter.safetensors", run / "checkpoints" / "best.pt"):
         config = toy_config(run, clips, model={"weights": str(place)}, train={"resume": "force", "ema": 0.5})
         assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 2

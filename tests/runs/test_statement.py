@@ -13,8 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tests.toy_runs import results, toy_config, write_config
-from tests.weight_files import trunk
+from tests.toy_runs import results
 from videoadapt.cli import demo, export, features, train
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config
@@ -54,17 +53,10 @@ ELSEWHERE = {
 }  # what the statement holds instead of a path
 
 
-@pytest.fixture(scope="module")
-def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def finished(validated_run: Path) -> Path:
     """The config of a finished run with a validation; its output is `run` beside it, its backbone `trunk.safetensors`."""
-    folder = tmp_path_factory.mktemp("finished")
-    weights = trunk(folder / "trunk.safetensors")
-    config = toy_config(
-        folder / "run", clips, model={"weights": str(weights)}, data={"val": {"holdout": 0.2}}, train={"epochs": 2}
-    )
-    path = write_config(folder / "c.yaml", config)
-    assert train.main(["--cfg", str(path)]) == 0
-    return path
+    return validated_run
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_a_run_leaves_what_it_promises(clips: Path, tmp_path: Path, capsys: pyte
     before = (output / "results.json").read_bytes()
     assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3", "train.enable", "false"]) == 0
     assert (output / "results.json").read_bytes() == before
-    assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3"]) == 0
+    assert main(["--cfg", str(config), "train.ema", "0.9", "train.epochs=3", "test.enable=false"]) == 0
     assert len(records(output)) == 15
 
 
