@@ -174,7 +174,8 @@ class Route:
     """Stands in for a timm block's `forward`: calls what is in that block's place among the views.
 
     Under autocast tokens enter the first block in its precision, as they do in our own backbones, and stay in it: positions in
-    float32 would make all that is added up between the blocks float32, to no use (0.7 % off float32's features either way).
+    float32 would make all that is added up between the blocks float32, to no use (features are 0.5 to 0.9 % off float32's
+    either way, with a pre-trained trunk).
     """
 
     def __init__(self, views: nn.ModuleList, number: int):
