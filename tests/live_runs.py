@@ -51,6 +51,14 @@ def descendants(pid: int) -> list[int]:
     return [*children, *(deeper for child in children for deeper in descendants(child))]
 
 
+def is_gone(pid: int) -> bool:
+    """True when the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it ends between opening and reading
+        return True
+
+
 def memory_is_given_back() -> bool:
     """Whether no frames are kept in memory; True as well while another run of this user, perhaps of another test, is on."""
     with (MEMORY / ".users").open("rb") as users:

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tests.items import Seen, listed, read
+from tests.live_runs import is_gone
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.data import loader as data_loader
 from videoadapt.data.loader import Loader
@@ -388,14 +389,6 @@ if __name__ == "__main__":
     print(next(batches)[0][2], flush=True)
     HOW
 """
-
-
-def is_gone(pid: int) -> bool:
-    """True when the process has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter where it ends between opening and reading
-        return True
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.frames import assert_same, decoders_here, read_in_order, require_decoder, shown_by_ffmpeg
+from tests.live_runs import descendants, is_gone
 from tests.media import UNUSUAL, picture, write_film, write_halves, write_two_sizes, write_video
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.cli import prepare
@@ -280,11 +281,14 @@ def test_a_stopped_run_goes_on(number: int, tmp_path: Path) -> None:
     while not (journal.exists() and journal.read_text().count("\n") >= 2):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
+    workers = descendants(process.pid)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     assert process.wait(60) == (130 if number == signal.SIGINT else -signal.SIGKILL)
     before = {json.loads(line)["target"] for line in journal.read_text().splitlines()}
     assert 2 <= len(before) < 12
-    time.sleep(2)  # what the killed one's workers had at hand
+    while not all(map(is_gone, workers)):  # the killed one's finish what they have at hand
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     if number == signal.SIGINT:
         assert not list((tmp_path / "new").rglob(".*.partial"))
     stamps = {name: (tmp_path / "new" / name).stat().st_mtime_ns for name in before}
