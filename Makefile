@@ -1,11 +1,11 @@
 # One command each; `make` alone lists them. The environment is made when first needed, and anew when its pins change.
 # JOBS is the number of processes that tests run in; 0 is this one, as a debugger needs. The slow tests wait much of their time,
-# for processes and limits: SLOW_JOBS is two more than the cores. They are handed out file by file, in the order of tests/conftest.py,
+# for processes and limits: SLOW_JOBS is three more than the cores. They are handed out file by file, in the order of tests/conftest.py,
 # so that what the tests of a file share, most of it a whole training, is made once. Those on Slurm share it, and run in one process.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
-SLOW_JOBS ?= 4
+SLOW_JOBS ?= 5
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.videoadapt-installed
@@ -38,7 +38,7 @@ lint: $(STAMP)  ## format, lint and types, changing nothing
 test: $(STAMP)  ## the fast tests, in two processes (JOBS=2)
 	$(PY) -m pytest -m "not slow and not slurm" $(PARALLEL)
 
-test-slow: $(STAMP)  ## the slow tests, in four processes (SLOW_JOBS=4): processes, signals, whole trainings
+test-slow: $(STAMP)  ## the slow tests, in five processes (SLOW_JOBS=5): processes, signals, whole trainings
 	$(PY) -m pytest -m "slow and not slurm" $(BY_FILE)
 
 test-slurm: $(STAMP)  ## the tests on a Slurm that they start here (root; packages: tests/cluster/packages.txt)

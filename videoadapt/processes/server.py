@@ -5,8 +5,10 @@ On Windows there is none, and each process begins by itself, with imports of its
 
 import os
 import signal
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,10 +34,25 @@ def start_server() -> None:
     """
     if WINDOWS:
         return
-    with held_back():
+    with held_back(), _room_for_a_socket():
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)  # it has let some of them come
         forkserver.ensure_running()
+
+
+@contextmanager
+def _room_for_a_socket() -> Iterator[None]:
+    """Let Python put the server's socket into /tmp where $TMPDIR is long.
+
+    Its name has 32 bytes more, and a socket's 107 at most (103 on macOS).
+    """
+    given = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > 70:
+        tempfile.tempdir = "/tmp"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = given
 
 
 def start(process: BaseProcess) -> None:
