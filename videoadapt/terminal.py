@@ -56,6 +56,7 @@ def no_commands_to_the_terminal() -> Iterator[None]:
 
 _pressed: list[int] = []  # each Ctrl-C that raised KeyboardInterrupt in this command
 _AGAIN_AFTER_SEC = 0.01
+_LOOK_AFTER_SEC, _HEARD_AFTER_SEC = 0.001, 0.1
 
 
 class RaisedAgain:
@@ -67,12 +68,14 @@ class RaisedAgain:
 
     def __init__(self, kind: type[BaseException], press: Callable[[], object]):
         self._kind, self._press = kind, press
-        self._dropping = self._ended = False
+        self._ended = False
+        self._raised: bool | None = None  # by the signal that was sent last; None: its handler was not called yet
         self._again: list[threading.Thread] = []
 
-    def may_raise(self) -> bool:
-        """Not after the block, nor while one is being dropped: that would be dropped unheard."""
-        return not (self._dropping or self._ended)
+    def may_raise(self, frame: FrameType | None) -> bool:
+        """Not after the block, nor while one is being dropped in the interrupted `frame`: that would be dropped unheard."""
+        self._raised = not self._ended and not self._is_dropping(frame)
+        return self._raised
 
     def __enter__(self) -> Self:
         self._say, sys.unraisablehook = sys.unraisablehook, self._dropped
@@ -86,21 +89,28 @@ class RaisedAgain:
             thread.join()
         sys.unraisablehook = self._say
 
+    def _is_dropping(self, frame: FrameType | None) -> bool:
+        while frame is not None and frame.f_code is not self._dropped.__code__:
+            frame = frame.f_back
+        return frame is not None
+
     def _dropped(self, what: "sys.UnraisableHookArgs") -> None:
         if what.exc_type is not self._kind:
             self._say(what)
             return
-        self._dropping = True
-        self._again.append(threading.Thread(target=self._press_again))
+        self._raised = None
+        self._again.append(threading.Thread(target=self._press_until_raised))
         self._again[-1].start()
-        self._dropping = False
 
-    def _press_again(self) -> None:
+    def _press_until_raised(self) -> None:
         time.sleep(_AGAIN_AFTER_SEC)
-        while self._dropping and not self._ended:
-            time.sleep(_AGAIN_AFTER_SEC)
-        if not self._ended:
+        while not (self._raised or self._ended):
+            self._raised = None
             self._press()
+            # One that comes as the program begins to wait in a call of the system is handled after it, unless another wakes it.
+            given_up = time.monotonic() + _HEARD_AFTER_SEC
+            while self._raised is None and not self._ended and time.monotonic() < given_up:
+                time.sleep(_LOOK_AFTER_SEC)
 
 
 @contextmanager
@@ -115,7 +125,7 @@ def ctrl_c_noted() -> Iterator[Sequence[int]]:
     again = RaisedAgain(KeyboardInterrupt, lambda: press(signal.SIGINT))
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if again.may_raise():
+        if again.may_raise(frame):
             _pressed.append(number)
             raise KeyboardInterrupt
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from types import FrameType
 
 import pytest
 
@@ -102,6 +103,32 @@ def test_a_signal_that_python_drops_is_heard(
             thing = Sends()
             del thing
         time.sleep(0.1)  # what would have come again, and would kill
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_one_that_was_dropped_is_sent_until_it_is_heard() -> None:
+    """One that came as the program began to sleep was handled after the sleep."""
+    sent: list[float] = []
+
+    def press() -> None:
+        sent.append(time.monotonic())
+        if len(sent) > 2:
+            terminal.press(signal.SIGTERM)
+
+    again = terminal.RaisedAgain(Ended, press)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if again.may_raise(frame):
+            raise Ended(number)
+
+    before, began = signal.signal(signal.SIGTERM, handle), time.monotonic()
+    try:
+        with pytest.raises(Ended), again:
+            thing = Sends()
+            del thing
+            time.sleep(60)
+        assert time.monotonic() - began < 30 and len(sent) == 3
     finally:
         signal.signal(signal.SIGTERM, before)
 

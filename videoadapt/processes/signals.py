@@ -40,17 +40,17 @@ class _Ends:
 
     def __init__(self, acts: bool, once: bool = False):
         self.acts, self._once = acts, once
-        self._raised: int | None = None
+        self._raised, self._number = False, int(signal.SIGTERM)
         self.again = RaisedAgain(Ended, self._press)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.acts and not (self._once and self._raised) and self.again.may_raise():
-            self._raised = number
+        if self.acts and not (self._once and self._raised) and self.again.may_raise(frame):
+            self._raised, self._number = True, number
             raise Ended(number)
 
     def _press(self) -> None:
-        number, self._raised = self._raised, None
-        press(number or signal.SIGTERM)
+        self._raised = False
+        press(self._number)
 
 
 def killed_by(number: int) -> str:
