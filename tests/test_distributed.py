@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.toy_runs import REPOSITORY, environment
+from videoadapt import distributed
 
 PROGRAM = """
 from pathlib import Path
@@ -33,3 +34,12 @@ def test_no_thread_of_a_group_outlives_it() -> None:
         cwd=REPOSITORY, env={**environment(), "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_an_error_of_the_first_rank_lets_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait until it has left the block, by whatever way."""
+    met: list[str] = []
+    monkeypatch.setattr(distributed, "barrier", lambda: met.append("here"))
+    with pytest.raises(OSError, match="no space"), distributed.main_process_first():
+        raise OSError("no space")
+    assert met == ["here"]

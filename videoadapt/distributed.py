@@ -140,12 +140,17 @@ def barrier() -> None:
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """Run the block on rank 0, then on the others: one process prepares files, the rest find them."""
+    """Run the block on rank 0, then on the others: one process prepares files, the rest find them.
+
+    Where it raises on rank 0, the others run it still, and raise for themselves.
+    """
     if not is_main():
         barrier()
-    yield
-    if is_main():
-        barrier()
+    try:
+        yield
+    finally:
+        if is_main():
+            barrier()
 
 
 def choose_device(name: str | torch.device) -> torch.device:

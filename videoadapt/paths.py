@@ -26,6 +26,11 @@ def with_home(path: str) -> str:
     return found
 
 
+def started_from() -> str:
+    """Where relative paths start, for people."""
+    return f"in {os.getcwd()}, where the command was started"
+
+
 def exists(path: str | Path) -> bool:
     """Whether anything is there, links followed; no for a name that no file can have. Raises NotPermitted."""
     return _status(path) is not None

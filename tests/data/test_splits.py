@@ -54,6 +54,28 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
     assert "where to get it: the shop round the corner" in text
 
 
+def test_problems_of_later_test_lists_are_among_them(tmp_path: Path) -> None:
+    """A list whose classes are others is judged by those, and so a row twice says nothing of its labels."""
+    write_list(tmp_path, "train.csv", ["a.mp4 5"], make_files=False)
+    write_list(tmp_path, "test.csv", ["t.mp4 0"])
+    write_list(tmp_path, "theirs.csv", ["u.mp4 2", "u.mp4 2", "v.mp4 0"])
+    for name, lines in {"ours.txt": "run\nsit\n", "theirs.txt": "leap\nrest\njog\n", "pairs.csv": "jog,run\n"}.items():
+        (tmp_path / name).write_text(lines)
+    theirs = {"list": "theirs.csv", "classes": "theirs.txt", "shared": "pairs.csv"}
+    tests = {
+        "own": str(tmp_path / "test.csv"),
+        "theirs": {key: str(tmp_path / name) for key, name in theirs.items()},
+        "absent": str(tmp_path / "absent.csv"),
+    }
+    with pytest.raises(DataListError) as caught:
+        load_splits(config(tmp_path, test=tests, classes=str(tmp_path / "ours.txt")))
+    begins = ["data.train: 1 labels are outside", f"data.root = {tmp_path}: 1 of the 1 videos of data.train are not"]
+    begins += [f"data.test.theirs = {tmp_path}/theirs.csv: 1 videos appear twice, first 'u.mp4' (lines 1 and 2)"]
+    begins += [f"data.test.absent = {tmp_path}/absent.csv: cannot be read"]
+    for line, begin in zip(str(caught.value).splitlines(), begins, strict=True):
+        assert line.startswith(begin)
+
+
 def test_a_few_missing_train_files_are_left_to_max_unreadable(tmp_path: Path) -> None:
     write_list(tmp_path, "train.csv", [f"{i}.mp4 {i % 2}" for i in range(10)])
     write_list(tmp_path, "test.csv", ["t.mp4 0"])
@@ -121,7 +143,7 @@ def test_a_name_in_two_rows_with_two_labels_is_refused(tmp_path: Path) -> None:
     write_list(tmp_path, "test.csv", ["t.mp4 0", "t.mp4 1"])
     with pytest.raises(DataListError) as caught:
         load_splits(config(tmp_path))
-    doubled, contradicting = str(caught.value).splitlines()
+    contradicting, doubled = str(caught.value).splitlines()
     assert doubled.endswith("1 videos appear twice, first 't.mp4' (lines 1 and 2, labels 0 and 1); take one out")
     assert "'a.mp4' (line 3, label 1) is the same file as 'a.mp4' (line 1, label 0)" in contradicting
 

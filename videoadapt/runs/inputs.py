@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videoadapt.config.schema import Config
-from videoadapt.data.splits import (
-    Splits,
-)
+from videoadapt.data.splits import Splits
 from videoadapt.errors import ConfigError, NotPermitted, VideoAdaptError
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.backbone import is_chain
 from videoadapt.models.backbones._layers import blocks_of, recomputed_in
 from videoadapt.models.classifier import Classifier
-from videoadapt.paths import exists
+from videoadapt.paths import exists, started_from
 from videoadapt.runs.build import build_on_meta
 from videoadapt.runs.build_data import schedule_of
 from videoadapt.runs.checkpoint import read_facts
@@ -20,7 +18,7 @@ from videoadapt.runs.checks import batch_problems, nothing_to_test, setting_prob
 from videoadapt.runs.class_sizes import class_problems
 from videoadapt.runs.fitting import fitted
 from videoadapt.runs.folder import find_checkpoint, statement_in
-from videoadapt.runs.lists import has_files_to_make, load_splits, started_from
+from videoadapt.runs.lists import has_files_to_make, load_splits
 from videoadapt.runs.machine import machine_problems, output_problems
 from videoadapt.runs.named_weights import download_problems, with_commits
 from videoadapt.runs.statement import Statement, check_statement, class_problem

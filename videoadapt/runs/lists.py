@@ -1,6 +1,5 @@
 """The lists that a run needs, loaded, checked and divided, with the names of their classes."""
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,13 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt import distributed, logger
-from videoadapt.config.schema import Config, DataConfig, Holdout
-from videoadapt.config.shipped import LISTS, find_list
-from videoadapt.data.class_folders import SUFFIXES
-from videoadapt.data.list_files import read_classes, why_no_file
+from videoadapt.config.schema import Config, DataConfig, Holdout, TestList
 from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.splits import (
-    NO_FILE,
     Splits,
     find_files,
     first_of_each_class,
@@ -23,17 +18,14 @@ from videoadapt.data.splits import (
     some_of_each_class,
 )
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataFolderError, DataListError, NotPermitted
-from videoadapt.paths import exists, is_folder
-from videoadapt.rendering.motions import MOTIONS
+from videoadapt.errors import DataListError
 from videoadapt.runs.build_data import build_dataset
 from videoadapt.runs.class_sizes import say_unequal
-from videoadapt.runs.frame_counts import short_folders
+from videoadapt.runs.named_lists import load_class_names, load_list
 from videoadapt.runs.overlaps import say_overlaps
-from videoadapt.runs.same_files import same_files
+from videoadapt.runs.row_problems import doubled_names, row_problems
 from videoadapt.runs.test_lists import data_of, other_lists, own_list, under_our_labels
-from videoadapt.video.decoders import reads_folders, reads_pictures
-from videoadapt.video.files import why_no_video
+from videoadapt.video.decoders import reads_folders
 
 
 def load_splits(config: Config, *, make: bool = True) -> Splits:
@@ -46,25 +38,31 @@ def load_splits(config: Config, *, make: bool = True) -> Splits:
     problems: list[str] = []
     dataset, sources = build_dataset(data), _needed(config)
     planned = not make and _has_to_make(dataset, sources.values(), data)
+    lists = {split: VideoRows(data.root, ()) for split in ("train", "test", "val")}
     with distributed.main_process_first():
-        lists = {
-            split: _load_list(dataset, split, sources[split], data, problems, planned)
-            if split in sources
-            else VideoRows(data.root, ())
-            for split in ("train", "test", "val")
-        }
+        for split in (split for split in lists if split in sources):
+            try:
+                lists[split] = load_list(dataset, split, sources[split], data, planned)
+            except DataListError as error:
+                problems.append(str(error))
     class_names = _class_names(dataset, config, problems)
     limits = {"train": data.max_unreadable, "val": 0.0, "test": config.test.max_unreadable}
     files = {split: find_files(videos, reads_folders(data.decoder)) for split, videos in lists.items()}
     for split, videos in lists.items():
-        problems += _row_problems(split, videos, files[split], config, class_names, limits[split], planned)
+        problems += doubled_names(split, sources.get(split), videos)
+        problems += row_problems(split, videos, files[split], config, len(class_names), limits[split], planned)
     if len({lists[split].unit for split in lists if lists[split].parts_N2 is not None}) > 1:
         problems.append(
             "data.train, data.val, data.test: some rows are parts in seconds, others in frames; choose one for all"
         )
+    others: dict[str, OtherList] = {}
+    for name, asked in other_lists(data).items() if config.test.enable else ():
+        try:
+            others[name] = _load_other(name, asked, config, class_names, lists["train"], files["train"], make)
+        except DataListError as error:
+            problems.append(str(error))
     if problems:
-        raise DataListError("\n".join(problems))
-    others = _load_others(config, class_names, lists["train"], files["train"], make) if config.test.enable else {}
+        raise DataListError("\n".join(dict.fromkeys(problems)))  # of data.root, each list says the same
     _divide(config, lists, files)
     if not planned:
         say_overlaps(lists, files)
@@ -126,182 +124,47 @@ def _keep(lists: dict[str, VideoRows], files: dict[str, NDArray[Any]], kept_N: N
     lists["train"], files["train"] = lists["train"].select(kept_N), files["train"][kept_N]
 
 
-def _row_problems(
-    split: str,
-    videos: VideoRows,
-    files_N: NDArray[Any],
+def _load_other(
+    name: str,
+    asked: TestList,
     config: Config,
     class_names: Sequence[str],
-    limit: float,
-    planned: bool,
-) -> list[str]:
-    """What is wrong with rows and their files, of which the share `limit` may be missing; labels, where classes are known.
+    training: VideoRows,
+    trained_N: NDArray[Any],
+    make: bool,
+) -> OtherList:
+    """A list to test on after the first, checked as that is; under the run's labels, where its classes are known.
 
-    Of files that are `planned`, what their names say.
+    Raises DataListError with all problems.
     """
-    data = config.data
-    of_names = [
-        *(_wrong_labels(split, videos, len(class_names)) if class_names else []),
-        *_no_pictures(split, videos, limit, data),
-    ]
-    if planned:
-        return of_names
-    return [
-        *of_names,
-        *_missing_files(split, videos, files_N, limit, data),
-        *same_files(split, videos, files_N, config.task != "pretrain"),
-        *short_folders(split, videos, files_N, limit, data.decoder),
-    ]
-
-
-def _load_others(
-    config: Config, class_names: Sequence[str], training: VideoRows, trained_N: NDArray[Any], make: bool
-) -> dict[str, OtherList]:
-    """The lists to test on after the first, checked as that is. Raises DataListError with all problems."""
-    problems: list[str] = []
-    found, limit = {}, config.test.max_unreadable
-    for name, asked in other_lists(config.data).items():
-        split, data, before = f"test.{name}", data_of(config.data, asked), len(problems)
-        dataset = build_dataset(data, asked.list)
-        planned = not make and _has_to_make(dataset, [asked.list], data)
-        with distributed.main_process_first():
-            videos = _load_list(dataset, split, asked.list, data, problems, planned)
-        try:
-            found[name] = (
-                under_our_labels(name, asked, videos, class_names) if len(problems) == before else OtherList(videos)
-            )
-        except DataListError as error:
-            problems.append(str(error))
-            continue
-        videos = found[name].videos
-        files_N = find_files(videos, reads_folders(data.decoder))
-        asking = config.model_copy(update={"data": data})
-        problems += _row_problems(split, videos, files_N, asking, class_names, limit, planned)
-        if shared := num_shared(trained_N, files_N, training.parts_N2, videos.parts_N2):
-            logger.warning("data.train and data.%s share %d videos: the accuracy on it will be too high", split, shared)
+    split, data = f"test.{name}", data_of(config.data, asked)
+    dataset = build_dataset(data, asked.list)
+    planned = not make and _has_to_make(dataset, [asked.list], data)
+    with distributed.main_process_first():
+        videos = load_list(dataset, split, asked.list, data, planned)
+    problems = doubled_names(split, asked.list, videos)
+    found = OtherList(videos)
+    try:
+        found = under_our_labels(name, asked, videos, class_names) if class_names else found
+    except DataListError as error:
+        raise DataListError("\n".join([*problems, str(error)])) from error
+    files_N = find_files(found.videos, reads_folders(data.decoder))
+    asking, limit = config.model_copy(update={"data": data}), config.test.max_unreadable
+    problems += row_problems(split, found.videos, files_N, asking, len(class_names), limit, planned)
     if problems:
         raise DataListError("\n".join(problems))
+    if shared := num_shared(trained_N, files_N, training.parts_N2, found.videos.parts_N2):
+        logger.warning("data.train and data.%s share %d videos: the accuracy on it will be too high", split, shared)
     return found
 
 
-def _load_list(
-    dataset: Any, split: str, source: str | None, data: DataConfig, problems: list[str], planned: bool
-) -> VideoRows:
-    nothing = VideoRows(data.root, ())
-    if source is None:
-        problems.append(f"data.{split}: is not set; name a list of videos, or set {split}.enable false")
-        return nothing
-    try:
-        videos: VideoRows = (dataset.rows if planned else dataset.load)(str(find_list(source)), data.root)
-    except DataFolderError as error:  # for one list as for the next, and said once
-        said = f"data.root = {data.root}: {str(error).removeprefix(f'{data.root}: ')}"
-        if not is_folder(data.root):
-            start = "" if data.root.is_absolute() else f", which starts {started_from()}"
-            said += f"; set data.root{start}"
-        if said not in problems:
-            problems.append(said)
-        return nothing
-    except DataListError as error:
-        is_list = hasattr(dataset, "columns")
-        problems.append(f"data.{split} = {error}{_where_lists_are(source, data) if is_list else _obtain(data)}")
-        return nothing
-    except OSError as error:  # of a data set that renders itself
-        problems.append(f"data.root = {data.root}: {error.strerror}: {error.filename or source}; choose another folder")
-        return nothing
-    if split != "train":
-        first: dict[str, int] = {}
-        doubled = [row for row, name in enumerate(videos.ids()) if first.setdefault(name, row) != row]
-        if doubled:
-            again = videos[doubled[0]]
-            before = videos[first[again.id]]
-            labels = f", labels {before.label} and {again.label}" if before.label != again.label else ""
-            problems.append(
-                f"data.{split} = {source}: {len(doubled)} videos appear twice, first {again.id!r} (lines "
-                f"{before.line} and {again.line}{labels}); take one out"
-            )
-    return videos
-
-
 def _class_names(dataset: object, config: Config, problems: list[str]) -> list[str]:
-    data = config.data
-    if config.task == "pretrain":
-        return []
-    if data.rendered is not None and data.rendered.motions != "any":
-        return list(MOTIONS[data.rendered.motions])
-    if isinstance(data.classes, int):
-        return [str(label) for label in range(data.classes)]
-    if data.classes is None:
-        names: list[str] | None = dataset.class_names  # type: ignore[attr-defined]
-        if names is None and not problems:  # what is wrong with its lists may be why it knows none
-            problems.append("data.classes: is not set; name a file with one class name a line, or give their number")
-        return names or []
+    """The names of the classes; [] where they are not known, with the problem that this is."""
     try:
-        return read_classes(find_list(data.classes))
+        names = load_class_names(dataset, config)
     except DataListError as error:
-        problems.append(f"data.classes = {error}{_where_lists_are(data.classes, data)}")
+        problems.append(str(error))
         return []
-
-
-def _wrong_labels(split: str, videos: VideoRows, num_classes: int) -> list[str]:
-    wrong = np.flatnonzero(videos.highest_label_N() >= num_classes)
-    if not len(wrong):
-        return []
-    first = videos[wrong[0]]
-    return [
-        f"data.{split}: {len(wrong)} labels are outside 0..{num_classes - 1} (data.classes names {num_classes} classes), "
-        f"first {first.label_text} of {first.id!r} (line {first.line}); fix the list or data.classes"
-    ]
-
-
-def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: float, data: DataConfig) -> list[str]:
-    missing = np.flatnonzero(files_N["inode"] == NO_FILE)
-    if not len(missing):
-        return []
-    first = videos[missing[0]]
-    hint = why_no_file(f"{first.name} {first.label_text}") if videos.parts_N2 is None else ""
-    said = (
-        f"data.root = {data.root}: {len(missing)} of the {len(videos)} videos of data.{split} are not there, "
-        f"first {first.path} (line {first.line}): {why_no_video(first.path, reads_folders(data.decoder))}{hint}"
-    )
-    if len(missing) <= limit * len(videos):
-        logger.warning("%s; within the limit of %g, so the run continues without them", said, limit)
-        return []
-    if not is_folder(data.root) and not data.root.is_absolute():
-        said += f"; data.root starts {started_from()}"
-    return [said + _obtain(data)]
-
-
-def _no_pictures(split: str, videos: VideoRows, limit: float, data: DataConfig) -> list[str]:
-    """What a decoder of single pictures cannot read, by its name: films."""
-    if not reads_pictures(data.decoder) or reads_folders(data.decoder):
-        return []
-    films = [name for name in videos.names() if name.lower().endswith(SUFFIXES["videos"])]
-    if len(films) <= limit * len(videos):
-        return []
-    name = data.decoder["name"]
-    return [
-        f"data.decoder.name = {name!r}: reads pictures, and {len(films)} of the {len(videos)} files of data.{split} are films, "
-        f"first {films[0]}; leave data.decoder out, or list pictures ({', '.join(SUFFIXES['images'])})"
-    ]
-
-
-def _where_lists_are(name: str, data: DataConfig) -> str:
-    """What to do about a list that is not there; "" for one that is, and whose content is wrong."""
-    path = find_list(name)
-    try:
-        if os.path.islink(path) or exists(path):
-            return ""
-    except NotPermitted:  # the error in front says so
-        return ""
-    if path.parts[:1] == (LISTS,):  # of a data set whose lists its owner makes
-        return f"; it is neither {started_from()} nor beside the package{_obtain(data)}"
-    return "" if path.is_absolute() else f"; this path starts {started_from()}: write the whole path, or start there"
-
-
-def started_from() -> str:
-    """Where relative paths start, for people."""
-    return f"in {os.getcwd()}, where the command was started"
-
-
-def _obtain(data: DataConfig) -> str:
-    return f"\n    where to get it: {data.obtain}" if data.obtain else ""
+    if names is None and not problems:  # what is wrong with its lists may be why a data set knows none
+        problems.append("data.classes: is not set; name a file with one class name a line, or give their number")
+    return names or []
