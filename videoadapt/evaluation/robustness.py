@@ -17,16 +17,14 @@ from videoadapt.data.corrupted import CorruptedLoader
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.errors import VideoAdaptError
 from videoadapt.evaluation.intervals import Interval, accuracy_interval
+from videoadapt.evaluation.judged import load_judged
 from videoadapt.evaluation.kinds import KINDS as OF_LABELS
-from videoadapt.evaluation.testing import load_tested_weights
 from videoadapt.evaluation.verdicts import Verdicts
 from videoadapt.evaluation.views import evaluate
 from videoadapt.files import as_record, write_json
 from videoadapt.log import progress
 from videoadapt.paths import exists
 from videoadapt.runs.build_data import build_corrupted_loader
-from videoadapt.runs.folder import step_judged
-from videoadapt.runs.named_weights import published
 from videoadapt.runs.run import Run
 from videoadapt.video.corruptions import KINDS
 from videoadapt.video.corruptions.views import Setting, settings_of
@@ -39,10 +37,10 @@ def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = S
     """Test the run's best (else newest) checkpoint on `data.test` under each kind at each strength, and as it is.
 
     Returns the content of robustness.json; scores are in percent. What is drawn depends on (`seed`, video, kind, strength).
-    Raises as `testing.test` does.
+    Raises as `load_judged` does, and NotFinite when a logit is not finite.
     """
     config, videos = run.config, run.splits.test
-    source, differing = load_tested_weights(run)
+    judged = load_judged(run)
     start, settings = time.perf_counter(), settings_of(kinds, strengths)
     clips, crops = config.test.clips, config.test.crops
     num_classes, average = len(run.splits.class_names), config.test.average
@@ -57,11 +55,7 @@ def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = S
         "num_videos": len(videos),
         "num_views": clips * crops,
         "seed": config.seed,
-        "checkpoint": source,
-        "checkpoint_step": step_judged(run.folder),
-        "statement": run.statement.as_dict(),
-        "weights": published(config),
-        "other_than_trained": {key: {"trained": old, "tested": new} for key, old, new in differing},
+        **judged.as_dict(run),
         "test_list_sha256": run.splits.fingerprint(videos),
         "test_files_sha256": run.splits.files_fingerprint(videos),
         "versions": {"av": av.__version__, "numpy": np.__version__},  # x264 comes with the one, draws with the other
@@ -69,7 +63,7 @@ def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = S
     if distributed.is_main():
         _write(run.folder, results)
         took = time.perf_counter() - start
-        logger.info("tested %s on %d videos x %d settings in %.1f s", source, len(videos), len(settings), took)
+        logger.info("tested %s on %d videos x %d settings in %.1f s", judged.source, len(videos), len(settings), took)
     return results
 
 

@@ -9,11 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from videoadapt import distributed, logger
-from videoadapt.config.schema import DataConfig
 from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import ConfigError
+from videoadapt.evaluation.judged import load_judged
 from videoadapt.evaluation.kinds import KINDS
 from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.predictions import ListPredictions, Predictions
@@ -22,15 +21,11 @@ from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.evaluation.worth import fitted_temperature, of_list, worth
 from videoadapt.files import write_atomically, write_json
 from videoadapt.log import progress
-from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import parameter_table
 from videoadapt.runs.build_data import build_test_loader
-from videoadapt.runs.checks import nothing_to_test
-from videoadapt.runs.folder import find_checkpoint, load_result, save_description, step_judged, thresholds_of
-from videoadapt.runs.named_weights import published
+from videoadapt.runs.folder import save_description
 from videoadapt.runs.rates import OtherRates, Rates, trained_rates
 from videoadapt.runs.run import Run
-from videoadapt.runs.statement import Difference, said
 from videoadapt.runs.test_lists import own_list
 
 
@@ -41,23 +36,19 @@ def test(run: Run) -> dict[str, Any]:
     is tested. Raises ConfigError when there is neither, NotFinite when a logit is not finite.
     """
     config, splits = run.config, run.splits
-    source, differing = load_tested_weights(run)
+    judged = load_judged(run)
     save_description(run.config, run.splits.class_names)
     start = time.perf_counter()
     run.model.eval()
     with run.testing_forward() as forward:
-        predictions = _predict(run, forward, splits.test, config.data)
-        others = {name: _predict(run, forward, of.videos, config.data) for name, of in splits.others.items()}
-        fitted = fitted_temperature(_predict(run, forward, splits.val, config.data)) if config.test.calibrate else {}
+        predictions = _predict(run, forward, splits.test, judged.thresholds)
+        others = {name: _predict(run, forward, of.videos, judged.thresholds) for name, of in splits.others.items()}
+        fitted = fitted_temperature(_predict(run, forward, splits.val)) if config.test.calibrate else {}
     temperature = fitted.get("temperature")
     own = own_list(config.data)
     results = {
         **predictions.results(),
-        "checkpoint": source,
-        "checkpoint_step": step_judged(run.folder),
-        "statement": run.statement.as_dict(),
-        "weights": published(config),
-        "other_than_trained": {key: {"trained": old, "tested": new} for key, old, new in differing},
+        **judged.as_dict(run),
         "trained_parameters": sum(row.num_parameters for row in parameter_table(run.model) if row.trainable),
         "test_list_sha256": splits.fingerprint(splits.test),
         "test_files_sha256": splits.files_fingerprint(splits.test),
@@ -76,18 +67,20 @@ def test(run: Run) -> dict[str, Any]:
         write_results(run, predictions, results, others)
         took = time.perf_counter() - start
         views = predictions.logits_NVK.shape[1]
-        logger.info("tested %s on %d videos x %d views in %.1f s", source, len(splits.test), views, took)
+        logger.info("tested %s on %d videos x %d views in %.1f s", judged.source, len(splits.test), views, took)
     return results
 
 
-def _predict(run: Run, forward: Callable[[Tensor], Tensor], videos: VideoRows, data: DataConfig) -> ListPredictions:
-    """Every view of the test of every video of a list, averaged as the test averages."""
-    test = run.config.test
+def _predict(
+    run: Run, forward: Callable[[Tensor], Tensor], videos: VideoRows, thresholds: list[float] | None = None
+) -> ListPredictions:
+    """Every view of the test of every video of a list, averaged as the test averages; `thresholds` of several labels."""
+    test, data = run.config.test, run.config.data
     accumulator = ViewAccumulator(videos, test.clips, test.crops, len(run.splits.class_names))
     loader = build_test_loader(videos, data, test.clips, test.crops, run.device)
     evaluate(forward, _with_progress(loader, len(loader)), accumulator, test.batch_size)
     predictions = accumulator.predictions(test.average, data.labels)
-    if isinstance(predictions, MultiPredictions) and (thresholds := thresholds_of(run.folder)) is not None:
+    if isinstance(predictions, MultiPredictions) and thresholds is not None:
         predictions.thresholds_K = np.array(thresholds)
     return predictions
 
@@ -105,24 +98,6 @@ def _of_other(run: Run, name: str, predictions: ListPredictions, temperature: fl
     score = found[KINDS[run.config.data.labels].best_by]
     logger.info("%s: %s %% of %d videos", name, score, found["num_videos"])
     return found
-
-
-def load_tested_weights(run: Run) -> tuple[str, list[Difference]]:
-    """Load what is to be tested into the model; return its name for results.json, and what is tested on purpose otherwise
-    than it was trained.
-
-    Raises CheckpointError when the checkpoint states another function than the run's.
-    """
-    path = find_checkpoint(run.folder)
-    if path is not None:
-        differing = load_result(run.model, path, run.statement)
-        if differing:
-            logger.info("tested with other values than it was trained with: %s", said(differing))
-        return str(path.relative_to(run.folder)), differing
-    assert isinstance(run.model, Classifier)
-    if problem := nothing_to_test(run.config, run.model, len(run.splits.class_names)):
-        raise ConfigError(problem)
-    return str(run.config.model.weights), []
 
 
 def _frame_rates(run: Run, predictions: ListPredictions) -> dict[str, Any]:

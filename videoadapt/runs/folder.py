@@ -86,12 +86,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return best if is_file(best) else next(iter(list_checkpoints(folder)), None)
 
 
-def step_judged(folder: Path) -> int | None:
-    """Of how many updates the checkpoint is that a run is judged by; None without one. Raises as `find_checkpoint` does."""
-    path = find_checkpoint(folder)
-    return None if path is None else read_facts(path).get("step")
-
-
 def find_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run is judged by: `best.pt` where there was validation, else the newest, else None.
 
