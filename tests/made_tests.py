@@ -10,7 +10,7 @@ import numpy as np
 
 from videoadapt.config.loading import check_config, dump_config
 from videoadapt.data.structures import Video
-from videoadapt.evaluation.kinds import KINDS
+from videoadapt.evaluation.of_labels import OF_LABELS
 
 
 def leave_test(
@@ -32,7 +32,7 @@ def leave_test(
     ]
     logits_NVK = logits_NVK.astype(np.float32)
     logits_NVK[list(unreadable or {})] = np.nan
-    found = KINDS["multi" if multi else "single"].predictions(videos, logits_NVK, unreadable or {})
+    found = OF_LABELS["multi" if multi else "single"].predictions(videos, logits_NVK, unreadable or {})
     checked = check_config({"output": str(folder), **config})
     (folder / "config.yaml").write_text(dump_config(checked), encoding="utf-8")
     sums = {

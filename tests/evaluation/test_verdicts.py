@@ -11,7 +11,7 @@ import pytest
 from videoadapt import distributed
 from videoadapt.data.structures import Video
 from videoadapt.errors import NotFinite
-from videoadapt.evaluation.kinds import KINDS
+from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.predictions import Predictions
 from videoadapt.evaluation.verdicts import Verdicts
 from videoadapt.evaluation.views import ViewAccumulator, ViewId
@@ -62,7 +62,7 @@ def test_verdicts_are_those_of_all_views_together(labels: Any, average: Any) -> 
     assert (~verdicts.readable_SN).sum() == len(UNREADABLE)
     for setting in range(SETTINGS):
         chosen = np.arange(len(whole.videos)) // VIDEOS == setting
-        assert verdicts.score(setting) == whole.measures(chosen)[KINDS[labels].best_by]
+        assert verdicts.score(setting) == whole.measures(chosen)[OF_LABELS[labels].best_by]
     assert len({verdicts.score(setting) for setting in range(SETTINGS)}) > 2
 
 

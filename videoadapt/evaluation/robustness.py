@@ -18,7 +18,7 @@ from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.errors import VideoAdaptError
 from videoadapt.evaluation.intervals import Interval, accuracy_interval
 from videoadapt.evaluation.judged import load_judged
-from videoadapt.evaluation.kinds import KINDS as OF_LABELS
+from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.verdicts import Verdicts
 from videoadapt.evaluation.views import evaluate
 from videoadapt.files import as_record, write_json

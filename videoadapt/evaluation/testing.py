@@ -13,8 +13,8 @@ from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
 from videoadapt.evaluation.judged import load_judged
-from videoadapt.evaluation.kinds import KINDS
 from videoadapt.evaluation.multi_label import MultiPredictions
+from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.predictions import ListPredictions, Predictions
 from videoadapt.evaluation.tested import predictions_file
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
@@ -95,7 +95,7 @@ def _of_other(run: Run, name: str, predictions: ListPredictions, temperature: fl
         "test_list_sha256": splits.fingerprint(asked.videos),
         "test_files_sha256": splits.files_fingerprint(asked.videos),
     }
-    score = found[KINDS[run.config.data.labels].best_by]
+    score = found[OF_LABELS[run.config.data.labels].best_by]
     logger.info("%s: %s %% of %d videos", name, score, found["num_videos"])
     return found
 

@@ -15,7 +15,7 @@ from videoadapt import distributed
 from videoadapt.data.label_sets import Kind
 from videoadapt.data.structures import Unreadable, Video, VideoViews
 from videoadapt.errors import NotFinite
-from videoadapt.evaluation.kinds import KINDS
+from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.predictions import Average, ListPredictions
 from videoadapt.video.readers import FileNotes
 
@@ -125,7 +125,7 @@ class ViewAccumulator:
             raise ValueError(missing)
         self._logits_NVK[list(self._unreadable)] = np.nan
         unreadable, notes = dict(sorted(self._unreadable.items())), dict(sorted(self._notes.items()))
-        return KINDS[labels].predictions(self._videos, self._logits_NVK, unreadable, average, notes)
+        return OF_LABELS[labels].predictions(self._videos, self._logits_NVK, unreadable, average, notes)
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ import torch
 from videoadapt import distributed
 from videoadapt.config.schema import OptimConfig
 from videoadapt.data.batches import Schedule
-from videoadapt.evaluation.kinds import KINDS
+from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.models.autoencoder import MaskedAutoencoder
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.compiling import compile_blocks
@@ -71,7 +71,7 @@ def build_objective(run: Run) -> Objective:
         cutmix_box=augment.cutmix_box,
         num_classes=len(run.splits.class_names),
     )
-    loss = LOSSES.build(config.train.loss or {"name": KINDS[config.data.labels].loss})
+    loss = LOSSES.build(config.train.loss or {"name": OF_LABELS[config.data.labels].loss})
     clips_K = clips_per_class(config, run.splits.train, len(run.splits.class_names))
     return Classification(
         mixup,

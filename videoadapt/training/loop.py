@@ -11,7 +11,7 @@ import torch
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import Interrupted, is_of_memory
-from videoadapt.evaluation.kinds import KINDS
+from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.files import read_jsonl, write_json
 from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
@@ -106,7 +106,7 @@ class Trainer:
         self.damaged = DamagedVideos()
         self.rates = Rates()
         self.unreadable = UnreadableVideos(len(run.splits.train), run.config.data.max_unreadable)
-        self.best_by = KINDS[run.config.data.labels].best_by
+        self.best_by = OF_LABELS[run.config.data.labels].best_by
         self.best_score: float | None = None
         self.patience = Patience(run.config.train.stop_early, self.schedule.steps_per_epoch)
         self.described = described(run.config, run.splits)

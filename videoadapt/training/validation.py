@@ -6,8 +6,8 @@ import numpy as np
 
 from videoadapt import logger
 from videoadapt.errors import Diverged, NotFinite
-from videoadapt.evaluation.kinds import KINDS
 from videoadapt.evaluation.multi_label import MultiPredictions
+from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.memory import VALIDATION, memory_explained
@@ -43,7 +43,7 @@ def validate(run: Run, step: int) -> dict[str, Any]:
     results = {**predictions.results(), "loss": loss if loss is None else round(loss, 6)}
     views = "one view" if num_clips * num_crops == 1 else f"{num_clips} x {num_crops} views"
     shown = "none" if loss is None else f"{loss:.4f}"
-    name = KINDS[config.data.labels].best_by
+    name = OF_LABELS[config.data.labels].best_by
     score = "none" if results[name] is None else f"{results[name]:.2f} %"
     logger.info("step %d: validation %s %s, loss %s (%s each)", step, SAID[name], score, shown, views)
     if results["num_unreadable"]:

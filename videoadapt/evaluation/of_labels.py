@@ -18,7 +18,7 @@ class OfLabels(NamedTuple):
     best_by: Literal["top1", "mAP"]
 
 
-KINDS: dict[Kind, OfLabels] = {
+OF_LABELS: dict[Kind, OfLabels] = {
     "single": OfLabels("cross_entropy", Predictions, "top1"),
     "multi": OfLabels("bce", MultiPredictions, "mAP"),
 }
