@@ -89,7 +89,7 @@ VALUES: dict[str, list[Any]] = {
     "data.augment.label_smoothing": [0.5],
     "data.augment.repeated": [2],
     "data.augment.repeated_frames": ["same"],
-    "data.augment.cutmix_box": ["even"],
+    "data.augment.cutmix_box": ["videomae"],
     "data.workers": [2],
     "data.limit_sec": [1e-9, 86_400],
     "data.max_unreadable": [0.0, 1.0],

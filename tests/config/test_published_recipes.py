@@ -83,7 +83,7 @@ def test_videomaes_fine_tuning_is_its_scripts(name: str) -> None:
     config, found = load_config(name), chosen(name)
     assert (config.model.head.init_std, found["model.head.init_scale"]) == (0.02, 0.001)
     assert (config.data.augment.repeated, found["data.augment.repeated_frames"]) == (2, "same")
-    assert found["data.augment.cutmix_box"] == "even"
+    assert found["data.augment.cutmix_box"] == "videomae"
     assert (config.optim.warmup_lr_per_256, found["optim.warmup_peak"]) == (0.0, "within")
     ssv2 = {"name": "segment", "short": "first_frame", "fps_hz": None}
     assert found["sampling"] == (ssv2 if name == "ssv2_full" else {**DENSE, "window": "videomae"})

@@ -77,33 +77,28 @@ def test_equals_timm_with_the_same_draws(
         torch.testing.assert_close(our_targets, targets, rtol=0, atol=1e-6)
 
 
-def test_even_boxes_are_those_of_videomae(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its copy of timm reaches half a side, rounded down, both ways from the centre; today's timm rounds one half up."""
-
-    def box(shape: tuple[int, ...], lam: float, margin: float = 0.0, count: None = None) -> tuple[int, int, int, int]:
-        sides, draw = shape[-2:], timm_mixup.np.random.randint
-        spans = []
-        for side in sides:
-            half, centre = int(side * np.sqrt(1 - lam)) // 2, draw(0, side, size=None)
-            spans += [max(centre - half, 0), min(centre + half, side)]
-        return spans[0], spans[1], spans[2], spans[3]
-
+def test_videomaes_box_cuts_frames_and_rows() -> None:
+    """Its box reaches half a side, rounded down, both ways; its rows are taken as frames, and the share is that of a frame."""
     clips, labels = _batch(6, 33, 41)
-    reference = timm_mixup.Mixup(0.0, 1.0, label_smoothing=0.1, num_classes=CLASSES)
-    monkeypatch.setattr(timm_mixup, "rand_bbox", box)
-    even, odd = (
-        Mixup(mixup_alpha=0, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=CLASSES, cutmix_box=kind)
-        for kind in ("even", "whole")
-    )
-    differ = 0
-    for seed in range(12):
-        ours, targets = even(clips, labels, _generator(seed))
-        differ += not ours.equal(odd(clips, labels, _generator(seed))[0])
-        monkeypatch.setattr(timm_mixup, "np", _Numpy(seed))
-        images, their_targets = reference(clips.clone().flatten(1, 2), labels)
-        assert ours.equal(images.view_as(clips))
-        torch.testing.assert_close(targets, their_targets, rtol=0, atol=1e-6)
-    assert differ > 3
+    cutmix = Mixup(mixup_alpha=0, cutmix_alpha=1.0, label_smoothing=0, num_classes=CLASSES, cutmix_box="videomae")
+    changed = 0
+    for seed in range(60):
+        mixed, targets = cutmix(clips, labels, _generator(seed))
+        draws = _SameDraws(seed)
+        ratio, spans = np.sqrt(1 - draws.beta(1, 1)), []
+        for side in (33, 41):
+            half, centre = int(side * ratio) // 2, draws.randint(0, side, None)
+            spans.append(range(max(centre - half, 0), min(centre + half, side)))
+        expected = clips.clone()
+        for frame in range(4):
+            for row in range(33):
+                if frame in spans[0] and row in spans[1]:
+                    expected[:, :, frame, row] = clips.flip(0)[:, :, frame, row]
+        assert mixed.equal(expected)
+        changed += not mixed.equal(clips)
+        share = 1 - len(spans[0]) * len(spans[1]) / (33 * 41)
+        torch.testing.assert_close(targets[0, :6], torch.tensor([share, 0, 0, 0, 0, 1 - share]))
+    assert 10 < changed < 50
 
 
 def test_cutmix_pastes_one_box_into_all_frames() -> None:

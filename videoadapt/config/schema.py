@@ -137,7 +137,7 @@ class AugmentConfig(_Section):
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     repeated: Annotated[int, Ge(1)] = 1  # clips drawn from each video of a batch
     repeated_frames: Literal["own", "same"] = "own"  # of each clip; same: one set, augmented so many times (VideoMAE)
-    cutmix_box: Literal["whole", "even"] = "whole"  # even: an odd side is a pixel shorter (VideoMAE)
+    cutmix_box: Literal["whole", "videomae"] = "whole"  # videomae: its rows taken as frames, its columns as rows
 
 
 class TestList(_Section):

@@ -26,13 +26,14 @@ class Mixup:
         switch_prob: float = 0.5,
         label_smoothing: float,
         num_classes: int,
-        cutmix_box: Literal["whole", "even"] = "whole",
+        cutmix_box: Literal["whole", "videomae"] = "whole",
     ):
         """An alpha of 0 turns that kind off; with both on, `switch_prob` is the probability of CutMix in a batch.
 
-        With both off the clips stay as they are and only the labels are smoothed. `cutmix_box` "even" is VideoMAE's copy of an
-        older timm, whose boxes reach half a side, rounded down, to both sides of their centre; "whole" is today's timm.
-        Raises ConfigError naming every wrong value.
+        With both off the clips stay as they are and only the labels are smoothed. `cutmix_box` "whole" is a box of rows and
+        columns, in every frame. "videomae" is what VideoMAE's fine-tuning computes: its copy of timm was written for images,
+        so that the box's rows are taken as frames and its columns as rows, while the labels are mixed by the box's share of a
+        frame; most batches keep their pixels so. Raises ConfigError naming every wrong value.
         """
         problems = [
             f"{key}: {value} is not allowed; use 0 (off) or more"
@@ -48,7 +49,7 @@ class Mixup:
         if problems:
             raise ConfigError(problems)
         self.mixup_alpha, self.cutmix_alpha, self.switch_prob = mixup_alpha, cutmix_alpha, switch_prob
-        self.label_smoothing, self.num_classes, self.even = label_smoothing, num_classes, cutmix_box == "even"
+        self.label_smoothing, self.num_classes, self.cutmix_box = label_smoothing, num_classes, cutmix_box
 
     def __call__(self, clips_BCTHW: Tensor, labels_B: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return mixed clips (B, C, T, H, W) and float32 targets (B, K); the given clips are not changed.
@@ -70,7 +71,7 @@ class Mixup:
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         lam = rng.betavariate(alpha, alpha)
         if cut:
-            clips_BCTHW, lam = _cutmix(clips_BCTHW, lam, rng, self.even)
+            clips_BCTHW, lam = _cutmix(clips_BCTHW, lam, rng, self.cutmix_box)
         else:
             clips_BCTHW = clips_BCTHW.flip(0).mul_(1 - lam).add_(clips_BCTHW, alpha=lam)
         return clips_BCTHW, targets_BK * lam + targets_BK.flip(0) * (1 - lam)
@@ -82,17 +83,21 @@ class Mixup:
         return F.one_hot(labels_B.long(), self.num_classes).float().mul_(1 - self.label_smoothing).add_(off)
 
 
-def _cutmix(clips_BCTHW: Tensor, lam: float, rng: random.Random, even: bool) -> tuple[Tensor, float]:
-    """Paste one box of the mirrored clip into every frame; return the clips and the share of pixels that stayed."""
+def _cutmix(clips_BCTHW: Tensor, lam: float, rng: random.Random, kind: str) -> tuple[Tensor, float]:
+    """Paste one box of the mirrored clip; return the clips and the share of a frame's pixels that lies outside the box."""
     height, width = clips_BCTHW.shape[-2:]
-    share = math.sqrt(1 - lam)
+    share, even = math.sqrt(1 - lam), kind == "videomae"
     (top, bottom), (left, right) = _span(height, share, rng, even), _span(width, share, rng, even)
+    rows, columns = slice(top, bottom), slice(left, right)
+    # The third and fourth of an image batch's four dimensions are rows and columns, those of a clip batch frames and rows.
+    box = (slice(None), slice(None), rows, columns) if kind == "videomae" else (..., rows, columns)
     mixed = clips_BCTHW.clone()
-    mixed[..., top:bottom, left:right] = clips_BCTHW[..., top:bottom, left:right].flip(0)
+    mixed[box] = clips_BCTHW[box].flip(0)
     return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
 def _span(size: int, share: float, rng: random.Random, even: bool) -> tuple[int, int]:
+    """Where a box begins and ends on a side. `even`: it reaches half its length, rounded down, both ways, as in older timm."""
     length, centre = int(size * share), rng.randrange(size)
     length -= length % 2 if even else 0
     return max(centre - length // 2, 0), min(centre + (length + 1) // 2, size)
