@@ -10,9 +10,11 @@ import pytest
 
 from videoadapt import logger
 from videoadapt.config.loading import load_config
+from videoadapt.data.chosen_rows import held_out
 from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.file_identity import overlap
 from videoadapt.data.list_files import write_list
-from videoadapt.data.splits import Splits, held_out, overlap
+from videoadapt.data.splits import Splits
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError

@@ -11,10 +11,11 @@ import torch
 from tests.media import write_video
 from videoadapt.cli.prepare import main as prepare
 from videoadapt.config.loading import load_config
+from videoadapt.data.chosen_rows import first_of_each_class, held_out, some_of_each_class
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.reading import _labels
-from videoadapt.data.splits import Splits, first_of_each_class, held_out, some_of_each_class
+from videoadapt.data.splits import Splits
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError, DataListError
 from videoadapt.runs.build_data import build_dataset

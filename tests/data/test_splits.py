@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from videoadapt.config.schema import Config
+from videoadapt.data.chosen_rows import held_out, spread
 from videoadapt.data.datasets.video_list import VideoList
-from videoadapt.data.splits import Splits, held_out, spread
+from videoadapt.data.splits import Splits
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError

@@ -12,7 +12,8 @@ from tests.shards import write_shard
 from videoadapt import logger
 from videoadapt.config.loading import load_config
 from videoadapt.data.datasets.webdataset import WebDataset, expanded
-from videoadapt.data.splits import Splits, find_files
+from videoadapt.data.file_identity import find_files
+from videoadapt.data.splits import Splits
 from videoadapt.errors import ConfigError, DataListError
 from videoadapt.runs.lists import load_splits
 from videoadapt.video.decoders import open_video

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from videoadapt import logger
-from videoadapt.data.splits import find_files
+from videoadapt.data.file_identity import find_files
 from videoadapt.data.videos import VideoRows
 from videoadapt.runs import overlaps
 from videoadapt.runs.overlaps import say_overlaps

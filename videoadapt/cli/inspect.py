@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     from videoadapt.api import load
     from videoadapt.config.shipped import find_list
-    from videoadapt.data.splits import spread
+    from videoadapt.data.chosen_rows import spread
     from videoadapt.errors import ConfigError
     from videoadapt.files import write_json
     from videoadapt.inference.adapter_effects import measure

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from videoadapt.data.chosen_rows import held_out
 from videoadapt.data.copies import find_copies
 from videoadapt.data.list_files import check_name, write_list
-from videoadapt.data.splits import held_out
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError

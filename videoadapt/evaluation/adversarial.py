@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videoadapt.config.schema import Config
-from videoadapt.data.splits import spread
+from videoadapt.data.chosen_rows import spread
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import ConfigError

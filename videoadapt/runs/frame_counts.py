@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt import logger
-from videoadapt.data.splits import NO_FILE
+from videoadapt.data.file_identity import NO_FILE
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DecodeError
 from videoadapt.video.decoders import open_video, reads_folders

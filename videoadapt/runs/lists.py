@@ -8,15 +8,10 @@ from numpy.typing import NDArray
 
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config, DataConfig, Holdout, TestList
+from videoadapt.data.chosen_rows import first_of_each_class, held_out, some_of_each_class
+from videoadapt.data.file_identity import find_files, num_shared
 from videoadapt.data.shared_classes import OtherList
-from videoadapt.data.splits import (
-    Splits,
-    find_files,
-    first_of_each_class,
-    held_out,
-    num_shared,
-    some_of_each_class,
-)
+from videoadapt.data.splits import Splits
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
 from videoadapt.runs.build_data import build_dataset

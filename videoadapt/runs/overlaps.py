@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from videoadapt import distributed, logger
 from videoadapt.data.copies import PART_BYTES, by_key, part_of
-from videoadapt.data.splits import first_rows, num_shared, overlap
+from videoadapt.data.file_identity import first_rows, num_shared, overlap
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE, VideoRows
 

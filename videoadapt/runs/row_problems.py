@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from videoadapt import logger
 from videoadapt.config.schema import Config, DataConfig
 from videoadapt.data.class_folders import SUFFIXES
+from videoadapt.data.file_identity import NO_FILE
 from videoadapt.data.list_files import why_no_file
-from videoadapt.data.splits import NO_FILE
 from videoadapt.data.videos import VideoRows
 from videoadapt.paths import is_folder, started_from
 from videoadapt.runs.frame_counts import short_folders

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt import logger
-from videoadapt.data.splits import first_rows
+from videoadapt.data.file_identity import first_rows
 from videoadapt.data.videos import VideoRows
 
 
