@@ -182,6 +182,28 @@ def test_a_constant_rate_is_the_stated_one(tmp_path: Path, fps_hz: Fraction) -> 
         assert not isinstance(found, DecodeError) and found.fps_hz == float(fps_hz), suffix
 
 
+@pytest.mark.parametrize(("height", "rate"), [(576, Fraction(25)), (480, Fraction(30000, 1001))])
+def test_the_rate_of_a_bare_dv_file(tmp_path: Path, height: int, rate: Fraction) -> None:
+    pix_fmt = "yuv420p" if height == 576 else "yuv411p"
+    path = tmp_path / "a.dv"
+    write_video(path, codec="dvvideo", width=720, height=height, fps_hz=rate, pix_fmt=pix_fmt, num_frames=5)
+    with open_video(path) as video:
+        assert len(video) == 5 and video.fps_hz == float(rate)
+        assert video.times.length_sec == pytest.approx(5 / rate)
+
+
+def test_a_rate_of_one_frame_a_tick_stays_the_stated_one(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", codec="mjpeg", pix_fmt="yuvj420p", fps_hz=25, num_frames=5)
+    assert probe(path).time_base == Fraction(1, 25) and probe(path).fps_hz == 25
+
+
+@pytest.mark.parametrize("height", [2, 48])
+def test_narrow_films_of_every_even_width(tmp_path: Path, decoder: str, height: int) -> None:
+    for width in range(2, 82, 2):
+        path = write_video(tmp_path / f"{width}.mp4", width=width, height=height, num_frames=3)
+        assert frames_of(path, decoder).shape == (3, height, width, 3)
+
+
 # ---- no video -------------------------------------------------------------------------------------------------------
 
 

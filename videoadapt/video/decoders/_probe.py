@@ -31,7 +31,7 @@ from videoadapt.video.decoders._packets import (
     one_vp9_colour,
     why_in_order,
 )
-from videoadapt.video.decoders._rate import evenly_spaced, mean_rate_hz
+from videoadapt.video.decoders._rate import evenly_spaced, mean_rate_hz, stated_rate
 from videoadapt.video.decoders._stream import DemuxedVideo, StreamInfo
 
 SEEKABLE_CODECS = ("h264", "hevc", "vp9")
@@ -168,7 +168,7 @@ def _describe(
 ) -> StreamInfo:
     """Put together what is known; `because` and `num_frames` as in StreamInfo. Raises DecodeError where no rate is stated."""
     first, facts = demuxed.first, demuxed.facts
-    codec, rate, time_base = stream.codec_context.name, stream.average_rate or stream.guessed_rate, stream.time_base
+    codec, rate, time_base = stream.codec_context.name, stated_rate(stream), stream.time_base
     if rate is None or time_base is None:
         raise DecodeError(f"{path}: the file states no frame rate")
     played = sorted((fact.pts, fact.key, fact.duration) for fact in facts if fact.pts is not None and not because)

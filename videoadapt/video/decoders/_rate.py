@@ -4,10 +4,23 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
+from av.video.stream import VideoStream
+
 from videoadapt.video.times import Times
 
 _DELAYED = 17  # frames that a decoder may hold back until the end: sixteen of H.264, and one
 MATROSKA_SEC = Fraction(1, 1000)  # to which it rounds; finer stamps are rounded too, for one rate in every container
+
+
+def stated_rate(stream: VideoStream) -> Fraction | None:
+    """Return the mean rate that a file states, frames a second; what FFmpeg guesses from time stamps where it states none.
+
+    Of a bare DV file FFmpeg 8 states the ticks a second, 60,000, as its rate; only at a frame for each tick would that be one.
+    """
+    mean, guessed, tick_sec = stream.average_rate, stream.guessed_rate, stream.time_base
+    if mean and guessed and tick_sec and mean * tick_sec == 1:
+        return guessed
+    return mean or guessed
 
 
 def mean_rate_hz(pts: Sequence[int], time_base: Fraction, stated: Fraction) -> float:

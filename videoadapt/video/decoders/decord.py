@@ -22,7 +22,8 @@ from videoadapt.video.decoders._opening import as_decode_error
 from videoadapt.video.decoders._seekable import EXACT_PIXEL_FORMATS, seekable
 from videoadapt.video.files import address_of
 
-UNREADABLE_WIDTHS = (16, 24, 48, 72)  # decord 0.6 opens these and then fails to copy a frame; all other even ones work
+# decord 0.6 opens these and then fails to copy a frame; all other even ones up to 2,048 work.
+UNREADABLE_WIDTHS = (2, 4, 6, 8, 12, 16, 24, 48, 72)
 
 
 @DECODERS.register
