@@ -12,8 +12,8 @@ from matplotlib.image import imread
 
 from videoadapt import logger
 from videoadapt.runs import lettering as lettering_module
+from videoadapt.runs.confusion import plot_confusion, write_per_class
 from videoadapt.runs.lettering import in_a_sentence, lettering, on_one_line
-from videoadapt.runs.pictures import plot_confusion, write_per_class
 from videoadapt.sweeps.plot import Point, plot
 
 NAMES = ["grow_$\\frac$", "$", "a $x^2$ b", "<b>&amp;</b>", "back\\slash", "tab\there", "%s {0} [red]", "_ ^ ~ #"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from videoadapt.runs.pictures import confusion_matrix, plot_confusion, plot_curves, write_per_class
+from videoadapt.runs.confusion import confusion_matrix, plot_confusion, write_per_class
+from videoadapt.runs.curves import plot_curves
 
 
 def read_png(path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tests.toy_runs import REPOSITORY, assert_same_run, environment, records, ru
 from videoadapt.cli import train
 from videoadapt.errors import ConfigError
 from videoadapt.processes.lock import only_process_in
+from videoadapt.runs import feeds
+from videoadapt.sweeps import runner
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.plan import Sweep
@@ -224,3 +227,9 @@ def test_a_sweep_that_runs_is_not_run_beside_itself(tmp_path: Path) -> None:
     with only_process_in(sweep.folder), pytest.raises(ConfigError, match="another run is using this folder"):
         run_sweep(sweep, train.main, 1)
     assert not (sweep.folder / "cells").exists()
+
+
+@pytest.mark.parametrize("name", [*runner._PRELOAD, *feeds._PRELOAD])
+def test_what_is_imported_ahead_is_there(name: str) -> None:
+    """Python's fork server says nothing of a module that it does not find, and each cell would import it again."""
+    assert find_spec(name) is not None

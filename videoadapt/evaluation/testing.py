@@ -154,7 +154,7 @@ def _write_predictions(target: Path, predictions: ListPredictions, run: Run) -> 
 
 
 def _write_confusion(predictions: Predictions, run: Run) -> None:
-    from videoadapt.runs.pictures import plot_confusion, write_per_class  # matplotlib is slow to import
+    from videoadapt.runs.confusion import plot_confusion, write_per_class  # matplotlib is slow to import
 
     names, labels_N, predicted_N = run.splits.class_names, predictions.labels, predictions.predicted_N()
     plot_confusion(labels_N, predicted_N, names, run.folder / "confusion.png")

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from videoadapt.files import write_atomically
 from videoadapt.inference.adapter_effects import BlockEffect, Moved
 from videoadapt.inference.explaining.heat import marked
-from videoadapt.runs.lettering import lettering, on_one_line
+from videoadapt.runs.drawing import save_png
+from videoadapt.runs.lettering import on_one_line
 
 _DPI, _BLUE, _ORANGE = 150, "#1f5fa8", "#d9641e"
 
@@ -22,14 +21,11 @@ _DPI, _BLUE, _ORANGE = 150, "#1f5fa8", "#d9641e"
 def write_effects(path: Path, title: str, blocks: Sequence[BlockEffect], shown: Sequence[Moved]) -> None:
     """Write the figure as a PNG."""
     names = [on_one_line(one.video) for one in shown]
-    with lettering([title, *names], path):
-        figure = _figure(title, blocks, shown, names)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    save_png(path, lambda: _figure(title, blocks, shown, names), [title, *names])
 
 
 def _figure(title: str, blocks: Sequence[BlockEffect], shown: Sequence[Moved], names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(11, 5.2 if shown else 3.4), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     rows = figure.subfigures(2 if shown else 1, 1, squeeze=False, height_ratios=[2, 1] if shown else None)
     above, *below = rows[:, 0]

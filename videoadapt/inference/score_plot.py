@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from videoadapt.files import write_atomically
+from videoadapt.runs.drawing import save_png
 
 _BLUE, _ORANGE = "#1f5fa8", "#d9641e"
 _NAMES = {
@@ -23,8 +22,11 @@ Scores = Mapping[str, NDArray[np.float64]]
 
 def plot_scores(known: Scores, unknown: Scores, numbers: Mapping[str, Mapping[str, float | None]], path: Path) -> None:
     """Draw a panel for each score, with the threshold below which 5 % of the known videos are rejected, as a PNG."""
+    save_png(path, lambda: _figure(known, unknown, numbers))
+
+
+def _figure(known: Scores, unknown: Scores, numbers: Mapping[str, Mapping[str, float | None]]) -> Figure:
     figure = Figure(figsize=(4.2 * len(known), 3.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
         parts = {f"known ({len(known[name])})": (known[name], _BLUE)}
         if name in unknown:
@@ -49,4 +51,4 @@ def plot_scores(known: Scores, unknown: Scores, numbers: Mapping[str, Mapping[st
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(fontsize=8)
     figure.axes[0].set_ylabel("share of the videos")
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    return figure

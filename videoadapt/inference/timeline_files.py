@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from videoadapt.files import write_atomically, write_json
 from videoadapt.inference.segments import Segment, bounds, shown_classes, smoothed
 from videoadapt.inference.windows import Timeline
-from videoadapt.runs.lettering import lettering, on_one_line
-from videoadapt.runs.pictures import shorten
+from videoadapt.runs.drawing import save_png, shorten
+from videoadapt.runs.lettering import on_one_line
 
 _BLUE, _PALE, _GREY = "#1f5fa8", "#a9c7e8", "#8a8f98"
 _MOST_ROWS = 20
@@ -101,9 +100,8 @@ def plot_timeline(
 ) -> None:
     """Draw a row for each class that has a segment, or comes near one: its probability, and its segments as bars, as a PNG."""
     rows = shown_classes(probs_WK, segments, _MOST_ROWS)
-    with lettering((class_names[label] for label in rows), path):
-        figure = _figure(timeline, probs_WK, segments, class_names, rows)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    names = (class_names[label] for label in rows)
+    save_png(path, lambda: _figure(timeline, probs_WK, segments, class_names, rows), names)
 
 
 def _figure(
@@ -114,7 +112,6 @@ def _figure(
     rows: Sequence[int],
 ) -> Figure:
     figure = Figure(figsize=(12, 1.3 + 0.42 * len(rows)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     at = bounds(timeline)
     for place, label in enumerate(rows):

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from videoadapt.files import write_atomically
-from videoadapt.runs.lettering import lettering, on_one_line
-from videoadapt.runs.pictures import save_cropped, shorten
+from videoadapt.runs.drawing import save_png, shorten
+from videoadapt.runs.lettering import on_one_line
 
 _DPI = 150
 _BLUE, _ORANGE = "#1f5fa8", "#d9641e"
@@ -58,15 +57,12 @@ def plot_class_scores(scores: Sequence[ClassScore], num_videos: int, path: Path)
     That share is what scores of chance get.
     """
     known = sorted((of for of in scores if of.average_precision is not None), key=lambda of: of.average_precision or 0)
-    with lettering([of.name for of in known], path):
-        figure = _bars_figure(known, num_videos)
-        save_cropped(figure, path)
+    save_png(path, lambda: _bars_figure(known, num_videos), [of.name for of in known], cropped=True)
 
 
 def _bars_figure(known: Sequence[ClassScore], num_videos: int) -> Figure:
     height_inch = float(np.clip(0.24 * len(known) + 1.4, 2.4, 40))
     figure = Figure(figsize=(8, height_inch), dpi=_DPI)
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     places, percent = range(len(known)), [100 * (of.average_precision or 0) for of in known]
     axes.barh(places, percent, height=0.72, color=_BLUE)

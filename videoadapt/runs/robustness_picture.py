@@ -6,20 +6,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from videoadapt.files import write_atomically
-from videoadapt.runs.lettering import lettering
+from videoadapt.runs.drawing import save_png
 
 _SCORES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}
 
 
 def plot_robustness(results: dict[str, Any], path: Path) -> None:
     """Draw the content of robustness.json: kinds that keep the label above, those that may change it below."""
-    with lettering((), path):
-        figure = _figure(results)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    save_png(path, lambda: _figure(results))
 
 
 def _figure(results: dict[str, Any]) -> Figure:
@@ -27,7 +23,6 @@ def _figure(results: dict[str, Any]) -> Figure:
     tables = [(title, table) for title, table in tables if table]
     rows = [len(table) for _, table in tables] or [1]
     figure = Figure(figsize=(7.2, 1.7 + 0.34 * sum(rows) + 0.5 * len(rows)), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     clean, mean = results["clean"]["score"], results["mean"]["score"]
     said = f"{_SCORES[results['measure']]}: {_percent(clean)} on videos as they are"
     figure.suptitle(f"{said}, {_percent(mean)} in the mean over corruptions" if mean is not None else said, fontsize=10)

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from videoadapt.files import write_atomically
-from videoadapt.runs.lettering import lettering
+from videoadapt.runs.drawing import save_png
 
 # name, top-1 of each fold, mean, its interval, pooled, its interval
 Row: TypeAlias = tuple[str, Sequence[float], float, tuple[float, float] | None, float, tuple[float, float] | None]
@@ -17,14 +15,11 @@ _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9641e", "#8a8f98"
 
 def plot_folds(rows: Sequence[Row], path: Path) -> None:
     """Draw a line of the picture for each row, as a PNG."""
-    with lettering((row[0] for row in rows), path):
-        figure = _figure(rows)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    save_png(path, lambda: _figure(rows), (row[0] for row in rows))
 
 
 def _figure(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(8, 1.8 + 0.75 * len(rows)), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for place, (_, folds, mean, of_mean, pooled, of_pooled) in enumerate(rows):
         first = place == 0

@@ -8,14 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from videoadapt.files import write_atomically
-from videoadapt.runs.lettering import lettering
+from videoadapt.runs.drawing import save_png
 from videoadapt.sweeps.cell import short
 
 _COLOURS = ("#1f5fa8", "#d9641e", "#2f8f5b", "#8b4fa3", "#8a8f98", "#b33a3a")
@@ -50,14 +48,12 @@ def plot(points: Sequence[Point], order: Mapping[str, Sequence[str]], path: Path
     other beats with fewer parameters. Where an axis has more settings than there are numbers of parameters, and does not
     change them (a factor, a number of frames), its settings are the horizontal axis, and all others are colours.
     """
-    with lettering((f"{axis}{label}" for axis, labels in order.items() for label in labels), path):
-        figure = _figure(points, order)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    names = (f"{axis}{label}" for axis, labels in order.items() for label in labels)
+    save_png(path, lambda: _figure(points, order), names)
 
 
 def _figure(points: Sequence[Point], order: Mapping[str, Sequence[str]]) -> Figure:
     figure = Figure(figsize=(9.5, 6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     free = _free_axis(points)
     others = [axis for axis in order if axis != free] if free else [*order][1:]

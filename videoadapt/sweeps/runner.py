@@ -33,7 +33,8 @@ Command = Callable[[list[str]], int]
 # Imported once by the process from which all cells are forked: these imports take seconds, and a small cell not much more.
 _PRELOAD = [
     "videoadapt.training.execution",
-    "videoadapt.runs.pictures",
+    "videoadapt.runs.confusion",
+    "videoadapt.runs.curves",
     "fvcore.nn",
     "torch._dynamo",
     "torch.utils.tensorboard",

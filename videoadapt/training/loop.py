@@ -88,7 +88,7 @@ def _update_to_the_end(trainer: "Trainer", writer: MetricsWriter) -> None:
 
 def _draw_curves(run: Run) -> None:
     try:
-        from videoadapt.runs.pictures import plot_curves  # matplotlib is slow to import
+        from videoadapt.runs.curves import plot_curves  # matplotlib is slow to import
 
         plot_curves(read_jsonl(run.folder / "metrics.jsonl", "kind", "step"), run.folder / "curves.png")
     except OSError as error:  # a full disk may be what ended the loop, and that error says more

@@ -6,6 +6,8 @@ Shapes: B clips, C channels, T frames, H W pixels; N tokens, M of them masked, P
 from contextlib import nullcontext
 
 import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from videoadapt import distributed, logger
@@ -14,14 +16,14 @@ from videoadapt.data.reading import ReadClips
 from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
 from videoadapt.processes.slots import Read
 from videoadapt.runs.build_data import build_clip_reader, build_renderer
+from videoadapt.runs.drawing import save_png
 from videoadapt.runs.forward import autocast
-from videoadapt.runs.pictures import plot_reconstructions
 from videoadapt.runs.run import Run
 from videoadapt.runs.seeds import hash_seed
 from videoadapt.training.reconstruction import autoencoder_of
 from videoadapt.video.transforms import normalise
 
-_SHOWN_CLIPS = 4
+_SHOWN_CLIPS, _SHOWN_FRAMES, _DPI = 4, 8, 150
 
 
 def reconstruct(run: Run, clips_BCTHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,7 +59,8 @@ def draw_reconstructions(run: Run) -> None:
     if clips_BCTHW is None:
         logger.warning("reconstruction.png: not drawn, none of %d training videos can be read", _SHOWN_CLIPS)
         return
-    plot_reconstructions(*reconstruct(run, clips_BCTHW, generator), run.folder / "reconstruction.png")
+    shown = reconstruct(run, clips_BCTHW, generator)
+    save_png(run.folder / "reconstruction.png", lambda: _figure(*shown), cropped=True)
 
 
 def _shown_clips(run: Run, generator: torch.Generator) -> Tensor | None:
@@ -70,3 +73,23 @@ def _shown_clips(run: Run, generator: torch.Generator) -> Tensor | None:
     results = [read(TrainItem(0, row, videos[row])) for row in rows]
     clips = [result.pixels[0] for result in results if isinstance(result, Read)]
     return torch.stack(clips) if clips else None
+
+
+def _figure(clips_BCTHW: Tensor, masked_BCTHW: Tensor, predicted_BCTHW: Tensor) -> Figure:
+    """Each clip as three rows of its frames: original, masked and predicted, as `reconstruct` gives them."""
+    every = -(-clips_BCTHW.shape[2] // _SHOWN_FRAMES)
+    shown_BRTHWC = torch.stack((clips_BCTHW, masked_BCTHW, predicted_BCTHW), dim=1)[:, :, :, ::every].movedim(2, -1)
+    num_clips, _, num_frames, height, width, _ = shown_BRTHWC.shape
+    edged = F.pad(shown_BRTHWC, (0, 0, 0, 2, 0, 2), value=1.0).flatten(0, 1)  # two white pixels around each frame
+    figure = Figure(figsize=(1.3 * num_frames + 0.8, 1.3 * 3 * num_clips + 0.3), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(edged.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy(), interpolation="nearest")
+    names = ["input", "masked", "predicted"] * num_clips
+    axes.set_yticks([(row + 0.5) * (height + 2) for row in range(3 * num_clips)], names)
+    axes.set_xticks(
+        [(column + 0.5) * (width + 2) for column in range(num_frames)],
+        [f"frame {every * column}" for column in range(num_frames)],
+    )
+    axes.tick_params(length=0, labelsize=8, labelbottom=False, labeltop=True)
+    axes.spines[:].set_visible(False)
+    return figure

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from videoadapt.runs.drawing import shorten
 from videoadapt.runs.lettering import on_one_line
-from videoadapt.runs.pictures import shorten
 
 _MOST_NAMED = 100  # classes; above, names would be smaller than their rows
 _LETTER_PX = 6.2

@@ -25,9 +25,9 @@ from videoadapt.evaluation.tested import Tested
 from videoadapt.files import read_jsonl, write_text
 from videoadapt.paths import exists
 from videoadapt.runs.checkpoint import read_facts
+from videoadapt.runs.confusion import confusion_matrix
 from videoadapt.runs.folder import newest_checkpoint, run_config
 from videoadapt.runs.outcome import read_outcome
-from videoadapt.runs.pictures import confusion_matrix
 
 FILE_NAME = "report.html"
 

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from videoadapt.files import write_atomically
 from videoadapt.inference.explaining.heat import marked
-from videoadapt.runs.lettering import lettering
+from videoadapt.runs.drawing import save_png
 
 _DPI, _FRAME_INCH = 150, 1.1
 _MOST_FRAMES = 16  # in a row; of more, evenly spread ones
@@ -23,9 +21,7 @@ def write_sheet(
     path: Path, title: str, clips_NTHWC: np.ndarray, maps_NTHW: np.ndarray, moments: Sequence[Sequence[str]]
 ) -> None:
     """Write the sheet as a PNG; `moments`: what stands above each frame of each clip."""
-    with lettering([title], path):
-        figure = _figure(title, clips_NTHWC, maps_NTHW, moments)
-        write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
+    save_png(path, lambda: _figure(title, clips_NTHWC, maps_NTHW, moments), [title])
 
 
 def _figure(title: str, clips_NTHWC: np.ndarray, maps_NTHW: np.ndarray, moments: Sequence[Sequence[str]]) -> Figure:
@@ -36,7 +32,6 @@ def _figure(title: str, clips_NTHWC: np.ndarray, maps_NTHW: np.ndarray, moments:
     figure = Figure(
         figsize=(columns_inch + 0.5, num_clips * (2 * tall_inch + 0.75) + 0.5), dpi=_DPI, layout="constrained"
     )
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     rows = figure.subplots(3 * num_clips, len(shown), squeeze=False, height_ratios=[1, 1, 0.3] * num_clips)
     share_NT = _shares(maps_NTHW)

@@ -1,0 +1,31 @@
+"""Figures into PNG files, with the names that stand on them as they are spelled."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from videoadapt.files import write_atomically
+from videoadapt.runs.lettering import lettering
+
+_LONGEST_NAME = 36
+
+
+def save_png(path: Path, draw: Callable[[], Figure], names: Iterable[str] = (), *, cropped: bool = False) -> None:
+    """Write the figure that `draw` makes; `names`: those that stand on it. `cropped`: to what is on it."""
+    with lettering(names, path):
+        figure = draw()
+        canvas = FigureCanvasAgg(figure)
+        box: Bbox | str | None = "tight" if cropped else None
+        if cropped and figure.get_layout_engine() is None:  # the same, without drawing it twice
+            box = figure.get_tightbbox(canvas.get_renderer()).padded(mpl.rcParams["savefig.pad_inches"])
+        write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches=box))
+
+
+def shorten(name: str) -> str:
+    """A name of at most _LONGEST_NAME letters."""
+    half = _LONGEST_NAME // 2  # long names often differ only at the end: keep both ends
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
