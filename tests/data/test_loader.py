@@ -27,11 +27,11 @@ from videoadapt.processes.slots import Slots
 
 
 def load(
-    batches: Sequence[Sequence[str]], workers: int, limit_sec: float = 60.0, *, collate_ahead: bool = False
+    batches: Sequence[Sequence[str]], workers: int, limit_sec: float = 60.0, *, in_place: bool = False
 ) -> list[Seen]:
     """All batches, of samples of up to 40 bytes."""
     settings: dict[str, Any] = {"workers": workers, "sample_bytes": 40, "limit_sec": limit_sec}
-    return list(Loader(read, batches, listed, collate_ahead=collate_ahead, **settings))
+    return list(Loader(read, batches, listed, in_place=in_place, **settings))
 
 
 def pixels(samples: object, pixels_BN: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_samples_arrive_in_order_and_whole_whoever_is_slow() -> None:
     assert here == [[of(item) for item in batch] for batch in batches]
     assert load(batches, 3) == here
     for workers in (0, 3):
-        assert load(batches, workers, collate_ahead=True) == here
+        assert load(batches, workers, in_place=True) == here
     assert load([[item] for item in items], 2) == [[of(item)] for item in items]
     assert load([], 2) == []
 
@@ -72,47 +72,38 @@ def test_a_batch_stays_as_it_is_while_others_are_read() -> None:
     assert [pixels_BN[:, :2].unique().tolist() for pixels_BN in kept] == [[i] for i in range(1, 13)]
 
 
-def test_one_batch_is_collated_ahead_in_the_memory_itself() -> None:
-    begun: list[int] = []
+def test_a_batch_may_be_collated_in_the_memory_itself() -> None:
     memory: set[int] = set()
 
     def collate(samples: object, pixels_BN: torch.Tensor) -> torch.Tensor:
-        begun.append(len(begun))
         memory.add(pixels_BN.data_ptr())
         return pixels_BN[:, :2].clone()
 
     batches = [[f"{i}", f"{i}"] for i in range(1, 13)]
-    loader = Loader(read, batches, collate, workers=2, sample_bytes=40, limit_sec=60.0, collate_ahead=True)
-    with closing(iter(loader)) as made:
-        for number in range(1, 12):
-            assert next(made).unique().tolist() == [number]
-            until = time.monotonic() + 60
-            while len(begun) < number + 1 and time.monotonic() < until:
-                time.sleep(0.001)
-            time.sleep(0.02)  # in which another could begin
-            assert len(begun) == number + 1
+    made = list(Loader(read, batches, collate, workers=2, sample_bytes=40, limit_sec=60.0, in_place=True))
+    assert [pixels_BN.unique().tolist() for pixels_BN in made] == [[i] for i in range(1, 13)]
     assert len(memory) == data_loader._BATCHES
-    assert not [thread for thread in threading.enumerate() if thread.name == "collate"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_mistake_in_collating_ahead_is_raised(workers: int) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_mistake_in_collating_is_raised(workers: int, in_place: bool) -> None:
     def collate(samples: Sequence[Any], pixels_BN: torch.Tensor) -> str:
         if samples[0].item == "3":
             raise ZeroDivisionError(samples[0].item)
         return str(samples[0].item)
 
     items = [[f"{i}"] for i in range(1, 13)]
-    loader = Loader(read, items, collate, workers=workers, sample_bytes=40, limit_sec=60.0, collate_ahead=True)
+    loader = Loader(read, items, collate, workers=workers, sample_bytes=40, limit_sec=60.0, in_place=in_place)
     made = iter(loader)
     assert [next(made), next(made)] == ["1", "2"]
     with pytest.raises(ZeroDivisionError, match="3"):
         next(made)
 
 
-@pytest.mark.parametrize("collate_ahead", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("first", ["1", "2:killed", "3:raise"])
-def test_no_file_stays_open(first: str, collate_ahead: bool) -> None:
+def test_no_file_stays_open(first: str, in_place: bool) -> None:
     """After the last batch, one that failed, or the first of many; nobody waits for the garbage collector."""
 
     def open_after() -> int:
@@ -121,12 +112,12 @@ def test_no_file_stays_open(first: str, collate_ahead: bool) -> None:
         with suppress(ZeroDivisionError):
             list(Loader(read, [[first], ["4"]], **settings))
         for thread in threading.enumerate():
-            if thread.name in ("loader", "collate"):
+            if thread.name == "loader":
                 thread.join(60)
         return len(os.listdir("/proc/self/fd"))
 
     settings: dict[str, Any] = {"collate": listed, "workers": 2, "sample_bytes": 40, "limit_sec": 60.0}
-    settings["collate_ahead"] = collate_ahead
+    settings["in_place"] = in_place
     gc.disable()
     try:
         assert open_after() == open_after()

@@ -16,7 +16,7 @@ from videoadapt.data.structures import ClipBatch, Video
 from videoadapt.processes.slots import Read
 from videoadapt.runs.build_data import build_clip_reader, build_train_loader
 from videoadapt.runs.checkpoint import list_checkpoints
-from videoadapt.video import jpeg_clips
+from videoadapt.video import jpeg_clips, jpeg_strip
 from videoadapt.video.cache import folder as cache_place
 from videoadapt.video.frames import ThroughJpeg
 from videoadapt.video.part import FramePart
@@ -83,7 +83,7 @@ def test_one_set_of_frames_travels_once(device: torch.device, place: str, tmp_pa
     truth, packed = (ReadClips(reader, 0, 3, in_jpeg=way)(TrainItem(0, 0, video)) for way in (False, True))
     assert isinstance(truth, Read) and isinstance(packed, Read)
     jpeg = packed.notes.jpeg
-    assert jpeg is not None and len(jpeg.lengths) == 4 and len(jpeg.clips) == 3
+    assert jpeg is not None and jpeg.frames == 4 and len(jpeg.lengths) == 1 and len(jpeg.clips) == 3
     assert sum(jpeg.lengths) == packed.pixels.numel() < truth.pixels.numel()
     assert_near(reader.decoder(device)([(packed.pixels, jpeg)]), truth.pixels, device)
 
@@ -106,7 +106,7 @@ def test_files_larger_than_their_clip_are_decoded_here(
     assert caplog.text.count("take more room than their clip") == 1
 
 
-def test_processes_and_the_size_of_parts_change_nothing(
+def test_processes_strips_and_the_size_of_parts_change_nothing(
     device: torch.device, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     videos = [Video(f"{i}.mp4", write_video(tmp_path / f"{i}.mp4", height=48, width=64), i) for i in range(6)]
@@ -114,7 +114,9 @@ def test_processes_and_the_size_of_parts_change_nothing(
     here = batches(videos, device, **data)
     monkeypatch.setattr(jpeg_clips, "_DECODED_BYTES", 1)
     monkeypatch.setattr(jpeg_clips, "_CUT_BYTES", 1)
-    for found in (batches(videos, device, **data), batches(videos, device, workers=2, **data)):
+    found_in_parts = batches(videos, device, **data)
+    monkeypatch.setattr(jpeg_strip, "_TALLEST_PX", 2 * 48)
+    for found in (found_in_parts, batches(videos, device, **data), batches(videos, device, workers=2, **data)):
         for batch, expected in zip(found, here, strict=True):
             assert batch.clips_BCTHW.equal(expected.clips_BCTHW) and batch.video_ids == expected.video_ids
 

@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -46,8 +45,7 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
 
     A file that was lost twice is not tried a third time: items with the same `file(item)` are lost at once.
 
-    `collate_ahead` is for a `collate` that takes long: a thread calls it, one batch ahead of the one in use, and its
-    `pixels_BN` are the shared memory itself, on the CPU, which is others' when it returns.
+    With `in_place` the `pixels_BN` of `collate` are the shared memory itself, on the CPU, which is others' when it returns.
     """
 
     def __init__(
@@ -61,9 +59,9 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
         limit_sec: float,
         device: torch.device = CPU,
         file: Callable[[Item], Hashable] = lambda item: object(),  # each its own
-        collate_ahead: bool = False,
+        in_place: bool = False,
     ):
-        self._file, self._collate_ahead = file, collate_ahead
+        self._file, self._in_place = file, in_place
         self._read, self._batches, self._collate = read, batches, collate
         self._workers, self._sample_bytes, self._limit_sec, self._device = workers, sample_bytes, limit_sec, device
 
@@ -80,15 +78,13 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
             self._read, self._workers, slots, self._limit_sec, self._file
         )
         ahead = _Ahead(pool, size, range(0, slots.number, size))
-        made = _Made(partial(self._lend, slots=slots, free=ahead.free), ahead.ready) if self._collate_ahead else None
+        take = self._collate_in_place if self._in_place else self._take
         try:
-            if self._device.type == "cuda" and made is None:
+            if self._device.type == "cuda" and not self._in_place:
                 slots.pin(self._device)  # while the processes import
             threading.Thread(target=ahead.run, args=(self._batches,), name="loader", daemon=True).start()
-            if made is not None:
-                made.start()
-            while not isinstance(got := ahead.ready.get() if made is None else made.get(), _End):
-                yield self._take(got, slots, ahead.free) if isinstance(got, list) else got.batch
+            while not isinstance(got := ahead.ready.get(), _End):
+                yield take(got, slots, ahead.free)
             if (error := got.error) is not None:
                 try:
                     raise error
@@ -97,8 +93,6 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
         finally:
             pool.stop()
             ahead.free.put(None)
-            if made is not None:
-                made.stop()
 
     def _take(
         self, tasks: "list[Task[Item, Notes, Failure]]", slots: Slots, free: "queue.SimpleQueue[_Free | None]"
@@ -109,7 +103,7 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
         free.put(_Free(first, copied))
         return self._collate([Sample(task.item, task.found()) for task in tasks], pixels_BN)
 
-    def _lend(
+    def _collate_in_place(
         self, tasks: "list[Task[Item, Notes, Failure]]", slots: Slots, free: "queue.SimpleQueue[_Free | None]"
     ) -> Batch:
         """Collate a batch from its memory itself, which is free again then."""
@@ -124,7 +118,7 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
         samples: list[Sample[Item, Notes, Failure]] = [
             Sample(item, put(self._read(item), slot_N)) for item, slot_N in zip(batch, pixels_BN, strict=True)
         ]
-        return self._collate(samples, pixels_BN if self._collate_ahead else pixels_BN.to(self._device))
+        return self._collate(samples, pixels_BN if self._in_place else pixels_BN.to(self._device))
 
 
 def _moved(pixels_BN: Tensor, device: torch.device) -> tuple[Tensor, torch.cuda.Event | None]:
@@ -196,56 +190,3 @@ class _Ahead(Generic[Item, Notes, Failure]):
         while self._begun and all(task.result is not None for task in self._begun[0]):
             self.ready.put(self._begun.popleft())
         return bool(self._begun)
-
-
-@dataclass(frozen=True)
-class _Batch(Generic[Batch]):
-    """What was collated of a batch's samples."""
-
-    batch: Batch
-
-
-class _Made(Generic[Item, Notes, Failure, Batch]):
-    """Batches collated in a thread of its own, one ahead of the one that was asked for last."""
-
-    def __init__(
-        self,
-        collate: "Callable[[list[Task[Item, Notes, Failure]]], Batch]",
-        ready: "queue.SimpleQueue[list[Task[Item, Notes, Failure]] | _End]",
-    ):
-        self._collate, self._ready = collate, ready
-        self._made: queue.SimpleQueue[_Batch[Batch] | _End] = queue.SimpleQueue()
-        self._wanted, self._stopped = threading.Semaphore(1), False
-        self._thread = threading.Thread(target=self._run, name="collate", daemon=True)
-
-    def start(self) -> None:
-        """Begin with the first batch."""
-        self._thread.start()
-
-    def get(self) -> _Batch[Batch] | _End:
-        """Wait for the next batch, whereupon the one behind it is begun; behind the last one stands an _End."""
-        found = self._made.get()
-        self._wanted.release()
-        return found
-
-    def stop(self) -> None:
-        """Begin no more, and wait for the one that is being made: its memory and its device may be closed then."""
-        self._stopped = True
-        self._wanted.release()
-        self._ready.put(_End(None))
-        if self._thread.is_alive() and self._thread is not threading.current_thread():  # as of the garbage collector
-            self._thread.join()
-
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            while not isinstance(tasks := self._ready.get(), _End):
-                self._wanted.acquire()
-                if self._stopped:
-                    return
-                self._made.put(_Batch(self._collate(tasks)))
-            error = tasks.error
-        except BaseException as raised:  # noqa: BLE001 - it is raised again in the other thread
-            error = raised
-        self._made.put(_End(error))
-        del error  # whose traceback has this frame

@@ -28,12 +28,12 @@ class ClipNotes(NamedTuple):
 
     erase: tuple[EraseBox | None, ...]
     file: FileNotes = FileNotes()
-    jpeg: JpegClips | None = None  # what to make of its bytes, where these are the files of its frames
+    jpeg: JpegClips | None = None  # what to make of its bytes, where these are strips of its frames
 
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Reads `repeated` clips of a row of the training list; `in_jpeg`: as files of their frames, where these are smaller."""
+    """Reads `repeated` clips of a row of the training list; `in_jpeg`: as their frames in JPEG, where these are smaller."""
 
     reader: ClipReader
     seed: int
@@ -150,7 +150,7 @@ def _together(pixels_BN: Tensor, shapes: set[tuple[int, ...]]) -> Tensor:
 
 
 def _decoded(rows: Sequence[tuple[Tensor, InSlot[ClipNotes]]], decoder: JpegDecoder) -> Tensor:
-    """The clips of all rows in their order, where each row holds JPEG files or clips (R, 3, T, H, W)."""
+    """The clips of all rows in their order, where each row holds strips of JPEG or clips (R, 3, T, H, W)."""
     in_jpeg = [(row_N, jpeg) for row_N, result in rows if (jpeg := result.notes.jpeg) is not None]
     if not rows:
         return _together(torch.empty(0), set())

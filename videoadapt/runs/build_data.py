@@ -153,7 +153,7 @@ def build_train_loader(
         limit_sec=config.limit_sec,
         device=device,
         file=file_of,
-        collate_ahead=on_device,
+        in_place=on_device,
     )
 
 

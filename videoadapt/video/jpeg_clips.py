@@ -1,6 +1,6 @@
 """Training clips that travel as the JPEG files of their frames, and are decoded, cut and resized where the model is.
 
-Shapes: B clips, T frames, C channels, H W pixels of a frame, I J of a crop, N bytes, or the rows of all frames of a clip.
+Shapes: B clips, T frames, C channels, H W pixels of a frame or a strip, I J of a crop, N bytes, or all rows of a clip.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from videoadapt.video.frames import to_jpeg
+from videoadapt.video.jpeg_strip import rows_apart
 from videoadapt.video.transforms import Drawn
 
 _DECODED_BYTES = 512 * 2**20  # of whole frames that the device holds at a time
@@ -19,16 +20,17 @@ _TRIED = np.zeros((16, 16, 3), np.uint8)
 
 
 class JpegClip(NamedTuple):
-    """A clip that is yet to be made: which of the files its frames are, and what was drawn for it."""
+    """A clip that is yet to be made: which of a row's frames it has, and what was drawn for it."""
 
-    files_T: tuple[int, ...]
+    frames_T: tuple[int, ...]
     drawn: Drawn
 
 
 class JpegClips(NamedTuple):
-    """The clips of a row, whose files stand one behind another, each so many bytes, and show frames of one size."""
+    """The clips of a row, and its frames of one size: strips of them stand one behind another, each so many bytes."""
 
     lengths: tuple[int, ...]
+    frames: int
     height: int
     width: int
     clips: tuple[JpegClip, ...]
@@ -42,11 +44,11 @@ class _Decoded(NamedTuple):
     drawn: Drawn
 
 
-Row: TypeAlias = tuple[Tensor, JpegClips]  # the files' bytes, uint8 (N,) or longer, on the CPU
+Row: TypeAlias = tuple[Tensor, JpegClips]  # the strips' bytes, uint8 (N,) or longer, on the CPU
 
 
 class JpegDecoder:
-    """Makes clips of their frames' files on a device; on the CPU it does so, too.
+    """Makes clips of strips of their frames on a device; on the CPU it does so, too.
 
     Pixels are those of TrainTransform.made but for the rounding: at most a grey level on the CPU; a GPU's JPEG decoder (nvJPEG)
     rounds otherwise than libjpeg. Raises RuntimeError for a file that is no JPEG.
@@ -58,18 +60,20 @@ class JpegDecoder:
         self._stream: torch.cuda.Stream | None = None  # made where it is used
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
-        """Return the clips of all rows, uint8 (B, C, T, H, W) on the device, for whichever stream of this thread's device."""
+        """Return the clips of all rows, uint8 (B, C, T, H, W) on the device, for the current stream."""
         if self.device.type != "cuda":
             return self._clips(rows)
         if self._stream is None:
             self._stream = torch.cuda.Stream(self.device, priority=-1)  # before the model, which it feeds
         with torch.cuda.stream(self._stream):
             clips_BCTHW = self._clips(rows)
-        clips_BCTHW.record_stream(torch.cuda.default_stream(self.device))
+        using = torch.cuda.current_stream(self.device)
+        using.wait_stream(self._stream)
+        clips_BCTHW.record_stream(using)
         return clips_BCTHW
 
     def _clips(self, rows: Sequence[Row]) -> Tensor:
-        num_clips, num_frames = sum(len(of.clips) for _, of in rows), len(rows[0][1].clips[0].files_T)
+        num_clips, num_frames = sum(len(of.clips) for _, of in rows), len(rows[0][1].clips[0].frames_T)
         clips_BCTHW = torch.empty(num_clips, 3, num_frames, *self._sides, dtype=torch.uint8, device=self.device)
         first = 0
         for part in _parts(rows):
@@ -78,25 +82,25 @@ class JpegDecoder:
 
     def _make(self, rows: Sequence[Row], clips_BCTHW: Tensor) -> int:
         """Fill the first of these clips with those of the rows; return how many that are."""
+        if self._stream is not None:
+            # Memory of the frames before these is decoded into, by a stream of nvJPEG's that waits for none of ours.
+            self._stream.synchronize()
         decoded = self._decoded(rows)
         for together in _alike(decoded):
             clips_BCTHW[[clip.number for clip in together]] = self._cut_out(together)
-        if self._stream is not None:
-            # The frames' memory is decoded into next, by a stream of nvJPEG's that waits for none of ours.
-            self._stream.synchronize()
         return len(decoded)
 
     def _decoded(self, rows: Sequence[Row]) -> list[_Decoded]:
-        """The clips of all rows; all their files are decoded at once."""
+        """The clips of all rows; all their strips are decoded at once."""
         from torchvision.io import ImageReadMode, decode_jpeg  # slow to import
 
         files = [file_N for bytes_N, of in rows for file_N in bytes_N[: sum(of.lengths)].split(list(of.lengths))]
-        frames = iter(decode_jpeg(files, ImageReadMode.RGB, device=self.device))
+        strips = iter(decode_jpeg(files, ImageReadMode.RGB, device=self.device))
         clips: list[_Decoded] = []
         for _, of in rows:
-            of_row = [next(frames) for _ in of.lengths]
+            of_row = [frame_CHW for _ in of.lengths for frame_CHW in _frames(next(strips), of.height)]
             for clip in of.clips:
-                clips.append(_Decoded(len(clips), [of_row[file] for file in clip.files_T], clip.drawn))
+                clips.append(_Decoded(len(clips), [of_row[frame] for frame in clip.frames_T], clip.drawn))
         return clips
 
     def _cut_out(self, clips: Sequence[_Decoded]) -> Tensor:
@@ -140,6 +144,11 @@ class JpegDecoder:
         return weights / weights.sum(-1, keepdim=True)
 
 
+def _frames(strip_CHW: Tensor, height: int) -> list[Tensor]:
+    """The pictures of a strip, each (C, height, W)."""
+    return [strip_CHW[:, top : top + height] for top in range(0, strip_CHW.shape[1], rows_apart(height))]
+
+
 def _alike(clips: Sequence[_Decoded]) -> Iterator[list[_Decoded]]:
     """Clips whose frames have one size, as many together as have frames of at most _CUT_BYTES; one at least."""
     of_size: dict[torch.Size, list[_Decoded]] = {}
@@ -155,7 +164,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
     part: list[Row] = []
     room = _DECODED_BYTES
     for row in rows:
-        needed = 3 * row[1].height * row[1].width * len(row[1].lengths)
+        needed = 3 * row[1].height * row[1].width * row[1].frames
         if part and needed > room:
             yield part
             part, room = [], _DECODED_BYTES

@@ -21,6 +21,7 @@ from videoadapt.video.boxes import EraseBox
 from videoadapt.video.cache.source import FrameSource
 from videoadapt.video.frames import Frames, from_jpeg
 from videoadapt.video.jpeg_clips import JpegClip, JpegClips, JpegDecoder
+from videoadapt.video.jpeg_strip import most_pictures, strip_of
 from videoadapt.video.letterbox import Letterbox
 from videoadapt.video.part import AnyPart, FramesOfPart
 from videoadapt.video.resizing import covering_size, resize_to_cover
@@ -101,9 +102,9 @@ class ClipReader:
     def in_jpeg(
         self, path: Path, rngs: Sequence[np.random.Generator], part: AnyPart | None = None
     ) -> tuple[Tensor, JpegClips | None, tuple[EraseBox | None, ...], FileNotes]:
-        """As `with_notes`, but before decoding: the JPEG files of the frames, uint8 (N,), and what clips to make of them.
+        """As `with_notes`, but before decoding: the frames in strips of JPEG, uint8 (N,), and what clips to make of them.
 
-        Where the files take more bytes than the clips it is the clips, and None. For a source with `jpeg_quality`, and a
+        Where the strips take more bytes than the clips it is the clips, and None. For a source with `jpeg_quality`, and a
         transform without `augment` and `fit`.
         """
         with closing(self._source.open_jpeg(path)) as film:
@@ -114,13 +115,16 @@ class ClipReader:
             notes = notes_on(video)
         rows = inverse.reshape(len(indices), -1).tolist() * (len(rngs) // len(indices))
         clips = tuple(
-            JpegClip(tuple(files_T), self._transform.draw(film.height, film.width, _generator(rng)))
-            for files_T, rng in zip(rows, rngs, strict=True)
+            JpegClip(tuple(frames_T), self._transform.draw(film.height, film.width, _generator(rng)))
+            for frames_T, rng in zip(rows, rngs, strict=True)
         )
-        erase, lengths = tuple(clip.drawn.erase for clip in clips), tuple(map(len, files))
+        erase = tuple(clip.drawn.erase for clip in clips)
+        each = most_pictures(film.height, film.width)
+        strips = [strip_of(files[first : first + each]) for first in range(0, len(files), each)]
+        lengths = tuple(map(len, strips))
         if sum(lengths) <= len(clips) * self.clip_bytes:
-            bytes_N = torch.frombuffer(bytearray().join(files), dtype=torch.uint8)
-            return bytes_N, JpegClips(lengths, film.height, film.width, clips), erase, notes
+            bytes_N = torch.frombuffer(bytearray().join(strips), dtype=torch.uint8)
+            return bytes_N, JpegClips(lengths, len(files), film.height, film.width, clips), erase, notes
         if not self._said_large:
             self._said_large = True
             logger.warning(
@@ -128,7 +132,7 @@ class ClipReader:
                 "data.short_side_px, or a lower data.jpeg_quality"
             )
         frames_NHWC = torch.from_numpy(np.stack([from_jpeg(file) for file in files]))
-        made = [self._transform.made(frames_NHWC[list(clip.files_T)], clip.drawn) for clip in clips]
+        made = [self._transform.made(frames_NHWC[list(clip.frames_T)], clip.drawn) for clip in clips]
         return torch.stack(made), None, erase, notes
 
     def decoder(self, device: torch.device) -> JpegDecoder:
