@@ -1,4 +1,4 @@
-"""Paths as people give them: `~` at their beginning, and whether something is there or this user may not see it.
+"""Paths as people give them: `~` at their beginning, whether something is there, and what this user may do with it.
 
 `os.path.exists` says no to both, and so a file that is closed to a user would be called missing.
 """
@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from videoadapt.errors import NotPermitted
-from videoadapt.system import user_name
+from videoadapt.system import WINDOWS, user_name, user_number
 
 
 def with_home(path: str) -> str:
@@ -90,6 +90,53 @@ def why_no_folder(path: Path) -> str:
         check_permitted(path)
     except NotPermitted as error:
         return str(error).removeprefix(f"{path}: ")
+    return ""
+
+
+def why_foreign(place: Path, others_may_not: int = 0o077) -> str:
+    """Say why a folder in a place where every user may write is not this user's own; "" if it is, or is not there yet.
+
+    `others_may_not`: bits of the mode that must not be set. What is in such a folder can be trusted: where its place is
+    sticky, as /dev/shm and /tmp are, nobody else can put another one there.
+    """
+    try:
+        status, parent = os.lstat(place), os.stat(place.parent)
+    except FileNotFoundError:
+        return ""
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{place} is {'a link' if stat.S_ISLNK(status.st_mode) else 'a file'}, not a folder"
+    if WINDOWS:  # whose permissions are others, and whose temporary folder is the user's own
+        return ""
+    if status.st_uid != user_number():
+        return f"{place} belongs to user {status.st_uid}, not to you ({user_number()})"
+    if mode & others_may_not:
+        return f"{place} is open to other users (its mode is {mode:o})"
+    if parent.st_mode & 0o002 and not parent.st_mode & stat.S_ISVTX:
+        return f"{place} can be replaced by anybody, for {place.parent} is not sticky (chmod +t)"
+    return ""
+
+
+def why_unwritable(folder: Path) -> str:
+    """Say what keeps files from being written in a folder that is there or would be made, and what to do; "" if nothing."""
+    path = Path(os.path.abspath(folder))
+    try:
+        for place in (path, *path.parents):
+            try:
+                os.lstat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            break
+        if not os.path.exists(place):
+            return f"{place} is a link to {os.readlink(place)}, which is not there; remove the link, or choose another folder"
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        return f"{getattr(error, 'strerror', None) or error}; choose another folder"
+    if not place.is_dir():
+        return f"{place} is a file; choose another folder"
+    if hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY:
+        return f"{place} lies on a file system that is mounted read-only; choose another folder"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"this user may not write in {place}; choose another folder"
     return ""
 
 

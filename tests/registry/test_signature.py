@@ -9,8 +9,9 @@ import pytest
 from annotated_types import Ge, MinLen
 from pydantic import ValidationError
 
-from videoadapt.errors import ArgumentError, ConfigError, at_key, explain
+from videoadapt.errors import ArgumentError, ConfigError, at_key
 from videoadapt.registry import Registry
+from videoadapt.registry.refused_keys import explain
 
 
 def new_registry() -> Registry:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from videoadapt.errors import ConfigError
-from videoadapt.files import why_unwritable
+from videoadapt.paths import why_unwritable
 
 
 def check_folder(argument: str, folder: Path) -> None:

@@ -33,7 +33,7 @@ def _as_override(parser: argparse.ArgumentParser, word: str, own: set[str]) -> s
     if not re.match(r"--[A-Za-z]", word) or name in own:
         return word
     from videoadapt.config.schema import Config
-    from videoadapt.errors import keys_like
+    from videoadapt.registry.refused_keys import keys_like
 
     key = name.removeprefix("--")
     if "." in key or key in Config.model_fields:

@@ -15,8 +15,9 @@ from videoadapt.config.choice import with_choice
 from videoadapt.config.overrides import ArgumentText, parse_overrides, read_text
 from videoadapt.config.schema import Component, Config
 from videoadapt.config.yaml_files import merge, read_yaml
-from videoadapt.errors import ConfigError, as_list, at_key, explain
+from videoadapt.errors import ConfigError, at_key
 from videoadapt.registry import ADAPTERS, BACKBONES, DATASETS, DECODERS, LOGGERS, LOSSES, SAMPLERS, Registry
+from videoadapt.registry.refused_keys import as_list, explain
 
 COMPONENTS: dict[tuple[str, str], Registry] = {
     ("model", "backbone"): BACKBONES,

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
-from videoadapt.errors import ArgumentError, ConfigError, explain
+from videoadapt.errors import ArgumentError, ConfigError
+from videoadapt.registry.refused_keys import explain
 
 
 def arguments_of(component: type) -> dict[str, inspect.Parameter]:

@@ -10,7 +10,7 @@ import torch
 from videoadapt.config.schema import Config
 from videoadapt.distributed import choose_device
 from videoadapt.errors import ConfigError
-from videoadapt.files import why_foreign, why_unwritable
+from videoadapt.paths import why_foreign, why_unwritable
 from videoadapt.registry import LOGGERS
 from videoadapt.system import open_files_limit
 from videoadapt.video.cache.folder import MEMORY, cache_folder, why_not_here

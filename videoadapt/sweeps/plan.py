@@ -14,8 +14,9 @@ from videoadapt.config.loading import load_config
 from videoadapt.config.overrides import as_token, parse_overrides, split_tokens
 from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.config.yaml_files import merge, read_yaml
-from videoadapt.errors import ConfigError, did_you_mean, explain
+from videoadapt.errors import ConfigError, did_you_mean
 from videoadapt.models.adapters import build_adapter
+from videoadapt.registry.refused_keys import explain
 from videoadapt.runs.statement import flat
 from videoadapt.runs.test_lists import own_list
 from videoadapt.sweeps.cell import Cell, Settings, short

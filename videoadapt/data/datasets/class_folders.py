@@ -15,8 +15,8 @@ from videoadapt.data.list_files import read_classes
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataFolderError, DataListError
-from videoadapt.files import why_unwritable, write_json
-from videoadapt.paths import is_file, with_home
+from videoadapt.files import write_json
+from videoadapt.paths import is_file, why_unwritable, with_home
 from videoadapt.registry import DATASETS
 
 DIVISION = "division.json"

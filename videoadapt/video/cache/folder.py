@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from videoadapt.errors import ConfigError
-from videoadapt.files import PARTIAL, why_foreign
+from videoadapt.files import PARTIAL
+from videoadapt.paths import why_foreign
 from videoadapt.system import HAS_SHARED, NO_LINK, NO_WAITING, lock, lock_byte, user_number
 
 MEMORY = Path("/dev/shm") / f"videoadapt-{user_number()}"
