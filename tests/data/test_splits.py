@@ -311,5 +311,9 @@ def test_films_are_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataListError) as refused:
         load_splits(config(tmp_path, decoder={"name": "image"}))
     assert "'image': reads pictures, and 1 of the 3 files of data.train are films, first b.MP4" in str(refused.value)
-    assert "data.test" not in str(refused.value)
-    load_splits(config(tmp_path, decoder={"name": "pyav"}))
+    assert "data.test" not in str(refused.value) and "; set it to decord, or list pictures (" in str(refused.value)
+    with pytest.raises(
+        DataListError, match=r"set it to decord, and data\.num_frames to more than 1 to see motion, or list"
+    ):
+        load_splits(config(tmp_path, decoder={"name": "image"}, num_frames=1))
+    load_splits(config(tmp_path, decoder={"name": "decord"}))

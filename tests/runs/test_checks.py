@@ -129,6 +129,10 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
         (["data.root=/etc/passwd"], "data.root = /etc/passwd: "),
         (["data.rendered={motions: trunk, clips_per_epoch: 8}", "data.train=null", "data.num_frames=26"],
          "data.num_frames = 26: a rendered video is 24 frames long"),
+        (["data.rendered={motions: trunk, clips_per_epoch: 8}", "data.train=null", "data.jpeg_quality=95"],
+         "data.jpeg_quality = 95: clips of data.rendered are seen as they are, not through JPEG; set it to null"),
+        (["data.rendered={motions: trunk, clips_per_epoch: 8}", "data.train=null", "data.jpeg_decoding=device"],
+         "data.jpeg_decoding = device: clips of data.rendered are seen as they are, not through JPEG; set it to processor"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_its_key(overrides: list[str], line: str, path: Path) -> None:

@@ -47,7 +47,8 @@ def test_the_same_bytes_in_training_and_test_are_told(tmp_path: Path, said: pyte
         "data.train and data.test: 1 files seem to be copies under another name, first d.mp4 (line 2) of a.mp4 (line 1): "
         "the test accuracy will be too high; the command `prepare check`"
     )
-    assert "3 files have the size of another one; of 3 of them 16384 bytes were compared" in said.messages
+    looked = "looked for copies under other names: 3 of the 3 files that have another one's size, 16384 bytes of each"
+    assert looked in said.messages
 
 
 def test_copies_within_a_list_are_told_by_their_labels(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
@@ -83,7 +84,8 @@ def test_the_look_is_bounded_and_begins_across_lists(
     train = {f"{n}": (b"z" * (n // 2 + 1), 0) for n in range(20)} | {"last": (b"z" * 90, 0)}
     look(lists(tmp_path, train=train, val={}, test={"t": (b"z" * 90, 0)}))
     assert opened[:2] == ["last", "t"] and len(opened) == 4
-    assert "22 files have the size of another one; of 4 of them" in said.messages[0]
+    assert "4 of the 22 files that have another one's size" in said.messages[0]
+    assert said.messages[0].endswith("; the command `prepare check` looks at all")
 
 
 def test_names_of_one_file_are_no_copies(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:

@@ -162,6 +162,15 @@ def _rendered_problems(config: Config) -> list[str]:
         for key in ("first_per_class", "few_per_class")
         if getattr(data, key) is not None
     ]
+    if config.train.enable:  # a test alone may look at its list through JPEG
+        problems += [
+            f"data.{key} = {value}: clips of data.rendered are seen as they are, not through JPEG; set it to {off or 'null'}"
+            for key, value, off in (
+                ("jpeg_quality", data.jpeg_quality, None),
+                ("jpeg_decoding", data.jpeg_decoding, "processor"),
+            )
+            if value != off
+        ]
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
     sampler = build_sampler(data)
@@ -209,7 +218,7 @@ def _clip_problems(config: Config) -> list[str]:
 
 def _jpeg_problems(data: DataConfig) -> list[str]:
     """What keeps training clips from being decoded on the device."""
-    if data.jpeg_decoding == "processor":
+    if data.jpeg_decoding == "processor" or data.rendered is not None:  # see _rendered_problems
         return []
     head = f"data.jpeg_decoding = {data.jpeg_decoding}: "
     problems = []

@@ -40,10 +40,11 @@ def _say_copies(lists: Mapping[str, VideoRows], files: Mapping[str, NDArray[Any]
         groups = by_key(range(len(places)), lambda index, places=places: part_of(str(videos[places[index]].path)))  # type: ignore[misc]
         found += [[places[index] for index in group] for group in groups]
     logger.info(
-        "%d files have the size of another one; of %d of them %d bytes were compared",
-        num_alike,
+        "looked for copies under other names: %d of the %d files that have another one's size, %d bytes of each%s",
         len(videos),
+        num_alike,
         PART_BYTES,
+        "; the command `prepare check` looks at all" if len(videos) < num_alike else "",
     )
     for one, other, harm in _HARM:
         across = [(a, b) for group in found for a in group for b in group if (a[0], b[0]) == (one, other)]

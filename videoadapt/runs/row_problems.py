@@ -101,7 +101,8 @@ def _no_pictures(split: str, videos: VideoRows, limit: float, data: DataConfig) 
     if len(films) <= limit * len(videos):
         return []
     name = data.decoder["name"]
+    frames = ", and data.num_frames to more than 1 to see motion" if data.num_frames == 1 else ""
     return [
         f"data.decoder.name = {name!r}: reads pictures, and {len(films)} of the {len(videos)} files of data.{split} are films, "
-        f"first {films[0]}; leave data.decoder out, or list pictures ({', '.join(SUFFIXES['images'])})"
+        f"first {films[0]}; set it to decord{frames}, or list pictures ({', '.join(SUFFIXES['images'])})"
     ]
