@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -257,11 +258,22 @@ def test_an_output_that_cannot_be(make: Any, reason: str, tmp_path: Path) -> Non
     assert found.startswith("output = ") and reason.format(tmp_path) in found
 
 
-@pytest.mark.parametrize(
-    "name", ["metrics.jsonl", ".lock", "outcome.json", "classes.txt", "results.json", "checkpoints"]
-)
+def documented_names() -> list[str]:
+    """What the page of the house says that a run writes; not what is named by a step, a list, or another command."""
+    page = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## A run's folder\n")[2].partition("\n### ")[0]
+    named = [name for line in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", line.split(" | ")[0])]
+    names = [re.sub("(?<=/).+", "", name) for name in named if not name.startswith(("unknown.", "jobs/", "code/"))]
+    return list(dict.fromkeys(names))
+
+
+def test_the_page_names_what_a_run_writes() -> None:
+    assert {".lock", "outcome.json", "rates.json", "robustness.json", "checkpoints/"} <= set(documented_names())
+
+
+@pytest.mark.parametrize("name", documented_names())
 def test_an_output_with_something_else_in_a_files_place(name: str, tmp_path: Path) -> None:
-    is_folder = name == "checkpoints"
+    is_folder, name = name.endswith("/"), name.removesuffix("/")
     (tmp_path / name).touch() if is_folder else (tmp_path / name).mkdir()
     kind = "folder" if is_folder else "regular file"
     assert output_problems(tmp_path) == [

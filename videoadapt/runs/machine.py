@@ -19,8 +19,8 @@ from videoadapt.video.jpeg_clips import why_not_decoded
 _WRITTEN_IN_PLACE = (".lock", "run.log", "metrics.jsonl", "timing.jsonl", "phases.jsonl")
 _REPLACED = (
     "config.yaml", "classes.txt", "outcome.json", "results.json", "predictions.npz", "adapter.safetensors", "pretrained.pth",
-    "trunk.safetensors", "curves.png", "confusion.png", "per_class.csv", "reconstruction.png",
-    "report.html",
+    "trunk.safetensors", "rates.json", "curves.png", "confusion.png", "average_precision.png", "per_class.csv",
+    "reconstruction.png", "robustness.json", "robustness.png", "report.html",
 )  # fmt: skip
 _OPEN_FILES, _OF_A_WORKER = 24, 4  # at a time, measured with room: 2 workers need 22 in all, 6 need 36
 _FOLDERS = ("checkpoints", "tensorboard", "loggers")
