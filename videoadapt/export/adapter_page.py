@@ -13,8 +13,7 @@ from videoadapt.files import write_text
 from videoadapt.paths import is_file
 from videoadapt.runs.adapter_content import AdapterFile
 from videoadapt.runs.adapter_file import read_adapter
-from videoadapt.runs.checkpoint import read_facts
-from videoadapt.runs.folder import find_checkpoint
+from videoadapt.runs.folder import facts_of
 from videoadapt.weights.names import HubName
 
 ADAPTER, PAGE, PREVIEW = "adapter.safetensors", "README.md", "preview.png"
@@ -44,8 +43,7 @@ def write_adapter_folder(run: Path, out: Path, name: HubName, licence: str = "")
 
 def _lists(run: Path) -> dict[str, str]:
     """The fingerprints of the lists that the run trained and validated on."""
-    path = find_checkpoint(run)
-    found = read_facts(path).get("config", {}).get("lists", {}) if path is not None else {}
+    found = facts_of(run).get("config", {}).get("lists", {})
     return {split: sha256 for split, sha256 in found.items() if sha256 != _NOTHING}
 
 

@@ -24,7 +24,7 @@ from videoadapt.models.parameters import freeze_by_name
 from videoadapt.paths import is_file
 from videoadapt.registry import BACKBONES
 from videoadapt.runs.checkpoint import load_checkpoint
-from videoadapt.runs.folder import find_checkpoint, load_result, read_class_names, statement_in
+from videoadapt.runs.folder import check_class_names, load_result, needed_checkpoint, read_class_names, statement_in
 from videoadapt.runs.start import StartWeights, read_start, start_weights
 from videoadapt.runs.statement import Statement, said
 from videoadapt.video.sides import CropPx, sides_of
@@ -188,16 +188,11 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
         raise CheckpointError(
             f"{folder}: holds a masked pre-training, which has no classes; train on its pretrained.pth"
         )
-    path = find_checkpoint(folder)
-    if path is None:
-        raise CheckpointError(f"{folder}/checkpoints: holds no checkpoint; train first")
+    path = needed_checkpoint(folder)
     state = load_checkpoint(path)  # before the model, which takes long: a training may delete the file meanwhile
     there = statement_in(state, path)
     class_names = read_class_names(folder) or (there.class_names if there is not None else [])
-    if not class_names:
-        raise CheckpointError(
-            f"{folder / 'classes.txt'}: there is no such file; put it back: one name a line, by label"
-        )
+    check_class_names(class_names, folder)
     model = build_seeded_model(config, class_names)
     if differing := load_result(model, path, Statement.of(config, class_names, model), state):
         logger.info("%s: %s", folder / "config.yaml", said(differing))

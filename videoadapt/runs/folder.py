@@ -89,7 +89,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def find_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run is judged by: `best.pt` where there was validation, else the newest, else None.
 
-    Raises CheckpointError when `best.pt` does not belong to the training that the newest checkpoint is of.
+    Raises ConfigError when `best.pt` does not belong to the training that the newest checkpoint is of, CheckpointError when
+    it cannot be read.
     """
     path = newest_checkpoint(folder)
     if path is None or path.name != BEST:
@@ -102,6 +103,20 @@ def find_checkpoint(folder: Path) -> Path | None:
                 raise ConfigError(f"{path}: {problem}, unlike {other.name}; put the right file back, or delete it")
             break
     return path
+
+
+def needed_checkpoint(folder: Path) -> Path:
+    """The checkpoint that a run is judged by. Raises CheckpointError without one, and as `find_checkpoint` does."""
+    path = find_checkpoint(folder)
+    if path is None:
+        raise CheckpointError(f"{folder}/checkpoints: holds no checkpoint; train first")
+    return path
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What the checkpoint that a run is judged by says of itself; {} without one. Raises as `find_checkpoint` does."""
+    path = find_checkpoint(folder)
+    return {} if path is None else read_facts(path)
 
 
 def foreign(best: Mapping[str, Any], newest: Mapping[str, Any]) -> str:
@@ -150,8 +165,7 @@ def thresholds_of(folder: Path) -> list[float] | None:
 
     None without one, and where no validation chose any.
     """
-    path = find_checkpoint(folder)
-    return None if path is None else read_facts(path).get("thresholds")
+    return facts_of(folder).get("thresholds")
 
 
 def statement_in(facts: Mapping[str, Any], path: Path) -> Statement | None:
@@ -184,3 +198,11 @@ def read_class_names(folder: Path) -> list[str]:
             f"{path}: cannot be read as class names: {getattr(error, 'strerror', None) or error}; put a sound copy back: one "
             "name a line, in the order of the labels"
         ) from error
+
+
+def check_class_names(class_names: Sequence[str], folder: Path) -> None:
+    """Raise CheckpointError where the folder of a run tells no classes."""
+    if not class_names:
+        raise CheckpointError(
+            f"{folder / 'classes.txt'}: there is no such file; put it back: one name a line, by label"
+        )

@@ -14,8 +14,7 @@ from videoadapt.config.schema import Config, DataConfig
 from videoadapt.errors import at_key
 from videoadapt.registry import SAMPLERS
 from videoadapt.runs.build_data import build_sampler
-from videoadapt.runs.checkpoint import read_facts
-from videoadapt.runs.folder import find_checkpoint
+from videoadapt.runs.folder import facts_of
 
 FAR = 1.5  # times faster or slower
 _RARE = 0.05  # of the clips: a rate that fewer have, at either end, is none that a model has learned
@@ -120,8 +119,7 @@ def seen_at(config: Config, fps_hz: float | None) -> Config:
 
 def trained_rates(run: Path) -> Rates:
     """What the checkpoint says that this run is judged by; empty without one."""
-    path = find_checkpoint(run)
-    return Rates() if path is None else rates_in(read_facts(path))
+    return rates_in(facts_of(run))
 
 
 def rates_in(facts: Mapping[str, Any]) -> Rates:

@@ -22,7 +22,7 @@ from videoadapt.paths import exists, is_file, is_folder, why_unreadable
 from videoadapt.registry import BACKBONES
 from videoadapt.runs.adapter_content import read_content
 from videoadapt.runs.checkpoint import load_checkpoint, read_facts
-from videoadapt.runs.folder import find_checkpoint, read_class_names, statement_in
+from videoadapt.runs.folder import check_class_names, needed_checkpoint, read_class_names, statement_in
 from videoadapt.runs.statement import Statement, completed, differences, fingerprint
 from videoadapt.video.sides import CropPx, size_text
 from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, weights_path
@@ -164,9 +164,7 @@ def _drawn(config: Config, seed: int) -> Weights:
 
 
 def _of_folder(folder: Path) -> Start:
-    path = find_checkpoint(folder)
-    if path is None:
-        raise CheckpointError(f"{folder}/checkpoints: holds no checkpoint; train first")
+    path = needed_checkpoint(folder)
     return replace(_of_checkpoint(path, read_facts(path)), path=folder)
 
 
@@ -183,10 +181,7 @@ def _of_checkpoint(path: Path, facts: Mapping[str, Any]) -> Start:
             f"{path}: is of a masked pre-training, which has no classes; name {folder / 'pretrained.pth'}"
         )
     statement = statement_in(facts, path) or Statement.of(config, read_class_names(folder))
-    if not statement.class_names:
-        raise CheckpointError(
-            f"{folder / 'classes.txt'}: there is no such file; put it back: one name a line, by label"
-        )
+    check_class_names(statement.class_names, folder)
 
     def tensors() -> Tensors:
         state = load_checkpoint(path)
