@@ -118,6 +118,69 @@ def test_json_files_hold_no_sequences_and_the_same_names(tmp_path: Path) -> None
     assert not obeyed(text) and "日本" in text and json.loads(text) == {"video": BAD, "name": "日本"}
 
 
+COMMAND = """
+import contextlib, logging, os, sys
+from videoadapt import log, logger
+from videoadapt.cli._command import command
+
+@command("stopped")
+def main() -> int:
+    log.setup_logging()
+    logger.info("a message")
+    log.show_table("A", ["b"], [["c"]])
+    sys.stderr.write("another\\n")
+    with open(sys.argv[1], "w") as file:
+        file.write("kept")
+        with contextlib.suppress(OSError):
+            os.write(2, b"a library's message")
+    assert os.get_inheritable(0) and os.get_inheritable(1) and os.get_inheritable(2)
+    print("a result")
+    sys.stderr.write("the last\\n")
+    return 0
+
+sys.exit(main())
+"""
+
+
+def ended(folder: Path, streams: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with its streams redirected as the shell does; what it writes to a file must be in the file."""
+    shell = ["bash", "-c", f'exec "$0" -c "$1" "$2" {streams}', sys.executable, COMMAND, str(folder / "file")]
+    done = subprocess.run(shell, cwd=REPOSITORY, env=environment(), capture_output=True, text=True)
+    assert (folder / "file").read_text() == "kept"
+    return done
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_results_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
+    done = ended(tmp_path, ">/dev/full")
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "error: standard output: No space left on device; free some space and run the same command again\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_messages_that_cannot_be_written_end_nothing(tmp_path: Path) -> None:
+    done = ended(tmp_path, "2>/dev/full")
+    assert (done.returncode, done.stdout) == (0, "a result\n")
+
+
+@pytest.mark.parametrize(("streams", "output"), [("2>&-", "a result\n"), (">&-", ""), ("<&- >&- 2>&-", "")])
+def test_streams_that_are_closed_are_no_files_of_the_run(tmp_path: Path, streams: str, output: str) -> None:
+    done = ended(tmp_path, streams)
+    assert (done.returncode, done.stdout) == (0, output) and "Traceback" not in done.stderr
+
+
+def test_a_terminal_that_was_closed_ends_nothing(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    os.close(ours)  # from now on, writing is an error of input and output
+    with os.fdopen(theirs, "w") as closed:
+        arguments = [sys.executable, "-c", COMMAND, str(tmp_path / "file")]
+        started = {"cwd": REPOSITORY, "env": environment(), "stdout": subprocess.PIPE, "stderr": closed}
+        done = subprocess.run(arguments, check=False, **started)
+    assert (done.returncode, done.stdout) == (0, b"a result\n")
+
+
 def test_the_streams_are_wrapped_once() -> None:
     with no_commands_to_the_terminal(), no_commands_to_the_terminal():
         assert not hasattr(sys.stdout.obeyed, "obeyed")

@@ -1,16 +1,18 @@
 """What reaches a terminal from names that others chose: letters, and no commands to the terminal. And its Ctrl-C.
 
 An escape sequence in the name of a class or a file could move the cursor over what was said, change the window's title or
-turn the order of letters round.
+turn the order of letters round. Where output goes to a full disk, or nowhere, results that are lost are an error, and messages
+are not.
 """
 
+import os
 import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -24,7 +26,7 @@ def visible(text: str) -> str:
 
 
 class Visible:
-    """A text stream that shows commands to a terminal instead of passing them on; `obeyed` is the stream itself."""
+    """A text stream that shows commands to a terminal instead of passing them on; `obeyed` is one that obeys them."""
 
     def __init__(self, stream: Any):
         self.obeyed = stream
@@ -43,15 +45,89 @@ class Visible:
         return getattr(self.obeyed, name)
 
 
+class Output:
+    """A text stream of the process; what does not reach it is an OSError that names it, or is `lost` without a word.
+
+    The disk that it is sent to may be full, and the terminal closed. A reader that went away is a BrokenPipeError always.
+    """
+
+    def __init__(self, stream: Any, name: str, *, lost: bool):
+        self._stream, self._name, self._lost = stream, name, lost
+
+    def write(self, text: str) -> int:
+        """See io.TextIOBase."""
+        with self._said():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """See io.IOBase."""
+        with self._said():
+            self._stream.flush()
+
+    def give_up(self) -> None:
+        """Try what is not written yet once more: when Python ends, its failure would be the exit code."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            pass  # it is answered for by who called the command
+        except OSError:
+            with suppress(OSError, ValueError):  # of no open file
+                forget(self._stream.fileno())
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if not self._lost:
+                error.filename = self._name
+                raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def forget(descriptor: int) -> None:
+    """Let what is written to this open file go nowhere from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def open_closed_streams() -> None:
+    """Give a process that was started without input, output or messages (`>&-`) ones that go nowhere.
+
+    Else the next files that are opened take their numbers, and FFmpeg's messages would be written into them.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(nowhere, True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # as Python leaves those that it does not find
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as Python runs
+
+
 @contextmanager
 def no_commands_to_the_terminal() -> Iterator[None]:
     """During the block, what is written to stdout and stderr is shown and not obeyed."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (Visible(getattr(stream, "obeyed", stream)) for stream in before)
+    if isinstance(before[0], Visible):  # within another such block
+        yield
+        return
+    output, messages = (Output(sys.stdout, "standard output", lost=False), Output(sys.stderr, "messages", lost=True))
+    sys.stdout, sys.stderr = Visible(output), Visible(messages)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
+        output.give_up()
+        messages.give_up()
 
 
 _pressed: list[int] = []  # each Ctrl-C that raised KeyboardInterrupt in this command

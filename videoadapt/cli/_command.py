@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import ParamSpec
 
 from videoadapt.system import user_number
-from videoadapt.terminal import ctrl_c_noted, no_commands_to_the_terminal, stop_if_pressed
+from videoadapt.terminal import (
+    ctrl_c_noted,
+    forget,
+    no_commands_to_the_terminal,
+    open_closed_streams,
+    stop_if_pressed,
+)
 
 EXIT_ERROR, EXIT_UNREADABLE, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 3, 130, 141
 
@@ -52,6 +58,7 @@ def command(stopped: str) -> Callable[[Callable[Arguments, int]], Callable[Argum
         @functools.wraps(main)
         def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
             name_user()
+            open_closed_streams()
             if hasattr(sys.stdout, "reconfigure"):
                 # a terminal may lack the letters of a name, and a name may be no text
                 sys.stdout.reconfigure(errors="backslashreplace")
@@ -141,7 +148,7 @@ def _reader_is_gone() -> bool:
         state.register(output, 0)  # errors are reported unasked
         if not state.poll(0):
             return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    forget(output)
     return True
 
 
