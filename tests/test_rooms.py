@@ -141,7 +141,7 @@ def test_the_house_stands() -> None:
 
 
 def test_every_file_of_a_package_is_on_the_page() -> None:
-    """By its name; those of the commands are the commands', and what begins with _ is its neighbours' alone."""
+    """By its name; those of the commands are the commands', and what begins with _ belongs to what is named."""
     told = set(re.findall(r"`(\w+)`?/?", (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")))
     packages = [path.parent for path in (REPOSITORY / "videoadapt").glob("*/__init__.py") if path.parent.name != "cli"]
     files = [path for package in packages for path in package.iterdir() if path.suffix in ("", ".py")]
