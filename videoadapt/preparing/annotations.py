@@ -1,6 +1,7 @@
 """ActivityNet, AVA-Kinetics, Charades and EPIC-KITCHENS: whole films, and annotation files that say which seconds show what.
 
-Each function takes the folder of the download, which holds the films at any depth, and returns an Annotated.
+Each function takes the folder of the download, which holds the films at any depth, and returns a DataSet.
+Raises DataListError where files are missing or do not agree.
 """
 
 import csv
@@ -16,13 +17,13 @@ from typing import Literal, TypeAlias
 from videoadapt import logger
 from videoadapt.errors import DataListError
 from videoadapt.paths import files_below
-from videoadapt.preparing.downloads import Annotated, Download, Listed, only_file, read_json, videos_below
+from videoadapt.preparing.downloads import DataSet, Download, Listed, only_file, read_json, videos_below
 from videoadapt.video.part import Part
 
 Actions: TypeAlias = tuple[str, list[tuple[int, Part]]]  # a film, and the label and the part of each of its actions
 
 
-def activitynet(source: Path, work: Path) -> Annotated:
+def activitynet(source: Path, work: Path) -> DataSet:
     """activity_net.*.json: films called <id> or v_<id>; labels are class names in alphabetical order."""
     path = only_file(source, "activity_net*.json")
     where = videos_below(source)
@@ -38,19 +39,19 @@ def activitynet(source: Path, work: Path) -> Annotated:
     names = sorted({label for rows in shown.values() for _, label, _ in rows})
     numbers = {name: number for number, name in enumerate(names)}
     lists = {split: [Listed(film, numbers[label], part) for film, label, part in rows] for split, rows in shown.items()}
-    return Annotated(source, names, lists)
+    return DataSet(source, names, lists)
 
 
-def charades(source: Path, work: Path) -> Annotated:
+def charades(source: Path, work: Path) -> DataSet:
     """Charades_v1_train.csv, Charades_v1_test.csv and Charades_v1_classes.txt; labels are the numbers in c000 to c156."""
     names, films = _charades(source)
     lists = {
         split: [Listed(film, label, part) for film, actions in of for label, part in actions] for split, of in films
     }
-    return Annotated(source, names, lists)
+    return DataSet(source, names, lists)
 
 
-def charades_films(source: Path, work: Path) -> Annotated:
+def charades_films(source: Path, work: Path) -> DataSet:
     """The same, for whole films with the labels of all their actions (`data.labels` multi).
 
     The published evaluation of mAP gives films without an action a score of minus infinity (gsig/charades-algorithms,
@@ -67,7 +68,7 @@ def charades_films(source: Path, work: Path) -> Annotated:
         logger.info(
             "test: %d films without an action are left out, which Charades' evaluation does not count", left_out
         )
-    return Annotated(source, names, lists)
+    return DataSet(source, names, lists)
 
 
 def _charades(source: Path) -> tuple[list[str], list[tuple[str, list[Actions]]]]:
@@ -89,7 +90,7 @@ def _charades(source: Path) -> tuple[list[str], list[tuple[str, list[Actions]]]]
     return [name.strip() for _, _, name in rows], list(films.items())
 
 
-def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Annotated:
+def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> DataSet:
     """EPIC_100_train.csv and EPIC_100_validation.csv; labels are the numbers of EPIC_100_verb_classes.csv, or of the nouns'.
 
     The authors keep the nouns in EPIC_100_noun_classes_v2.csv; older copies have no `_v2`.
@@ -109,10 +110,10 @@ def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Anno
             with _as_published(path, row["narration_id"]):
                 part = Part(_seconds(row["start_timestamp"]), _seconds(row["stop_timestamp"]))
                 lists[split].append(Listed(film, numbers[row[f"{of}_class"]], part))
-    return Annotated(source, [*names.values()], lists)
+    return DataSet(source, [*names.values()], lists)
 
 
-def ava_kinetics(source: Path, work: Path) -> Annotated:
+def ava_kinetics(source: Path, work: Path) -> DataSet:
     """kinetics_train_v*.csv, kinetics_val_v*.csv and ava_action_list_v*.pbtxt of AVA-Kinetics (arXiv 2005.00214).
 
     A row of them has no header: film, second of a key frame in the whole film, box, action, and person in AVA's own; one of a
@@ -137,7 +138,7 @@ def ava_kinetics(source: Path, work: Path) -> Annotated:
             Listed(*clips.around(film, float(second)), labels=tuple(sorted(actions)))
             for (film, second), actions in shown.items()
         ]
-    return Annotated(source, [*names.values()], lists)
+    return DataSet(source, [*names.values()], lists)
 
 
 def _ava_names(path: Path) -> dict[str, str]:

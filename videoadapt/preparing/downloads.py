@@ -1,7 +1,7 @@
 """HMDB51, UCF101, Something-Something V2 and Kinetics as they are downloaded: where the videos lie, and what the lists are.
 
-Each function takes the folder of the download and a folder to unpack to, and returns an Annotated. Archives are
-unpacked; where none lie, the same content is looked for unpacked.
+Each function takes the folder of the download and a folder to unpack to, and returns a DataSet. Archives are
+unpacked; where none lie, the same content is looked for unpacked. Raises DataListError where files are missing or do not agree.
 """
 
 import csv
@@ -29,18 +29,18 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Annotated:
-    """`root`: what `data.root` is to be. `lists`: name -> rows as published."""
+class DataSet:
+    """A data set as it was published. `root`: what `data.root` is to be; `lists`: name -> rows."""
 
     root: Path
     class_names: list[str]
     lists: dict[str, list[Listed]]
 
 
-Download: TypeAlias = Callable[[Path, Path], Annotated]
+Download: TypeAlias = Callable[[Path, Path], DataSet]
 
 
-def hmdb51(source: Path, work: Path) -> Annotated:
+def hmdb51(source: Path, work: Path) -> DataSet:
     """hmdb51_org.rar, which holds a rar for each class, and test_train_splits.rar (1: training, 2: test, 0: neither)."""
     root = source
     if is_file(source / "hmdb51_org.rar"):
@@ -63,10 +63,10 @@ def hmdb51(source: Path, work: Path) -> Annotated:
                 lists[f"{side}_split{number}"].append(Listed(f"{name}/{video.strip()}", names.index(name)))
             elif row.strip() and mark != "0":
                 raise DataListError(f"{path}: {row!r} is not a video and 0, 1 or 2")
-    return Annotated(_folder_with(root, names), names, lists)
+    return DataSet(_folder_with(root, names), names, lists)
 
 
-def ucf101(source: Path, work: Path) -> Annotated:
+def ucf101(source: Path, work: Path) -> DataSet:
     """UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip; labels are those of classInd.txt, less one."""
     root = source
     if is_file(source / "UCF101.rar"):
@@ -90,10 +90,10 @@ def ucf101(source: Path, work: Path) -> Annotated:
             if unknown:
                 raise DataListError(f"{path}: {unknown[0]} is of no class in classInd.txt")
             lists[f"{side}_split{number}"] = [Listed(video, names.index(video.split("/")[0])) for video in videos]
-    return Annotated(_folder_with(root, names), names, lists)
+    return DataSet(_folder_with(root, names), names, lists)
 
 
-def ssv2(source: Path, work: Path) -> Annotated:
+def ssv2(source: Path, work: Path) -> DataSet:
     """The parts 20bn-something-something-v2-?? of one tar, or a folder of webm; labels.json, train.json, validation.json."""
     root = source
     parts = sorted(p for p in files_in(source, "20bn-something-something-v2-*") if re.search(r"-\d\d$", p.name))
@@ -120,10 +120,10 @@ def ssv2(source: Path, work: Path) -> Annotated:
                 raise DataListError(f"{path}: the template {template!r} of video {record['id']} is not in labels.json")
             rows.append(Listed(f"{record['id']}.webm", labels[template]))
         lists[name] = rows
-    return Annotated(first.parent, names, lists)
+    return DataSet(first.parent, names, lists)
 
 
-def kinetics(source: Path, work: Path) -> Annotated:
+def kinetics(source: Path, work: Path) -> DataSet:
     """train.csv and val.csv (or validate.csv), and clips in tar or tar.gz parts, or in folders of any depth.
 
     Of two clips with one name the one below a folder `replacement...` wins: CVDF's replacement_for_corrupted_k400.tgz.
@@ -157,7 +157,7 @@ def kinetics(source: Path, work: Path) -> Annotated:
                 lists[name].append(Listed(film, label, Part(float(row["time_start"]), float(row["time_end"]))))
             else:
                 lists[name].append(Listed(where.get(stem, f"{stem}.mp4"), label))
-    return Annotated(root, names, lists)
+    return DataSet(root, names, lists)
 
 
 def videos_below(root: Path) -> dict[str, str]:
@@ -186,7 +186,7 @@ def _unpacked_or_source(source: Path, work: Path, archive: str) -> Path:
 
 
 def only_file(folder: Path, pattern: str) -> Path:
-    """The one file below `folder` whose name fits."""
+    """The one file below `folder` whose name fits. Raises DataListError for none, and for several."""
     found = files_below(folder, pattern)
     if len(found) != 1:
         shown = f"found {', '.join(map(str, found[:3]))}" if found else "found none"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from videoadapt.errors import DataListError
 from videoadapt.paths import files_below
-from videoadapt.preparing.downloads import Annotated, Download, Listed, only_file
+from videoadapt.preparing.downloads import DataSet, Download, Listed, only_file
 
 _LISTS = {"train": "Train", "test": "Test"}
 
 
-def nuswide(source: Path, work: Path) -> Annotated:
+def nuswide(source: Path, work: Path) -> DataSet:
     """TrainImagelist.txt, TestImagelist.txt, Labels_<concept>_Train.txt and _Test.txt; photographs at any depth, by name.
 
     Row n of each label file is that of row n of the list. The classes are the concepts in alphabetical order; a photograph
@@ -44,7 +44,7 @@ def nuswide(source: Path, work: Path) -> Annotated:
             Listed(where.get(path.rpartition("/")[2], f"Flickr/{path}"), -1, None, tuple(found))
             for path, found in zip(paths, labels, strict=True)
         ]
-    return Annotated(source, names, lists)
+    return DataSet(source, names, lists)
 
 
 def _lines(path: Path) -> list[str]:

@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from videoadapt.runs.drawing import save_png
+from videoadapt.runs.drawing import SCORE_TITLES, save_png
 
 _DPI = 150
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9641e", "#8a8f98"
 _MARGINS = {"left": 0.06, "right": 0.985, "bottom": 0.15, "top": 0.9, "wspace": 0.25}  # enough for any numbers
-_SCORES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}
 
 
 def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
@@ -29,7 +28,7 @@ def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
 def _curves_figure(metrics: Sequence[dict[str, Any]]) -> Figure:
     train = [record for record in metrics if record["kind"] == "train"]
     figure = Figure(figsize=(13, 3.8), dpi=_DPI)
-    score = next((key for key in _SCORES if any(key in record for record in metrics)), None if train else "top1")
+    score = next((key for key in SCORE_TITLES if any(key in record for record in metrics)), None if train else "top1")
     loss_axes, *score_axes_if_any, lr_axes = figure.subplots(1, 3 if score else 2, gridspec_kw=_MARGINS)
     others = [record for record in metrics if record["kind"] != "train"]
     _draw_loss(loss_axes, train, [record for record in others if "loss" in record])
@@ -61,7 +60,7 @@ def _draw_score(axes: Axes, train: Sequence[dict[str, Any]], others: Sequence[di
         best = max(records, key=lambda record: record[score])
         label = f"{kind}, best {best[score]:.2f} % at step {best['step']}"
         axes.plot(*_columns(records, score), color=colour, marker="o", markersize=3.5, label=label)
-    axes.set_title(_SCORES[score])
+    axes.set_title(SCORE_TITLES[score])
     axes.set_ylim(0, 102)
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
 

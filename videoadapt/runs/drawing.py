@@ -11,6 +11,7 @@ from matplotlib.transforms import Bbox
 from videoadapt.files import write_atomically
 from videoadapt.runs.lettering import lettering
 
+SCORE_TITLES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}  # what runs are judged by
 _LONGEST_NAME = 36
 
 

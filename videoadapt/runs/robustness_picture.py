@@ -8,9 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from videoadapt.runs.drawing import save_png
-
-_SCORES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}
+from videoadapt.runs.drawing import SCORE_TITLES, save_png
 
 
 def plot_robustness(results: dict[str, Any], path: Path) -> None:
@@ -24,7 +22,7 @@ def _figure(results: dict[str, Any]) -> Figure:
     rows = [len(table) for _, table in tables] or [1]
     figure = Figure(figsize=(7.2, 1.7 + 0.34 * sum(rows) + 0.5 * len(rows)), dpi=150, layout="constrained")
     clean, mean = results["clean"]["score"], results["mean"]["score"]
-    said = f"{_SCORES[results['measure']]}: {_percent(clean)} on videos as they are"
+    said = f"{SCORE_TITLES[results['measure']]}: {_percent(clean)} on videos as they are"
     figure.suptitle(f"{said}, {_percent(mean)} in the mean over corruptions" if mean is not None else said, fontsize=10)
     every = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
     strengths = sorted({strength for _, table in tables for of in table.values() for strength in of["strengths"]})

@@ -18,12 +18,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from videoadapt.evaluation.calibration import Calibration
+from videoadapt.runs.drawing import SCORE_TITLES
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#2f6fc1", "#d9641e", "#2f8f5b", "#8a8f98"  # to be seen on white and on black
 _INK = "#010203"  # becomes the colour of the page's text
 _MOST_RAW = 600  # points of the faint line; above, it is a band from the least to the most of as many groups
 _SMOOTH = 60  # points of the strong line
-_SCORES = {"top1": "Top-1 accuracy", "mAP": "Mean average precision"}
 
 
 class Chart(NamedTuple):
@@ -42,9 +42,9 @@ def curves(metrics: Sequence[dict[str, Any]]) -> list[Chart]:
     updates = [record for record in train if "skipped" not in record]
     others = [record for record in metrics if record["kind"] != "train"]
     charts = [_curve("Loss", "loss", train, updates, others)]
-    score = next((key for key in _SCORES if any(key in record for record in (*updates, *others))), None)
+    score = next((key for key in SCORE_TITLES if any(key in record for record in (*updates, *others))), None)
     if score is not None:
-        charts.append(_curve(_SCORES[score], score, train, updates, others))
+        charts.append(_curve(SCORE_TITLES[score], score, train, updates, others))
     return [*charts, _curve("Learning rate", "lr", train, train, [])]
 
 
@@ -69,16 +69,16 @@ def _curve(
         said.append(f"training from {values_R[0]:.4g} to {values_R[-1]:.4g} in {len(values_R)} updates")
         if key == "lr":
             axes.plot(epochs_R, values_R, color=_BLUE)
-        elif (size := _draw_noisy(axes, epochs_R, values_R, _GREY if key in _SCORES else _BLUE)) > 1:
+        elif (size := _draw_noisy(axes, epochs_R, values_R, _GREY if key in SCORE_TITLES else _BLUE)) > 1:
             said[0] += f", of which the strong line has means of {size}"
     if others:
-        best = (max if key in _SCORES else min)(others, key=lambda record: record[key])
+        best = (max if key in SCORE_TITLES else min)(others, key=lambda record: record[key])
         epochs_R = epochs_of([record["step"] for record in others], train)
         (best_epoch,) = epochs_of([best["step"]], train)
-        what = f"validation, best {best[key]:.4g}{' %' if key in _SCORES else ''} after {best_epoch:.3g} epochs"
+        what = f"validation, best {best[key]:.4g}{' %' if key in SCORE_TITLES else ''} after {best_epoch:.3g} epochs"
         axes.plot(epochs_R, [record[key] for record in others], color=_ORANGE, marker="o", ms=3.5, label="validation")
         said.append(what)
-    if key in _SCORES:
+    if key in SCORE_TITLES:
         axes.set_ylim(0, 102)
         axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     else:
