@@ -40,7 +40,10 @@ def parse_overrides(overrides: Sequence[str] | Mapping[str, Any], schema: type[B
 
 
 def split_tokens(overrides: Sequence[str]) -> list[tuple[str, str]]:
-    """The key and the text of each `key value` and `key=value`."""
+    """The key and the text of each `key value` and `key=value`.
+
+    Raises ConfigError for what is neither, TypeError for one string in place of several.
+    """
     if isinstance(overrides, str):
         raise TypeError(f"overrides = {overrides!r}: expected a list of strings, or a mapping of keys to values")
     tokens = iter(overrides)

@@ -204,7 +204,10 @@ def divide(
 
 
 def write_lists(folder: Path, lists: Mapping[str, Sequence[Video]], class_names: Sequence[str]) -> None:
-    """Write `<split>.csv` of every list that is not empty, and classes.txt, into `folder`."""
+    """Write `<split>.csv` of every list that is not empty, and classes.txt, into `folder`.
+
+    Raises DataListError for a class whose name is no line of its own.
+    """
     for name in class_names:
         if not name.strip() or len(name.splitlines()) != 1:
             raise DataListError(f"class {name!r}: rename it; a class file cannot hold empty names or line breaks")

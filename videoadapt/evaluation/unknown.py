@@ -74,7 +74,10 @@ def knn(features_ND: NDArray[np.floating], training_MD: NDArray[np.floating], k:
 
 
 def auroc(known_N: NDArray[np.floating], unknown_N: NDArray[np.floating]) -> float:
-    """Return the share of pairs in which the known video scores higher, equal scores counting half: the area under the ROC."""
+    """Return the share of pairs in which the known video scores higher, equal scores counting half: the area under the ROC.
+
+    Raises ValueError without a video of each kind.
+    """
     if not len(known_N) or not len(unknown_N):
         raise ValueError("auroc needs a known and an unknown video")
     ordered_N = np.sort(unknown_N)
@@ -88,7 +91,10 @@ def fpr95(known_N: NDArray[np.floating], unknown_N: NDArray[np.floating]) -> flo
 
 
 def threshold(known_N: NDArray[np.floating], rejected: float) -> float:
-    """Return the highest score below which at most the share `rejected` of the known videos lie: those would be rejected."""
+    """Return the highest score below which at most the share `rejected` of the known videos lie: those would be rejected.
+
+    Raises ValueError without a known video.
+    """
     if not len(known_N):
         raise ValueError("a threshold needs a known video")
     return float(np.sort(known_N)[int(np.floor(rejected * len(known_N) + 1e-9))])

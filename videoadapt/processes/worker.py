@@ -179,7 +179,7 @@ def map_in_processes(
 
     Where a process dies (a crash in native code, the memory killer, an exception, whose traceback is on stderr) or
     works on one item longer than `limit_sec`, the result is a Lost, and a new process takes over the rest; where it is
-    stopped, a new one takes over that item as well.
+    stopped, a new one takes over that item as well. Raises CannotStart where one ends before it has begun.
     """
     waiting = deque(range(len(items)))
     busy: dict[Pipe, tuple[Worker[Item, Result], int]] = {}

@@ -180,7 +180,10 @@ class _WithoutValues(TorchFunctionMode):
 
 
 def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Classifier]:
-    """Rebuild the model of a finished or interrupted run from its folder: config, class names, model in eval mode."""
+    """Rebuild the model of a finished or interrupted run from its folder: config, class names, model in eval mode.
+
+    Raises CheckpointError for a folder that holds none, and for weights that do not fit, ConfigError for its config.
+    """
     if not is_file(folder / "config.yaml"):
         raise CheckpointError(f"{folder}: not a run folder (no config.yaml in it)")
     config = load_config(folder / "config.yaml")

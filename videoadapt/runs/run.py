@@ -63,7 +63,7 @@ class Run:
 
     @property
     def best_checkpoint(self) -> Path:
-        """Where training saves the weights of the best validation top-1; exists only with a validation list."""
+        """Where training saves the weights of its best validation; exists only with a validation list."""
         return self.folder / "checkpoints" / BEST
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:

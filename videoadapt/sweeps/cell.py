@@ -70,7 +70,7 @@ class Cell:
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """The content of its results.json."""
+        """The content of its results.json; None without one. Raises VideoAdaptError for one that cannot be read."""
         path = self.folder / "results.json"
         if not (os.path.islink(path) or exists(path)):
             return None

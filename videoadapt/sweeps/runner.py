@@ -51,7 +51,7 @@ class Slot:
 
 
 def share_out(workers: int) -> list[Slot]:
-    """`workers` slots, spread over the CUDA devices that this process sees and over its cores."""
+    """`workers` slots, spread over the CUDA devices that this process sees and over its cores. Raises ConfigError for none."""
     if workers < 1:
         raise ConfigError(f"--workers {workers}: needs to be at least 1")
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -80,7 +80,7 @@ class SweepConfig(BaseModel):
 
 
 def labelled(axis: str, settings: Any) -> dict[str, dict[str, Any]]:
-    """Label -> {key: value} for both ways of writing an axis."""
+    """Label -> {key: value} for both ways of writing an axis. Raises ConfigError for others, and for doubled settings."""
     if isinstance(settings, dict) and all(isinstance(changes, dict) for changes in settings.values()):
         found = {_label(label): changes for label, changes in settings.items()}
     elif isinstance(settings, list):

@@ -188,7 +188,7 @@ def view_crops(frames_TCHW: Tensor, crop_px: CropPx, num_crops: int) -> list[Ten
 
 
 def crop_corners(height: int, width: int, crop_px: CropPx, num_crops: int) -> list[tuple[int, int]]:
-    """Where the crops of `view_crops` begin in frames of this size: (top, left) each."""
+    """Where the crops of `view_crops` begin in frames of this size: (top, left) each. Raises ConfigError where none fits."""
     sides = sides_of(crop_px)
     if num_crops < 1:
         raise ConfigError(f"num_crops: {num_crops} is not allowed; use 1 or more")

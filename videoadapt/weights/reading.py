@@ -30,7 +30,10 @@ _DAMAGED: tuple[type[Exception], ...] = (
 
 
 def load(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """Return what a file holds, safetensors and torch told apart by content, and notes; nothing in it is executed."""
+    """Return what a file holds, safetensors and torch told apart by content, and notes; nothing in it is executed.
+
+    Raises CheckpointError for one that is missing, damaged or of another kind.
+    """
     if reason := why_unreadable(path):  # opening a pipe would wait for its other end
         raise CheckpointError(f"{path}: {reason}")
     try:

@@ -65,6 +65,7 @@ def over_blocks(trace: Trace, label: int, step: Step) -> Tensor:
 
     Rows weigh as much as the norm of dy/dx of the token that leaves the last block: a class token alone, or all the same
     where the mean is pooled. Tokens that an adapter puts in front of a block hold nothing of the clip: rows of zeros.
+    Raises ConfigError for a model without attention.
     """
     if not trace.blocks:
         raise ConfigError(_NO_ATTENTION)

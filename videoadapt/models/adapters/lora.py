@@ -102,7 +102,7 @@ class LoRA(Adapter):
         self.dropout, self.own_masks, self.blocks = dropout, dropout_masks == "own", blocks
 
     def attach(self, backbone: Backbone) -> None:
-        """Put a LowRank beside every layer that holds a target."""
+        """Put a LowRank beside every layer that holds a target. Raises ArgumentError for targets that the backbone has not."""
         for block in residual_blocks(self, backbone, self.blocks):
             places = list(self._layers(block))
             absent = set(self.targets) - {target for _, _, parts in places for target in parts}

@@ -109,7 +109,7 @@ class Timm(Backbone):
         return self.net.patch_embed, "proj"
 
     def make_room_in_front(self, num_tokens: int) -> None:
-        """Leave them without a position; refused where the image model's positions are those of pairs of tokens."""
+        """Leave them without a position. Raises ConfigError where the image model's positions are those of pairs of tokens."""
         reasons = {view.form.own_tokens_only for view in self._views} - {""}
         if reasons:
             raise ConfigError(

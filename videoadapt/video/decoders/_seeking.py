@@ -107,7 +107,10 @@ class SeekingReader:
 def upright_rgb(
     path: Path, info: StreamInfo, wanted: list[int], found: Iterable[tuple[int, VideoFrame]], pictures: Pictures
 ) -> np.ndarray:
-    """Return the frames with the ascending indices `wanted`, which `found` gives in any order: uint8 (N, H, W, 3), upright."""
+    """Return the frames with the ascending indices `wanted`, which `found` gives in any order: uint8 (N, H, W, 3), upright.
+
+    Raises DecodeError for a frame of another size.
+    """
     frames_NHWC = np.empty((len(wanted), info.height, info.width, 3), np.uint8)
     for index, frame in found:
         if (frame.height, frame.width) != (info.height, info.width):

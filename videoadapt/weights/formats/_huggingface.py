@@ -32,7 +32,10 @@ _QKV = [f".{part}.weight" for part in ("query", "key", "value")]
 
 
 def from_huggingface(tensors: Tensors) -> Found:
-    """`VideoMAEForPreTraining`, `VideoMAEForVideoClassification`, or `VideoMAEModel` alone, which has no prefix."""
+    """`VideoMAEForPreTraining`, `VideoMAEForVideoClassification`, or `VideoMAEModel` alone, which has no prefix.
+
+    Raises CheckpointError for a classifier that reads the first token.
+    """
     tensors = {
         f"videomae.{name}" if name.startswith(("embeddings.", "encoder.layer.", "layernorm.")) else name: tensor
         for name, tensor in tensors.items()
