@@ -8,8 +8,8 @@ import pytest
 
 from tests.media import write_video
 from videoadapt.cli import prepare
-from videoadapt.data.class_folders import divide
 from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.division import divide
 from videoadapt.data.structures import Video
 
 NAMES = [

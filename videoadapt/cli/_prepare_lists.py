@@ -46,7 +46,8 @@ def add_folder(commands: Commands) -> None:
 
 def run_folder(args: argparse.Namespace) -> int:
     """Make lists from class folders."""
-    from videoadapt.data.class_folders import classes_without, divided, read_class_folders, write_lists
+    from videoadapt.data.class_folders import read_class_folders
+    from videoadapt.data.division import classes_without, divided, write_lists
 
     check_folder("--out", args.out)
     found = read_class_folders(args.folder, args.files)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from videoadapt.data.class_folders import write_lists
+from videoadapt.data.division import write_lists
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE
 from videoadapt.errors import DataListError

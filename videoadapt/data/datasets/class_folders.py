@@ -11,6 +11,7 @@ from annotated_types import Ge, Interval
 from videoadapt import logger
 from videoadapt.data import class_folders as folders
 from videoadapt.data.datasets.video_list import VideoList
+from videoadapt.data.division import Copies, classes_without, divided, write_lists
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
@@ -27,7 +28,7 @@ class _Division(NamedTuple):
 
     found: folders.ClassFolders
     lists: dict[str, list[Video]]
-    copies: folders.Copies
+    copies: Copies
 
 
 Share = Annotated[float | None, Interval(ge=0, le=0.5)]
@@ -130,13 +131,13 @@ class ClassFolders:
             }
             self._found = (
                 root,
-                _Division(found, *folders.divided(found, shares, self._group, self._seed, key="data.dataset.")),
+                _Division(found, *divided(found, shares, self._group, self._seed, key="data.dataset.")),
             )
         return self._found[1]
 
     def _divide(self, root: Path, place: Path) -> None:
         found, lists, copies = self._division(root, place)
-        folders.write_lists(place, lists, found.class_names)
+        write_lists(place, lists, found.class_names)
         left_out = [video.id for video, _ in copies.same_label + copies.other_label]
         write_json(place / DIVISION, {**self._arguments(), "left_out": left_out})
         _say(place, found, lists, copies)
@@ -165,13 +166,11 @@ class ClassFolders:
             )  # fmt: skip
 
 
-def _say(
-    place: Path, found: folders.ClassFolders, lists: Mapping[str, Sequence[Video]], copies: folders.Copies
-) -> None:
+def _say(place: Path, found: folders.ClassFolders, lists: Mapping[str, Sequence[Video]], copies: Copies) -> None:
     """What became of the folder."""
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
     logger.info("%d classes; %s: the lists are in %s", len(found.class_names), counts, place)
-    for split, names in folders.classes_without(lists, found.class_names).items():
+    for split, names in classes_without(lists, found.class_names).items():
         logger.warning("%s holds no video of %d classes, first %s", split, len(names), names[0])
     if found.others:
         logger.info("%d files are left out by their suffix, first %s", len(found.others), found.others[0])
