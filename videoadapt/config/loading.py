@@ -1,7 +1,8 @@
 """One yaml file plus `key value` overrides -> one frozen Config, or one ConfigError that lists every problem.
 
 A component (`{name: adaptformer, bottleneck: 64}`) is checked against the keyword-only arguments of its constructor:
-the signature is the schema, so this file knows no component."""
+the signature is the schema, so this file knows no component.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""One yaml file plus `key value` overrides -> one frozen Config, or one ConfigError that lists every problem.
+"""Every key of a run's config: its type, its range, its default, and what another value alters (`marks`).
 
 A component (`{name: adaptformer, bottleneck: 64}`) is checked against the keyword-only arguments of its constructor:
 the signature is the schema, so this file knows no component.
@@ -207,9 +207,8 @@ class DataConfig(_Section):
     jpeg_quality: Annotated[int | None, Interval(ge=1, le=100), UPDATES | PREDICTION | PASS] = None
     # where training decodes those frames; device: processes hand over JPEG files, which the model's device decodes in batches
     jpeg_decoding: Annotated[Literal["processor", "device"], UPDATES] = "processor"
-    cache: Annotated[PathText, AfterValidator(_known_cache), NOTHING] = (
-        "off"  # frames are decoded once: off, ram, or a folder
-    )
+    # frames are decoded once: off, ram, or a folder
+    cache: Annotated[PathText, AfterValidator(_known_cache), NOTHING] = "off"
     cache_gb: Annotated[float, Gt(0), NOTHING] = 10.0  # what the cache may hold
     num_frames: Annotated[int, Interval(ge=1, le=10_000), UPDATES | PREDICTION | PASS] = 8
     sampling: Annotated[Component, UPDATES | PREDICTION | PASS] = {"name": "dense"}
@@ -227,9 +226,8 @@ class DataConfig(_Section):
     resize_px: Annotated[int | None, Ge(1), UPDATES | PREDICTION | PASS] = None
     bar_level: Annotated[int, Interval(ge=0, le=255), UPDATES | PREDICTION | PASS] = 0
     augment: Annotated[AugmentConfig, UPDATES] = AugmentConfig()
-    workers: Annotated[int, Ge(0), NOTHING] = (
-        4  # processes that read videos; 0: the main one reads, without a time limit
-    )
+    # processes that read videos; 0: the main one reads, without a time limit
+    workers: Annotated[int, Ge(0), NOTHING] = 4
     # for one video; then its process is ended and it counts as unreadable
     limit_sec: Annotated[float, Interval(gt=0, le=_DAY_SEC), NOTHING] = 120.0
     max_unreadable: Annotated[Share, UPDATES] = 0.01

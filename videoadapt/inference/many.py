@@ -53,9 +53,8 @@ class Asking:
     other_rates: OtherRates
     tasks: Sequence[Answers]
     logits: Callable[[Tensor], Tensor]
-    is_unknown: Callable[[Array, Array], bool] | None = (
-        None  # then features (V, D) stand beside the logits of the one task
-    )
+    # where it is given, features (V, D) stand beside the logits of the one task
+    is_unknown: Callable[[Array, Array], bool] | None = None
 
     def each(self, videos: Sequence[str | Path], top: int) -> Iterator[Answered]:
         """Yield what is said of each video, in order; several share a pass, as far as `test.batch_size` has room.

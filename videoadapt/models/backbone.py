@@ -25,9 +25,8 @@ class ResidualBranch(nn.Module):
 
     width: int  # D of what it returns
     keeps_tokens: bool = True  # whether it returns as many tokens, of the same width, as it is given
-    own_tokens_only: str = (
-        ""  # why an attention takes no others than all tokens of an image or clip; "" where it takes any
-    )
+    # why an attention takes no others than all tokens of an image or clip; "" where it takes any
+    own_tokens_only: str = ""
 
     def place(self, layer: str) -> tuple[nn.Module, str]:
         """Return the module that holds a layer, and its name there: "norm", or "fn.qkv" for one of what it normalises.
@@ -61,9 +60,8 @@ class Backbone(nn.Module):
     depth: int  # how many blocks follow one another, 0 when the backbone is not a plain chain of them
     fc_norm_eps: float | None  # epsilon of the LayerNorm between feature and head; None: no LayerNorm there
     map_width: int | None = None  # channels of the last feature map before it is pooled, where they need not come first
-    usual_weights: tuple[str, Normalisation] | None = (
-        None  # those whose name the model has, and what they were trained on
-    )
+    # those whose name the model has, and what they were trained on
+    usual_weights: tuple[str, Normalisation] | None = None
     no_branches: str = ""  # why there are no `blocks`, for errors
     weight_names: Names = "own"  # under which names weight files of image models come: timm's are below `net`
     classifier: tuple[

@@ -18,9 +18,8 @@ from videoadapt.video.times import ROUNDING_SEC, Times
 
 _DECODED_BYTES = 8 * 2**20  # of whole frames at a time; a decoder reads on where the last request ended
 _FEWEST_FRAMES = 4  # however large they are
-_SKIPPED_FRAMES = (
-    250  # a longer gap without a wanted frame is left to the decoder, which may seek; 250: x264's key frames
-)
+# a longer gap without a wanted frame is left to the decoder, which may seek; 250: x264's key frames
+_SKIPPED_FRAMES = 250
 
 
 def spread_windows(

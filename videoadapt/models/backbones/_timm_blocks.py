@@ -25,12 +25,10 @@ class Form(NamedTuple):
     scale: str = ""  # LayerScale, "1" or "2" behind this name: a module, or a vector
     norm_last: bool = False  # x + norm(fn(x)) instead of x + fn(norm(x))
     attention: str = "attn"  # what is called as attention; Swin's `_attn` shifts and cuts windows around `attn`
-    skip: Callable[[Any, Tensor], Tensor] | None = (
-        None  # what a block adds its attention to, where that is not always x
-    )
-    own_tokens_only: str = (
-        ""  # why its attention takes no other tokens than an image's, as prompts are and tokens over time
-    )
+    # what a block adds its attention to, where that is not always x
+    skip: Callable[[Any, Tensor], Tensor] | None = None
+    # why its attention takes no other tokens than an image's, as prompts are and tokens over time
+    own_tokens_only: str = ""
 
 
 def _pooled(block: Any, x_BND: Tensor) -> Tensor:

@@ -38,9 +38,8 @@ class Logger(ABC):
     methods ends the logger with a warning, and never the run.
     """
 
-    package: ClassVar[str | None] = (
-        None  # to be imported; a run is refused without it, and the extra of its name offered
-    )
+    # to be imported; a run is refused without it, and the extra of its name offered
+    package: ClassVar[str | None] = None
     # for packages with threads, signals and network of their own; without, the run waits for each `add`
     own_process: ClassVar[bool] = True
 

@@ -38,15 +38,13 @@ class Weights:
     notes: tuple[str, ...] = ()  # what was chosen or passed over on the way to the tensors
     eps: float | None = None  # of the LayerNorms in the blocks, where a config.json tells
     num_heads: int | None = None  # likewise
-    activation: str | None = (
-        None  # of the blocks: gelu, gelu_tanh, quick_gelu or silu, where the file or its format tells
-    )
+    # of the blocks: gelu, gelu_tanh, quick_gelu or silu, where the file or its format tells
+    activation: str | None = None
     normalisation: Normalisation | None = None  # of the pixels that it was trained on, likewise
     architecture: str | None = None  # timm's name of the model, likewise
     class_names: tuple[str, ...] | None = None  # of the head, in order, where the file, or a config.json, tells
-    class_rows: tuple[int | None, ...] | None = (
-        None  # for each class of the model its row of the head, None for a new one
-    )
+    # for each class of the model its row of the head, None for a new one
+    class_rows: tuple[int | None, ...] | None = None
 
     def part(self, *, adapter: bool) -> Tensors:
         """Return the tensors that belong to adapters, or the others."""
