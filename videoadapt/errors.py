@@ -148,6 +148,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     return f"{hint}allowed: {', '.join(allowed) or 'nothing'}"
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ADVICE = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
@@ -189,7 +190,9 @@ def what_the_system_refuses(error: OSError) -> str:
         return (
             f"{error.strerror}: this process may open {open_files_limit()} at a time; raise the limit: ulimit -n 1024"
         )
-    if error.errno is None or error.filename is None:
+    if error.errno is None:
         return ""
     advice = _ADVICE.get(error.errno)
+    if error.filename is None:  # as of a file that was open; only these are of a file whatever raised them
+        return f"a file cannot be written: {error.strerror}; {advice}" if error.errno in _FULL else ""
     return f"{error.filename}: {error.strerror}{f'; {advice}' if advice else ''}"

@@ -1,5 +1,6 @@
 """`videoadapt COMMAND`: which command runs, how each begins and ends, and how little is imported for it."""
 
+import errno
 import getpass
 import importlib
 import os
@@ -107,6 +108,8 @@ def test_testing_is_training_that_is_off(monkeypatch: pytest.MonkeyPatch) -> Non
         (KeyboardInterrupt(), 130, "at once\n"),
         (ModuleNotFoundError("No module named 'submitit'", name="submitit.helpers"), 2,
          "error: this needs the package submitit, which is not installed: pip install submitit\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2,
+         "error: a file cannot be written: No space left on device; free some space and run the same command again\n"),
     ],
 )  # fmt: skip
 def test_how_a_command_ends(error: BaseException, code: int, shown: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Exports are read back by another program, or by our strict loader, and give the same logits."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,17 @@ def test_torch_export(run: Path, clips_BCTHW: torch.Tensor, tmp_path: Path) -> N
     program = torch.export.load(tmp_path / "m.pt2", extra_files=extra)
     np.testing.assert_allclose(program.module()(clips_BCTHW).detach(), logits(run, clips_BCTHW), atol=1e-5)
     assert json.loads(extra["class_names"]) == (run / "classes.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+def test_an_export_on_a_full_disk_is_one_line(
+    run: Path, suffix: str, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = small_disk / f"model.{suffix}"
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 4096))
+    assert export.main([str(target), "--run", str(run)]) == 2
+    assert f"error: {target}: No space left on device; free some space" in capsys.readouterr().err
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
 
 @pytest.mark.parametrize("run", MERGED, indirect=True)

@@ -20,8 +20,9 @@ def test_who_cannot_begin_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "ftruncate", full)
-        with pytest.raises(OSError, match="No space"), only_process_in(tmp_path):
+        with pytest.raises(OSError, match="No space") as caught, only_process_in(tmp_path):
             pass
+    assert caught.value.filename == str(tmp_path / ".lock")
     with only_process_in(tmp_path):
         pass
 

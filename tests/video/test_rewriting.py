@@ -1,5 +1,7 @@
 """A film written again with something drawn on it: times, shape and sound are the source's."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -134,3 +136,29 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"x\.mp4"):
         redraw(tmp_path / "x.mp4", black_corner, tmp_path / "old.mp4")
     assert (tmp_path / "old.mp4").read_bytes() == b"old" and not list(tmp_path.glob("*.partial"))
+
+
+FULL = """
+import shutil, sys
+from pathlib import Path
+from videoadapt.video.rewriting import redraw
+source, disk = map(Path, sys.argv[1:])
+for free_kib in (0, 4, 12, 40):
+    with open(disk / "ballast", "wb") as ballast:
+        ballast.write(bytes(shutil.disk_usage(disk).free - 1024 * free_kib))
+    for suffix in ("mp4", "mkv", "gif"):
+        target = disk / f"b.{suffix}"
+        try:
+            redraw(source, lambda frame, seconds: None, *((None, target) if suffix == "gif" else (target,)))
+        except OSError as error:
+            print(Path(error.filename).name, error.strerror)
+    assert [path.name for path in disk.iterdir()] == ["ballast"]
+"""
+
+
+def test_a_full_disk_is_the_target_s(tmp_path: Path, small_disk: Path) -> None:
+    """The source was blamed; and FFmpeg ends the process where something is written after a header that was not."""
+    source = write_video(tmp_path / "a.mp4", num_frames=100, height=240, width=320)
+    done = subprocess.run([sys.executable, "-c", FULL, source, small_disk], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"b.{suffix} No space left on device" for suffix in ("mp4", "mkv", "gif")] * 4

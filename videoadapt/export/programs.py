@@ -6,6 +6,7 @@ Programs give logits: with `data.labels` multi in the statement, the probability
 Shapes: B clips, T frames, H W pixels, K classes.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from videoadapt.runs.rates import Rates
 from videoadapt.runs.statement import Statement
 from videoadapt.video.sides import sides_of
 from videoadapt.video.transforms import IMAGENET_MEAN, IMAGENET_STD
-from videoadapt.weights.files import os_error_shown, write_tensors
+from videoadapt.weights.files import write_tensors
 from videoadapt.weights.formats import to_videomae
 
 # Largest difference of logits, relative to their largest magnitude, that other kernels and another order of the same
@@ -122,11 +123,9 @@ def export_torch(
     program = torch.export.export(pixels, (clips,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     metadata = _metadata(model, config, class_names, rates, thresholds)
 
-    def save(partial: Path) -> None:
-        with os_error_shown(partial), partial.open("wb") as file:
-            torch.export.save(program, file, extra_files=metadata)
-
-    write_atomically(out, save)
+    content = io.BytesIO()  # given a file, torch ends the process where that cannot be written
+    torch.export.save(program, content, extra_files=metadata)
+    write_atomically(out, lambda partial: partial.write_bytes(content.getbuffer()))
     with out.open("rb") as file:
         loaded = torch.export.load(file).module()
     return _compare(pixels, loaded, config, out)

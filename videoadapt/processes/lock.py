@@ -69,8 +69,12 @@ def _take(path: Path, key: str) -> int:
             logger.warning(
                 "%s: this file system has no locks (%s): nothing keeps a second run out", path, error.strerror
             )
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode())
+        try:
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:  # as of a full disk
+            error.filename = str(path)
+            raise
     except BaseException:  # or it would keep out this very process, for as long as that lives
         os.close(handle)
         raise

@@ -47,6 +47,8 @@ class _Shown(NamedTuple):
 class _Sink(Protocol):
     def put(self, shown: _Shown) -> None: ...
 
+    def finish(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -54,8 +56,8 @@ def redraw(source: Path, draw: Draw, film: Path | None = None, gif: Path | None 
     """Write `film` (CONTAINERS), `gif`, or both from one decode; return the number of frames of the source.
 
     Pixels of frames with a short side below `least_side_px` are repeated, before they are drawn on.
-    Raises DecodeError for a source that cannot be read, and ConfigError for a target that is the source itself, or whose
-    container does not hold its sound. A target is written whole or not at all.
+    Raises DecodeError for a source that cannot be read, ConfigError for a target that is the source itself, or whose
+    container does not hold its sound, and OSError for one that cannot be written. It is written whole or not at all.
     """
     for target in (film, gif):
         if target is not None and target.exists() and os.path.samefile(source, target):
@@ -64,7 +66,13 @@ def redraw(source: Path, draw: Draw, film: Path | None = None, gif: Path | None 
 
     def write(film_part: Path | None, gif_part: Path | None) -> None:
         format = "" if film is None else container_of(film)
-        count.append(_redraw(source, draw, film_part, format, gif_part, least_side_px))
+        try:
+            count.append(_redraw(source, draw, film_part, format, gif_part, least_side_px))
+        except DecodeError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.filename in map(str, (film_part, gif_part)):  # not of the source
+                raise OSError(cause.errno, cause.strerror, cause.filename) from error
+            raise
 
     if film is None:
         assert gif is not None
@@ -108,6 +116,8 @@ def _redraw(source: Path, draw: Draw, film: Path | None, format: str, gif: Path 
                 for sink in sinks:
                     sink.put(shown)
                 count += 1
+        for sink in sinks:
+            sink.finish()
     return count
 
 
@@ -184,9 +194,12 @@ class _Film:
         frame.pts, frame.time_base, frame.duration = shown.stamp, shown.time_base, shown.duration
         self._out.mux(self._stream.encode(frame))
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write what the encoder still holds."""
         self._out.mux(self._stream.encode())
+
+    def close(self) -> None:
+        """Close the file; where writing failed, nothing more may be written: FFmpeg would crash."""
         self._out.close()
 
 
@@ -235,12 +248,15 @@ class _Gif:
             frame.time_base = GIF_TICK
             self._out.mux(self._stream.encode(frame))
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write what filters and encoder still hold."""
         if self._stream is not None:
             self._graph.push(None)
             self._encode()
             self._out.mux(self._stream.encode())
+
+    def close(self) -> None:
+        """Close the file."""
         self._out.close()
 
 
