@@ -2,7 +2,7 @@
 
 import pytest
 
-from videoadapt.cli import submit, sweep, test, train
+from videoadapt.cli import report, submit, sweep, test, train
 
 PLAIN = ["train.epochs=1", "seed", "2"]
 
@@ -39,3 +39,9 @@ def test_an_unknown_option_is_one_line(word: str, written: str, capsys: pytest.C
         train.parse_arguments(["--cfg", "x", word, "1"])
     said = capsys.readouterr().err.splitlines()[-1]
     assert end.value.code == 2 and f"error: {word.partition('=')[0]}: is no option" in said and f"`{written}`" in said
+
+
+def test_overrides_are_not_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        report.parse_arguments([])
+    assert capsys.readouterr().err.endswith("error: the following arguments are required: RUN\n")

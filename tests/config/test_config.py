@@ -191,8 +191,11 @@ def test_holdout_and_list_as_validation(tmp_path: Path) -> None:
 def test_broken_yaml_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"x\.yaml:3: not valid yaml"):
         load_config(write(tmp_path, "output: o\ndata: [1, {\n"))
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file or directory$"):
         load_config(tmp_path / "none.yaml")
+    (tmp_path / "quickstart.yml").touch()
+    with pytest.raises(ConfigError, match=r"No such file or directory; did you mean 'quickstart\.yml'\?$"):
+        load_config(tmp_path / "quickstrat.yaml")
 
 
 @pytest.mark.parametrize("tool", ["run_net.py", "demo.py", "extract_features.py"])

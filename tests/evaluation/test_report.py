@@ -45,6 +45,10 @@ def test_every_run_leaves_a_report(clips: Path, tmp_path: Path, capsys: pytest.C
     page = Page(output / "report.html")  # of the new test
     assert "One view of a video" not in page.text and "Tested otherwise than trained: test.clips 2 → 1" in page.text
     assert re.search(r"test [\d: -]+UTC [\d.]+ s .* test [\d: -]+UTC [\d.]+ s", page.text)  # both are listed
+    assert "last command here finished" not in page.text
+    assert train.main(["--cfg", str(path), "data.train=nowhere"]) == 2 and report.main([str(output)]) == 0
+    page = Page(output / "report.html")  # the refusal is not the test's
+    assert "the last command here failed" in page.text and "The test below ended before that." in page.text
     metrics = output / "metrics.jsonl"
     metrics.write_text("no record\n" + metrics.read_text())
     assert test.main(["--cfg", str(path)]) == 0  # the test is none the worse

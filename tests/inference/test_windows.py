@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.media import write_video
 from tests.toy_runs import REPOSITORY, environment, toy_config, write_config
 from videoadapt.config.loading import load_config
 from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.inference.long_films import OtherLengths
 from videoadapt.inference.predictor import Predictor
 from videoadapt.training.execution import execute
 from videoadapt.video.decoders import open_video
@@ -96,6 +98,21 @@ def test_one_answer_for_a_long_film_is_said(predictor: Predictor, tmp_path: Path
     assert "7.mp4: lasts 7 s, and its one answer is from 1 clips of 0.667 s; videoadapt segment" in line
     log_lines.clear()
     assert len([*predictor.asking.each([six, seven], 1)]) == 2  # as the command asks
+    assert log_lines == [line]
+
+
+def test_a_picture_for_a_model_of_motion_is_said(predictor: Predictor, tmp_path: Path, log_lines: list[str]) -> None:
+    """It was answered like a film, with a word on its "25 frames a second", which is what FFmpeg says of any picture."""
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (96, 72), "red").save(picture)
+    predictor.predict(picture)
+    (line,) = (line for line in log_lines if line.startswith("WARNING"))
+    assert line.endswith("a.png: is a single frame, and the model looks for motion in clips of 4 frames")
+    log_lines.clear()
+    assert len([*predictor.asking.each([picture], 1)]) == 1
+    assert log_lines == [line]
+    of_pictures = predictor.config.data.model_copy(update={"decoder": {"name": "image"}})
+    OtherLengths(predictor.config.model_copy(update={"data": of_pictures})).note(picture, None, 1)
     assert log_lines == [line]
 
 

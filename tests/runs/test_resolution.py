@@ -66,6 +66,7 @@ def test_a_slow_precision_is_said(monkeypatch: pytest.MonkeyPatch, log_lines: li
     monkeypatch.setattr(resolution, "slowness", lambda precision: 35.0)
     warn_if_slow("fp16", CPU)
     warn_if_slow("fp32", CPU)
+    warn_if_slow("auto", CPU)  # whatever it was: the advice is to say auto
     warn_if_slow("fp16", torch.device("cuda"))
     (line,) = log_lines
     assert line.startswith("WARNING train.precision = fp16: 35 times as slow as fp32 on this CPU; ")

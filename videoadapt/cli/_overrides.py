@@ -10,7 +10,7 @@ _BEFORE_OVERRIDES = ("--cfg-options", "--options", "--opts", "--overrides")  # o
 
 def add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Let a command take overrides, in any place between its options."""
-    parser.add_argument("overrides", nargs="*", metavar="key value", help=meaning)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key value", help=meaning)
 
 
 def parse_with_overrides(

@@ -1,5 +1,6 @@
 """Yaml files with `_BASE_` -> one nested mapping. Scalars are read as YAML 1.2 has them."""
 
+import difflib
 import math
 import re
 from collections.abc import Hashable
@@ -130,7 +131,8 @@ def read_yaml(path: str | Path, children: tuple[Path, ...] = ()) -> dict[str, An
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         named = f" (named as _BASE_ in {children[-1]})" if children else ""
-        raise ConfigError(f"{path}{named}: cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}{named}: cannot be read: {reason}{_another_name(path)}") from error
     raw = parse_yaml(text, str(path)) or {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds a {type(raw).__name__}; a config is a mapping of keys to values")
@@ -142,6 +144,13 @@ def read_yaml(path: str | Path, children: tuple[Path, ...] = ()) -> dict[str, An
     for base in bases:
         merged = merge(merged, read_yaml(find_beside(path, base), (*children, path)))
     return merge(merged, raw)
+
+
+def _another_name(path: Path) -> str:
+    """What a file that is not there may be meant to be; "" where none beside it has a name like it."""
+    beside = {} if path.exists() else {other.stem: other.name for other in path.parent.glob("*.y*ml")}
+    close = difflib.get_close_matches(path.stem, beside, n=1)
+    return f"; did you mean {beside[close[0]]!r}?" if close else ""
 
 
 def merge(base: Any, child: Any) -> Any:

@@ -19,7 +19,7 @@ from videoadapt.config.schema import Config
 from videoadapt.data.structures import Unreadable, Video, VideoViews
 from videoadapt.errors import DecodeError
 from videoadapt.inference.answers import Answers, Prediction
-from videoadapt.inference.long_films import LongFilms
+from videoadapt.inference.long_films import OtherLengths
 from videoadapt.inference.videos import DAMAGED, film_and_part
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.rates import OtherRates
@@ -62,7 +62,7 @@ class Asking:
         From READ_AHEAD_FROM videos on, `data.workers` processes read ahead, and a file at which a decoder hangs costs that file
         only. Sums of floats differ in their last bits from those of a video alone.
         """
-        test, say_if_long = self.config.test, LongFilms(self.config).note
+        test, say_if_other = self.config.test, OtherLengths(self.config).note
         read = zip(map(str, videos), self._read(videos), strict=True)
         while group := list(islice(read, max(1, test.batch_size // (test.clips * test.crops)))):
             found = self._answers([item for _, item in group if isinstance(item, VideoViews)], top)
@@ -71,7 +71,7 @@ class Asking:
                     yield Answered(name, error=item.reason)
                     continue
                 self.other_rates.note(item.fps_hz)
-                say_if_long(name, item.fps_hz, item.num_frames)
+                say_if_other(name, item.fps_hz, item.num_frames)
                 if item.damaged_frames:
                     logger.warning(DAMAGED, name, item.damaged_frames)
                 answers, unknown = next(found)

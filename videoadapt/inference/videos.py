@@ -16,7 +16,7 @@ from torch import Tensor
 from videoadapt import logger
 from videoadapt.config.schema import Config
 from videoadapt.errors import ConfigError, DecodeError
-from videoadapt.inference.long_films import LongFilms
+from videoadapt.inference.long_films import OtherLengths
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.rates import OtherRates
 from videoadapt.video.files import why_no_video
@@ -167,12 +167,12 @@ def view_reader(config: Config, other: OtherRates) -> Callable[[Asked], tuple[Te
     """
     data = config.data.model_copy(update={"cache": "off"})
     reader = build_view_reader(data, config.test.clips, config.test.crops)
-    say_if_long = LongFilms(config).note
+    say_if_other = OtherLengths(config).note
 
     def read(video: Asked) -> tuple[Tensor, int | None]:
         views_NJCTHW, notes = reader.with_notes(*video)
         other.note(notes.fps_hz)
-        say_if_long(video, notes.fps_hz, notes.num_frames)
+        say_if_other(video, notes.fps_hz, notes.num_frames)
         if notes.damaged_frames:
             logger.warning(DAMAGED, video, notes.damaged_frames)
         return views_NJCTHW, notes.damaged_frames

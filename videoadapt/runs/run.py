@@ -119,7 +119,7 @@ def prepare(config: Config) -> Iterator[Run]:
             model = _build(config, splits.class_names).to(device)
             gflops = show_model(config, model)
         say_chosen(asked, config)
-        warn_if_slow(config.train.precision, device)
+        warn_if_slow(asked.train.precision, device)
         yield Run(config, splits, model, device, loggers, gflops)
 
 

@@ -242,7 +242,8 @@ class ViewReader:
 
 def notes_on(video: Frames) -> FileNotes:
     """What there is to say of a video of which frames were read."""
-    return FileNotes(None if video.damaged is None else len(video.damaged), video.fps_hz, video.num_frames)
+    fps_hz = video.fps_hz if video.num_frames > 1 else None  # what a file of one frame states is nothing's rate
+    return FileNotes(None if video.damaged is None else len(video.damaged), fps_hz, video.num_frames)
 
 
 def _generator(rng: np.random.Generator) -> torch.Generator:
