@@ -80,7 +80,7 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
         ahead = _Ahead(pool, size, range(0, slots.number, size))
         take = self._collate_in_place if self._in_place else self._take
         try:
-            if self._device.type == "cuda" and not self._in_place:
+            if self._device.type == "cuda":
                 slots.pin(self._device)  # while the processes import
             threading.Thread(target=ahead.run, args=(self._batches,), name="loader", daemon=True).start()
             while not isinstance(got := ahead.ready.get(), _End):

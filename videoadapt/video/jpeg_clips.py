@@ -15,7 +15,7 @@ from videoadapt.video.jpeg_strip import rows_apart
 from videoadapt.video.transforms import Drawn
 
 _DECODED_BYTES = 512 * 2**20  # of whole frames that the device holds at a time
-_CUT_BYTES = 64 * 2**20  # of those, in its arithmetic
+_CUT_BYTES = 128 * 2**20  # of those, in its arithmetic
 _TRIED = np.zeros((16, 16, 3), np.uint8)
 
 
@@ -34,14 +34,6 @@ class JpegClips(NamedTuple):
     height: int
     width: int
     clips: tuple[JpegClip, ...]
-
-
-class _Decoded(NamedTuple):
-    """A clip by its number among those decoded at once, its frames (C, H, W) each, and what was drawn for it."""
-
-    number: int
-    frames: list[Tensor]
-    drawn: Drawn
 
 
 Row: TypeAlias = tuple[Tensor, JpegClips]  # the strips' bytes, uint8 (N,) or longer, on the CPU
@@ -85,44 +77,58 @@ class JpegDecoder:
         if self._stream is not None:
             # Memory of the frames before these is decoded into, by a stream of nvJPEG's that waits for none of ours.
             self._stream.synchronize()
-        decoded = self._decoded(rows)
-        for together in _alike(decoded):
-            clips_BCTHW[[clip.number for clip in together]] = self._cut_out(together)
-        return len(decoded)
+        sizes = [(of.height, of.width) for _, of in rows for _ in of.clips]
+        # Before decoding, when copies to the device have nothing to wait for. Grey levels are whole numbers in half precision,
+        # too, and products are added up in float32.
+        dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        drawn = [clip.drawn for _, of in rows for clip in of.clips]
+        down_BIH, across_BJW = (
+            self._weights(drawn, axis, max(size[axis] for size in sizes)).to(dtype) for axis in range(2)
+        )
+        order = sorted(range(len(sizes)), key=lambda number: sizes[number])
+        order_B = torch.tensor(order).to(self.device)
+        frames = self._decoded(rows)
+        for start, end in _alike([sizes[number] for number in order], frames[0].shape[0]):
+            clips_b = order_B[start:end]
+            height, width = sizes[order[start]]
+            frames_FCHW = torch.cat([frames[number] for number in order[start:end]])
+            # The CPU's decoder interleaves colours.
+            levels_FCHW = frames_FCHW.to(dtype, memory_format=torch.contiguous_format)
+            down_bIH, across_bJW = down_BIH[clips_b, :, :height], across_BJW[clips_b, :, :width]
+            clips_BCTHW.index_copy_(0, clips_b, self._cut_out(levels_FCHW, down_bIH, across_bJW))
+        return len(sizes)
 
-    def _decoded(self, rows: Sequence[Row]) -> list[_Decoded]:
-        """The clips of all rows; all their strips are decoded at once."""
+    def _decoded(self, rows: Sequence[Row]) -> list[Tensor]:
+        """The frames of each clip, uint8 (T, C, H, W); all strips of all rows are decoded at once."""
         from torchvision.io import ImageReadMode, decode_jpeg  # slow to import
 
         files = [file_N for bytes_N, of in rows for file_N in bytes_N[: sum(of.lengths)].split(list(of.lengths))]
         strips = iter(decode_jpeg(files, ImageReadMode.RGB, device=self.device))
-        clips: list[_Decoded] = []
+        clips: list[Tensor] = []
         for _, of in rows:
-            of_row = [frame_CHW for _ in of.lengths for frame_CHW in _frames(next(strips), of.height)]
-            for clip in of.clips:
-                clips.append(_Decoded(len(clips), [of_row[frame] for frame in clip.frames_T], clip.drawn))
+            shown = [_pictures(next(strips), of.height) for _ in of.lengths]
+            frames_FCHW = shown[0] if len(shown) == 1 else torch.cat(shown)
+            every = tuple(range(of.frames))
+            clips += [
+                frames_FCHW if clip.frames_T == every else torch.stack([frames_FCHW[at] for at in clip.frames_T])
+                for clip in of.clips
+            ]
         return clips
 
-    def _cut_out(self, clips: Sequence[_Decoded]) -> Tensor:
-        """Cut, resize and mirror clips whose frames have one size: uint8 (B, C, T, H, W).
+    def _cut_out(self, levels_FCHW: Tensor, down_BIH: Tensor, across_BJW: Tensor) -> Tensor:
+        """Cut, resize and mirror the frames of B clips, one clip's behind another's: uint8 (B, C, T, I, J).
 
         As two products of matrices for all of them, since kernels of their own for each clip would wait for the model's.
         """
-        frames_FCHW = torch.stack([frame_CHW for clip in clips for frame_CHW in clip.frames])
-        height, width = frames_FCHW.shape[-2:]
-        # Grey levels are whole numbers in half precision, too, and products are added up in float32.
-        dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        down_BIH, across_BJW = (
-            self._weights([clip.drawn for clip in clips], axis, frame_px).to(dtype)
-            for axis, frame_px in enumerate((height, width))
+        num_clips, (height, width) = len(down_BIH), levels_FCHW.shape[-2:]
+        levels_BNHJ = (levels_FCHW.view(num_clips, -1, width) @ across_BJW.mT).view(
+            num_clips, -1, height, self._sides[1]
         )
-        levels_BNW = frames_FCHW.to(dtype).view(len(clips), -1, width)
-        levels_BNHJ = (levels_BNW @ across_BJW.mT).view(len(clips), -1, height, self._sides[1])
         crops_BNIJ = (down_BIH[:, None] @ levels_BNHJ).round_().clamp_(0, 255).to(torch.uint8)
-        return crops_BNIJ.view(len(clips), -1, 3, *self._sides).transpose(1, 2)
+        return crops_BNIJ.view(num_clips, -1, 3, *self._sides).transpose(1, 2)
 
     def _weights(self, drawn: Sequence[Drawn], axis: int, frame_px: int) -> Tensor:
-        """What each of a frame's pixels counts in each of the crop's along an axis: float64 (B, crop, frame).
+        """What each of a frame's first pixels counts in each of the crop's along an axis: float64 (B, crop, frame_px).
 
         Bilinear as in F.interpolate: a triangle of one pixel's reach, with antialias of one of the crop's, within the box.
         """
@@ -144,19 +150,23 @@ class JpegDecoder:
         return weights / weights.sum(-1, keepdim=True)
 
 
-def _frames(strip_CHW: Tensor, height: int) -> list[Tensor]:
-    """The pictures of a strip, each (C, height, W)."""
-    return [strip_CHW[:, top : top + height] for top in range(0, strip_CHW.shape[1], rows_apart(height))]
+def _pictures(strip_CHW: Tensor, height: int) -> Tensor:
+    """The pictures of a strip, (F, C, height, W), in its own memory."""
+    (channels, rows, width), (of_channel, of_row, of_column) = strip_CHW.shape, strip_CHW.stride()
+    apart = rows_apart(height)
+    size = (1 + (rows - height) // apart, channels, height, width)
+    return strip_CHW.as_strided(size, (apart * of_row, of_channel, of_row, of_column))
 
 
-def _alike(clips: Sequence[_Decoded]) -> Iterator[list[_Decoded]]:
-    """Clips whose frames have one size, as many together as have frames of at most _CUT_BYTES; one at least."""
-    of_size: dict[torch.Size, list[_Decoded]] = {}
-    for clip in clips:
-        of_size.setdefault(clip.frames[0].shape, []).append(clip)
-    for shape, alike in of_size.items():
-        at_once = max(1, _CUT_BYTES // (shape.numel() * len(alike[0].frames)))
-        yield from (alike[start : start + at_once] for start in range(0, len(alike), at_once))
+def _alike(sizes: Sequence[tuple[int, int]], num_frames: int) -> Iterator[tuple[int, int]]:
+    """Where clips of one size begin and end, as many together as have frames of at most _CUT_BYTES; one at least."""
+    start = 0
+    for end in range(1, len(sizes) + 1):
+        height, width = sizes[start]
+        together = (end + 1 - start) * num_frames * 3 * height * width
+        if end == len(sizes) or sizes[end] != sizes[start] or together > _CUT_BYTES:
+            yield start, end
+            start = end
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
