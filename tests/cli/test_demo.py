@@ -110,6 +110,28 @@ def test_json_has_a_record_of_every_file(
     assert f"error: {first['error']}" in err and str(bad) in first["error"] and "error" not in second
 
 
+def test_what_is_read_is_not_written_over(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--csv` emptied the film, or the list, that it was given by mistake."""
+    run, clips = finished
+    film, listed = tmp_path / "a.mp4", tmp_path / "list.csv"
+    shutil.copy(next((clips / "test/clockwise").glob("*.mp4")), film)
+    listed.write_text("a.mp4\n")
+    before = film.read_bytes(), listed.read_bytes()
+    capsys.readouterr()
+    for arguments, said in (
+        ([str(film), "--csv", str(film)], f"--csv {film}"),
+        ([f"{film}#t=0,1", "--csv", str(film)], f"--csv {film}"),
+        ([str(film), "--out", str(film)], f"--out {film}"),
+        (["--list", str(listed), "--root", str(tmp_path), "--csv", str(listed)], f"--csv {listed}"),
+    ):
+        assert demo.main([*arguments, "--run", str(run)]) == 2
+        out, err = capsys.readouterr()
+        assert f"{said}: is read by this command, and would be lost; name another" in err and not out
+    assert before == (film.read_bytes(), listed.read_bytes())
+
+
 def test_folder_pattern_and_list_in_one_table(
     finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

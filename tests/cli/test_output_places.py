@@ -11,7 +11,7 @@ import pytest
 
 from tests.toy_runs import toy_config, write_config
 from tests.toy_sweeps import sweep
-from videoadapt.cli import convert, export, features, prepare, submit, train
+from videoadapt.cli import convert, evaluate, export, features, prepare, submit, train
 from videoadapt.cli import sweep as sweep_command
 
 Main = Callable[[list[str]], int]
@@ -41,6 +41,25 @@ def shown(name: str, folder: Path, config: Path, capsys: pytest.CaptureFixture[s
     lines = [line for line in said.splitlines() if str(folder) in line and "holds no checkpoint" not in line]
     assert len(lines) == (2 if name == "sweep" else 1), said  # it has cells in two folders
     return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (convert.main, ["{file}", "{file}"]),
+        (evaluate.main, ["{file}", "--truth", "none.json", "--out", "{file}"]),
+        (evaluate.main, ["none.json", "--truth", "{file}", "--out", "{file}"]),
+        (features.main, ["{file}", "--run", "none", "--list", "{file}"]),
+    ],
+)
+def test_what_is_read_is_kept(
+    main: Main, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.npz"
+    file.write_bytes(b"dear")
+    assert main([argument.format(file=file) for argument in arguments]) == 2
+    assert f"{file}: is read by this command, and would be lost; name another" in capsys.readouterr().err
+    assert file.read_bytes() == b"dear"
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import argparse
 
 from videoadapt.cli._command import command, program
-from videoadapt.cli._output import check_file, check_folder
+from videoadapt.cli._output import check_file, check_folder, check_not_read
 from videoadapt.cli._paths import place, place_text
 
 
@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.export.conversion import convert
 
     (check_file if args.out.suffix else check_folder)("OUT", args.out)
+    check_not_read("OUT", args.out, [args.source])
     for line in convert(args.source, args.out, args.to, args.num_heads):
         print(line)
     return 0

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,8 +13,9 @@ from videoadapt.cli._command import EXIT_ERROR, EXIT_UNREADABLE, command, progra
 from videoadapt.cli._demo_options import add_answers, add_films, add_model, add_question, add_videos, check
 from videoadapt.cli._live import show_live
 from videoadapt.cli._models import open_models
-from videoadapt.cli._output import check_file
+from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._page import add_page_options, show_page
+from videoadapt.errors import DecodeError
 from videoadapt.terminal import stop_if_pressed
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     decoder = asking.config.data.decoder
     named = videos_named(args.video, reads_folders(decoder), "images" if reads_pictures(decoder) else "videos")
     videos = list(dict.fromkeys([*named, *listed]))
+    _check_kept(args, videos)
     num_unreadable = _answer(args, videos, sources, asking)
     if (args.out or args.gif) and not num_unreadable:
         (_explain if args.explain else _draw)(args, videos[0], cast("Predictor", opened))
@@ -73,6 +75,19 @@ def _check_targets(args: argparse.Namespace) -> None:
         from videoadapt.video.rewriting import container_of
 
         container_of(args.out)
+
+
+def _check_kept(args: argparse.Namespace, videos: list[Path]) -> None:
+    from videoadapt.inference.videos import film_and_part
+
+    read = [args.list] if args.list else []
+    for video in videos:
+        with suppress(DecodeError):  # of seconds that are no part, which its answer says
+            read.append(film_and_part(video)[0])
+    sheet = (args.out or args.gif).with_suffix(".png") if args.explain else None
+    for name, path in (("csv", args.csv), ("out", args.out), ("gif", args.gif), ("explain", sheet)):
+        if path is not None:
+            check_not_read(f"--{name}", path, read)
 
 
 def _answer(args: argparse.Namespace, videos: list[Path], sources: list[dict[str, str]], asking: "Asking") -> int:

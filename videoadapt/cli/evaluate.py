@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from videoadapt.cli._command import command, program
-from videoadapt.cli._output import check_file
+from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._paths import place
 
 
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging()
     if args.out:
         check_file("--out", args.out)
+        check_not_read("--out", args.out, [args.truth, args.detections])
     truth = read_annotations(Path(args.truth), args.subset)
     found = read_detections(Path(args.detections), truth)
     result = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device
-from videoadapt.cli._output import check_file, check_folder
+from videoadapt.cli._output import check_file, check_folder, check_not_read
 from videoadapt.cli._paths import place, place_text
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging()
     if args.every_sec is None:
         check_file("OUT", args.out)
+        check_not_read("OUT", args.out, [find_list(args.list)])
     else:
         check_folder("OUT", args.out)
     device = choose_device(args.device)
