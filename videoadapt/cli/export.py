@@ -66,9 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.export.programs import export_merged, export_onnx, export_torch
     from videoadapt.runs.adapter_file import open_adapter
     from videoadapt.runs.build import open_run
-    from videoadapt.runs.folder import thresholds_of
+    from videoadapt.runs.folder import facts_of
     from videoadapt.runs.forward import HALF_PRECISION
-    from videoadapt.runs.rates import trained_rates
+    from videoadapt.runs.rates import rates_in
 
     warnings.filterwarnings("ignore", module="torch|copyreg")  # torch's exporters warn of their own inner workings
     if args.out.suffix not in SUFFIXES:
@@ -79,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         class_names, rates, thresholds = adapter.class_names, adapter.rates, adapter.thresholds
     else:
         config, class_names, model = open_run(args.run, torch.device("cpu"))
-        rates, thresholds = trained_rates(args.run), thresholds_of(args.run)
+        facts = facts_of(args.run)
+        rates, thresholds = rates_in(facts), facts.get("thresholds")
     export = {".onnx": export_onnx, ".pt2": export_torch}.get(args.out.suffix, export_merged)
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder, "float32.onnx") if args.quantize else args.out

@@ -25,8 +25,8 @@ from videoadapt.inference.videos import view_reader
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.adapter_file import open_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
-from videoadapt.runs.folder import thresholds_of
-from videoadapt.runs.rates import OtherRates, Rates, seen_at, trained_rates
+from videoadapt.runs.folder import facts_of
+from videoadapt.runs.rates import OtherRates, Rates, rates_in, seen_at
 from videoadapt.runs.resolution import resolved
 from videoadapt.video.decoders import reads_folders, reads_pictures
 
@@ -75,7 +75,8 @@ class OpenedModel:
         device, folder = choose_device(device), Path(folder)
         with _seeds_of_its_own(device):
             config, class_names, model = open_run(folder, device)
-        rates, thresholds = trained_rates(folder), thresholds_of(folder)
+        facts = facts_of(folder)
+        rates, thresholds = rates_in(facts), facts.get("thresholds")
         found = cls(seen_at(config, fps_hz), class_names, model, device, compile, rates, thresholds)
         found.folder = folder
         return found

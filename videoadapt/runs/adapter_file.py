@@ -19,8 +19,9 @@ from videoadapt.models.classifier import Classifier
 from videoadapt.models.parameters import trainable_state
 from videoadapt.runs.adapter_content import AdapterFile, about_training, read_content
 from videoadapt.runs.build import build_on_meta, build_seeded_model
-from videoadapt.runs.folder import find_checkpoint, load_result, thresholds_of
-from videoadapt.runs.rates import Rates, trained_rates
+from videoadapt.runs.checkpoint import load_checkpoint
+from videoadapt.runs.folder import find_checkpoint, load_result
+from videoadapt.runs.rates import Rates, rates_in
 from videoadapt.runs.run import Run
 from videoadapt.runs.start import origin
 from videoadapt.runs.statement import Statement
@@ -123,9 +124,10 @@ def leave_adapter(run: Run) -> None:
     """Load what a finished run is judged by, and leave it as `adapter.safetensors` in the run's folder."""
     path = find_checkpoint(run.folder)
     assert path is not None and isinstance(run.model, Classifier), "a finished run has a checkpoint"
-    load_result(run.model, path, run.statement)
+    state = load_checkpoint(path)
+    load_result(run.model, path, run.statement, state)
     if distributed.is_main():
         file, names = run.folder / "adapter.safetensors", run.splits.class_names
-        save_adapter(run.model, run.config, names, file, trained_rates(run.folder), thresholds_of(run.folder))
+        save_adapter(run.model, run.config, names, file, rates_in(state), state.get("thresholds"))
         size = (run.folder / "adapter.safetensors").stat().st_size
         logger.info("adapter: %s (%.2f MB)", run.folder / "adapter.safetensors", size / 1e6)

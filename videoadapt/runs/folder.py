@@ -114,7 +114,10 @@ def needed_checkpoint(folder: Path) -> Path:
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """What the checkpoint that a run is judged by says of itself; {} without one. Raises as `find_checkpoint` does."""
+    """What the checkpoint that a run is judged by says of itself; {} without one. Raises as `find_checkpoint` does.
+
+    `thresholds`: from which probability on each class is said to be there, where a validation chose that.
+    """
     path = find_checkpoint(folder)
     return {} if path is None else read_facts(path)
 
@@ -158,14 +161,6 @@ def load_result(
     differing = check_statement(path, there, here) if there is not None else []
     load_trainable_state(model, state["ema"] or state["model"], path)
     return differing
-
-
-def thresholds_of(folder: Path) -> list[float] | None:
-    """From which probability on each class is said to be there, as the checkpoint has it that this run is judged by.
-
-    None without one, and where no validation chose any.
-    """
-    return facts_of(folder).get("thresholds")
 
 
 def statement_in(facts: Mapping[str, Any], path: Path) -> Statement | None:
