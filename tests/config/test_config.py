@@ -56,6 +56,24 @@ def test_all_problems_at_once_with_suggestions(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 9, text
 
 
+def test_true_is_no_number(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "output: o\nseed: true\noptim: {lr_per_256: true}\ndata: {workers: false, "
+        "sampling: {name: dense, stride_frames: true}}\nmodel: {adapter: {name: adaptformer, scale: true}}\ntrain: {enable: true, compile: true}\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    said = [problem.removeprefix(f"{path}: ") for problem in caught.value.problems]
+    assert sorted(said) == [
+        "data.sampling.stride_frames = True: a number is expected",
+        "data.workers = False: a number is expected",
+        "model.adapter.scale = True: a number is expected",
+        "optim.lr_per_256 = True: a number is expected",
+        "seed = True: a number is expected",
+    ]
+
+
 def test_numbers_and_names_that_nothing_can_use(tmp_path: Path) -> None:
     """Each of these once came to light in the middle of a run, as a traceback."""
     path = write(

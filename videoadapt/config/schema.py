@@ -16,6 +16,7 @@ from pydantic import (
     Discriminator,
     StringConstraints,
     Tag,
+    ValidationInfo,
     field_validator,
 )
 
@@ -23,6 +24,7 @@ from videoadapt.config.marks import FUNCTION, NOTHING, PASS, PREDICTION, SCORES,
 from videoadapt.config.optimizers import OptimizerName, Options
 from videoadapt.config.schedules import Cosine, ScheduleKey
 from videoadapt.paths import with_home
+from videoadapt.registry.signature import is_no_number
 
 Component = dict[str, Any]
 ListName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # part of a file's name
@@ -40,6 +42,13 @@ class _Section(BaseModel):
     def _names_a_file(cls, value: Any) -> Any:
         if isinstance(value, str | Path) and "\0" in str(value):
             raise ValueError("holds a null byte, which no name of a file can")
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_none_of_two(cls, value: Any, info: ValidationInfo) -> Any:
+        if is_no_number(value, cls.model_fields[info.field_name or ""].annotation):
+            raise ValueError("a number is expected")
         return value
 
 

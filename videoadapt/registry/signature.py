@@ -6,7 +6,7 @@ Ranges stand in the annotations: `bottleneck: Annotated[int, Ge(1)] = 64`.
 import inspect
 from collections.abc import Mapping
 from functools import cache, wraps
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -37,10 +37,22 @@ def complete(component: type, given: Mapping[str, Any]) -> dict[str, Any]:
     Numbers may be written as text. Raises ArgumentError with all problems.
     """
     schema = _schema_of(component)
+    fields = schema.model_fields
+    booleans = [
+        name for name, value in given.items() if name in fields and is_no_number(value, fields[name].annotation)
+    ]
+    if booleans:
+        raise ArgumentError(component.__name__, [f"{name} = {given[name]}: a number is expected" for name in booleans])
     try:
         return schema.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         raise ArgumentError(component.__name__, explain(error, schema, also=["name"])) from error
+
+
+def is_no_number(value: Any, annotation: Any) -> bool:
+    """Whether true or false stands for a number: it would be taken for 1 or 0, `lr_per_256: true` for a rate of 1.0."""
+    kinds = annotation, *get_args(annotation)
+    return isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds)
 
 
 def check_calls(component: type) -> None:
