@@ -111,9 +111,12 @@ def test_a_picture_for_a_model_of_motion_is_said(predictor: Predictor, tmp_path:
     log_lines.clear()
     assert len([*predictor.asking.each([picture], 1)]) == 1
     assert log_lines == [line]
+    log_lines.clear()
+    assert len(predictor.timeline(picture, window_sec=1.0).windows) == 1
+    assert not [line for line in log_lines if "frames a second" in line]
     of_pictures = predictor.config.data.model_copy(update={"decoder": {"name": "image"}})
     OtherLengths(predictor.config.model_copy(update={"data": of_pictures})).note(picture, None, 1)
-    assert log_lines == [line]
+    assert not [line for line in log_lines if "single" in line]
 
 
 PEAK = """

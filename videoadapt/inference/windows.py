@@ -26,6 +26,7 @@ from videoadapt.log import progress
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.rates import OtherRates
 from videoadapt.video.part import Part
+from videoadapt.video.readers import notes_on
 from videoadapt.video.windows import KnownTimes, spread_windows, views_of_parts
 
 Item = TypeVar("Item")
@@ -92,7 +93,7 @@ def slide(
         window_sec = how.window_sec or _trained_sec(config, film)
         every_sec = how.every_sec or window_sec / 2
         windows = spread_windows(start_sec, end_sec, window_sec, every_sec, how.to_the_end)
-        other.note(film.fps_hz)
+        other.note(notes_on(film).fps_hz)
         views = views_of_parts(reader, film, windows, asked.film)
         at_once, values, done = max(1, config.test.batch_size // crops), torch.empty(0), 0
         with progress("windows", len(windows), "windows") as line:
