@@ -60,7 +60,8 @@ def test_true_is_no_number(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "output: o\nseed: true\noptim: {lr_per_256: true}\ndata: {workers: false, "
-        "sampling: {name: dense, stride_frames: true}}\nmodel: {adapter: {name: adaptformer, scale: true}}\ntrain: {enable: true, compile: true}\n",
+        "sampling: {name: dense, stride_frames: true}}\n"
+        "model: {adapter: {name: adaptformer, scale: true}}\ntrain: {enable: true, compile: true}\n",
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path)
