@@ -9,7 +9,7 @@ Under torchrun each process has a GPU, a batch and readers of its own; they meas
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import cycle, islice
@@ -32,7 +32,7 @@ from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.models.compiling import filled_up
 from videoadapt.processes.slots import Read
 from videoadapt.runs.build_data import build_clip_reader, build_test_loader, build_train_loader, build_view_reader
-from videoadapt.video.jpeg_clips import JpegDecoder, own_stream
+from videoadapt.video.jpeg_clips import JpegDecoder
 
 _WARM_UP = 5  # batches: more than the loader has memory for
 _ROWS = 4096  # of the training list, which goes round the files
@@ -119,10 +119,7 @@ def _training(
     update, alone = trained.update, trained.alone
     schedule = Schedule(len(rows), together, epochs=10**6, accumulate=1, seed=SEED)
     waited, steps = 0.0, max(2, round(job.seconds * min(readers, alone) / together))
-    with (
-        own_stream(device) if in_jpeg else nullcontext(),
-        closing(iter(build_train_loader(rows, config, schedule, 0, device))) as batches,
-    ):
+    with closing(iter(build_train_loader(rows, config, schedule, 0, device))) as batches:
         for _ in range(_WARM_UP):
             update([next(batches)])
         start = time.perf_counter()

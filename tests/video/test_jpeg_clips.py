@@ -201,11 +201,3 @@ def test_a_run_is_like_the_processors_and_resumes_to_the_bit(clips: Path, tmp_pa
     trained("processor")
     losses = [[record["loss"] for record in records(tmp_path / name)] for name in ("here", "processor")]
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
-
-
-def test_a_model_leaves_the_stream_that_nvjpeg_waits_for(device: torch.device) -> None:
-    with jpeg_clips.own_stream(device):
-        doubled_N = torch.ones(1000, device=device) * 2
-        if device.type == "cuda":
-            assert torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
-    assert doubled_N.sum().item() == 2000

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -29,7 +29,6 @@ from videoadapt.training.patience import Patience
 from videoadapt.training.resume import check_same_model, described, find_resumable, fingerprint, keep_or_set_aside_best
 from videoadapt.training.unreadable import DamagedVideos, UnreadableVideos
 from videoadapt.training.validation import validate
-from videoadapt.video.jpeg_clips import own_stream
 
 
 def train(run: Run) -> None:
@@ -69,9 +68,7 @@ def train(run: Run) -> None:
 
 def _update_to_the_end(trainer: "Trainer", writer: MetricsWriter) -> None:
     """Make all updates that are left. Raises Interrupted after the one at which a signal asks for it, which is saved."""
-    run = trainer.run
     with (
-        own_stream(run.device) if run.config.data.jpeg_decoding == "device" else nullcontext(),
         stop_on_signal() as stop,
         progress("train", trainer.total_steps, "steps") as line,
         closing(trainer.batches()) as batches,

@@ -4,7 +4,6 @@ Shapes: B clips, T frames, C channels, H W pixels of a frame or a strip, I J of 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -149,22 +148,6 @@ class JpegDecoder:
         weights = (1 - ((pixel + 0.5) - (place + 0.5) * scale).abs() / reach).clamp_(min=0)
         weights *= (pixel >= 0) & (pixel < length)
         return weights / weights.sum(-1, keepdim=True)
-
-
-@contextmanager
-def own_stream(device: torch.device) -> Iterator[None]:
-    """Have a GPU's work within in a stream of its own, where the decoding of the next batch does not wait for it.
-
-    nvJPEG's streams are of the kind that waits for all of CUDA's default stream, and it for them. That is torch's, too: a model
-    there and a JpegDecoder would take turns.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    torch.cuda.synchronize(device)
-    with torch.cuda.stream(torch.cuda.Stream(device)):
-        yield
-    torch.cuda.synchronize(device)
 
 
 def _pictures(strip_CHW: Tensor, height: int) -> Tensor:
