@@ -59,7 +59,7 @@ def test_all_problems_at_once_with_suggestions(tmp_path: Path) -> None:
 def test_true_is_no_number(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        "output: o\nseed: true\noptim: {lr_per_256: true}\ndata: {workers: false, "
+        "output: o\nseed: true\noptim: {lr_per_256: true}\ndata: {workers: false, crop_px: [true, 224], "
         "sampling: {name: dense, stride_frames: true}}\n"
         "model: {adapter: {name: adaptformer, scale: true}}\ntrain: {enable: true, compile: true}\n",
     )
@@ -67,6 +67,7 @@ def test_true_is_no_number(tmp_path: Path) -> None:
         load_config(path)
     said = [problem.removeprefix(f"{path}: ") for problem in caught.value.problems]
     assert sorted(said) == [
+        "data.crop_px = [True, 224]: a number is expected",
         "data.sampling.stride_frames = True: a number is expected",
         "data.workers = False: a number is expected",
         "model.adapter.scale = True: a number is expected",

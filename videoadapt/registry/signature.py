@@ -4,7 +4,7 @@ Ranges stand in the annotations: `bottleneck: Annotated[int, Ge(1)] = 64`.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, wraps
 from typing import Any, get_args
 
@@ -51,8 +51,19 @@ def complete(component: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_no_number(value: Any, annotation: Any) -> bool:
     """Whether true or false stands for a number: it would be taken for 1 or 0, `lr_per_256: true` for a rate of 1.0."""
-    kinds = annotation, *get_args(annotation)
-    return isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds)
+    kinds = list(_kinds(annotation))
+    return _holds_boolean(value) and bool not in kinds and Any not in kinds and (int in kinds or float in kinds)
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The annotation and all that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
+
+
+def _holds_boolean(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_boolean, value)))
 
 
 def check_calls(component: type) -> None:
