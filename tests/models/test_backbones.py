@@ -24,6 +24,7 @@ from videoadapt.models.head import Head
 from videoadapt.models.loading import load_backbone, save_backbone
 from videoadapt.registry import BACKBONES
 from videoadapt.weights.formats import read_weights
+from videoadapt.weights.normalisation import IMAGENET
 
 # A small instance of every registered backbone, and the clip (T, H, W) it is shown.
 SMALL = {
@@ -324,3 +325,17 @@ def test_timm_features_are_averaged_over_frames():
     clip = torch.randn(2, 3, 3, 64, 64)
     per_frame = torch.stack([backbone.net(clip[:, :, t]) for t in range(3)])
     torch.testing.assert_close(backbone(clip), per_frame.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_pytorchvideo_sees_what_its_weights_were_trained_with() -> None:
+    """0.45 and 0.225 for each colour, of grey levels from 0 to 1."""
+    torch.manual_seed(0)
+    usual = PyTorchVideo(model="x3d_xs", num_frames=2, crop_px=32).eval()
+    torch.manual_seed(0)
+    both = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
+    zoo = PyTorchVideo(model="x3d_xs", num_frames=2, crop_px=32, **both).eval()
+    levels = torch.rand(1, 3, 2, 32, 32)
+    imagenet = (levels - torch.tensor(IMAGENET.mean).view(3, 1, 1, 1)) / torch.tensor(IMAGENET.std).view(3, 1, 1, 1)
+    torch.testing.assert_close(zoo(imagenet), usual((levels - 0.45) / 0.225), rtol=1e-4, atol=1e-5)
+    assert not zoo(imagenet).allclose(usual(imagenet), rtol=1e-3)
+    assert zoo.normalisation.mean == (0.45, 0.45, 0.45) and usual.normalisation == IMAGENET

@@ -1,9 +1,14 @@
 """Clips as they come, normalised with ImageNet's mean and deviation, as the weights of a backbone were trained to see them."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 
 from videoadapt.weights.normalisation import IMAGENET, RGB, Normalisation
+
+Deviation = Annotated[float, Gt(0)]
 
 
 class Pixels(nn.Module):

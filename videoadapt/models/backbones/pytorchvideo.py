@@ -13,7 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.backbone import Backbone
+from videoadapt.models.backbones._pixels import Deviation, Pixels
 from videoadapt.registry import BACKBONES
+from videoadapt.weights.normalisation import Normalisation
 
 try:
     from pytorchvideo.models.resnet import create_resnet
@@ -65,7 +67,11 @@ Side = Annotated[int, Ge(32)]
 
 @BACKBONES.register
 class PyTorchVideo(Backbone):
-    """One of the zoo's networks; clips need to have `num_frames` and `crop_px`, by default those published."""
+    """One of the zoo's networks; clips need to have `num_frames` and `crop_px`, by default those published.
+
+    `mean` and `std`, of grey levels from 0 to 1: what the weights were trained with, where these are not ImageNet's. The zoo's
+    took 0.45 and 0.225 for each colour.
+    """
 
     fc_norm_eps = None
 
@@ -85,8 +91,11 @@ class PyTorchVideo(Backbone):
         ],
         num_frames: Annotated[int, Ge(1)] | None = None,
         crop_px: Side | tuple[Side, Side] | None = None,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[Deviation, Deviation, Deviation] | None = None,
     ):
         super().__init__()
+        self.pixels = Pixels(mean, std)
         published = MODELS[model]
         self.num_frames = published.num_frames if num_frames is None else num_frames
         side_px = published.crop_px if crop_px is None else crop_px
@@ -107,6 +116,11 @@ class PyTorchVideo(Backbone):
         stages = net.blocks[self._stems : -1] if self._stems else net.blocks
         self.depth = sum(any(True for _ in stage.parameters()) for stage in stages)  # SlowFast's last one only joins
         self._model = model
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """By `mean` and `std`."""
+        return self.pixels.wanted
 
     def check_clip(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Raise ConfigError unless the clip has the size that the network was built for."""
@@ -132,6 +146,7 @@ class PyTorchVideo(Backbone):
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Return the pooled feature (MViT: the class token), (B, D)."""
         self.check_clip(*clip_BCTHW.shape[2:])
+        clip_BCTHW = self.pixels(clip_BCTHW)
         return self.net(_pathways(clip_BCTHW) if self._two_pathways else clip_BCTHW)
 
 

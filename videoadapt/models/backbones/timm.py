@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import timm
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -18,13 +18,12 @@ from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.activations import activation_of
 from videoadapt.models.backbone import Backbone, TokenGrid
 from videoadapt.models.backbones._layers import MeanPool, PatchConv
-from videoadapt.models.backbones._pixels import Pixels
+from videoadapt.models.backbones._pixels import Deviation, Pixels
 from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
 from videoadapt.registry import BACKBONES
 from videoadapt.weights.normalisation import Normalisation
 
 Side = Annotated[int, Ge(1)]
-Deviation = Annotated[float, Gt(0)]
 
 
 class OwnPooling(nn.Module):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from videoadapt.models.backbones._pixels import Pixels
+from videoadapt.models.backbones._pixels import Deviation, Pixels
 from videoadapt.models.backbones._tubelets import Size, TubeletTransformer
 from videoadapt.registry import BACKBONES
 from videoadapt.weights.normalisation import Normalisation
@@ -27,9 +27,6 @@ SIZES = {
     "huge": Size(1280, 32, 16),
     "giant": Size(1408, 40, 16, patch_px=14, mlp_ratio=48 / 11),  # VideoMAE V2
 }
-
-
-Deviation = Annotated[float, Gt(0)]
 
 
 @BACKBONES.register
