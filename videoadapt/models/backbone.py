@@ -63,7 +63,7 @@ class Backbone(nn.Module):
     # those whose name the model has, and what they were trained on
     usual_weights: tuple[str, Normalisation] | None = None
     no_branches: str = ""  # why there are no `blocks`, for errors
-    weight_names: Names = "own"  # under which names weight files of image models come: timm's are below `net`
+    weight_names: Names = "own"  # under which weight files come: those of timm and of pytorchvideo are below `net`
     classifier: tuple[
         str, ...
     ] = ()  # modules, by their names here, that files of its weights hold and it has no use for

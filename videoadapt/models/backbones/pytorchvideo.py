@@ -74,6 +74,7 @@ class PyTorchVideo(Backbone):
     """
 
     fc_norm_eps = None
+    weight_names = "pytorchvideo"
 
     def __init__(
         self,

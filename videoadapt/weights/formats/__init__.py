@@ -22,6 +22,7 @@ from videoadapt.weights.formats._image import (
 )
 from videoadapt.weights.formats._names import Found, Weights
 from videoadapt.weights.formats._prefixes import Bare, without_prefix
+from videoadapt.weights.formats._pytorchvideo import ZOO, from_zoo, is_from_zoo
 from videoadapt.weights.formats._transformers import from_transformers
 from videoadapt.weights.formats._videomae import (
     from_adaptformer,
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 
-Names = Literal["own", "timm"]
+Names = Literal["own", "timm", "pytorchvideo"]
 
 
 def read_weights(location: str, obtain: str = "", names: Names = "own") -> Weights:
@@ -64,7 +65,8 @@ def read_weights(location: str, obtain: str = "", names: Names = "own") -> Weigh
 
     A name (`hf:`, `timm:`, `https:`) is read where it was downloaded.
 
-    `names`: whether the model has our names, or those of the backbone `timm`, for the formats of image models.
+    `names`: whether the model has our names, or those of the backbone `timm`, for the formats of image models, or of
+    `pytorchvideo`.
     Raises CheckpointError when it is missing, damaged, names code to run, or has keys of no known format.
     """
     path = weights_path(location)
@@ -82,6 +84,11 @@ def read_any(path: Path, names: Names = "own") -> Weights:
     content = read_tensors(path)
     path, config = split_part(path)[0], content.config
     try:
+        if is_from_zoo(content.tensors):
+            if names != "pytorchvideo":
+                raise CheckpointError("is of PyTorchVideo's zoo: take the backbone {name: pytorchvideo, model: ...}")
+            found = from_zoo(content.tensors)
+            return Weights(path, found.format, found.tensors, notes=content.notes, **facts(config, None, ZOO))
         by_timm = (
             names == "timm" and "architecture" in config and "model_type" not in config
         )  # its names are all its own
@@ -109,7 +116,7 @@ def _image(bare: Bare, config: Mapping[str, Any], names: Names) -> ImageModel | 
     if "conv1.weight" in tensors and "transformer" in {name.split(".")[0] for name in (*tensors, *bare.unused)}:
         return from_openai(tensors, by_openai="input_resolution" in bare.unused)
     if kernel is None or kernel.ndim != 4:
-        return None if names == "own" or _is_video(tensors) else ImageModel("timm", tensors)
+        return None if names != "timm" or _is_video(tensors) else ImageModel("timm", tensors)
     if any(name.endswith(".q_proj.weight") for name in tensors) and any(
         ".adaptmlp." in n or ".fc1." in n for n in tensors
     ):
@@ -159,7 +166,7 @@ def _video(tensors: Tensors, config: Mapping[str, Any]) -> Found:
     raise CheckpointError(
         f"keys of no known format (the first: {', '.join(list(tensors)[:4])}); known: VideoMAE and VideoMAE V2, "
         "pre-training and fine-tuned, also from Hugging Face; V-JEPA 2; AdaptFormer; image ViTs of timm, MAE and Hugging Face; "
-        "CLIP; "
+        "CLIP; PyTorchVideo's zoo; "
         "videoadapt"
     )
 
