@@ -148,6 +148,17 @@ def test_unusual_and_valid_files_are_kept(tmp_path: Path, decoder: str) -> None:
         assert row["pixel_aspect"] == ("64:45" if name == "wide_pixels.mp4" else "1:1")
 
 
+def test_hdr_films_are_noted(tmp_path: Path) -> None:
+    """As phones record them: what the three decoders read has no tone mapping."""
+    for name, curve in (("pq", "smpte2084"), ("hlg", "arib-std-b67"), ("usual", "bt709")):
+        tags = f"transfer={curve}:colorprim=bt2020:colormatrix=bt2020nc"
+        write_video(tmp_path / f"{name}.mp4", options={"x264-params": tags}, num_frames=5)
+    rows = "pq.mp4 0\nhlg.mp4 0\nusual.mp4 0\n"
+    code, found = run_scan(tmp_path, rows, tmp_path / "out")
+    assert code == 0 and (tmp_path / "out" / "clean.csv").read_text() == rows
+    assert [(row["hdr"], row["notes"]) for row in found.values()] == [("PQ", ["hdr"]), ("HLG", ["hdr"]), ("", [])]
+
+
 def damaged(path: Path, first_byte: int) -> Path:
     """Turn a few bytes round, from `first_byte` on, as a bad disk does."""
     content = bytearray(path.read_bytes())

@@ -21,6 +21,7 @@ from videoadapt.video.decoders._stream import StreamInfo
 from videoadapt.video.files import open_bytes, state_of
 
 NUM_SEEKS = 8
+HDR = {16: "PQ", 18: "HLG"}  # curves of levels by their codes in ITU-T H.273
 GREY_LEVELS = 2  # that a pixel may differ by: room for a swscale that rounds otherwise; 0 is what is seen
 
 
@@ -40,6 +41,7 @@ class Inspection:
     header_frames: int  # what the header announces; 0 where it says nothing (Matroska)
     frames: int  # what decodes in order
     interlaced_frames: int  # of these, pictures of two moments; decoders take each for one
+    hdr: str  # the curve of its levels where that is one of HDR films, which decoders take for the ordinary one; or empty
     damaged_frames: int  # of these, marked by FFmpeg as damaged, of which it conceals what it can
     complaint: str  # the first error that FFmpeg reports while it reads on; empty for a sound file
     decoder: str  # the one that reads it: the configured one, or the one that took over
@@ -80,6 +82,7 @@ def inspect_file(path: Path, decoder: Mapping[str, Any]) -> Inspection | DecodeE
         header_frames=in_order.header_frames,
         frames=in_order.frames,
         interlaced_frames=in_order.interlaced,
+        hdr=in_order.hdr,
         damaged_frames=in_order.damaged,
         complaint=in_order.complaint,
         decoder=name,
@@ -114,6 +117,7 @@ def _inspect_pictures(path: Path, decoder: Mapping[str, Any]) -> Inspection | De
         header_frames=0,
         frames=count,
         interlaced_frames=0,
+        hdr="",
         damaged_frames=damaged,
         complaint="",
         decoder=str(decoder["name"]),
@@ -128,6 +132,7 @@ class _InOrder(NamedTuple):
     frames: int
     interlaced: int
     damaged: int
+    hdr: str
     header_frames: int
     fps_hz: float
     complaint: str
@@ -138,6 +143,7 @@ def _read_in_order(path: Path, wanted: Sequence[int], info: StreamInfo, levels: 
     pictures, keep = Pictures(None if levels is None else (levels[0], levels[1])), set(wanted)
     frames_HWC: dict[int, np.ndarray] = {}
     count = interlaced = damaged = 0
+    hdr = ""
     stamps: list[int] = []
     with _errors_of_ffmpeg() as errors, open_stream(path, 1) as (container, stream):
         header_frames = stream.frames
@@ -146,12 +152,13 @@ def _read_in_order(path: Path, wanted: Sequence[int], info: StreamInfo, levels: 
                 frames_HWC[count] = info.orientation.upright(pictures.rgb(frame), axes=(0, 1))
             interlaced += frame.interlaced_frame
             damaged += frame.is_corrupt
+            hdr = hdr or HDR.get(frame.color_trc, "")
             if frame.pts is not None:
                 stamps.append(frame.pts)
             count += 1
     rate = Fraction(info.fps_hz)
     fps_hz = mean_rate_hz(sorted(stamps), info.time_base, rate) if len(stamps) == count else info.fps_hz
-    return _InOrder(count, interlaced, damaged, header_frames, fps_hz, next(iter(errors), ""), frames_HWC)
+    return _InOrder(count, interlaced, damaged, hdr, header_frames, fps_hz, next(iter(errors), ""), frames_HWC)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ NOTES = {
     "damaged": "FFmpeg conceals damage in frames, or reports errors while it reads on",
     "interlaced": "frames of two moments, each read as one picture",
     "pixels": "pixels that are not square, read as if they were",
+    "hdr": "an HDR film (PQ or HLG), read as if it was an ordinary one: flatter and of other colours",
 }
 
 
@@ -133,6 +134,8 @@ def _judge_file(row: Row, result: Inspection | DecodeError | Lost, min_frames: i
             row.notes.append("interlaced")
         if result.pixel_aspect != "1:1":
             row.notes.append("pixels")
+        if result.hdr:
+            row.notes.append("hdr")
 
 
 def _judge_repeats(rows: Sequence[Row], fault: str) -> None:
