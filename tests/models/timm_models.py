@@ -42,6 +42,7 @@ FAMILIES = {
     "EVA-02 Ti, S": Family("eva02_tiny_patch14_224", 28, _VIT),
     "EVA-02 B, L": Family("eva02_base_patch14_224", 28, _VIT),
     "BEiT": Family("beit_base_patch16_224", 32, _VIT),
+    "T2T-ViT": Family("t2t_vit_t_14", 32, _VIT),
     "Swin": Family("swin_tiny_patch4_window7_224", 56, _SWIN),
     "Swin V2": Family("swinv2_tiny_window8_256", 64, _SWIN),
     "Hiera": Family("hiera_tiny_224", 64, _HIERA),
@@ -72,7 +73,8 @@ def clip_for(family: Family) -> Tensor:
 
 def blocks_in(net: nn.Module) -> list[Any]:
     """timm's blocks in their order, found by what is in them."""
-    return [module for module in net.modules() if hasattr(module, "norm1") and hasattr(module, "mlp")]
+    named = [(name, module) for name, module in net.named_modules() if not name.startswith("patch_embed.")]
+    return [module for _, module in named if hasattr(module, "norm1") and hasattr(module, "mlp")]
 
 
 def own_forward(block: Any, x: Tensor, **context: Any) -> Tensor:

@@ -79,12 +79,8 @@ class VPT(Adapter):
             blocks[index] = Prompted(blocks[index], prompt, self.num_tokens if last else 0)
 
     def _bound(self, kernel: Tensor) -> float:
-        """The largest start of a token's number, for a patch kernel (D, C, T, H, W), or (D, C, H, W) of an image model."""
-        width, channels, *times, height, columns = kernel.shape
-        frames = math.prod(times)
-        added = {
-            "tubelet": channels * frames * height * columns,
-            "patch": channels * height * columns,
-            "shape": self.num_tokens * width,
-        }
+        """The largest start of a token's number, by the patch layer: (D, C, T, H, W), (D, C, H, W) or (D, inputs)."""
+        width, inputs = len(kernel), kernel[0].numel()
+        frames = kernel.shape[2] if kernel.ndim == 5 else 1
+        added = {"tubelet": inputs, "patch": inputs // frames, "shape": self.num_tokens * width}
         return math.sqrt(6 / (added[self.init] + width))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.activations import activation_of
 from videoadapt.models.backbone import Backbone, TokenGrid
+from videoadapt.models.backbones import _t2t_vit  # noqa: F401 - puts its models among timm's
 from videoadapt.models.backbones._layers import MeanPool, PatchConv
 from videoadapt.models.backbones._pixels import Deviation, Pixels
 from videoadapt.models.backbones._timm_blocks import views_of, why_unknown
@@ -74,10 +75,10 @@ class Timm(Backbone):
         self.no_branches = why_unknown(net)
         self.blocks = nn.ModuleList() if self.no_branches else views_of(net)
         self._views: list[Any] = list(self.blocks)  # these stay where an adapter puts something around one of `blocks`
-        patches = getattr(getattr(net, "patch_embed", None), "proj", None)
-        self._one_patch_layer = isinstance(patches, nn.Conv2d)
-        if isinstance(patches, nn.Conv2d):
-            net.patch_embed.proj = PatchConv.in_place_of(patches)
+        patches = getattr(net, "patch_embed", None)
+        self._patch_layer = next((name for name in ("proj", "project") if hasattr(patches, name)), "")
+        if isinstance(getattr(patches, "proj", None), nn.Conv2d):
+            net.patch_embed.proj = PatchConv.in_place_of(net.patch_embed.proj)
         self.eps: float | None = getattr(getattr(blocks[0], "norm1", None), "eps", None) if blocks else None
         if self._views:
             self.num_heads = self._views[-1].num_heads
@@ -103,9 +104,9 @@ class Timm(Backbone):
 
     def patch_layer(self) -> tuple[nn.Module, str]:
         """The image model's own. Raises ConfigError where several layers make the tokens."""
-        if not self._one_patch_layer:
+        if not self._patch_layer:
             raise ConfigError(f"model = {self.model!r}: has no single layer that makes tokens of patches")
-        return self.net.patch_embed, "proj"
+        return self.net.patch_embed, self._patch_layer
 
     def make_room_in_front(self, num_tokens: int) -> None:
         """Leave them without a position. Raises ConfigError where the image model's positions are those of pairs of tokens."""

@@ -23,6 +23,7 @@ from videoadapt.weights.formats._image import (
 from videoadapt.weights.formats._names import Found, Weights
 from videoadapt.weights.formats._prefixes import Bare, without_prefix
 from videoadapt.weights.formats._pytorchvideo import ZOO, from_zoo, is_from_zoo
+from videoadapt.weights.formats._t2t import from_t2t, is_t2t
 from videoadapt.weights.formats._transformers import from_transformers
 from videoadapt.weights.formats._videomae import (
     from_adaptformer,
@@ -113,6 +114,8 @@ def _image(bare: Bare, config: Mapping[str, Any], names: Names) -> ImageModel | 
         return None
     if (found := from_transformers(tensors, config)) is not None:
         return found
+    if is_t2t(tensors):
+        return from_t2t(tensors, for_timm=names == "timm")
     if "conv1.weight" in tensors and "transformer" in {name.split(".")[0] for name in (*tensors, *bare.unused)}:
         return from_openai(tensors, by_openai="input_resolution" in bare.unused)
     if kernel is None or kernel.ndim != 4:
