@@ -118,11 +118,14 @@ def test_what_is_read_is_not_written_over(
     film, listed = tmp_path / "a.mp4", tmp_path / "list.csv"
     shutil.copy(next((clips / "test/clockwise").glob("*.mp4")), film)
     listed.write_text("a.mp4\n")
+    other_name = tmp_path / "link.csv"
+    other_name.symlink_to(film)
     before = film.read_bytes(), listed.read_bytes()
     capsys.readouterr()
     for arguments, said in (
         ([str(film), "--csv", str(film)], f"--csv {film}"),
         ([f"{film}#t=0,1", "--csv", str(film)], f"--csv {film}"),
+        ([str(film), "--csv", str(other_name)], f"--csv {other_name}"),
         ([str(film), "--out", str(film)], f"--out {film}"),
         (["--list", str(listed), "--root", str(tmp_path), "--csv", str(listed)], f"--csv {listed}"),
     ):
