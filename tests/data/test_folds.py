@@ -56,8 +56,11 @@ def test_a_group_of_several_classes() -> None:
 
 def test_groups_by_a_pattern() -> None:
     names = ["wave/film_a_clip1.mp4", "wave/film_b_clip1.mp4"]
-    assert group_names(names, r"([^/]+)_clip", "folds") == ["film_a", "film_b"]
-    assert group_names(names, r"film_.", "folds") == ["film_a", "film_b"]
-    for group, said in (("(", "is no regular expression"), ("film_(c)?", "does not match 'wave/film_a_clip1.mp4'")):
+    assert group_names(names, r"([^/]+)_clip", "folds.group") == ["film_a", "film_b"]
+    assert group_names(names, r"film_.", "folds.group") == ["film_a", "film_b"]
+    for group, said in (
+        ("(", "is no regular expression"),
+        ("film_(c)?", "folds.group = .* finds nothing in 'wave/film_a_clip1.mp4'"),
+    ):
         with pytest.raises(DataListError, match=said):
-            group_names(names, group, "folds")
+            group_names(names, group, "folds.group")

@@ -42,6 +42,15 @@ def test_the_folder_of_the_videos_is_named_with_its_start(tmp_path: Path, monkey
     assert f"data.root starts in {tmp_path}, where the command was started | where to get it" in said
 
 
+def test_a_short_name_is_explained_beside_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It downloads nothing, so there is nothing to hold back until the videos are there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    said = problems("model.weights=videomae-base")
+    assert "are not there" in said["data.root"]
+    assert "stands for hf:MCG-NJU/videomae-base (CC BY-NC 4.0), which is not on this" in said["model.weights"]
+
+
 def test_a_wrong_list_is_not_explained_as_a_missing_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.csv").write_text("a.mp4,0\n")
@@ -64,7 +73,7 @@ def test_a_wrong_list_is_not_explained_as_a_missing_one(tmp_path: Path, monkeypa
             "nowhere.csv: the synthetic data set has no such split",
         ),
         ("data", {"decoder": {"name": "image"}}, "of data.train are films"),
-        ("data", {"val": {"holdout": 0.1, "group": "nothing"}}, "data.val: group 'nothing'"),
+        ("data", {"val": {"holdout": 0.1, "group": "nothing"}}, "data.val.group = 'nothing'"),
     ],
 )
 def test_what_needs_no_clip_is_said_before_one_is_rendered(

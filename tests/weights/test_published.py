@@ -89,6 +89,15 @@ def test_another_programs_download_serves_offline(hub: Hub, log_lines: list[str]
     assert "the hub answers 503" in refused(location)
 
 
+def test_another_programs_damaged_index_is_a_line(hub: Hub) -> None:
+    hub.add("bea/large", {"model.safetensors.index.json": b"{", "config.json": b"{}"})
+    place = Path(hf_hub_download("bea/large", "model.safetensors.index.json")).parent
+    hf_hub_download("bea/large", "config.json")
+    hub.faults.status["/api/models/bea/large"] = 503
+    hub.faults.status[place.name] = 503
+    assert "its model.safetensors.index.json holds no `weight_map`" in refused("hf:bea/large")
+
+
 def test_a_file_of_a_repository_and_a_part_of_it(hub: Hub) -> None:
     hub.add("bea/many", {"small/a.pth": WEIGHTS, "small/b.pth": b"x", "README.md": b""})
     location = fetched("hf:bea/many/small/a.pth#model")

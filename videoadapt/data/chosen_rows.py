@@ -12,7 +12,14 @@ from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
 
 
-def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key: str = "data.val") -> NDArray[np.bool_]:
+def held_out(
+    videos: VideoRows,
+    share: float,
+    group: str | None,
+    seed: int,
+    key: str = "data.val",
+    group_key: str = "data.val.group",
+) -> NDArray[np.bool_]:
     """The rows of a training list that are held out for validation, as a mask (N,): a `share` of each class.
 
     `group` is a regex: rows in which its first bracket (without one, all of it) finds the same text stay together, and without
@@ -20,11 +27,11 @@ def held_out(videos: VideoRows, share: float, group: str | None, seed: int, key:
 
     Groups are never divided, every class keeps at least half. Groups are taken in an order given by a hash of seed and
     group name, as long as no class then gives more than its share (at least one video): the same list always divides in
-    the same way. `key` names the setting in the DataListError that is raised when the group's regex does not match a
-    video, or no group is small enough.
+    the same way. Raises DataListError, naming `group_key`, when the regex finds nothing in a video, and naming `key`, when no
+    group is small enough.
     """
     groups: dict[str, list[int]] = {}
-    for row, name in enumerate(group_names(videos.names(), group, key) if group else videos.names()):
+    for row, name in enumerate(group_names(videos.names(), group, group_key) if group else videos.names()):
         groups.setdefault(name, []).append(row)
     labels = [of_row or (-1,) for of_row in videos.labels()]  # those without a label are divided like a class
     room = {label: min(max(1, round(share * n)), n // 2) for label, n in Counter(chain(*labels)).items()}

@@ -1,6 +1,5 @@
 """Class folders divided into train, validation and test lists, without copies, and written as such."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from videoadapt.data.chosen_rows import held_out
 from videoadapt.data.class_folders import ClassFolders
 from videoadapt.data.copies import find_copies
+from videoadapt.data.folds import group_names
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
@@ -79,15 +79,13 @@ def divide(
     """
     if min(val, test) < 0 or val + test > 0.5:
         raise DataListError(f"{key}val {val} {key}test {test}: allowed: 0 or more, together at most 0.5")
-    try:
-        re.compile(group or "")
-    except re.error as error:
-        raise DataListError(f"{key}group {group!r}: is no regular expression: {error}") from error
+    if group:
+        group_names([], group, f"{key}group")  # also where nothing is to be divided
     lists: dict[str, list[Video]] = {"train": list(videos), "val": [], "test": []}
     for split, share in (("test", test), ("val", val / (1 - test))):
         if share:
             rows = VideoRows(Path(), ((video.id, video.label, 0) for video in lists["train"]))
-            held_N = held_out(rows, share, group, seed, f"{key}{split}")
+            held_N = held_out(rows, share, group, seed, f"{key}{split}", f"{key}group")
             lists[split] = [video for video, held in zip(lists["train"], held_N, strict=True) if held]
             lists["train"] = [video for video, held in zip(lists["train"], held_N, strict=True) if not held]
     return lists

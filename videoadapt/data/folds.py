@@ -16,17 +16,20 @@ from videoadapt.errors import DataListError
 def group_names(names: Iterable[str], group: str, key: str) -> list[str]:
     """What the first bracket of the regex `group` finds in each name; without a bracket, all that it finds.
 
-    Raises DataListError, naming the setting `key`, for no regular expression, and for a name in which it finds nothing.
+    Raises DataListError, naming `key`, whose value it is, for no regular expression, and for a name in which it finds nothing.
     """
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise DataListError(f"{key}: group {group!r} is no regular expression: {error}") from error
+        raise DataListError(f"{key} = {group!r}: is no regular expression: {error}") from error
     found = []
     for name in names:
         match = pattern.search(name)
         if match is None or match[min(1, pattern.groups)] is None:
-            raise DataListError(f"{key}: group {group!r} does not match {name!r}")
+            raise DataListError(
+                f"{key} = {group!r}: finds nothing in {name!r}; change it, so that it finds a group in every path, "
+                "or leave it out"
+            )
         found.append(match[min(1, pattern.groups)])
     return found
 

@@ -91,9 +91,8 @@ def min_clips(config: Config, ranks: int) -> int:
 def _label_problems(config: Config) -> list[str]:
     """What does not go with as many labels a video as `data.labels` says."""
     data, train, several = config.data, config.train, config.data.labels == "multi"
-    if config.task == "pretrain":
-        loss = train.loss
-        return [] if loss is None else [f"train.loss.name = {loss['name']}: task pretrain has its own; set it to null"]
+    if config.task == "pretrain":  # which looks at no label
+        return []
     problems = []
     if train.loss is not None and (of := LOSSES.get(train.loss["name"]).labels) != data.labels:
         other = [name for name in LOSSES.names() if LOSSES.get(name).labels == data.labels]
@@ -141,6 +140,8 @@ def _pretrain_problems(config: Config) -> list[str]:
         problems.append("test.enable = true: task pretrain has no classes to test; set it to false")
     if not config.train.enable:
         problems.append("train.enable = false: leaves task pretrain nothing to do")
+    if config.train.loss is not None:
+        problems.append(f"train.loss.name = {config.train.loss['name']}: task pretrain has its own; set it to null")
     for key in ("mixup", "cutmix", "label_smoothing", "erasing", "noise"):
         if getattr(augment, key):
             problems.append(f"data.augment.{key} = {getattr(augment, key)}: the target is the clip itself; set it to 0")

@@ -9,7 +9,7 @@ from videoadapt.config.yaml_files import read_yaml
 from videoadapt.errors import ConfigError, VideoAdaptError, at_file_key
 from videoadapt.paths import is_file
 from videoadapt.runs.statement import value_of
-from videoadapt.weights.names import downloaded, is_name, split_name
+from videoadapt.weights.names import downloaded, is_name, is_short, split_name
 from videoadapt.weights.published import fetched, pinned
 
 _KEYS = ("weights", "backbone_weights")
@@ -35,10 +35,13 @@ def with_commits(config: Config) -> Config:
 def download_problems(config: Config, *, hold: bool) -> list[str]:
     """Download what is named and not here, in one process of each host; what goes wrong is said, a line each.
 
-    `hold`: something else is wrong, and nothing is downloaded for a run that cannot begin.
+    `hold`: something else is wrong, and nothing is downloaded for a run that cannot begin; of a short name, which downloads
+    nothing, it is said all the same that it is not here.
     """
     names = _names(config)
-    if not names or any(distributed.all_gather_objects(hold)):
+    if names and any(distributed.all_gather_objects(hold)):
+        names = {key: name for key, name in names.items() if is_short(name)}
+    if not names:
         return []
 
     def download() -> None:

@@ -91,7 +91,7 @@ class Division:
         elif folds.group in (None, "video"):
             groups = list(videos.names())  # the parts of one film stay together
         else:
-            groups = group_names(videos.names(), str(folds.group), "folds")
+            groups = group_names(videos.names(), str(folds.group), "folds.group")
         self.group_of |= dict(zip(videos.ids(), groups, strict=True))
         return videos, groups
 

@@ -24,7 +24,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 def is_name(location: str) -> bool:
     """Whether weights are given by a name that may be downloaded or a short one of TRUNKS, and not by a path."""
-    return location.startswith(PREFIXES) or (location.partition("#")[0] in TRUNKS and not os.path.exists(location))
+    return location.startswith(PREFIXES) or is_short(location)
+
+
+def is_short(location: str) -> bool:
+    """Whether weights are given by a short name of TRUNKS, which downloads nothing."""
+    return location.partition("#")[0] in TRUNKS and not os.path.exists(location)
 
 
 def split_name(location: str) -> tuple[str, str]:

@@ -61,7 +61,11 @@ def download(name: HubName) -> Download:
     announce(f"{name}: licence {licence}; {', '.join(files)}, {size / 1e6:,.1f} MB")
     place = {file: _one(name, file, there[file]) for file in files}
     if files[-1].endswith(".json"):  # the index of shards
-        shards = _shards(name, place[files[-1]], there)
+        shards = _shards(name, place[files[-1]])
+        if absent := [file for file in shards if file not in there]:
+            raise CheckpointError(
+                f"{name}: its {place[files[-1]].name} names {absent[0]}, which the repository does not hold"
+            )
         announce(f"{name}: {len(shards)} shards, {sum(there[file].size or 0 for file in shards) / 1e6:,.1f} MB")
         place |= {file: _one(name, file, there[file]) for file in shards}
     return _described(name, place, licence)
@@ -114,14 +118,12 @@ def _weights_in(name: HubName, there: Collection[str]) -> str:
     return f"name one of its files: {shown}{', ...' if len(files) > 5 else ''}"
 
 
-def _shards(name: HubName, index: Path, there: Collection[str]) -> list[str]:
+def _shards(name: HubName, index: Path) -> list[str]:
+    """The files that an index names. Raises CheckpointError for what is no index."""
     try:
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{name}: its {index.name} holds no `weight_map` of tensors to files") from error
-    if absent := [file for file in files if file not in there]:
-        raise CheckpointError(f"{name}: its {index.name} names {absent[0]}, which the repository does not hold")
-    return files
 
 
 def _one(name: HubName, file: str, about: Any) -> Path:
@@ -183,8 +185,7 @@ def _in_cache(name: HubName) -> Download | None:
     there = {file: path for file in asked if (path := at(file)) is not None}
     first = _first(name, there) if name.file in there or any(file in there for file in IN_A_FOLDER) else []
     if first and first[-1].endswith(".json"):
-        index = json.loads(there[first[-1]].read_text(encoding="utf-8"))
-        shards = sorted(set(index["weight_map"].values()))
+        shards = _shards(name, there[first[-1]])
         there |= {file: path for file in shards if (path := at(file)) is not None}
         first += shards
     told = name.file or name.repo.startswith("timm/") or ADAPTER in first or any(file in there for file in BESIDE)
