@@ -134,6 +134,8 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
          "data.jpeg_quality = 95: clips of data.rendered are seen as they are, not through JPEG; set it to null"),
         (["data.rendered={motions: trunk, clips_per_epoch: 8}", "data.train=null", "data.jpeg_decoding=device"],
          "data.jpeg_decoding = device: clips of data.rendered are seen as they are, not through JPEG; set it to processor"),
+        (["data.rendered={motions: trunk, clips_per_epoch: 8}", "data.train=null", "data.short_side_px=64"],
+         "data.short_side_px = 64: clips of data.rendered are never made smaller; set it to null"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_its_key(overrides: list[str], line: str, path: Path) -> None:

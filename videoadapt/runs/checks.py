@@ -12,7 +12,7 @@ from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
 from videoadapt.registry import LOSSES
 from videoadapt.rendering.clips import Film
-from videoadapt.rendering.files import NUM_FRAMES
+from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES
 from videoadapt.runs.build_data import build_sampler
 from videoadapt.runs.folder import newest_checkpoint
 from videoadapt.runs.frame_size import resize_problems
@@ -172,6 +172,10 @@ def _rendered_problems(config: Config) -> list[str]:
             )
             if value != off
         ]
+        if data.short_side_px is not None and data.short_side_px < HEIGHT_PX:
+            problems.append(
+                f"data.short_side_px = {data.short_side_px}: clips of data.rendered are never made smaller; set it to null"
+            )
     if rendered.motions == "any" and config.task == "train":
         problems.append("data.rendered.motions = any: has no classes to train; allowed: quickstart, trunk")
     sampler = build_sampler(data)
