@@ -44,6 +44,35 @@ def test_a_narrow_terminal_shows_the_numbers(width: int, bar: bool, monkeypatch:
     assert ("\u2501" in shown) is bar and max(map(len, shown.replace("\r", "\n").splitlines())) < width + 20
 
 
+def _shown_left(monkeypatch: pytest.MonkeyPatch, start: int, took_sec: list[float]) -> list[str]:
+    """What a bar of 1,000 steps says of the time left after each of some that took so long."""
+    now = [0.0]
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None, get_time=lambda: now[0])
+    monkeypatch.setattr(log, "console", console)
+    monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True, raising=False)
+    shown = []
+    with log.progress("train", 1000, "steps") as line:
+        assert line._bar is not None
+        line.start_at(start)
+        for sec in took_sec:
+            now[0] += sec
+            line.advance()
+            shown.append(str(line._bar.columns[-2](line._bar.tasks[0])))
+    return shown
+
+
+@pytest.mark.parametrize("start", [0, 500])
+def test_the_time_left_leaves_the_first_step_out(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It brings the start-up with it; after a resume it counted, and the time left was that of 499 such steps."""
+    first, second = _shown_left(monkeypatch, start, [60.0, 1.0])
+    assert first == "-:--:--" and second == ("0:16:38" if start == 0 else "0:08:18")
+
+
+def test_steps_of_a_minute_have_a_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich goes by the last 30 seconds, in which there is no second step; as the cells of a sweep, or films."""
+    assert _shown_left(monkeypatch, 0, [60.0, 60.0, 60.0])[-1] == "16:37:00"
+
+
 def test_nothing_to_do_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(log, "console", Console(file=screen, force_terminal=True))

@@ -31,6 +31,7 @@ class _Screen(Console):
 # names of files and settings are shown as they are: `[b] :x:`
 console = _Screen(stderr=True, markup=False, emoji=False)
 PLAIN_LINE_EVERY_SEC = 10.0
+_PACE_OF_SEC = 3600.0  # the time left goes by the last 1,000 steps (rich keeps no more), validations with them, within this
 _WIDE = 100  # columns: from here on there is room for a bar beside the numbers of a training
 
 
@@ -116,7 +117,7 @@ class ProgressLine:
         """Count `done` as finished earlier: it says nothing about the speed."""
         self._done = self._before = done
         if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar.reset(self._task, completed=done)
 
     def advance(self, status: str = "", count: int = 1) -> None:
         """Move on by `count` and show `status`; away from a terminal, write a plain line now and then."""
@@ -155,5 +156,12 @@ def progress(title: str, total: int, unit: str) -> Iterator[ProgressLine]:
         TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
     )
     # what goes to a pipe stays what it is: rich would write it to the terminal
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty(), expand=True) as bar:
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        expand=True,
+        speed_estimate_period=_PACE_OF_SEC,
+    ) as bar:
         yield ProgressLine(title, total, unit, bar)
