@@ -3,19 +3,22 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.toy_runs import environment
 from videoadapt import files
-from videoadapt.errors import VideoAdaptError
+from videoadapt.errors import VideoAdaptError, what_the_system_refuses
 from videoadapt.files import (
     PARTIAL,
     make_folder,
+    open_text,
     read_jsonl,
     remove_abandoned,
     remove_partial,
@@ -52,6 +55,37 @@ def test_the_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught:
         write_text(tmp_path / "a.txt", "new")
     assert caught.value.filename == str(tmp_path / "a.txt") and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("flushes", [True, False])
+def test_lines_on_a_full_disk_name_their_file(flushes: bool) -> None:
+    """Python's errors of an open file name none: "a file cannot be written", of all that a command writes."""
+    with pytest.raises(OSError) as caught, open_text(Path("/dev/full"), "w") as file:
+        file.write("a line")
+        if flushes:
+            file.flush()
+    assert caught.value.filename == "/dev/full"
+
+
+def test_an_error_of_pyav_names_the_file_too(tmp_path: Path) -> None:
+    """Its `filename` cannot be set."""
+
+    def encode(partial: Path) -> None:
+        with av.open(str(partial / "inside"), "w", format="mp4") as container:
+            container.add_stream("libx264", rate=25)
+            container.start_encoding()
+
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / "a.mp4", encode)
+    assert caught.value.filename == str(tmp_path / "a.mp4") and caught.value.errno == errno.ENOTDIR
+
+
+def test_a_copy_onto_a_full_disk_names_where_it_goes(tmp_path: Path, small_disk: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(2 * 10**6))
+    with pytest.raises(OSError) as caught:
+        shutil.copyfile(tmp_path / "large", small_disk / "copy")
+    assert what_the_system_refuses(caught.value).startswith(f"{small_disk / 'copy'}: No space left on device; free")
 
 
 def test_only_what_dead_writers_left_is_removed(tmp_path: Path) -> None:

@@ -195,4 +195,7 @@ def what_the_system_refuses(error: OSError) -> str:
     advice = _ADVICE.get(error.errno)
     if error.filename is None:  # as of a file that was open; only these are of a file whatever raised them
         return f"a file cannot be written: {error.strerror}; {advice}" if error.errno in _FULL else ""
-    return f"{error.filename}: {error.strerror}{f'; {advice}' if advice else ''}"
+    name = (
+        error.filename2 if error.errno in _FULL and error.filename2 is not None else error.filename
+    )  # of a copy: where to
+    return f"{name}: {error.strerror}{f'; {advice}' if advice else ''}"

@@ -8,13 +8,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TextIO, cast
 
 from videoadapt.errors import VideoAdaptError
 from videoadapt.system import NO_LINK, NO_WAITING, READ_BYTES, WINDOWS, WRITE_BYTES, lock
-from videoadapt.terminal import visible
+from videoadapt.terminal import Output, visible
 
 PARTIAL = ".partial"  # suffix of a file that is being written, or that a killed process left behind
 _FILLING = ".filling"  # of a folder; a file beside it with the other suffix says whether its writer lives
@@ -28,26 +28,38 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent, path.name)
-    partial = None
-    try:
-        with partial_of(path) as partial:
-            write(partial)
-            with partial.open("r+b") as file:  # Windows syncs no file that cannot be written
-                os.fsync(file.fileno())
-            partial.replace(path)
+    with partial_of(path) as partial:
+        write(partial)
+        with partial.open("r+b") as file:  # Windows syncs no file that cannot be written
+            os.fsync(file.fileno())
+        partial.replace(path)
+    with _named(path, path.parent):
         _sync_folder(path.parent)
-    except OSError as error:
-        if error.errno is not None and error.filename in (None, str(partial)):
-            error.filename = str(path)  # the name that was asked for
-        raise
+
+
+@contextmanager
+def open_text(path: Path, mode: Literal["w", "a"], newline: str | None = None) -> Iterator[TextIO]:
+    """A file of UTF-8 for what comes line by line, whose OSErrors name it: those of an open file name none."""
+    file = path.open(mode, encoding="utf-8", errors="backslashreplace", newline=newline)
+    lines = Output(file, str(path), lost=False)
+    try:
+        yield cast("TextIO", lines)
+        lines.flush()
+    finally:
+        with suppress(OSError):  # of what could not be written before
+            file.close()
 
 
 @contextmanager
 def partial_of(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` during the block; a lock on it says that its writer lives, and ends with the process."""
+    """A temporary file beside `path` during the block; a lock on it says that its writer lives, and ends with the process.
+
+    An OSError of the block that names the temporary file, or none, as one of an open file, names `path` instead.
+    """
     while True:
         partial = _unused_beside(path)
-        handle = os.open(partial, WRITE_BYTES | os.O_EXCL, 0o666)
+        with _named(path, partial):
+            handle = os.open(partial, WRITE_BYTES | os.O_EXCL, 0o666)
         if WINDOWS:
             os.close(handle)
             break
@@ -55,7 +67,8 @@ def partial_of(path: Path) -> Iterator[Path]:
             break
         os.close(handle)  # `remove_abandoned` of another writer came between the making and the lock
     try:
-        yield partial
+        with _named(path, partial):
+            yield partial
     finally:
         partial.unlink(missing_ok=True)
         if not WINDOWS:
@@ -89,7 +102,8 @@ def make_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         partial = claim.with_suffix(_FILLING)
         partial.mkdir()
         try:
-            fill(partial)
+            with _named(folder, partial):
+                fill(partial)
             try:
                 partial.rename(folder)
             except OSError:
@@ -119,6 +133,18 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
             pass
         finally:
             os.close(handle)
+
+
+@contextmanager
+def _named(path: Path, partial: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (
+            error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(partial)
+        ):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # PyAV's own takes no other name
+        raise
 
 
 def _unused_beside(path: Path) -> Path:

@@ -31,7 +31,9 @@ class _Screen(Console):
 # names of files and settings are shown as they are: `[b] :x:`
 console = _Screen(stderr=True, markup=False, emoji=False)
 PLAIN_LINE_EVERY_SEC = 10.0
-_PACE_OF_SEC = 3600.0  # the time left goes by the last 1,000 steps (rich keeps no more), validations with them, within this
+_PACE_OF_SEC = (
+    3600.0  # the time left goes by the last 1,000 steps (rich keeps no more), validations with them, within this
+)
 _WIDE = 100  # columns: from here on there is room for a bar beside the numbers of a training
 
 

@@ -135,6 +135,14 @@ def test_what_is_read_is_not_written_over(
     assert before == (film.read_bytes(), listed.read_bytes())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_rows_on_a_full_disk_name_their_file(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run, clips = finished
+    film = next((clips / "test/clockwise").glob("*.mp4"))
+    assert demo.main([str(film), "--run", str(run), "--csv", "/dev/full"]) == 2
+    assert "error: /dev/full: No space left on device; free some space" in capsys.readouterr().err
+
+
 def test_folder_pattern_and_list_in_one_table(
     finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

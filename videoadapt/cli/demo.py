@@ -92,6 +92,7 @@ def _check_kept(args: argparse.Namespace, videos: list[Path]) -> None:
 
 def _answer(args: argparse.Namespace, videos: list[Path], sources: list[dict[str, str]], asking: "Asking") -> int:
     """Show what is said of each video, and return how many cannot be read."""
+    from videoadapt.files import open_text
     from videoadapt.log import progress
 
     num_unreadable = 0
@@ -101,7 +102,7 @@ def _answer(args: argparse.Namespace, videos: list[Path], sources: list[dict[str
             show.append(partial(print_records if args.json else print_bars, sources=sources))
         if args.csv:
             # rows as they come: what a stop interrupts has those so far
-            file = opened.enter_context(args.csv.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
+            file = opened.enter_context(open_text(args.csv, "w", newline=""))
             show.append(row_writer(file, sources, args.top, asking.tasks[0].labels == "multi", args.reject is not None))
         prints_here = (args.json or not args.csv) and sys.stdout.isatty()
         with_bar = sys.stderr.isatty() and not prints_here

@@ -13,7 +13,7 @@ from videoadapt.data.label_sets import Kind
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError, DecodeError
-from videoadapt.files import drop_half_line, read_jsonl, remove_partial
+from videoadapt.files import drop_half_line, open_text, read_jsonl, remove_partial
 from videoadapt.log import progress
 from videoadapt.preparing.encoding import Settings, write_h264
 from videoadapt.processes.lock import only_process_in
@@ -56,7 +56,7 @@ def reencode(
         todo = [name for name in wanted if name not in set(done)]
         items = [(sources[name], out / targets[name]) for name in todo]
         drop_half_line(out / JOURNAL)
-        with (out / JOURNAL).open("a", encoding="utf-8") as journal, progress("re-encode", len(names), "files") as line:
+        with open_text(out / JOURNAL, "a") as journal, progress("re-encode", len(names), "files") as line:
             line.start_at(len(names) - len(todo))
             for index, result in map_in_processes(partial(write_h264, settings=settings), items, jobs, limit_sec):
                 name = todo[index]
