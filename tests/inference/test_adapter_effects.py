@@ -73,6 +73,11 @@ def test_the_adapter_in_the_package(tmp_path: Path) -> None:
     assert [one["trained_parameters"] > 0 for one in said] == [bool(one["branch_ratio"]) for one in said]
     assert [bool(one["branch_ratio"]) for one in said] == [False, False, True, True, True]
     assert [one["cka"] for one in said[:2]] == [1, 1] and 0 < said[4]["cka"] < 1 and said[4]["moved"] > said[1]["moved"]
+    five = [Video(f"{number}.mp4", film, 0) for number in range(5)]
+    assert [one.video for one in measure(predictor, five, num_shown=2).shown] == [
+        "0.mp4",
+        "2.mp4",
+    ]  # over the whole list
     assert shown[0].moved_thw.shape == (1, 8, 8) and np.isfinite(shown[0].moved_thw).all()
     write_effects(tmp_path / "x.png", "title", blocks, shown)
     assert (tmp_path / "x.png").stat().st_size > 10_000

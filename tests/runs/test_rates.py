@@ -218,6 +218,11 @@ def test_the_demo_says_it_after_the_last_film(run: Path, caplog: pytest.LogCaptu
             assert warned(caplog) == expected, source
 
 
+def test_a_film_that_is_drawn_on_is_counted_once(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert demo.main([str(films(run)[0]), "--run", str(run), "--device", "cpu", "--out", str(tmp_path / "x.mp4")]) == 0
+    assert warned(caplog) == [SAID.replace("4 of 16", "1 of 1")]
+
+
 def test_features_say_it(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     predictor = Predictor.from_run(run, "cpu")
     predictor.config = predictor.config.model_copy(

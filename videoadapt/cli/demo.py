@@ -61,9 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     videos = list(dict.fromkeys([*named, *listed]))
     _check_kept(args, videos)
     num_unreadable = _answer(args, videos, sources, asking)
+    asking.other_rates.say()  # before a film is looked at a second time
     if (args.out or args.gif) and not num_unreadable:
         (_explain if args.explain else _draw)(args, videos[0], cast("Predictor", opened))
-    asking.other_rates.say()
     return EXIT_ERROR if num_unreadable == len(videos) else EXIT_UNREADABLE if num_unreadable else 0
 
 

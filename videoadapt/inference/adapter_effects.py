@@ -90,6 +90,7 @@ class Effects(NamedTuple):
 def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -> Effects:
     """Look at one view of each video (its middle) with the trained model, and with its backbone as it was before.
 
+    `num_shown` clips of them are to be shown, spread over the list, which is often one class after the other.
     Ratio: the median over tokens of ||adapter(x)|| / ||branch(x)||, of one that follows a layer ||adapter(h) - h|| / ||h||.
     Raises ConfigError for a backbone without blocks, and DecodeError where no video can be read.
     """
@@ -110,12 +111,13 @@ def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -
             with _ratios_noted(after, noted):
                 adapted = _tokens(predictor, after, views_JCTHW)
             plain = _tokens(predictor, before, views_JCTHW)
-            for (number, place), ratio in noted.items():
-                blocks[number].ratios.setdefault(place, []).append(ratio)
+            for (block, place), ratio in noted.items():
+                blocks[block].ratios.setdefault(place, []).append(ratio)
             for effect, x, y in zip(blocks, plain, adapted, strict=True):
                 effect.cka.add(x.flatten(0, -2), y.flatten(0, -2))
                 effect.moved.append(float(_distance(x, y).median()))
-            if len(shown) < num_shown and (where := _where(after, _distance(plain[-1], adapted[-1]))) is not None:
+            is_due = len(shown) < num_shown and number >= len(shown) * len(videos) // num_shown
+            if is_due and (where := _where(after, _distance(plain[-1], adapted[-1]))) is not None:
                 shown.append(Moved(video.id, views_JCTHW[0].permute(1, 2, 3, 0).numpy(), where))
             line.advance()
     if len(unreadable) == len(videos):
