@@ -43,6 +43,15 @@ def test_the_lists_lie_beside_the_folder(root: Path) -> None:
     ]
 
 
+def test_a_list_without_a_class_says_which_keys_help(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "videoadapt"):
+        lists(root, val=0.0, group="(run|jump/.)")
+    assert (
+        "test holds no video of 1 of 2 classes, first 'run'; more videos of them, a larger data.dataset.test"
+        in caplog.text
+    )
+
+
 def test_a_video_that_comes_later_moves_no_other_one(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = lists(root, val=0.0)
     make_folder(root, [f"run/a{n}.mp4" for n in range(7)])

@@ -47,7 +47,7 @@ def add_folder(commands: Commands) -> None:
 def run_folder(args: argparse.Namespace) -> int:
     """Make lists from class folders."""
     from videoadapt.data.class_folders import read_class_folders
-    from videoadapt.data.division import classes_without, divided, write_lists
+    from videoadapt.data.division import divided, missing_classes, write_lists
 
     check_folder("--out", args.out)
     found = read_class_folders(args.folder, args.files)
@@ -55,8 +55,8 @@ def run_folder(args: argparse.Namespace) -> int:
     write_lists(args.out, lists, found.class_names)
     for folder, split in sorted(found.split_of.items()):
         print(f"{args.folder / folder}: taken for the {split} list; its folders are the classes")
-    for split, names in classes_without(lists, found.class_names).items():
-        print(f"{split} holds no video of {len(names)} classes, first {names[0]!r}")
+    for line in missing_classes(lists, found):
+        print(line)
     if found.others:
         print(f"{len(found.others)} files are no {args.files} by their suffix and left out, first {found.others[0]!r}")
     for video, other in copies.same_label:

@@ -1,6 +1,5 @@
 """Class folders divided into train, validation and test lists, without copies, and written as such."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +106,21 @@ def write_lists(folder: Path, lists: Mapping[str, Sequence[Video]], class_names:
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in class_names))
 
 
-def classes_without(lists: Mapping[str, Sequence[Video]], class_names: Sequence[str]) -> dict[str, list[str]]:
-    """For every list that is not empty, the classes of which it holds no video."""
-    missing: dict[str, list[str]] = defaultdict(list)
+def missing_classes(lists: Mapping[str, Sequence[Video]], found: ClassFolders, key: str = "--") -> list[str]:
+    """A line for every list that is not empty and holds no video of some classes: what to do about it.
+
+    `key` stands before val, test and group, as in `divided`.
+    """
+    lines = []
     for split, videos in lists.items():
-        counts = Counter(video.label for video in videos)
-        if videos:
-            missing[split] = [name for label, name in enumerate(class_names) if not counts[label]]
-    return {split: names for split, names in missing.items() if names}
+        there = {video.label for video in videos}
+        names = [name for label, name in enumerate(found.class_names) if label not in there]
+        if not videos or not names:
+            continue
+        of_divided = split != "train" and split not in found.split_of.values()
+        cure = f", a larger {key}{split} or a {key}group that finds smaller groups" if of_divided else ""
+        lines.append(
+            f"{split} holds no video of {len(names)} of {len(found.class_names)} classes, first {names[0]!r}; more videos of "
+            f"them{cure} would bring some"
+        )
+    return lines

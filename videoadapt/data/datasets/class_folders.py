@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 from videoadapt import logger
 from videoadapt.data import class_folders as folders
 from videoadapt.data.datasets.video_list import VideoList
-from videoadapt.data.division import Copies, classes_without, divided, write_lists
+from videoadapt.data.division import Copies, divided, missing_classes, write_lists
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
@@ -170,8 +170,8 @@ def _say(place: Path, found: folders.ClassFolders, lists: Mapping[str, Sequence[
     """What became of the folder."""
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
     logger.info("%d classes; %s: the lists are in %s", len(found.class_names), counts, place)
-    for split, names in classes_without(lists, found.class_names).items():
-        logger.warning("%s holds no video of %d classes, first %s", split, len(names), names[0])
+    for line in missing_classes(lists, found, key="data.dataset."):
+        logger.warning("%s", line)
     if found.others:
         logger.info("%d files are left out by their suffix, first %s", len(found.others), found.others[0])
     if copies.same_label:
