@@ -11,7 +11,7 @@ import pytest
 
 from tests.toy_runs import toy_config, write_config
 from tests.toy_sweeps import sweep
-from videoadapt.cli import convert, evaluate, export, features, prepare, submit, train
+from videoadapt.cli import compare, convert, demo, evaluate, export, features, prepare, submit, train
 from videoadapt.cli import sweep as sweep_command
 
 Main = Callable[[list[str]], int]
@@ -50,16 +50,26 @@ def shown(name: str, folder: Path, config: Path, capsys: pytest.CaptureFixture[s
         (evaluate.main, ["{file}", "--truth", "none.json", "--out", "{file}"]),
         (evaluate.main, ["none.json", "--truth", "{file}", "--out", "{file}"]),
         (features.main, ["{file}", "--run", "none", "--list", "{file}"]),
+        (export.main, ["{file}", "--adapter", "{file}"]),
+        (export.main, ["{file}", "--adapter", "none", "--weights", "{file}"]),
+        (compare.main, ["none", "{folder}", "--out", "{folder}/results.json"]),
+        (convert.main, ["{folder}", "{file}"]),
+        (prepare.main, ["scan", "--list", "{folder}/clean.csv", "--out", "{folder}"]),
+        (prepare.main, ["reencode", "--list", "{file}", "--out", "{folder}"]),
+        (demo.main, ["none.mp4", "--adapter", "{file}", "--csv", "{file}"]),
+        (demo.main, ["none.mp4", "--onnx", "{file}", "--csv", "{file}"]),
     ],
 )
 def test_what_is_read_is_kept(
     main: Main, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "a.npz"
-    file.write_bytes(b"dear")
-    assert main([argument.format(file=file) for argument in arguments]) == 2
-    assert f"{file}: is read by this command, and would be lost; name another" in capsys.readouterr().err
-    assert file.read_bytes() == b"dear"
+    files = [tmp_path / name for name in ("a.safetensors", "results.json", "clean.csv")]
+    for file in files:
+        file.write_bytes(b"dear")
+    assert main([argument.format(file=files[0], folder=tmp_path) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and ": is read by this command, and would be lost; name another" in said
+    assert all(file.read_bytes() == b"dear" for file in files)
 
 
 @pytest.fixture

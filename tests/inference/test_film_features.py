@@ -51,3 +51,14 @@ def test_two_films_of_one_name_are_refused(run: Path, tmp_path: Path, capsys: py
     with pytest.raises(SystemExit):
         features.main(["out.npz", "--run", str(run), "--list", "l", "--window-sec", "1"])
     assert "goes with --every-sec" in capsys.readouterr().err
+
+
+def test_the_list_is_not_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("features.json", "x.npy"):
+        listed = tmp_path / name
+        listed.write_text("x.mp4\n")
+        call = [str(tmp_path), "--run", str(run), "--list", str(listed), "--every-sec", "0.5"]
+        assert features.main(call) == 2
+        assert f"OUT {listed}: is read by this command" in capsys.readouterr().err
+        assert listed.read_text() == "x.mp4\n"
+        listed.unlink()

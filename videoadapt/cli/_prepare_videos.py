@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from videoadapt.cli._command import EXIT_UNREADABLE
 from videoadapt.cli._options import Commands
-from videoadapt.cli._output import check_folder
+from videoadapt.cli._output import check_folder, check_not_read
 from videoadapt.cli._paths import place, place_text
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def run_scan(args: argparse.Namespace) -> int:
     dataset, num_classes = _dataset(args), _num_classes(args.classes)
     folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
     check_folder("--out", folder)
+    for name in ("report.csv", "clean.csv"):
+        check_not_read("--out", folder / name, [args.list])
     settings = {"list": args.list, "root": str(args.root), "num_classes": num_classes, "min_frames": args.min_frames}
     settings |= {"decoder": decoder if len(decoder) > 1 else decoder["name"], "labels": args.labels}
     rows = scan(
@@ -185,6 +187,7 @@ def run_reencode(args: argparse.Namespace) -> int:
         if not low <= value <= high:
             raise ConfigError(f"{key} {value}: allowed: {low} to {high}")
     check_folder("--out", args.out)
+    check_not_read("--out", args.out / Path(args.list).name, [args.list])
     settings = Settings(args.short_side, args.keyframe_every, args.crf)
     done = reencode(args.list, args.root, args.out, settings, args.jobs, args.limit_sec, args.labels)
     for name, reason in sorted(done.failed.items()):

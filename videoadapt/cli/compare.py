@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from videoadapt.cli._command import command, program
-from videoadapt.cli._output import check_file
+from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._paths import place
 
 
@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     setup_logging()
     check_file("--out", args.out)
+    read = ("config.yaml", "classes.txt", "results.json", "predictions.npz")
+    check_not_read("--out", args.out, [run / name for run in args.runs for name in read])
     found = write_comparison({str(run): run for run in args.runs}, args.out)
     print("\n".join(lines(found)))
     print(f"\nfiles: {args.out}")

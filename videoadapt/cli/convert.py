@@ -1,6 +1,7 @@
 """Bring a weight file or folder of any known format into ours, VideoMAE's or Hugging Face's; say what it holds."""
 
 import argparse
+from pathlib import Path
 
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file, check_folder, check_not_read
@@ -29,9 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Convert and return the exit code."""
     args = parse_arguments(arguments)
     from videoadapt.export.conversion import convert
+    from videoadapt.paths import is_folder
 
     (check_file if args.out.suffix else check_folder)("OUT", args.out)
-    check_not_read("OUT", args.out, [args.source])
+    source = Path(args.source)
+    check_not_read("OUT", args.out, [source, *(source.iterdir() if is_folder(source) else ())])
     for line in convert(args.source, args.out, args.to, args.num_heads):
         print(line)
     return 0

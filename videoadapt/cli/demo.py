@@ -71,6 +71,7 @@ def _check_targets(args: argparse.Namespace) -> None:
     for name in ("csv", "out", "gif"):
         if (path := getattr(args, name)) is not None:
             check_file(f"--{name}", path)
+            check_not_read(f"--{name}", path, filter(None, (args.weights, args.onnx, *(args.adapter or ()))))
     if args.out:
         from videoadapt.video.rewriting import container_of
 

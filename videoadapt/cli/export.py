@@ -3,11 +3,12 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import command, program
-from videoadapt.cli._output import check_file
+from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._paths import place, place_text
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.out.suffix not in SUFFIXES:
         raise ConfigError(f"{args.out}: the suffix says the format; allowed: {', '.join(SUFFIXES)}")
     check_file("OUT", args.out)
+    _check_kept(args, [args.adapter, args.weights, args.list])
     if args.adapter:
         adapter, config, model = open_adapter(args.adapter, args.weights)
         class_names, rates, thresholds = adapter.class_names, adapter.rates, adapter.thresholds
@@ -81,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         config, class_names, model = open_run(args.run, torch.device("cpu"))
         facts = facts_of(args.run)
         rates, thresholds = rates_in(facts), facts.get("thresholds")
+    _check_kept(args, [config.model.weights])
     export = {".onnx": export_onnx, ".pt2": export_torch}.get(args.out.suffix, export_merged)
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder, "float32.onnx") if args.quantize else args.out
@@ -97,6 +100,12 @@ def main(arguments: list[str] | None = None) -> int:
             "(train.precision), so that its own probabilities differ by its rounding: docs/export.md"
         )
     return 0
+
+
+def _check_kept(args: argparse.Namespace, sources: Sequence[str | Path | None]) -> None:
+    beside = [args.out.with_suffix(".json")] if args.quantize else []  # what its bits cost
+    for path in (args.out, *beside):
+        check_not_read("OUT", path, filter(None, sources))
 
 
 def _quantise(args: argparse.Namespace, exact: Path, config: "Config", num_classes: int) -> None:

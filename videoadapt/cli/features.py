@@ -68,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     opened = Predictor.from_run(args.run, device) if args.run else Predictor.from_config(Path(args.cfg), device)
     if args.every_sec is not None:
         return _at_a_stride(args, opened)
+    check_not_read("OUT", args.out, [opened.config.model.weights or ""])  # known only now
     num_written, unreadable = write_features(
         opened, str(find_list(args.list)), args.root, args.clips, args.crops, args.out
     )
@@ -81,8 +82,12 @@ def _at_a_stride(args: argparse.Namespace, opened: "Predictor") -> int:
     from videoadapt.config.shipped import find_list
     from videoadapt.inference.film_features import write_film_features
     from videoadapt.inference.sources import videos_listed
+    from videoadapt.video.part import stem_of
 
-    films = videos_listed(find_list(args.list), args.root)
+    source = find_list(args.list)
+    films = videos_listed(source, args.root)
+    for path in (args.out / "features.json", *(args.out / f"{stem_of(film)}.npy" for film in films)):
+        check_not_read("OUT", path, [source, *films])
     num_unreadable = 0
     for _, reason in write_film_features(opened, films, args.out, args.every_sec, args.window_sec, args.crops):
         if reason is not None:
