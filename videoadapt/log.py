@@ -67,6 +67,17 @@ def _made_visible(record: logging.LogRecord) -> bool:
     return True
 
 
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Log warnings alone during the block, as where what was said before is done a second time."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def announce(text: str) -> None:
     """A line that a person needs to see: in the log, and on the terminal where nobody set the log up."""
     if logger.isEnabledFor(logging.INFO):

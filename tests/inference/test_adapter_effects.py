@@ -59,14 +59,15 @@ def test_the_ratio_of_a_branch(name: str, places: set[str] | None) -> None:
         assert noted[0, "mlp"] == pytest.approx(float(by_hand), rel=1e-5)
 
 
-def test_the_adapter_in_the_package(tmp_path: Path) -> None:
-    """It stands in the last three of five blocks: before these nothing has changed."""
+def test_the_adapter_in_the_package(tmp_path: Path, log_lines: list[str]) -> None:
+    """It stands in the last three of five blocks: before these nothing has changed. Its backbone is built twice, said once."""
     film = write_video(tmp_path / "film.mp4", num_frames=20)
     predictor = load("package:quickstart_adapter.safetensors", device="cpu")
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no film")
     blocks, shown, unreadable = measure(predictor, [Video("broken.mp4", broken, 0), Video("film.mp4", film, 0)])
     assert [item.video.id for item in unreadable] == ["broken.mp4"]
+    assert sum("67 tensors loaded" in line for line in log_lines) == 1
     with pytest.raises(DecodeError, match=r"none of 1 videos can be read, first: .*broken.mp4"):
         measure(predictor, [Video("broken.mp4", broken, 0)])
     said = [block.as_dict() for block in blocks]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import ConfigError, DecodeError
 from videoadapt.inference.predictor import Predictor
-from videoadapt.log import progress
+from videoadapt.log import only_warnings, progress
 from videoadapt.models.adapters import AdapterModule
 from videoadapt.models.adapters.ssf import ScaleShift
 from videoadapt.models.classifier import Classifier
@@ -128,7 +128,7 @@ def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -
 def untrained(predictor: Predictor) -> Classifier:
     """The same backbone with the weights that the training began with, without adapters."""
     model = predictor.config.model.model_copy(update={"adapter": {"name": "linear"}})
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), only_warnings():  # the same weights as of the run
         built = build_seeded_model(predictor.config.model_copy(update={"model": model}), predictor.class_names)
     return built.to(predictor.device).eval()
 
