@@ -1,5 +1,6 @@
 """The config: every problem is listed at once, with the key, the value and what is allowed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_true_is_no_number(tmp_path: Path) -> None:
         "optim.lr_per_256 = True: a number is expected",
         "seed = True: a number is expected",
     ]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ("{name: polynomial, power: true}", "power = True"),
+        ("{name: step, milestones_epochs: [true, 3]}", "milestones_epochs = [True, 3]"),
+    ],
+)
+def test_true_is_no_number_of_a_schedule(schedule: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{said}: a number is expected")):
+        load_config(write(tmp_path, f"output: o\noptim: {{schedule: {schedule}}}\n"))
 
 
 def test_numbers_and_names_that_nothing_can_use(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def _checked(value: Any) -> Any:
     known = SCHEDULES[name].model_fields
     if unknown := [str(key) for key in spec if key not in known]:
         raise ValueError(f"{name} takes no {unknown[0]!r}; {did_you_mean(unknown[0], set(known) - {'name'})}")
+    for key, value in spec.items():  # true would be 1; the section looks for that in values of its own only
+        if any(isinstance(number, bool) for number in (value if isinstance(value, list | tuple) else [value])):
+            raise ValueError(f"{key} = {value}: a number is expected")
     return spec
 
 
