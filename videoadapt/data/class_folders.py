@@ -32,7 +32,7 @@ SPLITS = {  # names of folders, in small letters without `_`, `-` and blanks, wh
 
 
 @dataclass(frozen=True)
-class ClassFolders:
+class FolderContent:
     """What lies below a folder: all videos, the class names (a label is a row), and files that are no videos.
 
     `split_of` names the list of each folder, as it is called there, whose videos are divided already; it is empty where
@@ -52,7 +52,7 @@ class ClassFolders:
         return lists
 
 
-def read_class_folders(root: Path, files: Kind = "videos") -> ClassFolders:
+def read_class_folders(root: Path, files: Kind = "videos") -> FolderContent:
     """Find the videos, or the images, of every class folder in `root`, at any depth, in the order of their names.
 
     The class folders may lie in folders for training, validation and test (SPLITS). Classes are sorted by name; hidden files
@@ -83,7 +83,7 @@ def read_class_folders(root: Path, files: Kind = "videos") -> ClassFolders:
         for video in found:
             check_name(video.id)
         videos += sorted(found)
-    return ClassFolders(videos, names, sorted(others), split_of)
+    return FolderContent(videos, names, sorted(others), split_of)
 
 
 def _split_folders(root: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videoadapt.data.chosen_rows import held_out
-from videoadapt.data.class_folders import ClassFolders
+from videoadapt.data.class_folders import FolderContent
 from videoadapt.data.copies import find_copies
 from videoadapt.data.folds import group_names
 from videoadapt.data.list_files import write_list
@@ -42,7 +42,7 @@ def without_copies(videos: Sequence[Video]) -> tuple[list[Video], Copies]:
 
 
 def divided(
-    found: ClassFolders, shares: Mapping[str, float | None], group: str | None, seed: int, key: str = "--"
+    found: FolderContent, shares: Mapping[str, float | None], group: str | None, seed: int, key: str = "--"
 ) -> tuple[dict[str, list[Video]], Copies]:
     """The train, val and test lists of class folders, without copies: as their folders say, else by `shares` of them.
 
@@ -106,7 +106,7 @@ def write_lists(folder: Path, lists: Mapping[str, Sequence[Video]], class_names:
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in class_names))
 
 
-def missing_classes(lists: Mapping[str, Sequence[Video]], found: ClassFolders, key: str = "--") -> list[str]:
+def missing_classes(lists: Mapping[str, Sequence[Video]], found: FolderContent, key: str = "--") -> list[str]:
     """A line for every list that is not empty and holds no video of some classes: what to do about it.
 
     `key` stands before val, test and group, as in `divided`.

@@ -26,7 +26,7 @@ DIVISION = "division.json"
 class _Division(NamedTuple):
     """What lies in the folder, its lists by name, and what they leave out."""
 
-    found: folders.ClassFolders
+    found: folders.FolderContent
     lists: dict[str, list[Video]]
     copies: Copies
 
@@ -166,7 +166,7 @@ class ClassFolders:
             )  # fmt: skip
 
 
-def _say(place: Path, found: folders.ClassFolders, lists: Mapping[str, Sequence[Video]], copies: Copies) -> None:
+def _say(place: Path, found: folders.FolderContent, lists: Mapping[str, Sequence[Video]], copies: Copies) -> None:
     """What became of the folder."""
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in lists.items() if videos)
     logger.info("%d classes; %s: the lists are in %s", len(found.class_names), counts, place)
