@@ -187,9 +187,8 @@ def asked_for(error: BaseException) -> str:
 def what_the_system_refuses(error: OSError) -> str:
     """One line on a file that the operating system refuses, and what to do; "" for an error that is about no file."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return (
-            f"{error.strerror}: this process may open {open_files_limit()} at a time; raise the limit: ulimit -n 1024"
-        )
+        limit = open_files_limit() or 0
+        return f"{error.strerror}: this process may open {limit} at a time; raise the limit: ulimit -n {max(1024, 4 * limit)}"
     if error.errno is None:
         return ""
     advice = _ADVICE.get(error.errno)

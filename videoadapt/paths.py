@@ -82,6 +82,19 @@ def why_unreadable(path: Path) -> str:
     return "" if status.st_size else "is empty (0 bytes); copy it again"
 
 
+def why_endless(path: str | Path) -> str:
+    """Say why reading a file may never end, and what to do; "" for a file, and for what is not there.
+
+    A pipe is waited for, and a device such as /dev/zero goes on. What the shell hands over, `<(...)` and /dev/stdin, ends.
+    """
+    handed_over = str(path) == "/dev/stdin" or str(path).startswith(("/dev/fd/", "/proc/self/fd/"))
+    try:
+        mode = stat.S_IFREG if handed_over else os.stat(path).st_mode
+    except (OSError, ValueError):  # what opens it says so; ValueError: a null byte in the name
+        return ""
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "is no regular file; name a file"
+
+
 def why_no_folder(path: Path) -> str:
     """Say what keeps a folder from being listed; "" when nothing does."""
     try:

@@ -1,5 +1,6 @@
 """A place that cannot be written is one line before the work, whichever command is to write there."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -13,6 +14,7 @@ from tests.toy_runs import toy_config, write_config
 from tests.toy_sweeps import sweep
 from videoadapt.cli import compare, convert, demo, evaluate, export, features, prepare, submit, train
 from videoadapt.cli import sweep as sweep_command
+from videoadapt.errors import what_the_system_refuses
 
 Main = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Main, list[str]]] = {
@@ -113,6 +115,14 @@ def test_too_few_open_files(config: Path, tmp_path: Path, capsys: pytest.Capture
         f"error: data.workers = {workers}: needs {24 + 4 * workers} open files, and this process may have {limit} at a time; "
         "raise the limit (ulimit -n 1024), or lower data.workers"
     )
+
+
+def test_the_limit_of_open_files_that_is_named_suffices(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--cfg", str(config), "data.workers=1000000"]) == 2
+    assert "needs 4000024 open files, " in (said := capsys.readouterr().err) and "(ulimit -n 4000024)" in said
+    with open_files(1024):
+        said = what_the_system_refuses(OSError(errno.EMFILE, "Too many open files"))
+    assert said == "Too many open files: this process may open 1024 at a time; raise the limit: ulimit -n 4096"
 
 
 def test_open_files_that_run_out_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,12 @@
 """Lists and class files as people bring them: what is wrong with a row is said, and a byte-order mark is none of the text."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from videoadapt.data.datasets.video_list import VideoList
-from videoadapt.data.list_files import read_classes
+from videoadapt.data.list_files import read_classes, read_text
 from videoadapt.errors import DataListError
 
 
@@ -65,3 +66,23 @@ def test_class_files_that_cannot_be_used(content: str | bytes, said: str, tmp_pa
     with pytest.raises(DataListError) as error:
         read_classes(tmp_path / "c.txt")
     assert str(error.value).startswith(f"{tmp_path}/c.txt: ") and said in str(error.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_list_that_never_ends_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for endless in (tmp_path / "pipe", Path("/dev/tty0"), Path("/dev/null")):
+        if endless.exists():
+            with pytest.raises(DataListError, match=f"{endless}: cannot be read: is no regular file; name a file"):
+                read_text(endless)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="a shell has no name for its pipes")
+def test_a_list_that_the_shell_hands_over_is_read() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a.mp4 0\n")
+    os.close(writing)
+    try:
+        assert read_text(Path(f"/dev/fd/{reading}")) == "a.mp4 0\n"
+    finally:
+        os.close(reading)

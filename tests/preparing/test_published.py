@@ -428,3 +428,48 @@ def test_a_disk_that_fills_meanwhile_is_said(tmp_path: Path, small_disk: Path, m
         DataListError, match=r"a\.tar: cannot be unpacked into .*: No space left on device; .* MB are free"
     ):
         unpack([path], small_disk / "to")
+
+
+SSV2_FILES = {"labels.json": '{"a b": 0}', "train.json": '[{"id": 1, "template": "a [b]"}]', "validation.json": "[]"}
+KINETICS_FILES = {
+    "train.csv": "label,youtube_id,time_start,time_end\na,x,1,11\n",
+    "val.csv": "label,youtube_id,time_start,time_end\n",
+}
+KINETICS_FILES["val.csv"] += "a,y,1,11\n"
+UCF101_FILES = {
+    "classInd.txt": "1 A\n",
+    **{f"{side}list0{n}.txt": "A/a.avi\n" for side in ("train", "test") for n in (1, 2, 3)},
+}
+DAMAGED = [
+    ("ssv2", SSV2_FILES, "labels.json", '["a b"]'),
+    ("ssv2", SSV2_FILES, "labels.json", '{"a b": "x"}'),
+    ("ssv2", SSV2_FILES, "labels.json", "[" * 200_000),
+    ("ssv2", SSV2_FILES, "train.json", "null"),
+    ("ssv2", SSV2_FILES, "train.json", '{"id": 1}'),
+    ("ssv2", SSV2_FILES, "train.json", "[1]"),
+    ("ssv2", SSV2_FILES, "train.json", '[{"id": 1}]'),
+    ("ssv2", SSV2_FILES, "validation.json", '[{"id": 1, "template": null}]'),
+    ("kinetics", KINETICS_FILES, "train.csv", "label,youtube_id,time_start,time_end\na,x,1.5,11\n"),
+    ("kinetics", KINETICS_FILES, "train.csv", f"label,youtube_id,time_start,time_end\na,x,1,1{'0' * 400}\n"),
+    ("kinetics", KINETICS_FILES, "val.csv", "label,youtube_id,time_start,time_end\na,x\n"),
+    ("kinetics", KINETICS_FILES, "val.csv", f'label,youtube_id,time_start,time_end\na,x,1,"{"2" * 200_000}\n'),
+    ("ucf101", UCF101_FILES, "classInd.txt", "1\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "sound", "damaged", "content"), DAMAGED)
+def test_damaged_annotations_are_one_line(
+    name: str, sound: Mapping[str, str], damaged: str, content: str, tmp_path: Path, clip: bytes
+) -> None:
+    source = tmp_path / "download"
+    (source / "A").mkdir(parents=True)
+    for video in ("1.webm", "x.mp4", "y.mp4", "A/a.avi"):
+        (source / video).write_bytes(clip)
+    for file, text in sound.items():
+        (source / file).write_text(text)
+    prepare(name, source, tmp_path / "sound", Official(1))
+    for written in (content.encode(), b"\xff\xfe\0"):
+        (source / damaged).write_bytes(written)
+        with pytest.raises(DataListError, match=re.escape(f"{source / damaged}: ")) as refused:
+            prepare(name, source, tmp_path / "out", Official(1))
+        assert len(str(refused.value)) < 500

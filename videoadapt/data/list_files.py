@@ -11,7 +11,7 @@ from videoadapt.data.columns import COLUMNS, IN_FRAMES
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
-from videoadapt.paths import why_unreadable
+from videoadapt.paths import why_endless, why_unreadable
 from videoadapt.video.part import AnyPart, FramePart
 
 _HEADER = {
@@ -89,6 +89,8 @@ def read_classes(path: Path) -> list[str]:
 
 def read_text(path: Path) -> str:
     """The content of a text file that people write: UTF-8, without its byte-order mark. Raises DataListError."""
+    if endless := why_endless(path):
+        raise DataListError(f"{path}: cannot be read: {endless}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

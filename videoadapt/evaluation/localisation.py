@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from videoadapt import logger
 from videoadapt.errors import DataListError, did_you_mean
-from videoadapt.preparing.downloads import read_json
+from videoadapt.preparing.published_files import read_json
 
 THUMOS14_TIOU = np.linspace(0.3, 0.7, 5)
 ACTIVITYNET_TIOU = np.linspace(0.5, 0.95, 10)
@@ -58,7 +58,7 @@ def read_annotations(path: Path, subset: str) -> Annotations:
             labels |= {one.label for one in found}
             if record["subset"].lower() == subset.lower():
                 segments += found
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataListError(f"{path}: is not as ActivityNet's annotations: {type(error).__name__}: {error}") from error
     if subset.lower() not in {one.lower() for one in subsets}:
         raise DataListError(f"{path}: has no subset {subset!r}; {did_you_mean(subset, subsets)}")
@@ -78,7 +78,7 @@ def read_detections(path: Path, annotations: Annotations) -> list[Detection]:
         for film, records in content["results"].items():
             name = film if film in annotations.films else film.removeprefix("v_")
             found += [_segment(name, what, float(what["score"])) for what in records]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataListError(f"{path}: is not as ActivityNet's results: {type(error).__name__}: {error}") from error
     if turned := next((one for one in found if one.start_sec > one.end_sec), None):
         raise DataListError(

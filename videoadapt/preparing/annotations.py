@@ -4,20 +4,20 @@ Each function takes the folder of the download, which holds the films at any dep
 Raises DataListError where files are missing or do not agree.
 """
 
-import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from videoadapt import logger
+from videoadapt.data.list_files import read_text
 from videoadapt.errors import DataListError
 from videoadapt.paths import files_below
-from videoadapt.preparing.downloads import DataSet, Download, Listed, only_file, read_json, videos_below
+from videoadapt.preparing.downloads import DataSet, Download, Listed, videos_below
+from videoadapt.preparing.published_files import as_published, csv_records, csv_rows, lines_of, only_file, read_json
 from videoadapt.video.part import Part
 
 Actions: TypeAlias = tuple[str, list[tuple[int, Part]]]  # a film, and the label and the part of each of its actions
@@ -28,7 +28,7 @@ def activitynet(source: Path, work: Path) -> DataSet:
     path = only_file(source, "activity_net*.json")
     where = videos_below(source)
     shown: dict[str, list[tuple[str, str, Part]]] = {"train": [], "val": []}
-    with _as_published(path, "its database"):
+    with as_published(path, "its database"):
         for name, record in read_json(path)["database"].items():
             split = {"training": "train", "validation": "val"}.get(record["subset"])
             film = where.get(f"v_{name}") or where.get(name, f"v_{name}.mp4")
@@ -74,7 +74,7 @@ def charades_films(source: Path, work: Path) -> DataSet:
 def _charades(source: Path) -> tuple[list[str], list[tuple[str, list[Actions]]]]:
     """The class names, and of train and test the films with the label and the part of each action."""
     path = only_file(source, "Charades*_classes.txt")
-    rows = [row.partition(" ") for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
+    rows = [row.partition(" ") for row in lines_of(path)]
     if [number for number, _, _ in rows] != [f"c{number:03}" for number in range(len(rows))]:
         raise DataListError(f"{path}: its rows are not numbered from c000")
     numbers = {number: label for label, (number, _, _) in enumerate(rows)}
@@ -82,8 +82,8 @@ def _charades(source: Path) -> tuple[list[str], list[tuple[str, list[Actions]]]]
     films: dict[str, list[Actions]] = {"train": [], "test": []}
     for split, listed in films.items():
         path = only_file(source, f"Charades*_{split}.csv")
-        for row in _rows(path, "id", "actions"):
-            with _as_published(path, row["id"]):
+        for row in csv_records(path, "id", "actions"):
+            with as_published(path, row["id"]):
                 actions = [action.split() for action in row["actions"].split(";") if action]
                 parts = [(numbers[number], Part(float(start), float(end))) for number, start, end in actions]
                 listed.append((where.get(row["id"], f"{row['id']}.mp4"), parts))
@@ -97,7 +97,7 @@ def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Data
     """
     newer = f"EPIC_100_{of}_classes_v2.csv"
     path = only_file(source, newer if files_below(source, newer) else f"EPIC_100_{of}_classes.csv")
-    names = {row["id"]: row["key"] for row in _rows(path, "id", "key")}
+    names = {row["id"]: row["key"] for row in csv_records(path, "id", "key")}
     if [*names] != [str(number) for number in range(len(names))]:
         raise DataListError(f"{path}: its ids are not 0 to {len(names) - 1}")
     numbers = {number: label for label, number in enumerate(names)}
@@ -105,9 +105,9 @@ def epic_kitchens(source: Path, work: Path, of: Literal["verb", "noun"]) -> Data
     lists: dict[str, list[Listed]] = {"train": [], "val": []}
     for split, file in (("train", "EPIC_100_train.csv"), ("val", "EPIC_100_validation.csv")):
         path = only_file(source, file)
-        for row in _rows(path, "narration_id", "video_id", "start_timestamp", "stop_timestamp", f"{of}_class"):
+        for row in csv_records(path, "narration_id", "video_id", "start_timestamp", "stop_timestamp", f"{of}_class"):
             film = where.get(row["video_id"], f"{row['video_id']}.MP4")
-            with _as_published(path, row["narration_id"]):
+            with as_published(path, row["narration_id"]):
                 part = Part(_seconds(row["start_timestamp"]), _seconds(row["stop_timestamp"]))
                 lists[split].append(Listed(film, numbers[row[f"{of}_class"]], part))
     return DataSet(source, [*names.values()], lists)
@@ -127,13 +127,12 @@ def ava_kinetics(source: Path, work: Path) -> DataSet:
     for split in ("train", "val"):
         path = only_file(source, f"kinetics_{split}_v*.csv")
         shown: dict[tuple[str, str], set[int]] = {}
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.reader(file):
-                with _as_published(path, ",".join(row)):
-                    film, second, *_ = row
-                    actions = shown.setdefault((film, second), set())
-                    if len(row) > 2:
-                        actions.add(numbers[row[6]])
+        for row in csv_rows(path):
+            with as_published(path, ",".join(row)):
+                film, second, *_ = row
+                actions = shown.setdefault((film, str(float(second))), set())
+                if len(row) > 2:
+                    actions.add(numbers[row[6]])
         lists[split] = [
             Listed(*clips.around(film, float(second)), labels=tuple(sorted(actions)))
             for (film, second), actions in shown.items()
@@ -143,7 +142,7 @@ def ava_kinetics(source: Path, work: Path) -> DataSet:
 
 def _ava_names(path: Path) -> dict[str, str]:
     """Number -> name of AVA's actions, in order of the numbers: `name: "..."`, then `label_id: 1`, or `id: 1`."""
-    found = re.findall(r'name:\s*"(.+?)"\s*(?:label_)?id:\s*(\d+)', path.read_text(encoding="utf-8-sig"))
+    found = re.findall(r'name:\s*"(.+?)"\s*(?:label_)?id:\s*(\d+)', read_text(path))
     if not found:
         raise DataListError(f"{path}: holds no action with a name and an id")
     return {number: name for name, number in sorted(found, key=lambda both: int(both[1]))}
@@ -167,27 +166,10 @@ class _Clips:
         return path, -1, Part(round(first, 6), round(last, 6))
 
 
-def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, restval=""))
-    if missing := set(columns) - set(rows[0] if rows else ()):
-        raise DataListError(f"{path}: has no column {min(missing)!r}")
-    return rows
-
-
 def _seconds(clock: str) -> float:
     """Of hours:minutes:seconds."""
     hours, minutes, seconds = clock.split(":")
     return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 6)
-
-
-@contextmanager
-def _as_published(path: Path, what: str) -> Iterator[None]:
-    """Raise DataListError where what is read is no such record."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataListError(f"{path}: {what} is not as published: {type(error).__name__}: {error}") from error
 
 
 FILMS: dict[str, Download] = {

@@ -4,18 +4,17 @@ Each function takes the folder of the download and a folder to unpack to, and re
 unpacked; where none lie, the same content is looked for unpacked. Raises DataListError where files are missing or do not agree.
 """
 
-import csv
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from videoadapt.data.label_sets import Labels
 from videoadapt.errors import DataListError
 from videoadapt.paths import files_below, files_in, is_file, is_folder
 from videoadapt.preparing.archives import unpack
+from videoadapt.preparing.published_files import as_published, csv_records, lines_of, only_file, read_json
 from videoadapt.video.part import Part
 
 
@@ -56,12 +55,12 @@ def hmdb51(source: Path, work: Path) -> DataSet:
     lists: dict[str, list[Listed]] = {f"{s}_split{n}": [] for n in "123" for s in ("train", "test")}
     for path in files:
         name, number = path.name[: -len("_test_split1.txt")], path.stem[-1]
-        for row in path.read_text(encoding="utf-8-sig").splitlines():
-            video, _, mark = row.strip().rpartition(" ")
+        for row in lines_of(path):
+            video, _, mark = row.rpartition(" ")
             side = {"1": "train", "2": "test"}.get(mark)
             if side:
                 lists[f"{side}_split{number}"].append(Listed(f"{name}/{video.strip()}", names.index(name)))
-            elif row.strip() and mark != "0":
+            elif mark != "0":
                 raise DataListError(f"{path}: {row!r} is not a video and 0, 1 or 2")
     return DataSet(_folder_with(root, names), names, lists)
 
@@ -73,19 +72,16 @@ def ucf101(source: Path, work: Path) -> DataSet:
         root = work / "videos"
         unpack([source / "UCF101.rar"], root)
     splits = _unpacked_or_source(source, work, "UCF101TrainTestSplits-RecognitionTask.zip")
-    rows = [
-        row.split()
-        for row in only_file(splits, "classInd.txt").read_text(encoding="utf-8-sig").splitlines()
-        if row.strip()
-    ]
-    if [row[0] for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
-        raise DataListError(f"{only_file(splits, 'classInd.txt')}: its rows are not numbered from 1")
-    names = [row[1] for row in rows]
+    path = only_file(splits, "classInd.txt")
+    rows = [row.partition(" ") for row in lines_of(path)]
+    if [number for number, _, name in rows if name] != [str(number) for number in range(1, len(rows) + 1)]:
+        raise DataListError(f"{path}: its rows are not names that are numbered from 1")
+    names = [name.strip() for _, _, name in rows]
     lists: dict[str, list[Listed]] = {}
     for number in (1, 2, 3):
         for side in ("train", "test"):
             path = only_file(splits, f"{side}list{number:02}.txt")
-            videos = [row.split()[0] for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
+            videos = [row.split()[0] for row in lines_of(path)]
             unknown = [video for video in videos if video.split("/")[0] not in names]
             if unknown:
                 raise DataListError(f"{path}: {unknown[0]} is of no class in classInd.txt")
@@ -106,19 +102,25 @@ def ssv2(source: Path, work: Path) -> DataSet:
     first = next(iter(files_below(root, "*.webm")), None)
     if first is None:
         raise DataListError(f"{root}: holds no webm; expected 20bn-something-something-v2-?? or a folder of <id>.webm")
-    labels = {str(name): int(number) for name, number in read_json(only_file(source, "*labels.json")).items()}
+    path = only_file(source, "*labels.json")
+    with as_published(path, "its content"):
+        labels = {str(name): int(number) for name, number in read_json(path).items()}
     names = sorted(labels, key=labels.__getitem__)
     if [labels[name] for name in names] != list(range(len(names))):
-        raise DataListError(f"{only_file(source, '*labels.json')}: its numbers are not 0 to {len(names) - 1}")
+        raise DataListError(f"{path}: its numbers are not 0 to {len(names) - 1}")
     lists = {}
     for name, pattern in (("train", "*train.json"), ("val", "*validation.json")):
         path = only_file(source, pattern)
         rows = []
-        for record in read_json(path):
-            template = re.sub(r"[\[\]]", "", record["template"])
+        records = read_json(path)
+        if not isinstance(records, list):
+            raise DataListError(f"{path}: holds no list of videos, as published; download it again")
+        for record in records:
+            with as_published(path, record):
+                video, template = record["id"], re.sub(r"[\[\]]", "", record["template"])
             if template not in labels:
-                raise DataListError(f"{path}: the template {template!r} of video {record['id']} is not in labels.json")
-            rows.append(Listed(f"{record['id']}.webm", labels[template]))
+                raise DataListError(f"{path}: the template {template!r} of video {video} is not in labels.json")
+            rows.append(Listed(f"{video}.webm", labels[template]))
         lists[name] = rows
     return DataSet(first.parent, names, lists)
 
@@ -135,14 +137,8 @@ def kinetics(source: Path, work: Path) -> DataSet:
     for archive in sorted(archives, key=lambda path: (_is_replacement(path.relative_to(source) / "x"), path)):
         unpack([archive], root)
     where = videos_below(root)
-    rows = {}
-    for name, pattern in (("train", "train.csv"), ("val", "val*.csv")):
-        path = only_file(source, pattern)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows[name] = list(csv.DictReader(file))
-        missing = {"label", "youtube_id", "time_start", "time_end"} - set(rows[name][0] if rows[name] else ())
-        if missing:
-            raise DataListError(f"{path}: has no column {min(missing)!r}")
+    paths = {name: only_file(source, pattern) for name, pattern in (("train", "train.csv"), ("val", "val*.csv"))}
+    rows = {name: csv_records(path, "label", "youtube_id", "time_start", "time_end") for name, path in paths.items()}
     names = sorted({row["label"] for row in rows["train"]})
     numbers = {name: label for label, name in enumerate(names)}
     lists: dict[str, list[Listed]] = {}
@@ -151,10 +147,13 @@ def kinetics(source: Path, work: Path) -> DataSet:
         for row in records:
             if row["label"] not in numbers:
                 raise DataListError(f"{source}: {name} has the class {row['label']!r}, and train.csv does not")
-            stem = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}"
+            with as_published(paths[name], ",".join(map(str, row.values()))):
+                start, end = (int(row[key]) for key in ("time_start", "time_end"))
+                stem = f"{row['youtube_id']}_{start:06}_{end:06}"
+                part = Part(float(start), float(end))
             label, film = numbers[row["label"]], where.get(row["youtube_id"])
             if film and stem not in where:
-                lists[name].append(Listed(film, label, Part(float(row["time_start"]), float(row["time_end"]))))
+                lists[name].append(Listed(film, label, part))
             else:
                 lists[name].append(Listed(where.get(stem, f"{stem}.mp4"), label))
     return DataSet(root, names, lists)
@@ -185,15 +184,6 @@ def _unpacked_or_source(source: Path, work: Path, archive: str) -> Path:
     return work / "splits"
 
 
-def only_file(folder: Path, pattern: str) -> Path:
-    """The one file below `folder` whose name fits. Raises DataListError for none, and for several."""
-    found = files_below(folder, pattern)
-    if len(found) != 1:
-        shown = f"found {', '.join(map(str, found[:3]))}" if found else "found none"
-        raise DataListError(f"{folder}: expected one file {pattern} in it or below, {shown}")
-    return found[0]
-
-
 def _folder_with(root: Path, class_names: list[str]) -> Path:
     """The folder at `root` or below that holds the class folders."""
     folders = (root, *sorted(path for path in files_below(root, "*") if is_folder(path)))
@@ -201,11 +191,3 @@ def _folder_with(root: Path, class_names: list[str]) -> Path:
     if not any(is_folder(best / name) for name in class_names):
         raise DataListError(f"{root}: holds no folder with class folders such as {class_names[0]}")
     return best
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises DataListError."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise DataListError(f"{path}: is not JSON: {error}") from error

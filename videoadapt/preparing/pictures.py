@@ -5,7 +5,8 @@ from pathlib import Path
 
 from videoadapt.errors import DataListError
 from videoadapt.paths import files_below
-from videoadapt.preparing.downloads import DataSet, Download, Listed, only_file
+from videoadapt.preparing.downloads import DataSet, Download, Listed
+from videoadapt.preparing.published_files import lines_of, only_file
 
 _LISTS = {"train": "Train", "test": "Test"}
 
@@ -20,7 +21,7 @@ def nuswide(source: Path, work: Path) -> DataSet:
     names: list[str] = []
     lists = {}
     for split, spelled in _LISTS.items():
-        listed = _lines(only_file(source, f"{spelled}Imagelist.txt"))
+        listed = lines_of(only_file(source, f"{spelled}Imagelist.txt"))
         files = {_concept(path, spelled): path for path in files_below(source, f"Labels_*_{spelled}.txt")}
         if not files or (names and sorted(files) != names):
             raise DataListError(
@@ -30,7 +31,7 @@ def nuswide(source: Path, work: Path) -> DataSet:
         names = sorted(files)
         labels: list[list[int]] = [[] for _ in listed]
         for number, concept in enumerate(names):
-            marks = _lines(files[concept])
+            marks = lines_of(files[concept])
             if len(marks) != len(listed) or not set(marks) <= {"0", "1"}:
                 raise DataListError(
                     f"{files[concept]}: holds {len(marks)} rows; expected 0 or 1 for each of the {len(listed)} names of "
@@ -45,10 +46,6 @@ def nuswide(source: Path, work: Path) -> DataSet:
             for path, found in zip(paths, labels, strict=True)
         ]
     return DataSet(source, names, lists)
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
 def _concept(path: Path, spelled: str) -> str:

@@ -33,7 +33,7 @@ def machine_problems(config: Config) -> list[str]:
     if config.data.workers and reads_files(config) and limit is not None and limit < needed:
         problems.append(
             f"data.workers = {config.data.workers}: needs {needed} open files, and this process may have {limit} at a time; "
-            "raise the limit (ulimit -n 1024), or lower data.workers"
+            f"raise the limit (ulimit -n {max(1024, needed)}), or lower data.workers"
         )
     try:
         device = choose_device(config.device)

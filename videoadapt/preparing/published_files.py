@@ -1,0 +1,72 @@
+"""What authors of data sets publish beside the videos, read: text, CSV and JSON, also of a download that is no whole one.
+
+Each function raises DataListError, which names the file and the row or the key that is not as published.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from videoadapt.data.list_files import read_text
+from videoadapt.errors import DataListError
+from videoadapt.paths import files_below
+
+
+def only_file(folder: Path, pattern: str) -> Path:
+    """The one file below `folder` whose name fits. Raises DataListError for none, and for several."""
+    found = files_below(folder, pattern)
+    if len(found) != 1:
+        shown = f"found {', '.join(map(str, found[:3]))}" if found else "found none"
+        raise DataListError(f"{folder}: expected one file {pattern} in it or below, {shown}")
+    return found[0]
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text without the spaces at their ends, and none that is empty."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def csv_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file without a header."""
+    with _as_csv(path):
+        return [*csv.reader(io.StringIO(read_text(path), newline=""))]
+
+
+def csv_records(path: Path, *columns: str) -> list[dict[str, str]]:
+    """The rows of a CSV file by its header, which has to name `columns`; "" where a row ends early."""
+    with _as_csv(path):
+        rows = [*csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")]
+    if missing := set(columns) - set(rows[0] if rows else ()):
+        raise DataListError(f"{path}: has no column {min(missing)!r}")
+    return rows
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # nested deeper than Python follows
+        raise DataListError(f"{path}: is not JSON: {error}") from error
+
+
+@contextmanager
+def as_published(path: Path, what: object) -> Iterator[None]:
+    """A block that reads `what` of a file, and in which it turns out to be no such record."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        shown = str(what)[:100]
+        raise DataListError(f"{path}: {shown} is not as published: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _as_csv(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:  # a field of more than 131,072 letters, as where a quotation mark is not closed
+        raise DataListError(f"{path}: is not CSV: {error}; download it again") from error
