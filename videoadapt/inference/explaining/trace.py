@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from videoadapt.models.attention import by_pytorch
 from videoadapt.models.backbone import Backbone, TokenGrid
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.forward import Precision, autocast
@@ -100,7 +101,7 @@ def traced(model: Classifier, clip_CTHW: Tensor, precision: Precision, device: t
             module._compiled_call_impl is not None for module in model.modules()
         ):  # else it would import the compiler
             undone.enter_context(torch.compiler.set_stance("force_eager"))
-        with torch.enable_grad(), autocast(precision, device), calls:
+        with torch.enable_grad(), autocast(precision, device), by_pytorch(), calls:
             logits_K = model(clip)[0].float()
     trace = Trace(clip, logits_K, blocks, [], places.found, places.grid, map_width=model.backbone.map_width)
     _note_places(trace, model.backbone, tokens)

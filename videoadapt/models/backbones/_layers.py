@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from videoadapt.models.attention import attended
 from videoadapt.models.backbone import ResidualBranch
 
 
@@ -97,7 +98,7 @@ class QKVLinear(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all tokens of a clip, through PyTorch's fused kernels."""
+    """Multi-head self-attention over all tokens of a clip, by fused kernels."""
 
     def __init__(self, width: int, num_heads: int):
         super().__init__()
@@ -108,12 +109,7 @@ class Attention(nn.Module):
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return (B, N, D)."""
         batch, tokens, width = x_BND.shape
-        qkv = self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = (
-            part_BNHd.transpose(1, 2) for part_BNHd in qkv.unbind(2)
-        )  # in this order the gradients lie as qkv does
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return self.proj(attended(self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads)))
 
 
 class Mlp(nn.Module):

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from timm.layers import Attention
 from timm.models import beit, deit, eva, hiera, swin_transformer, swin_transformer_v2, vision_transformer
 from torch import Tensor, nn
 
+from videoadapt.models.attention import attended
 from videoadapt.models.backbone import ResidualBranch, TokenGrid
 from videoadapt.models.backbones._layers import Recomputed
 
@@ -64,6 +66,21 @@ FORMS = {
     swin_transformer_v2.SwinTransformerV2Block: Form(attention="_attn", norm_last=True, own_tokens_only=_IN_WINDOWS),
     hiera.HieraBlock: Form(scale="ls", skip=_pooled, own_tokens_only=_IN_WINDOWS),
 }
+
+
+class OneTensorAttention(Attention):
+    """timm's attention, whose queries, keys and values stay in one tensor where nothing is done to them in between."""
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """Return (B, N, D)."""
+        kept = attn_mask is None and not is_causal and self.fused_attn and not (self.training and self.attn_drop.p)
+        if not kept or not (isinstance(self.q_norm, nn.Identity) and isinstance(self.k_norm, nn.Identity)):
+            own_BND: Tensor = super().forward(x, attn_mask, is_causal)
+            return own_BND
+        gate_BND = None if self.gate is None else self.gate(x).sigmoid()
+        mixed_BND = self.norm(attended(self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))))
+        out_BND: Tensor = self.proj_drop(self.proj(mixed_BND if gate_BND is None else mixed_BND * gate_BND))
+        return out_BND
 
 
 class TimmBranch(ResidualBranch):
@@ -203,6 +220,8 @@ def views_of(net: nn.Module) -> nn.ModuleList:
     views = nn.ModuleList(TimmBlock(block) for block in blocks)
     for number, block in enumerate(blocks):
         block.forward = Route(views, number)
+        if type(block.attn) is Attention:
+            block.attn.__class__ = OneTensorAttention
     return views
 
 

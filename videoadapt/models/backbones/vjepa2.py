@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
+from videoadapt.models.attention import attended
 from videoadapt.models.backbones._tubelets import Size, TubeletTransformer
 from videoadapt.registry import BACKBONES
 
@@ -42,13 +43,11 @@ class RotaryAttention(nn.Module):
     def forward(self, x_BND: Tensor, rotation_2Nd: Tensor) -> Tensor:
         """Return (B, N, D). Tokens in front of those that the rotation is of have no place, and are not turned."""
         batch, tokens, width = x_BND.shape
-        qkv = self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = (part_BNhd.transpose(1, 2) for part_BNhd in qkv.unbind(2))
+        q, k, v = self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads).unbind(2)
         in_front = tokens - rotation_2Nd.shape[1]
-        cos_Nd = F.pad(rotation_2Nd[0], (0, 0, in_front, 0), value=1.0)
-        sin_Nd = F.pad(rotation_2Nd[1], (0, 0, in_front, 0))
-        mixed = F.scaled_dot_product_attention(turned(q, cos_Nd, sin_Nd), turned(k, cos_Nd, sin_Nd), v)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        cos_N1d = F.pad(rotation_2Nd[0], (0, 0, in_front, 0), value=1.0)[:, None]
+        sin_N1d = F.pad(rotation_2Nd[1], (0, 0, in_front, 0))[:, None]
+        return self.proj(attended(torch.stack((turned(q, cos_N1d, sin_N1d), turned(k, cos_N1d, sin_N1d), v), dim=2)))
 
 
 @BACKBONES.register
@@ -154,8 +153,8 @@ def rotation(grid_THW: tuple[int, int, int], head_width: int, stretched_to: int 
     return torch.stack((angle_Nd.cos(), angle_Nd.sin())).float()
 
 
-def turned(x_BhNd: Tensor, cos_Nd: Tensor, sin_Nd: Tensor) -> Tensor:
-    """Return (B, h, N, d), each pair (a, b) of numbers as (a cos - b sin, b cos + a sin), computed in float32."""
-    a, b = x_BhNd.unflatten(-1, (-1, 2)).unbind(-1)
-    across_BhNd = torch.stack((-b, a), dim=-1).flatten(-2)
-    return (x_BhNd * cos_Nd + across_BhNd * sin_Nd).to(x_BhNd.dtype)
+def turned(x_BNhd: Tensor, cos_N1d: Tensor, sin_N1d: Tensor) -> Tensor:
+    """Return (B, N, h, d), each pair (a, b) of numbers as (a cos - b sin, b cos + a sin), computed in float32."""
+    a, b = x_BNhd.unflatten(-1, (-1, 2)).unbind(-1)
+    across_BNhd = torch.stack((-b, a), dim=-1).flatten(-2)
+    return (x_BNhd * cos_N1d + across_BNhd * sin_N1d).to(x_BNhd.dtype)
