@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from tests.made_tests import leave_test
 from tests.pages import Page
@@ -13,7 +14,7 @@ from tests.toy_runs import results, toy_config, write_config
 from videoadapt.cli import report, test, train
 from videoadapt.cli.train import _scores
 from videoadapt.config.loading import check_config
-from videoadapt.evaluation.report.charts import curves, epochs_of
+from videoadapt.evaluation.report.charts import _draw_noisy, curves, epochs_of
 from videoadapt.evaluation.report.groups import groups_of
 from videoadapt.evaluation.report.page import write_report
 from videoadapt.evaluation.report.settings import changed_settings
@@ -126,6 +127,16 @@ def test_long_curves_stay_small_and_hold_every_value() -> None:
     assert all(len(chart.svg) < 120_000 for chart in charts)
     assert charts[1].said.endswith("validation, best 66.5 % after 40 epochs") and "19999 updates" in charts[0].said
     assert curves([]) == []
+
+
+def test_what_updates_measured_is_faint_to_the_end() -> None:
+    """Of 750 updates in 600 groups most were one update alone, whose band from the least to the most has no height."""
+    values_R = np.arange(750) % 2 + 1.0
+    axes = Figure().subplots()
+    _draw_noisy(axes, np.arange(750) / 125, values_R, "black")
+    corners = axes.collections[0].get_paths()[0].vertices
+    heights = {at: np.ptp(corners[corners[:, 0] == at, 1]) for at in np.unique(corners[:, 0])}
+    assert set(heights.values()) == {1.0} and max(heights) > 5.9
 
 
 def test_groups_as_the_config_keeps_them_apart() -> None:

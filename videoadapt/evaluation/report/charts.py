@@ -93,7 +93,7 @@ def _curve(
 def _draw_noisy(axes: Axes, epochs_R: NDArray[np.float64], values_R: NDArray[np.float64], colour: str) -> int:
     """What was measured, faint, and over it the means of groups of updates, of which this returns the size."""
     if len(values_R) > _MOST_RAW:
-        groups = np.array_split(np.arange(len(values_R)), _MOST_RAW)
+        groups = np.array_split(np.arange(len(values_R)), min(_MOST_RAW, len(values_R) // 2))  # one alone is no band
         low, high, at = (np.array([f(of_R[g]) for g in groups]) for f, of_R in (
             (np.min, values_R), (np.max, values_R), (np.mean, epochs_R),
         ))  # fmt: skip
