@@ -148,7 +148,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     return f"{hint}allowed: {', '.join(allowed) or 'nothing'}"
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, or what a user may have of it
 _ADVICE = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
@@ -193,8 +193,8 @@ def what_the_system_refuses(error: OSError) -> str:
         return ""
     advice = _ADVICE.get(error.errno)
     if error.filename is None:  # as of a file that was open; only these are of a file whatever raised them
-        return f"a file cannot be written: {error.strerror}; {advice}" if error.errno in _FULL else ""
+        return f"a file cannot be written: {error.strerror}; {advice}" if error.errno in DISK_FULL else ""
     name = (
-        error.filename2 if error.errno in _FULL and error.filename2 is not None else error.filename
+        error.filename2 if error.errno in DISK_FULL and error.filename2 is not None else error.filename
     )  # of a copy: where to
     return f"{name}: {error.strerror}{f'; {advice}' if advice else ''}"

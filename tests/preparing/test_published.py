@@ -46,8 +46,11 @@ def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
     return path
 
 
-def write_rar(path: Path, files: Mapping[str, bytes]) -> Path:
-    """A rar as HMDB51's (version 4), with its files stored uncompressed: no free program makes one."""
+def write_rar(path: Path, files: Mapping[str, bytes], mode: int = 0o100644, flags: int = 0x8000) -> Path:
+    """A rar as HMDB51's (version 4), with its files stored uncompressed: no free program makes one.
+
+    `mode`: of Unix, for all files; of `flags` 4 says that they are encrypted.
+    """
 
     def header(kind: int, flags: int, fields: bytes) -> bytes:
         checked = struct.pack("<BHH", kind, flags, 7 + len(fields)) + fields
@@ -57,8 +60,8 @@ def write_rar(path: Path, files: Mapping[str, bytes]) -> Path:
     for name, content in files.items():
         size, crc, date, unix, stored = len(content), zlib.crc32(content), 33 << 16, 3, 0x30
         as_bytes = name.replace("/", "\\").encode()
-        about = size, size, unix, crc, date, 20, stored, len(as_bytes), 0o100644
-        parts += [header(0x74, 0x8000, struct.pack("<IIBIIBBHI", *about) + as_bytes), content]
+        about = size, size, unix, crc, date, 20, stored, len(as_bytes), mode
+        parts += [header(0x74, flags, struct.pack("<IIBIIBBHI", *about) + as_bytes), content]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join([*parts, header(0x7B, 0x4000, b"")]))
     return path
@@ -161,8 +164,64 @@ def test_a_rar_that_leads_out_is_refused_as_others(name: str, tmp_path: Path) ->
 def test_a_damaged_rar_is_refused(tmp_path: Path) -> None:
     path = write_rar(tmp_path / "a.rar", {"a.txt": b"right"})
     path.write_bytes(path.read_bytes().replace(b"right", b"wrong"))
-    with pytest.raises(DataListError, match=r"a\.rar: unar ended with exit code \d+: "):
+    with pytest.raises(DataListError, match=r"a\.rar: unar ended with exit code \d+: .*; is it downloaded in full\?"):
         unpack([path], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.usefixtures("unar")
+def test_a_rar_with_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.txt").write_text("of somebody else")
+    path = write_rar(tmp_path / "a.rar", {"a.txt": str(tmp_path / "elsewhere.txt").encode()}, mode=0o120777)
+    with pytest.raises(DataListError, match=r"a\.rar: holds 'a\.txt', which is neither a file nor a folder"):
+        unpack([path], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.usefixtures("unar")
+def test_a_rar_with_a_password_is_one_line(tmp_path: Path) -> None:
+    path = write_rar(tmp_path / "a.rar", {"a.txt": bytes(64)}, flags=0x8004)
+    with pytest.raises(DataListError, match=r"a\.rar: is encrypted; unpack it yourself and name the folder"):
+        unpack([path], tmp_path / "out")
+
+
+ZIP_FLAGS, ZIP_METHOD = ((b"PK\3\4", 6), (b"PK\1\2", 8)), 2
+UNREAD_ZIPS = {
+    "password": (0, 1, "holds 'a.txt', which is encrypted; unpack it yourself"),
+    "deflate64, as Windows packs more than 2 GB": (ZIP_METHOD, 9, "cannot be unpacked here: .*; unpack it yourself"),
+    "a patch": (0, 1 << 5, "cannot be unpacked here: .*; unpack it yourself"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREAD_ZIPS)
+def test_a_zip_that_python_does_not_read_is_one_line(kind: str, tmp_path: Path) -> None:
+    further, value, said = UNREAD_ZIPS[kind]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", b"x" * 100)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for header, at in ZIP_FLAGS:
+        content[content.index(header) + at + further] |= value
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataListError, match=rf"a\.zip: {said}"):
+        unpack([tmp_path / "a.zip"], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_member_without_a_name_is_refused(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), b"x")
+    for path in (tmp_path / "a.zip", write_tar(tmp_path / "a.tar", {"a.avi": b"x", name or "./": b"x"})):
+        with pytest.raises(DataListError, match=r"holds '.*', which is no name of a file|neither a file nor a folder"):
+            unpack([path], tmp_path / "out")
+        assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_name_that_no_disk_takes_says_nothing_of_space(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"x" * 300: b"x"})
+    with pytest.raises(DataListError, match=r"a\.tar: cannot be unpacked into .*: File name too long") as refused:
+        unpack([path], tmp_path / "out")
+    assert "free" not in str(refused.value)
 
 
 UCF_SPLITS = {"ucfTrainTestlist/classInd.txt": "1 Hammering\r\n2 HammerThrow\r\n"} | {

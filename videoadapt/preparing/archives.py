@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from videoadapt.errors import DataListError
+from videoadapt.errors import DISK_FULL, DataListError
 from videoadapt.files import PARTIAL
 
 # Videos are packed already, and lists of them to a fifth at best.
 _SUSPICIOUS_BYTES, _MOST_TIMES = 10**9, 50
 _MOST_PADDING = 100 * 2**20  # behind the end of a tar, which is filled up to a block
+_ENCRYPTED = 1  # a bit of a zip's flags
+_YOURSELF = "unpack it yourself and name the folder"
 # Not bsdtar, which unpacks damaged files without an error, nor unrar, which lists sizes for people only.
 _UNAR = ("unar", "-quiet", "-force-overwrite", "-no-directory", "-output-directory")
 
@@ -55,14 +57,18 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     first = parts[0]
     packed = sum(part.stat().st_size for part in parts)
-    if first.suffix == ".rar":
-        members = _rar_members(first)
-        absent = [size for name, size in members if not _target(folder, first, name).is_file()]
-        _check_sizes(first, folder, packed, sum(size for _, size in members), sum(absent))
-        _unpack_rar(first, folder)
-        return
     written: list[Path] = []
     total = 0
+    if first.suffix == ".rar":
+        sizes = {_target(folder, first, name): size for name, size in _rar_members(first)}
+        written = [target for target in sizes if not target.is_file()]
+        _check_sizes(first, folder, packed, sum(sizes.values()), sum(sizes[target] for target in written))
+        try:
+            _unpack_rar(first, folder)
+        except DataListError:
+            _remove(written)
+            raise
+        return
     try:
         for name, size, stream in _zip_members(first, folder) if zipfile.is_zipfile(first) else _tar_members(parts):
             target = _target(folder, first, name)
@@ -74,17 +80,20 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
     except DataListError:
         _remove(written)
         raise
+    except RuntimeError as error:  # of a zip: a method that Python does not know
+        _remove(written)
+        raise DataListError(f"{first}: cannot be unpacked here: {error}; {_YOURSELF}") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
         _remove(written)
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the archive
-            free = shutil.disk_usage(folder).free
+            room = f"; {shutil.disk_usage(folder).free / 1e6:.1f} MB are free there" if error.errno in DISK_FULL else ""
+            where = f" ({error.filename})" if error.filename and not room else ""
             raise DataListError(
-                f"{first}: cannot be unpacked into {folder}: {error.strerror}; {free / 1e6:.1f} MB are free there; choose "
-                "another folder, or free some space, and run the same command again"
+                f"{first}: cannot be unpacked into {folder}: {error.strerror}{where}{room}; choose another folder"
+                f"{', or free some space, and run the same command again' if room else f', or {_YOURSELF}'}"
             ) from error
-        raise DataListError(
-            f"{first}: cannot be unpacked ({error}); is it downloaded in full, with all {len(parts)} parts?"
-        ) from error
+        whole = f"in full, with all {len(parts)} parts" if len(parts) > 1 else "in full"
+        raise DataListError(f"{first}: cannot be unpacked ({error}); is it downloaded {whole}?") from error
 
 
 def _remove(written: Sequence[Path]) -> None:
@@ -102,7 +111,7 @@ def _check_sizes(archive: Path, folder: Path, packed: int, total: int, needed: i
         times = total // max(1, packed)
         raise DataListError(
             f"{archive}: {packed / 1e6:.1f} MB unpack to {total / 1e9:.1f} GB or more, {times} times as much, which no videos "
-            "do; if that is right, unpack it yourself and name the folder"
+            f"do; if that is right, {_YOURSELF}"
         )
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -118,7 +127,9 @@ def _zip_members(path: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes]
         total = sum(member.file_size for member in archive.infolist())
         _check_sizes(path, folder, path.stat().st_size, total, sum(absent))
         for member in archive.infolist():
-            if not member.is_dir():
+            if member.flag_bits & _ENCRYPTED:
+                raise DataListError(f"{path}: holds {member.filename!r}, which is encrypted; {_YOURSELF}")
+            if not member.filename.endswith("/"):
                 with archive.open(member) as stream:
                     yield member.filename, member.file_size, stream
 
@@ -146,6 +157,8 @@ def _target(folder: Path, archive: Path, name: str) -> Path:
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts:
         raise DataListError(f"{archive}: holds {name!r}, which leads out of the folder")
+    if not relative.parts:
+        raise DataListError(f"{archive}: holds {name!r}, which is no name of a file; download it again")
     return folder / relative
 
 
@@ -161,25 +174,34 @@ def _write(target: Path, stream: IO[bytes]) -> None:
 
 
 def _rar_members(archive: Path) -> list[tuple[str, int]]:
-    """Names and sizes of the files in a rar, as `lsar` lists them. Raises DataListError where it cannot."""
+    """Names and sizes of the files in a rar, as `lsar` lists them. Raises DataListError where it cannot, and for links."""
     if not (shutil.which("lsar") and shutil.which("unar")):
         raise DataListError(
             f"{archive}: rar is listed and unpacked by lsar and unar, which are not installed (Debian and Ubuntu: sudo apt-get "
-            "install unar; macOS: brew install unar); or unpack it yourself and name the folder"
+            f"install unar; macOS: brew install unar); or {_YOURSELF}"
         )
     found = _said_by("lsar", "-json", str(archive.absolute()))
     try:
         entries = json.loads(found.stdout)["lsarContents"]
-        return [(str(e["XADFileName"]), int(e["XADFileSize"])) for e in entries if not e.get("XADIsDirectory")]
+        link = next((str(e["XADFileName"]) for e in entries if e.get("XADIsLink")), None)
+        files = [(str(e["XADFileName"]), int(e["XADFileSize"])) for e in entries if not e.get("XADIsDirectory")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataListError(f"{archive}: is no rar that lsar can list; download it again") from error
+    if link is not None:  # unar would make it, and it would be read as a video or a list of the download
+        raise DataListError(f"{archive}: holds {link!r}, which is neither a file nor a folder")
+    return files
 
 
 def _unpack_rar(archive: Path, folder: Path) -> None:
     done = _said_by(*_UNAR, str(folder.absolute()), str(archive.absolute()))
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or [""]
-        raise DataListError(f"{archive}: unar ended with exit code {done.returncode}: {lines[-1]}")
+        said = (done.stderr or done.stdout).strip()
+        if "password" in said:
+            raise DataListError(f"{archive}: is encrypted; {_YOURSELF}")
+        last = (said.splitlines() or [""])[-1]
+        raise DataListError(
+            f"{archive}: unar ended with exit code {done.returncode}: {last}; is it downloaded in full?"
+        )
 
 
 def _said_by(*command: str) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,5 @@
 """A run's checkpoints: trainable tensors, buffers and the state of training; written atomically, loaded safely."""
 
-import errno
 import lzma
 import pickle
 import re
@@ -15,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import DISK_FULL, CheckpointError
 from videoadapt.files import PARTIAL, write_atomically
 from videoadapt.paths import check_permitted, files_in
 from videoadapt.weights.files import save_torch
 
 VERSION = 1
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BEST = "best.pt"
 FACTS = ("step", "config", "statement", "origin", "rates", "thresholds")
 # What zipfile raises for damage, which can also make a stored record look compressed; and torch, for other files.

@@ -13,11 +13,11 @@ from torch import nn
 from videoadapt import distributed, logger
 from videoadapt.config.loading import dump_config, load_config
 from videoadapt.config.schema import Config
-from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
+from videoadapt.errors import DISK_FULL, CheckpointError, ConfigError, VideoAdaptError
 from videoadapt.files import write_text
 from videoadapt.models.parameters import load_trainable_state
 from videoadapt.paths import check_permitted, exists, is_file, is_folder
-from videoadapt.runs.checkpoint import BEST, DISK_FULL, list_checkpoints, load_checkpoint, read_facts
+from videoadapt.runs.checkpoint import BEST, list_checkpoints, load_checkpoint, read_facts
 from videoadapt.runs.statement import Difference, Statement, check_statement, differences, value_of
 
 
