@@ -57,6 +57,18 @@ def test_without_decord_pyav_reads_all_and_one_line_says_so(tmp_path: Path, erro
 
 
 @pytest.mark.slow
+def test_pyav_reads_all_where_decord_is_another(tmp_path: Path) -> None:
+    """decord2 is imported by this name, too: it fails at sound HEVC films, which were then called damaged."""
+    (tmp_path / "decord").mkdir()
+    (tmp_path / "decord" / "__init__.py").write_text("__version__ = '3.4.0'")
+    done = run_with(tmp_path, "-c", READ, "decord", str(write_video(tmp_path / "seek.mp4", bframes=2)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["PyAV 48 (3, 48, 64, 3)"] * 2
+    (line,) = done.stderr.splitlines()
+    assert line == "decord hands over to pyav: decord is 3.4.0, and not 0.6.0, whose frames are known"
+
+
+@pytest.mark.slow
 def test_without_torchcodec_the_run_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "torchcodec.py").write_text("raise ImportError('no module')")
     command = ["tools/run_net.py", "--cfg", "configs/quickstart.yaml", "data.decoder.name", "torchcodec"]

@@ -5,7 +5,8 @@ Measured against PyAV in order: on the files that this class accepts, decord 0.6
 gives wrong frames without an error (mpeg4 avi, ts, open groups of pictures), cannot count (one frame too many on
 HMDB51), gives some rotated pictures four channels, interpolates colour differently (odd sizes, more than 8 bits), takes
 another video stream than the best, or scales pictures to the first one's size (VP9 may change it at any frame, the
-others with new parameters): those it refuses, and `open_video` hands them to PyAV.
+others with new parameters): those it refuses, and `open_video` hands them to PyAV. So it does with all files where
+another release is installed: the fork decord2 is a package of this name, too, and fails in sound HEVC files.
 """
 
 from pathlib import Path
@@ -22,6 +23,7 @@ from videoadapt.video.decoders._opening import as_decode_error
 from videoadapt.video.decoders._seekable import EXACT_PIXEL_FORMATS, seekable
 from videoadapt.video.files import address_of
 
+MEASURED = "0.6.0"
 # decord 0.6 opens these and then fails to copy a frame; all other even ones up to 2,048 work.
 UNREADABLE_WIDTHS = (2, 4, 6, 8, 12, 16, 24, 48, 72)
 
@@ -42,6 +44,8 @@ class Decord(Decoder):
             import decord
         except (ImportError, OSError) as error:  # there is no wheel for arm64
             raise CannotRead(path, f"decord cannot be imported ({error})") from error
+        if decord.__version__ != MEASURED:
+            raise CannotRead(path, f"decord is {decord.__version__}, and not {MEASURED}, whose frames are known")
         info = seekable(path, levels)
         if any(info.orientation) or info.pixel_format not in EXACT_PIXEL_FORMATS or info.height % 2 or info.width % 2:
             raise CannotRead(path, "pictures that are rotated, mirrored, odd-sized or not 8-bit 4:2:0")
