@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+import videoadapt as va
 from tests.media import write_video
 from videoadapt.cli import demo
 from videoadapt.config.schema import Config
@@ -18,7 +19,7 @@ from videoadapt.inference.page.app import build_app
 from videoadapt.inference.page.desk import Full
 from videoadapt.inference.page.film import measure
 from videoadapt.inference.page.limits import Limits
-from videoadapt.inference.page.looking import Question, titles
+from videoadapt.inference.page.looking import Looker, Question, titles
 from videoadapt.inference.page.serving import serve
 
 HOME = "http://localhost"
@@ -128,6 +129,26 @@ def test_without_the_extra_a_line_says_so(capsys: pytest.CaptureFixture[str], mo
     assert demo.main(["--serve"]) == 2
     said = capsys.readouterr().err
     assert said == "error: --serve: needs uvicorn, which is not installed: pip install 'videoadapt[web]'\n"
+
+
+def test_a_film_of_another_rate_is_answered_with_a_word_on_it(tmp_path: Path) -> None:
+    """The quickstart's model, which the page opens where there is no run, has seen films of 12 frames a second."""
+    adapter = "package:quickstart_adapter.safetensors"
+
+    def said(film: Path, fps_hz: float | None = None) -> str:
+        look = Looker(
+            lambda: ([{"adapter": adapter}], va.load(adapter, device="cpu", fps_hz=fps_hz).asking, []), Limits()
+        )
+        answer = look(Question(film))
+        assert isinstance(answer, dict), answer
+        return str(answer["other_rate"])
+
+    slow, fast = (write_video(tmp_path / f"{hz}.mp4", num_frames=hz * 2, fps_hz=hz) for hz in (12, 50))
+    assert said(fast) == (
+        "The film has 50 frames a second, and the training's had 12. The model counts frames, so that the film looks slower or "
+        "faster to it than those did; with --fps-hz 12 it would not."
+    )
+    assert said(slow) == said(fast, 12) == ""
 
 
 def test_adapters_are_told_apart() -> None:

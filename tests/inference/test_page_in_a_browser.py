@@ -193,6 +193,7 @@ def test_a_real_clip_is_answered_and_followed(chromium: Any, served: Served, cli
             abs(float(p.split()[0]) - 100 * said.probability) < 0.11
             for (_, p), said in zip(shown, expected, strict=True)
         )
+        assert str(page.text_content("#rate")).startswith("The film has ") and page.is_visible("#rate")
         page.select_option("#task", label="numbers.safetensors")
         assert page.text_content("#whole .name") == f"no {expected[0].label}"
         page.click("#explain")

@@ -87,9 +87,22 @@ class OtherRates:
     def note(self, rate_hz: float | None) -> None:
         """Look at the rate of one more video; None where it is not known."""
         self._num_videos += 1
-        if self._matters and rate_hz is not None and self._trained.are_far_from(rate_hz):
+        if rate_hz is not None and self._is_far(rate_hz):
             self.num_far += 1
             self._far.note([rate_hz])
+
+    def _is_far(self, rate_hz: float) -> bool:
+        return self._matters and self._trained.are_far_from(rate_hz)
+
+    def of_one(self, rate_hz: float | None) -> str:
+        """What is to be said of one video alone, a sentence; "" where its rate is near the training's, or does not matter."""
+        if rate_hz is None or not self._is_far(rate_hz):
+            return ""
+        cure = f"; with --fps-hz {self._trained.quantile(0.5):g} it would not" if self._key else ""
+        return (
+            f"The film has {rate_hz:.3g} frames a second, and the training's had {self._trained}. The model counts frames, so "
+            f"that the film looks slower or faster to it than those did{cure}."
+        )
 
     def say(self) -> None:
         """Warn of them, if there are any: once, with their number and what to do."""

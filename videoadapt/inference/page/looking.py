@@ -101,6 +101,7 @@ class Looker:
             "window_sec": None if found is None else found.window_sec,
             "every_sec": None if found is None else found.every_sec,
             "damaged_frames": whole.damaged_frames,
+            "other_rate": asking.other_rates.of_one(film.fps_hz),
             "clips": asking.config.test.clips,
             "tasks": tasks,
         }

@@ -136,6 +136,8 @@ function show(found, file) {
   $("choice").hidden = found.tasks.length < 2;
   $("damage").hidden = !found.damaged_frames;
   $("damage").textContent = `${found.damaged_frames} of the frames that were read have damage.`;
+  $("rate").hidden = !found.other_rate;
+  $("rate").textContent = found.other_rate;
   $("moment").max = found.film_sec;
   $("moment").value = 0;
   showTask();
