@@ -62,6 +62,24 @@ def _shown_left(monkeypatch: pytest.MonkeyPatch, start: int, took_sec: list[floa
 
 
 @pytest.mark.parametrize("start", [0, 500])
+def test_plain_lines_leave_the_first_step_out_too(
+    start: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the first of 20,000 videos, which waited for the readers to start, 108 hours seemed to be left."""
+    now = [0.0]
+    monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(log, "console", Console(file=io.StringIO()))
+    with caplog.at_level("INFO"), log.progress("test", 20_000, "videos") as line:
+        line.start_at(start)
+        for sec, count in ((20.0, 1), (15.0, 30)):
+            now[0] += sec
+            line.advance(count=count)
+    left = "2.8 h" if start == 0 else "2.7 h"
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"test {start + 1}/20000 videos  ", f"test {start + 31}/20000 videos    {left} left"]
+
+
+@pytest.mark.parametrize("start", [0, 500])
 def test_the_time_left_leaves_the_first_step_out(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It brings the start-up with it; after a resume it counted, and the time left was that of 499 such steps."""
     first, second = _shown_left(monkeypatch, start, [60.0, 1.0])

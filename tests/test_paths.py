@@ -17,14 +17,17 @@ from videoadapt.config.shipped import find_config
 from videoadapt.data.class_folders import read_class_folders
 from videoadapt.data.list_files import read_classes
 from videoadapt.errors import DecodeError, NotPermitted, VideoAdaptError
+from videoadapt.evaluation import tested
 from videoadapt.export.conversion import convert
+from videoadapt.files import read_jsonl
 from videoadapt.paths import exists, files_below, files_in, is_file, is_folder, why_unreadable
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import open_run
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, read_facts, save_checkpoint
-from videoadapt.runs.folder import newest_checkpoint, newest_run
+from videoadapt.runs.folder import newest_checkpoint, newest_run, read_class_names, run_config
 from videoadapt.runs.inputs import find_problems
 from videoadapt.runs.outcome import read_outcome
+from videoadapt.sweeps.cell import Cell
 from videoadapt.training.resume import newest_readable
 from videoadapt.video.decoders import open_video
 from videoadapt.weights.formats import read_weights
@@ -69,6 +72,37 @@ OF_A_CLOSED_FILE: dict[str, Callable[[Path], object]] = {
     "weights": lambda path: read_weights(str(path)),
     "classes": read_classes,
 }
+
+
+def cell_in(run: Path) -> Cell:
+    """A cell of a sweep whose run is here."""
+    config = load_config(write_config(run / "c.yaml", toy_config(run, run)))
+    return Cell({}, 0, run / "c.yaml", (), config)
+
+
+OF_A_RUN: dict[str, Callable[[Path], object]] = {
+    "config.yaml": run_config,
+    "classes.txt": read_class_names,
+    "outcome.json": read_outcome,
+    "results.json": tested.Tested,
+    "predictions.npz": tested.Tested,
+    "metrics.jsonl": lambda run: read_jsonl(run / "metrics.jsonl"),
+    "results.json of a sweep": lambda run: cell_in(run).results,
+}
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_a_closed_file_of_a_run_is_not_to_be_moved(name: str, tmp_path: Path) -> None:
+    """What was said to be moved away, deleted or replaced by a sound copy was only closed."""
+    (tmp_path / "results.json").write_text('{"num_videos": 1, "average": "logits", "test_list_sha256": "", "top1": 0}')
+    path = tmp_path / name.removesuffix(" of a sweep")
+    path.touch()
+    path.chmod(0)
+    with pytest.raises(
+        VideoAdaptError, match=rf"{path}: cannot be read.*: Permission denied; give it the permission"
+    ) as said:
+        as_permitted(lambda: OF_A_RUN[name](tmp_path))
+    assert "away" not in str(said.value) and "delete" not in str(said.value)
 
 
 @pytest.mark.parametrize("door", OF_A_CLOSED_FILE)

@@ -164,6 +164,12 @@ _ADVICE = {
 }
 
 
+def why_not_read(error: OSError, otherwise: str = "move it away") -> str:
+    """Why a file that a run left could not be read, and what to do; `otherwise`: where no permission is missing."""
+    closed = error.errno in (errno.EACCES, errno.EPERM)
+    return f"{error.strerror}; {'give it the permission (chmod a+r)' if closed else otherwise}"
+
+
 _OF_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory|bad_alloc|ALLOC_FAILED", re.I)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
-from videoadapt.errors import VideoAdaptError
+from videoadapt.errors import VideoAdaptError, why_not_read
 from videoadapt.system import NO_LINK, NO_WAITING, READ_BYTES, WINDOWS, WRITE_BYTES, lock
 from videoadapt.terminal import Output, visible
 
@@ -195,7 +195,7 @@ def read_jsonl(path: Path, *keys: str) -> list[dict[str, Any]]:
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
+        raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
     found = []
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):

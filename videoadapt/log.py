@@ -123,12 +123,15 @@ class ProgressLine:
         self._title, self._total, self._unit = title, total, unit
         self._bar = bar
         self._task = bar.add_task(visible(title), total=total, status="") if bar else None
-        self._done = self._before = 0
-        self._start = self._last_line = time.monotonic()
+        self._done = 0
+        self._paced_from: tuple[int, float] | None = (
+            None  # what was done at the first advance, and when: it has the start-up
+        )
+        self._last_line = time.monotonic()
 
     def start_at(self, done: int) -> None:
         """Count `done` as finished earlier: it says nothing about the speed."""
-        self._done = self._before = done
+        self._done = done
         if self._bar and self._task is not None:
             self._bar.reset(self._task, completed=done)
 
@@ -140,15 +143,17 @@ class ProgressLine:
             self._bar.update(self._task, advance=count, status=visible(status))
             return
         now = time.monotonic()
+        self._paced_from = self._paced_from or (self._done, now)
         if distributed.is_main() and (now - self._last_line > PLAIN_LINE_EVERY_SEC or self._done == self._total):
             self._last_line = now
             logger.info("%s %d/%d %s  %s%s", self._title, self._done, self._total, self._unit, status, self._left(now))
 
     def _left(self, now: float) -> str:
-        """How long the rest takes at the pace so far; "" at the end."""
-        if self._done >= self._total or self._done == self._before:
+        """How long the rest takes at the pace since the first advance; "" at that one, and at the end."""
+        done, since = self._paced_from or (self._done, now)
+        if self._done >= self._total or self._done == done:
             return ""
-        seconds = (now - self._start) / (self._done - self._before) * (self._total - self._done)
+        seconds = (now - since) / (self._done - done) * (self._total - self._done)
         return f"  {duration(seconds)} left"
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import yaml
 
 from videoadapt.config.shipped import find_beside, find_config
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ConfigError, why_not_read
 
 _DEEPEST, _MOST_VALUES = 50, 1_000_000
 _FAST_SIZE = 16_384  # characters: more brackets than that would overflow the stack of the parser in C
@@ -131,7 +131,9 @@ def read_yaml(path: str | Path, children: tuple[Path, ...] = ()) -> dict[str, An
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         named = f" (named as _BASE_ in {children[-1]})" if children else ""
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = (
+            why_not_read(error) if isinstance(error, PermissionError) else getattr(error, "strerror", None) or error
+        )
         raise ConfigError(f"{path}{named}: cannot be read: {reason}{_another_name(path)}") from error
     raw = parse_yaml(text, str(path)) or {}
     if not isinstance(raw, dict):

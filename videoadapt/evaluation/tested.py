@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.errors import VideoAdaptError
+from videoadapt.errors import VideoAdaptError, why_not_read
 from videoadapt.evaluation.average_precision import average_precision
 from videoadapt.files import as_record
 from videoadapt.paths import exists
@@ -42,6 +42,8 @@ class Tested:
                 self.labels: NDArray[Any] = file["label"]  # int64 (N,), or of several labels a video bool (N, K)
                 self.scores_NK: NDArray[np.float32] = file["scores"]
                 self.class_names: list[str] = file["class_names"].tolist()
+        except PermissionError as error:
+            raise VideoAdaptError(f"{self.path}: cannot be read: {why_not_read(error)}") from error
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise VideoAdaptError(f"{self.path}: cannot be read ({error}); {_AGAIN}") from error
         score, found = self.results["mAP" if self.is_multi else "top1"], self.score
@@ -120,7 +122,7 @@ def _read_results(path: Path) -> dict[str, Any]:
     try:
         found = as_record(path.read_bytes(), "num_videos", "average", "test_list_sha256")
     except OSError as error:
-        raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
+        raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
     if found is None or not {"top1", "mAP"} & found.keys():
         raise VideoAdaptError(f"{path}: is damaged; delete it, and test the run again")
     return found

@@ -13,7 +13,7 @@ from torch import nn
 from videoadapt import distributed, logger
 from videoadapt.config.loading import dump_config, load_config
 from videoadapt.config.schema import Config
-from videoadapt.errors import DISK_FULL, CheckpointError, ConfigError, VideoAdaptError
+from videoadapt.errors import DISK_FULL, CheckpointError, ConfigError, VideoAdaptError, why_not_read
 from videoadapt.files import write_text
 from videoadapt.models.parameters import load_trainable_state
 from videoadapt.paths import check_permitted, exists, is_file, is_folder
@@ -189,10 +189,9 @@ def read_class_names(folder: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.islink(path) or exists(path) else []
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as class names: {getattr(error, 'strerror', None) or error}; put a sound copy back: one "
-            "name a line, in the order of the labels"
-        ) from error
+        sound = "put a sound copy back: one name a line, in the order of the labels"
+        said = why_not_read(error, sound) if isinstance(error, OSError) else f"{error}; {sound}"
+        raise CheckpointError(f"{path}: cannot be read as class names: {said}") from error
 
 
 def check_class_names(class_names: Sequence[str], folder: Path) -> None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from videoadapt import distributed, logger
-from videoadapt.errors import Diverged, Interrupted, VideoAdaptError
+from videoadapt.errors import Diverged, Interrupted, VideoAdaptError, why_not_read
 from videoadapt.files import write_json
 from videoadapt.paths import exists
 from videoadapt.processes.signals import Ended
@@ -60,7 +60,7 @@ def read_outcome(folder: Path) -> OutcomeRecord | None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise VideoAdaptError(f"{path}: is not the outcome of a run ({error}); delete it") from error
     except OSError as error:
-        raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
+        raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
 
 
 class OutcomeRecorder:

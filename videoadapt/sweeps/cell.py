@@ -12,7 +12,7 @@ from videoadapt.config.keys import alters
 from videoadapt.config.loading import load_config
 from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
-from videoadapt.errors import VideoAdaptError
+from videoadapt.errors import VideoAdaptError, why_not_read
 from videoadapt.files import as_record, read_jsonl
 from videoadapt.paths import exists, is_file
 from videoadapt.runs.outcome import Outcome, read_outcome
@@ -77,7 +77,7 @@ class Cell:
         try:
             found = as_record(path.read_bytes(), *_IN_RESULTS)
         except OSError as error:
-            raise VideoAdaptError(f"{path}: cannot be read: {error.strerror}; move it away") from error
+            raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
         if found is None:
             raise VideoAdaptError(f"{path}: is damaged; delete it, and the same command tests the cell again")
         return found
