@@ -60,6 +60,10 @@ def test_parts_of_a_film_have_their_own_labels(tmp_path: Path) -> None:
         ("a.mp4 0,-1", r"'a\.mp4 0,-1'$"),
         ("a.mp4 0,", r"'a\.mp4 0,'$"),
         ("a.mp4", r"not `path labels` with whole numbers and commas between them, as 0,3, or - for none, first"),
+        (
+            f"a.mp4 0,{'9' * 19}",
+            r"\(a label has more than 18 digits; write the number of its line in the class file, from 0\)",
+        ),
         ("a.mp4 0, 3", r"\(several labels: write no space after the comma\)"),
         (HEADER + "a.mp4,0,2,x", r"label = 'x': expected whole numbers from 0 with commas between"),
         (HEADER + "a.mp4,0,2,0,3", r"5 values; expected 4"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videoadapt.data.columns import COLUMNS, IN_FRAMES
+from videoadapt.data.label_sets import MOST_DIGITS
 from videoadapt.data.structures import Video
 from videoadapt.errors import DataListError
 from videoadapt.files import write_text
@@ -114,6 +115,8 @@ def why_no_row(row: str, is_first: bool) -> str:
     label = row.rpartition(" ")[2]
     if is_first and "," in row and re.search(r"start|begin|end", row.lower()) and not re.search(r"\.\w+,|\d", row):
         return f" (a header; the columns that are read are called {','.join(COLUMNS)})"
+    if any(part.isdecimal() and len(part) > MOST_DIGITS for part in label.split(",")):
+        return f" (a label has more than {MOST_DIGITS} digits; write the number of its line in the class file, from 0)"
     if re.search(r"\s\d+(,\d+)+$", row):
         return " (several labels: set data.labels multi)"
     if hint := why_no_file(row):
