@@ -1,6 +1,10 @@
 """Attention of queries, keys and values in one tensor: PyTorch's, and FlashAttention-3's where a GPU has its kernels."""
 
 import copy
+import logging
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +31,7 @@ class Calls(TorchFunctionMode):
         super().__init__()
         self.attention = 0
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.attention += func is F.scaled_dot_product_attention
         return func(*args, **(kwargs or {}))
 
@@ -54,6 +58,28 @@ def test_timm_attention_is_its_own(arguments: dict[str, bool]) -> None:
                 torch.manual_seed(0)
                 outs.append(attention(x, **given))
             assert torch.equal(*outs), (training, given)
+
+
+@pytest.mark.skipif(HAS_FLASH3, reason="the true ones are loaded")
+@pytest.mark.parametrize("package", ["flash_attn_3", "xformers/flash_attn_3"])
+@pytest.mark.parametrize("sound", [True, False])
+def test_kernels_are_looked_for(
+    package: str, sound: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, name = tmp_path / package, package.replace("/", ".")
+    folder.mkdir(parents=True)
+    (folder / "_C.py").write_text("" if sound else "raise ImportError('libcudart.so.12: no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    flash3_loaded.cache_clear()
+    try:
+        with caplog.at_level(logging.INFO, "videoadapt"):
+            assert flash3_loaded() is sound
+    finally:
+        flash3_loaded.cache_clear()
+        for module in [module for module in sys.modules if module.partition(".")[0] in ("flash_attn_3", "xformers")]:
+            del sys.modules[module]
+    assert name in caplog.text
+    assert sound or "libcudart.so.12" in caplog.text
 
 
 @with_flash3
@@ -99,7 +125,16 @@ def test_flash3_compiles_into_one_graph() -> None:
 
 @with_flash3
 def test_calls_can_be_seen_by_pytorch() -> None:
-    qkv = torch.randn(2, 300, 3, 2, 32, device="cuda", dtype=torch.bfloat16)
+    qkv = torch.randn(2, 300, 3, 2, 32, device="cuda", dtype=torch.bfloat16, requires_grad=True)
     with Calls() as calls, by_pytorch():
         attended(qkv)
     assert calls.attention == 1
+
+
+@with_flash3
+def test_predictions_are_made_by_pytorch() -> None:
+    qkv = torch.randn(2, 300, 3, 2, 32, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    for given, mode in ((qkv, torch.no_grad), (qkv.detach(), torch.enable_grad), (qkv.detach(), torch.inference_mode)):
+        with Calls() as calls, mode():
+            attended(given)
+        assert calls.attention == 1

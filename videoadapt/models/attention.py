@@ -1,7 +1,8 @@
 """Attention of queries, keys and values in one tensor, as the layer that makes them leaves them.
 
-On a Hopper GPU the kernels of FlashAttention-3 (arXiv 2407.08608) are called where they are installed: they can write the three
-gradients into one tensor, as that layer needs them. Everywhere else PyTorch's attention is called.
+A training on a Hopper GPU calls the kernels of FlashAttention-3 (arXiv 2407.08608) where they are installed: they can write the
+three gradients into one tensor, as that layer needs them. Everywhere else PyTorch's attention is called; predictions are thus
+the same with them and without.
 
 Shapes: B clips, N tokens, h heads, d width of one.
 """
@@ -20,7 +21,7 @@ from videoadapt import logger
 
 _PACKAGES = ("flash_attn_3", "xformers.flash_attn_3")  # its own, and the copy in xformers 0.0.34
 _HOPPER = (9, 0)
-_LEAST_TOKENS = 256  # with 197, as of an image, it takes twice as long as PyTorch's forwards
+_LEAST_TOKENS = 256  # with 197, as of an image, they take twice as long forwards as PyTorch's
 _by_pytorch = False
 
 
@@ -49,6 +50,8 @@ def _flash3_takes(qkv_BN3hd: Tensor) -> bool:
     tokens, width = qkv_BN3hd.shape[1], qkv_BN3hd.shape[-1]
     return (
         qkv_BN3hd.is_cuda
+        and torch.is_grad_enabled()
+        and qkv_BN3hd.requires_grad
         and not _by_pytorch
         and qkv_BN3hd.dtype in (torch.bfloat16, torch.float16)
         and tokens >= _LEAST_TOKENS
