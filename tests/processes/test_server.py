@@ -32,3 +32,32 @@ def test_it_starts_where_tmpdir_is_too_long_for_a_socket(tmp_path: Path) -> None
         timeout=120,
     )
     assert done.stdout == f"it runs\n0 {folder}\n", done.stderr
+
+
+SAYS = """
+import os
+from videoadapt.processes.worker import map_in_processes
+from videoadapt.paths import with_home
+
+if __name__ == "__main__":
+    before = dict(os.environ)
+    print(list(map_in_processes(with_home, ["/a"], 1, 60.0)), dict(os.environ) == before)
+"""
+
+
+def test_files_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
+    """Such as a clone of another version, where the command of this one is called: its readers would be the other's."""
+    (tmp_path / "says.py").write_text(SAYS)
+    there = tmp_path / "there"
+    for name in ("videoadapt/__init__.py", "queue.py"):
+        (there / name).parent.mkdir(parents=True, exist_ok=True)
+        (there / name).write_text(f"raise SystemExit({name!r})")
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "says.py")],
+        cwd=there,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "[(0, '/a')] True\n", done.stderr

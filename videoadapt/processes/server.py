@@ -5,6 +5,7 @@ On Windows there is none, and each process begins by itself, with imports of its
 
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,10 +35,29 @@ def start_server() -> None:
     """
     if WINDOWS:
         return
-    with held_back(), _room_for_a_socket():
+    with held_back(), _room_for_a_socket(), _imports_as_here():
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, FOR_ALL)  # it has let some of them come
         forkserver.ensure_running()
+
+
+@contextmanager
+def _imports_as_here() -> Iterator[None]:
+    """Have the server import from where this process does.
+
+    Python starts it by `-c`, for which the current folder comes first: a clone of another version, or a file `queue.py`.
+    """
+    ours = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(str(path or os.curdir) for path in sys.path)}
+    given = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in given.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
