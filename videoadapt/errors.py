@@ -140,6 +140,13 @@ def check_count(argument: str, value: object, least: int = 1) -> None:
         raise ConfigError(f"{argument} = {value}: allowed: {least} or more")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things in words: 1 video, 2 videos. `many`: where more than an s tells it from `one`, `videos are`."""
+    if number == 1:
+        return f"1 {one}"
+    return f"{number} {many or one + ('es' if one.endswith('s') else 's')}"
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return `"did you mean 'x'? "` when an allowed name is close to `name`, then the allowed names."""
     allowed = sorted(allowed)

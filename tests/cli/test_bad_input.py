@@ -183,7 +183,7 @@ def test_files_that_are_no_files_are_named_before_training(
     }.items():
         (tmp_path / "test.csv").write_text(f"{folder}/test_0.mp4 0\n\n{tmp_path}/{name} 1\n")
         assert train.main(["--cfg", str(folder / "c.yaml"), f"data.test={tmp_path}/test.csv"]) == 2
-        expected = f"1 of the 2 videos of data.test are not there, first {tmp_path}/{name} (line 3): {reason}"
+        expected = f"1 of the 2 videos of data.test is not there, first {tmp_path}/{name} (line 3): {reason}"
         shown = capsys.readouterr().err.partition("error: ")[2]  # behind what it says of the training list
         assert expected in shown and shown.count("\n") == 1
         assert demo.main([str(tmp_path / name), "--run", str(folder / "run")]) == 2
@@ -200,15 +200,15 @@ def test_files_that_are_no_files_are_named_before_training(
         ("a.mp4 0\nb c.mp4\t1\n", r"first line 2: 'b c.mp4\\t1' \(the label follows a tab; write a space\)"),
         (
             "a.mp4 0\n\nb.mp4 abc\n",
-            "1 rows are not `path label` with a whole number as label, first line 3: 'b.mp4 abc' .a name, 'abc', stands .*",
+            "1 row is not `path label` with a whole number as label, first line 3: 'b.mp4 abc' .a name, 'abc', stands .*",
         ),
         ("a.mp4 0\nb.mp4\n", "first line 2: 'b.mp4'"),
         (
             "\n{file} 51\n",
-            r"1 labels are outside 0\.\.50 .* first 51 of '{file}' \(line 2\); fix the list or data.classes",
+            r"1 label is outside 0\.\.50 .* first 51 of '{file}' \(line 2\); fix the list or data.classes",
         ),
-        (f"a.mp4 0\na.mp4 {'7' * 25}\n", f"1 rows are not `path label` .*, first line 2: 'a.mp4 {'7' * 25}'"),
-        (f"a.mp4 {'7' * 5000}\n", f"1 rows are not `path label` .*, first line 1: 'a.mp4 {'7' * 194}...'"),
+        (f"a.mp4 0\na.mp4 {'7' * 25}\n", f"1 row is not `path label` .*, first line 2: 'a.mp4 {'7' * 25}'"),
+        (f"a.mp4 {'7' * 5000}\n", f"1 row is not `path label` .*, first line 1: 'a.mp4 {'7' * 194}...'"),
         ("a.mp4 0\n".encode("utf-16"), r"is not UTF-8 text \(byte 0\); save it as UTF-8"),
     ],
 )

@@ -45,7 +45,7 @@ def test_shares_labels_and_all_videos(tmp_path: Path, capsys: pytest.CaptureFixt
     assert counts == {"train": {0: 21, 1: 22}, "val": {0: 3, 1: 3}, "test": {0: 6, 1: 6}}
     shown = capsys.readouterr().out
     assert "2 classes; 43 train, 6 val, 12 test" in shown
-    assert "1 files are no videos by their suffix and left out, first 'run/notes.txt'" in shown
+    assert "1 file is left out, no videos by suffix, first 'run/notes.txt'" in shown
 
 
 def test_the_seed_matters_and_the_file_systems_order_does_not(tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_the_lists_fit_the_scan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "options", "complaint"),
     [
-        (["a/1.mp4"], [], "holds 1 folders; expected one for each class"),
+        (["a/1.mp4"], [], "holds 1 folder; expected one for each class"),
         (["a/1.mp4", "b/1.txt"], [], "b: holds no video"),
         (NAMES, ["--val", "0.4"], "together at most 0.5"),
         (NAMES, ["--group", "("], "--group = '(': is no regular expression"),
         (NAMES, ["--group", "x+"], "--group = 'x+': finds nothing in '"),
         (NAMES, ["--group", "v_"], "--test: no group is small enough"),
         (["a/1 \n2.mp4", *NAMES], [], "rename it"),
-        (["train/a/1.mp4", "test/a/1.mp4"], [], "its test, train hold 1 folders"),
+        (["train/a/1.mp4", "test/a/1.mp4"], [], "its test, train hold 1 folder"),
         (
             ["train/a/1.mp4", "test/b/1.mp4", "more/b/1.mp4"],
             [],

@@ -57,7 +57,7 @@ def test_a_video_that_comes_later_moves_no_other_one(root: Path, caplog: pytest.
     make_folder(root, [f"run/a{n}.mp4" for n in range(7)])
     with caplog.at_level(logging.WARNING, "videoadapt"):
         assert lists(root, val=0.0) == before
-    assert "7 videos of" in caplog.text and "first run/a0.mp4" in caplog.text and caplog.text.count("came after") == 1
+    assert "7 videos of" in caplog.text and "first run/a0.mp4" in caplog.text and caplog.text.count("came too late") == 1
 
 
 def test_other_shares_are_another_division(root: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_copies_are_taken_once_and_are_not_new(root: Path, caplog: pytest.LogCap
         found = lists(root)
         assert lists(root) == found
     assert sum(map(len, found.values())) == 20
-    assert "1 copies of other videos are left out" in caplog.text and "came after" not in caplog.text
+    assert "1 copy of another video is left out" in caplog.text and "came too late" not in caplog.text
 
 
 def test_what_cannot_be_divided(root: Path, tmp_path: Path) -> None:

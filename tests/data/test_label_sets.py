@@ -134,7 +134,7 @@ def test_labels_beyond_the_classes_and_two_names_of_one_file(tmp_path: Path) -> 
     with pytest.raises(DataListError) as caught:
         load_splits(config)
     outside, two_names = str(caught.value).splitlines()
-    assert "1 labels are outside 0..6 (data.classes names 7 classes), first 0,1,7 of 'a.mp4' (line 1)" in outside
+    assert "1 label is outside 0..6 (data.classes names 7 classes), first 0,1,7 of 'a.mp4' (line 1)" in outside
     assert (
         "'soft.mp4' (line 2, label 1) is the same file as 'a.mp4' (line 1, label 0,1,7); write both under one"
         in two_names

@@ -17,7 +17,7 @@ from videoadapt.errors import DataListError
         ("a.mp4, 0\n", "line 1: 'a.mp4, 0' (a comma stands before the label"),
         ("a.mp4;0\n", "line 1: 'a.mp4;0' (a comma stands before the label"),
         ('"my a.mp4",0\n', "(a comma stands before the label"),
-        ("path label\na.mp4 0\n", "1 rows .* line 1: 'path label' (a header; take this line out)"),
+        ("path label\na.mp4 0\n", "1 row .* line 1: 'path label' (a header; take this line out)"),
         ("video_path,class\na.mp4 0\n", "(a header; take this line out)"),
         (
             "a.mp4 jump\n",

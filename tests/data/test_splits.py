@@ -49,7 +49,7 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataListError) as caught:
         load_splits(config(tmp_path, obtain="the shop round the corner"))
     text = str(caught.value)
-    assert "data.train: 1 labels are outside 0..1" in text and "first 5 of 'b.mp4'" in text
+    assert "data.train: 1 label is outside 0..1" in text and "first 5 of 'b.mp4'" in text
     assert "2 of the 2 videos of data.train are not there" in text
     assert f"data.test = {tmp_path}/test.csv: cannot be read" in text
     assert "where to get it: the shop round the corner" in text
@@ -70,8 +70,8 @@ def test_problems_of_later_test_lists_are_among_them(tmp_path: Path) -> None:
     }
     with pytest.raises(DataListError) as caught:
         load_splits(config(tmp_path, test=tests, classes=str(tmp_path / "ours.txt")))
-    begins = ["data.train: 1 labels are outside", f"data.root = {tmp_path}: 1 of the 1 videos of data.train are not"]
-    begins += [f"data.test.theirs = {tmp_path}/theirs.csv: 1 videos appear twice, first 'u.mp4' (lines 1 and 2)"]
+    begins = ["data.train: 1 label is outside", f"data.root = {tmp_path}: 1 of the 1 video of data.train is not"]
+    begins += [f"data.test.theirs = {tmp_path}/theirs.csv: 1 video appears twice, first 'u.mp4' (lines 1 and 2)"]
     begins += [f"data.test.absent = {tmp_path}/absent.csv: cannot be read"]
     for line, begin in zip(str(caught.value).splitlines(), begins, strict=True):
         assert line.startswith(begin)
@@ -82,17 +82,17 @@ def test_a_few_missing_train_files_are_left_to_max_unreadable(tmp_path: Path) ->
     write_list(tmp_path, "test.csv", ["t.mp4 0"])
     (tmp_path / "3.mp4").unlink()
     assert len(load_splits(config(tmp_path, max_unreadable=0.1)).train) == 10
-    with pytest.raises(DataListError, match=r"1 of the 10 videos of data.train are not there, first .*3\.mp4"):
+    with pytest.raises(DataListError, match=r"1 of the 10 videos of data.train is not there, first .*3\.mp4"):
         load_splits(config(tmp_path))
     (tmp_path / "t.mp4").unlink()
-    with pytest.raises(DataListError, match=r"1 of the 1 videos of data\.test are not there"):
+    with pytest.raises(DataListError, match=r"1 of the 1 video of data\.test is not there"):
         load_splits(config(tmp_path, max_unreadable=0.1))
 
 
 def test_doubled_test_videos_are_refused(tmp_path: Path) -> None:
     write_list(tmp_path, "train.csv", ["a.mp4 0", "a.mp4 0"])
     write_list(tmp_path, "test.csv", ["t.mp4 0", "t.mp4 1"])
-    with pytest.raises(DataListError, match=r"data.test = .*1 videos appear twice, first 't\.mp4'"):
+    with pytest.raises(DataListError, match=r"data.test = .*1 video appears twice, first 't\.mp4'"):
         load_splits(config(tmp_path))
 
 
@@ -108,7 +108,7 @@ def test_one_test_file_under_two_names_is_refused(how: str, split: str, tmp_path
     (tmp_path / "hard.mp4").hardlink_to(tmp_path / "t.mp4")
     write_list(tmp_path, f"{split}.csv", ["other.mp4 0", "t.mp4 0", f"{how} 0"], make_files=False)
     line = (
-        f"data.{split}: 1 rows name a file that another row names as well, and it would count twice; first '{how}' "
+        f"data.{split}: 1 row names a file that another row names as well, and it would count twice; first '{how}' "
         "(line 3, label 0) is the same file as 't.mp4' (line 2, label 0); take one out"
     )
     with pytest.raises(DataListError) as caught:
@@ -145,7 +145,7 @@ def test_a_name_in_two_rows_with_two_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataListError) as caught:
         load_splits(config(tmp_path))
     contradicting, doubled = str(caught.value).splitlines()
-    assert doubled.endswith("1 videos appear twice, first 't.mp4' (lines 1 and 2, labels 0 and 1); take one out")
+    assert doubled.endswith("1 video appears twice, first 't.mp4' (lines 1 and 2, labels 0 and 1); take one out")
     assert "'a.mp4' (line 3, label 1) is the same file as 'a.mp4' (line 1, label 0)" in contradicting
 
 
@@ -183,7 +183,7 @@ def test_overlap_of_validation_and_test_is_said_aloud(tmp_path: Path, log_lines:
     splits = load_splits(config(tmp_path, val=str(tmp_path / "test.csv")))
     assert splits.num_val_in_test == 2
     assert any("data.val and data.test share 2 videos" in line for line in log_lines)
-    assert any("data.train and data.test share 1 videos" in line for line in log_lines)
+    assert any("data.train and data.test share 1 video" in line for line in log_lines)
 
 
 def test_one_file_under_two_names_is_seen_in_both_lists(tmp_path: Path, log_lines: list[str]) -> None:
@@ -310,7 +310,7 @@ def test_films_are_no_pictures(tmp_path: Path) -> None:
     write_list(tmp_path, "test.csv", ["d.jpg 0", "e.webp 1"])
     with pytest.raises(DataListError) as refused:
         load_splits(config(tmp_path, decoder={"name": "image"}))
-    assert "'image': reads pictures, and 1 of the 3 files of data.train are films, first b.MP4" in str(refused.value)
+    assert "'image': reads pictures, and 1 of the 3 files of data.train is a film, first b.MP4" in str(refused.value)
     assert "data.test" not in str(refused.value) and "; set it to decord, or list pictures (" in str(refused.value)
     with pytest.raises(
         DataListError, match=r"set it to decord, and data\.num_frames to more than 1 to see motion, or list"

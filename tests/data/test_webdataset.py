@@ -95,13 +95,13 @@ def test_tars_are_checked_as_lists_are(
     write_shard(tmp_path / "a.tar", TWO)
     write_shard(tmp_path / "b.tar", {"5.cls": b"5", "5.mp4": b"six"})
     write_shard(tmp_path / "c.tar", {"8.cls": b"3", "8.mp4": b"one"})
-    with pytest.raises(DataListError, match=r"1 labels are outside 0..4 .* first 5 of 'b\.tar/5\.mp4'"):
+    with pytest.raises(DataListError, match=r"1 label is outside 0..4 .* first 5 of 'b\.tar/5\.mp4'"):
         splits(tmp_path, "data.train=a.tar", "data.test=b.tar")
     with pytest.raises(DataListError, match=r"^data\.test = .*d\.tar: No such file or directory\n"):
         splits(tmp_path, "data.train=a.tar", "data.test=d.tar")
     with caplog.at_level(logging.WARNING):
         splits(tmp_path, "data.train=a.tar", "data.test=c.tar")
-    assert "1 files seem to be copies under another name, first c.tar/8.mp4" in caplog.text
+    assert "1 file seems to be a copy under another name, first c.tar/8.mp4" in caplog.text
     caplog.clear()
     (tmp_path / "link.tar").symlink_to(tmp_path / "a.tar")
     with caplog.at_level(logging.WARNING):

@@ -133,4 +133,4 @@ def test_films_without_annotation_are_said(tmp_path: Path, log_lines: list[str])
     truth, found = publish(tmp_path)
     found.write_text(found.read_text().replace("v_x1", "other"))
     read_detections(found, read_annotations(truth, "validation"))
-    assert len(log_lines) == 1 and "1 films are not annotated, such as other" in log_lines[0]
+    assert len(log_lines) == 1 and "1 film is not annotated, such as other" in log_lines[0]

@@ -187,10 +187,10 @@ def test_what_a_format_cannot_hold_is_refused_and_not_written(tmp_path):
             message = refused(path, out / "x.pth", to)
             assert f"the {to} format has no place for" in message and f"such as {kept} " in message
     for change in ({"extra": torch.zeros(1)}, {"blocks.3.norm1.weight": torch.zeros(48)}):
-        assert "tensors are wrong" in refused(Path(saved(tmp_path, source | change)), out / "x.pth")
+        assert " wrong: " in refused(Path(saved(tmp_path, source | change)), out / "x.pth")
     del source["blocks.1.attn.q_bias"]
     message = refused(Path(saved(tmp_path, source)), out / "x.safetensors")
-    assert "1 tensors are wrong: missing backbone.blocks.1.attn.fn.qkv.q_bias" in message
+    assert "1 tensor is wrong: missing backbone.blocks.1.attn.fn.qkv.q_bias" in message
     assert "needs to end in .safetensors or .pth" in refused(DATA / "videomae_finetune.pth", out / "x.ckpt")
     assert "have no ending" in refused(DATA / "videomae_finetune.pth", out / "x.bin", "huggingface")
     assert "needs to end" in refused(DATA / "videomae_finetune.pth", out / "folder", "videomae")

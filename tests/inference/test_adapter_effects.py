@@ -68,7 +68,7 @@ def test_the_adapter_in_the_package(tmp_path: Path, log_lines: list[str]) -> Non
     blocks, shown, unreadable = measure(predictor, [Video("broken.mp4", broken, 0), Video("film.mp4", film, 0)])
     assert [item.video.id for item in unreadable] == ["broken.mp4"]
     assert sum("67 tensors loaded" in line for line in log_lines) == 1
-    with pytest.raises(DecodeError, match=r"none of 1 videos can be read, first: .*broken.mp4"):
+    with pytest.raises(DecodeError, match=r"none of 1 video can be read, first: .*broken.mp4"):
         measure(predictor, [Video("broken.mp4", broken, 0)])
     said = [block.as_dict() for block in blocks]
     assert [one["trained_parameters"] > 0 for one in said] == [bool(one["branch_ratio"]) for one in said]

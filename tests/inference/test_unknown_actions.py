@@ -118,7 +118,7 @@ def test_lists_that_say_nothing_are_told(run: Path, tmp_path: Path, capsys: pyte
     one = tmp_path / "one.txt"
     one.write_text((run.parent / "known.txt").read_text().split()[0])
     assert unknown.main([str(run), "--known", str(one)]) == 2
-    assert "one.txt: 1 videos that can be read; a rate of false alarms needs 2 or more" in said(capsys)
+    assert "one.txt: 1 video that can be read; a rate of false alarms needs 2 or more" in said(capsys)
     assert (run / "unknown.npz").read_bytes() == before
     parts = tmp_path / "parts.txt"
     names = (run.parent / "known.txt").read_text().split()[:2]

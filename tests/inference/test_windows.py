@@ -95,7 +95,7 @@ def test_one_answer_for_a_long_film_is_said(predictor: Predictor, tmp_path: Path
     assert not log_lines  # nine times what its clip shows
     predictor.predict(seven)
     (line,) = log_lines
-    assert "7.mp4: lasts 7 s, and its one answer is from 1 clips of 0.667 s; videoadapt segment" in line
+    assert "7.mp4: lasts 7 s, and its one answer is from 1 clip of 0.667 s; videoadapt segment" in line
     log_lines.clear()
     assert len([*predictor.asking.each([six, seven], 1)]) == 2  # as the command asks
     assert log_lines == [line]

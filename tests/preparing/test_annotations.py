@@ -88,9 +88,9 @@ def test_charades(tmp_path: Path) -> None:
     assert lists == {"train": [(f"{film}#t=0,12.6", 0), (f"{film}#t=11.9,21.2", 1)]}
     assert classes(tmp_path / "out") == ["Holding some clothes", "Putting clothes somewhere"]
     assert different == [
-        f"train: 1 parts are left out, which end before they start, first {film}#t=24.3,24.3",
-        f"train: 1 parts are left out, which several classes name, first {film}#t=2,3",
-        "test: 1 of 1 videos are not there, first YSKX3.mp4#t=0,9.5",
+        f"train: 1 part is left out, which end before they start, first {film}#t=24.3,24.3",
+        f"train: 1 part is left out, which several classes name, first {film}#t=2,3",
+        "test: 1 of 1 video is not there, first YSKX3.mp4#t=0,9.5",
     ]
     missing = (tmp_path / "out" / "lists" / "missing.txt").read_text().splitlines()
     assert missing == [f"train {film}#t=2,3", f"train {film}#t=24.3,24.3", "test YSKX3.mp4#t=0,9.5"]
@@ -131,7 +131,7 @@ def test_ava_kinetics(tmp_path: Path) -> None:
     films = ("k/-5KQ66BBWC4_000012_000022.mp4", "k/-5KQ66BBWC4_000020_000030.mp4", "k/_a_b_000001.mp4")
     source = write(tmp_path / "in", AVA, *films)
     root, counts, different = prepare("ava-kinetics", source, tmp_path / "out", Official(2))
-    assert different == ["val: 1 of 1 videos are not there, first gone0000000.mp4#t=2.5,5.5"]
+    assert different == ["val: 1 of 1 video is not there, first gone0000000.mp4#t=2.5,5.5"]
     dataset = VideoList()
     dataset.labels = "multi"
     videos = dataset.load(str(tmp_path / "out/lists/train.csv"), root)
@@ -170,7 +170,7 @@ def test_activitynet(tmp_path: Path) -> None:
         "val": [("val/V1zhqaGFY2A.mp4#t=3,4.5", 0)],
     }
     assert classes(tmp_path / "out") == ["Beer pong", "Fun sliding down"]
-    assert different == ["val: 1 parts are left out, which end before they start, first val/V1zhqaGFY2A.mp4#t=5,4"]
+    assert different == ["val: 1 part is left out, which end before they start, first val/V1zhqaGFY2A.mp4#t=5,4"]
 
 
 def test_kinetics_of_whole_films(tmp_path: Path) -> None:

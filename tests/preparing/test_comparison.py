@@ -67,8 +67,7 @@ def test_files_that_are_not_there_are_no_good_list(root: Path, capsys: pytest.Ca
     assert prepare.main([*command, str(root / "elsewhere")]) == 2
     said = capsys.readouterr().err
     assert (
-        f"--root {root / 'elsewhere'}: none of the 2 videos" in said
-        and "name the folder that the paths start from" in said
+        f"--root {root / 'elsewhere'}: none of 2 videos" in said and "name the folder that the paths start from" in said
     )
 
 

@@ -107,4 +107,4 @@ def test_the_command_reports_them_only(tmp_path: Path, capsys: pytest.CaptureFix
     assert prepare.main(command) == 0
     shown = capsys.readouterr().out
     assert "      1  alike: " in shown and f"small.mp4 ({tmp_path}/l.csv, line 3, label 0) and film.mp4" in shown
-    assert "      1  unreadable: " in shown and "broken.mp4" in shown and "1 findings" in shown
+    assert "      1  unreadable: " in shown and "broken.mp4" in shown and "1 finding" in shown

@@ -37,7 +37,7 @@ def test_lists_are_its_rows(download: Path, tmp_path: Path) -> None:
     (download / "Flickr" / "zoo" / "0002_7.jpg").unlink()  # as thousands of them
     root, counts, different = prepare("nuswide", download, tmp_path / "out", Official(3, {"train": 3, "test": 2}))
     assert root == download and counts == {"train": 2, "test": 2}
-    assert different == ["train: 1 of 3 videos are not there, first Flickr/zoo/0002_7.jpg"]
+    assert different == ["train: 1 of 3 videos is not there, first Flickr/zoo/0002_7.jpg"]
     assert (tmp_path / "out/lists/classes.txt").read_text() == "animal\nsky\ntwo words\n"
     found = {split: read_list(str(tmp_path / f"out/lists/{split}.csv"), root, "multi") for split in ("train", "test")}
     assert [(v.name, v.labels) for v in found["train"]] == [

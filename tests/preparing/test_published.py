@@ -242,7 +242,7 @@ def test_ucf101(clip: bytes, tmp_path: Path) -> None:
     root, counts, different = prepare("ucf101", source, tmp_path / "out", TWO)
     assert root == source / "UCF-101"
     assert counts["train_split1"] == 2 and counts["test_split1"] == 1
-    assert different == [f"test_split{n}: 1 of 2 videos are not there, first HammerThrow/v_d.avi" for n in (1, 2, 3)]
+    assert different == [f"test_split{n}: 1 of 2 videos is not there, first HammerThrow/v_d.avi" for n in (1, 2, 3)]
     lists = tmp_path / "out" / "lists"
     assert read(lists / "classes.txt") == ["Hammering", "HammerThrow"]  # the official order, not the alphabet's
     assert read(lists / "train_split1.csv") == ["Hammering/v_a.avi 0", "HammerThrow/v_b.avi 1"]
@@ -305,7 +305,7 @@ def test_kinetics(packed: bool, clip: bytes, tmp_path: Path) -> None:
     root, counts, different = prepare("kinetics", source, tmp_path / "out", TWO)
     below = "" if packed else "videos/x/"
     assert counts == {"train": 2, "val": 1}
-    assert different == ["val: 1 of 2 videos are not there, first gone_000000_000010.mp4"]
+    assert different == ["val: 1 of 2 videos is not there, first gone_000000_000010.mp4"]
     lists = tmp_path / "out" / "lists"
     assert read(lists / "classes.txt") == ["air, drumming", "using segway"]
     assert read(lists / "train.csv") == [f"{below}{names[1]} 0", f"{below}{names[0]} 1"]

@@ -79,7 +79,7 @@ def test_more_frames_than_a_folder_has_are_found_early(films: Path, tmp_path: Pa
     found = splits(films, tmp_path, "film 0 30 0\nfilm 1 29 1\n", decoder, columns).test
     assert list(found.ids()) == ["film 0", "film 1"] and found.parts_N2 is not None
     with pytest.raises(
-        DataListError, match=r"1 rows have other frames .* line 2: .*/film 1: num_frames = 31: there are 30"
+        DataListError, match=r"1 row has other frames .* line 2: .*/film 1: num_frames = 31: there are 30"
     ):
         splits(films, tmp_path, "film 0 30 0\nfilm 1 31 1\n", decoder, columns)
     columns = "data.columns=[path, offset, num_frames, label]"

@@ -54,7 +54,7 @@ def line(step: int) -> str:
 )
 def test_a_damaged_line_blocks_no_resume(damage: str, tmp_path: Path, log_lines: list[str]) -> None:
     assert resumed(tmp_path, line(1) + damage + line(2) + line(3), 2) == [1, 2, 3]
-    said = "1 damaged lines up to step 2 are left out; the curves have gaps there"
+    said = "1 damaged line up to step 2 left out; the curves have gaps there"
     assert [text for text in log_lines if "damaged" in text] == [f"WARNING {tmp_path}/metrics.jsonl: {said}"]
 
 

@@ -44,7 +44,7 @@ def test_the_same_bytes_in_training_and_test_are_told(tmp_path: Path, said: pyte
     )  # fmt: skip
     (told,) = [record.message for record in said.records if record.levelno == logging.WARNING]
     assert told.startswith(
-        "data.train and data.test: 1 files seem to be copies under another name, first d.mp4 (line 2) of a.mp4 (line 1): "
+        "data.train and data.test: 1 file seems to be a copy under another name, first d.mp4 (line 2) of a.mp4 (line 1): "
         "the test accuracy will be too high; the command `prepare check`"
     )
     looked = "looked for copies under other names: 3 of the 3 files that have another one's size, 16384 bytes of each"
@@ -64,7 +64,7 @@ def test_copies_within_a_list_are_told_by_their_labels(tmp_path: Path, said: pyt
     told = [record.message for record in said.records if record.levelno == logging.WARNING]
     assert len(told) == 2
     for line, name, harm in zip(told, "bd", ("one of their two labels is wrong", "they count more often"), strict=True):
-        assert f": 1 files seem to be copies under another name, first {name}.mp4" in line and harm in line
+        assert f": 1 file seems to be a copy under another name, first {name}.mp4" in line and harm in line
 
 
 def test_files_without_a_twin_are_not_opened(
@@ -94,4 +94,4 @@ def test_names_of_one_file_are_no_copies(tmp_path: Path, said: pytest.LogCapture
     (tmp_path / "b").unlink()
     (tmp_path / "b").hardlink_to(tmp_path / "a")
     look(videos)
-    assert [message.partition(":")[0] for message in said.messages] == ["data.train and data.test share 1 videos"]
+    assert [message.partition(":")[0] for message in said.messages] == ["data.train and data.test share 1 video"]

@@ -137,7 +137,7 @@ def test_published_splits_as_folds(films: Path, tmp_path: Path) -> None:
     sweep = Sweep(written(tmp_path, films, {"splits": splits, "group": FILM}))
     assert [cell.config.data.test for cell in sweep.cells] == [test for _, test in splits]
     splits[1][0] = splits[0][0]  # which trains film1 and film2
-    with pytest.raises(ConfigError, match="split 2 has 1 groups in training and test, first 'film1'"):
+    with pytest.raises(ConfigError, match="split 2 has 1 group in training and test, first 'film1'"):
         Sweep(written(tmp_path, films, {"splits": splits, "group": FILM}))
 
 

@@ -124,7 +124,7 @@ def test_past_the_end_is_refused_even_by_force(three: Path) -> None:
 
 def test_another_number_of_processes_is_a_warning(three: Path, log_lines: list[str]) -> None:
     assert find_resumable(three, "strict", CONFIG, total_steps=10, ranks=4)
-    assert log_lines[0].startswith("WARNING saved by 1 processes, resuming with 4: ")
+    assert log_lines[0].startswith("WARNING saved by 1 process, resuming with 4: ")
 
 
 @pytest.fixture(scope="module")

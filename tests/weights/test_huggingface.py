@@ -144,7 +144,7 @@ def test_shards_need_to_be_all_there_and_as_the_index_says(tmp_path, layout):
         index.write_text(json.dumps({"weight_map": wrong}))
         message = refusal(str(tmp_path))
         assert (
-            f"{shard}: 1 tensors are not as {index.name} says, such as {name if 'extra' not in wrong else 'extra'}"
+            f"{shard}: 1 tensor is not as {index.name} says, such as {name if 'extra' not in wrong else 'extra'}"
             in (message)
         )
     for broken, problem in (

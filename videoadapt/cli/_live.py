@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from videoadapt.cli._answers import as_record, bars
 from videoadapt.cli._command import EXIT_UNREADABLE
+from videoadapt.errors import counted
 
 if TYPE_CHECKING:
     from videoadapt.inference.live import Look
@@ -50,13 +51,13 @@ def show_live(asking: "Asking", source: str, top: int, window_sec: float | None,
         return EXIT_UNREADABLE
     finally:
         if look is not None:
-            sys.stderr.write(f"{name}: {num_looks} looks; {_when(look)}\n")
+            sys.stderr.write(f"{name}: {counted(num_looks, 'look')}; {_when(look)}\n")
     return 0
 
 
 def _when(look: "Look") -> str:
     missed = f", {look.num_missed} of them in no look: the model is slower than the stream" if look.num_missed else ""
-    return f"{look.end_sec:.1f} s, {look.num_frames} frames{missed}"
+    return f"{look.end_sec:.1f} s, {counted(look.num_frames, 'frame')}{missed}"
 
 
 def _record(name: str, look: "Look") -> dict[str, object]:

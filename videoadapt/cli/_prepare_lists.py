@@ -7,6 +7,7 @@ from videoadapt.cli._command import EXIT_UNREADABLE
 from videoadapt.cli._options import Commands
 from videoadapt.cli._output import check_folder
 from videoadapt.cli._paths import place
+from videoadapt.errors import counted
 
 PUBLISHED = {
     "hmdb51": "hmdb51_org.rar and test_train_splits.rar",
@@ -58,7 +59,8 @@ def run_folder(args: argparse.Namespace) -> int:
     for line in missing_classes(lists, found):
         print(line)
     if found.others:
-        print(f"{len(found.others)} files are no {args.files} by their suffix and left out, first {found.others[0]!r}")
+        others = counted(len(found.others), "file is", "files are")
+        print(f"{others} left out, no {args.files} by suffix, first {found.others[0]!r}")
     for video, other in copies.same_label:
         print(f"left out, the same bytes as {other.id}: {video.id}")
     for video, other in copies.other_label:

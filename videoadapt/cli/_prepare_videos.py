@@ -11,6 +11,7 @@ from videoadapt.cli._command import EXIT_UNREADABLE
 from videoadapt.cli._options import Commands
 from videoadapt.cli._output import check_folder, check_not_read
 from videoadapt.cli._paths import place, place_text
+from videoadapt.errors import counted
 
 if TYPE_CHECKING:
     from videoadapt.preparing.scan import Row
@@ -65,7 +66,8 @@ def run_scan(args: argparse.Namespace) -> int:
     if num_classes is None:
         print("labels are not checked: no --classes")
     kept = sum(not row.faults for row in rows)
-    print(f"{kept} of {len(rows)} rows are kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
+    of = f"of {counted(len(rows), 'row')}"
+    print(f"{counted(kept, f'{of} is', f'{of} are')} kept: {clean or 'no list'}; all findings: {folder / 'report.csv'}")
     return 0 if kept == len(rows) else EXIT_UNREADABLE
 
 
@@ -149,7 +151,7 @@ def run_check(args: argparse.Namespace) -> int:
     lines = [f"{place}: {why}" for place, why in unread]
     _show(len(lines), "unreadable: not compared, or by their bytes alone", lines)
     write_findings(findings, args.out / "findings.csv")
-    print(f"{len(findings)} findings: {args.out / 'findings.csv'}")
+    print(f"{counted(len(findings), 'finding')}: {args.out / 'findings.csv'}")
     wrong = any(finding.kind != "alike" for finding in findings) or any(why == ABSENT for _, why in unread)
     return EXIT_UNREADABLE if wrong else 0
 
@@ -193,10 +195,14 @@ def run_reencode(args: argparse.Namespace) -> int:
     for name, reason in sorted(done.failed.items()):
         sys.stderr.write(f"left out: {name}: {reason}\n")
     if done.num_even_times:
-        print(f"{done.num_even_times} files give their frames no times of their own: even times at the mean rate")
-    before = f" ({done.num_done_before} files were there before)" if done.num_done_before else ""
+        print(
+            f"{counted(done.num_even_times, 'file has', 'files have')} no times of frames: even times at the mean rate"
+        )
+    before = (
+        f" ({counted(done.num_done_before, 'file was', 'files were')} there before)" if done.num_done_before else ""
+    )
     written = args.out / Path(args.list).name if done.videos else "no list"
-    print(f"{written}: {len(done.videos)} rows{before}; {len(done.failed)} files left out")
+    print(f"{written}: {counted(len(done.videos), 'row')}{before}; {counted(len(done.failed), 'file')} left out")
     return EXIT_UNREADABLE if done.failed else 0
 
 

@@ -8,6 +8,7 @@ from videoadapt.cli._command import command, program
 from videoadapt.cli._options import add_device, add_run
 from videoadapt.cli._output import check_file
 from videoadapt.cli._paths import place
+from videoadapt.errors import counted
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -72,10 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _lines(found: dict[str, Any]) -> list[str]:
     attack, kinds = found["attack"], {"clean": "clean", "random": "as far at random", "attacked": "attacked"}
-    steps = f"{attack['steps']} steps" if attack["method"] == "pgd" else "1 step"
+    steps = counted(attack["steps"] if attack["method"] == "pgd" else 1, "step")
     lines = [
         f"{attack['method']}, {attack['norm']}, {attack['budget']:g} of 255 grey levels, {steps}, frames: {attack['frames']}; "
-        f"{found['videos']} videos x {found['views']} views"
+        f"{counted(found['videos'], 'video')} x {counted(found['views'], 'view')}"
     ]
     for kind, name in kinds.items():
         score = found[kind]

@@ -15,7 +15,7 @@ from videoadapt.cli._live import show_live
 from videoadapt.cli._models import open_models
 from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._page import add_page_options, show_page
-from videoadapt.errors import DecodeError
+from videoadapt.errors import DecodeError, counted
 from videoadapt.terminal import stop_if_pressed
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _answer(args: argparse.Namespace, videos: list[Path], sources: list[dict[str
             if line is not None:
                 line.advance(f"{num_unreadable} cannot be read" if num_unreadable else "")
     if args.csv:
-        sys.stderr.write(f"{args.csv}: {len(videos)} videos, {num_unreadable} of them cannot be read\n")
+        sys.stderr.write(f"{args.csv}: {counted(len(videos), 'video')}, {num_unreadable} of them cannot be read\n")
     return num_unreadable
 
 
@@ -127,7 +127,7 @@ def _draw(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None
 
     num_frames = annotate(predictor, video, args.out, args.gif, window_sec=args.window_sec)
     for path in filter(None, (args.out, args.gif)):
-        sys.stderr.write(f"{path}: written, from {num_frames} frames\n")
+        sys.stderr.write(f"{path}: written, from {counted(num_frames, 'frame')}\n")
 
 
 def _explain(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None:
@@ -142,4 +142,4 @@ def _explain(args: argparse.Namespace, video: Path, predictor: "Predictor") -> N
     how = {"label": label, "method": args.method or "grad_cam", "window_sec": args.window_sec}
     num_frames = explain_film(predictor, video, args.out, args.gif, **how)
     for path in filter(None, (args.out, args.gif)):
-        sys.stderr.write(f"{path}: written, from {num_frames} frames\n")
+        sys.stderr.write(f"{path}: written, from {counted(num_frames, 'frame')}\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._paths import place
+from videoadapt.errors import counted
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -58,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         }
         at = "  ".join(f"{tiou:.2f}: {value:.2f}" for tiou, value in zip(tiou_M, map_M, strict=True))
         print(f"{name}'s mAP (%) by tIoU  {at}  mean: {map_M.mean():.2f}")
-    print(f"{len(found)} detections, {len(truth.segments)} annotated segments, {len(by_class)} classes ({args.subset})")
+    segments, classes = counted(len(truth.segments), "annotated segment"), counted(len(by_class), "class")
+    print(f"{counted(len(found), 'detection')}, {segments}, {classes} ({args.subset})")
     if args.out:
         write_json(args.out, result)
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._paths import place, place_text
+from videoadapt.errors import counted
 
 if TYPE_CHECKING:
     from videoadapt.config.schema import Config
@@ -118,14 +119,14 @@ def _quantise(args: argparse.Namespace, exact: Path, config: "Config", num_class
     found = cost(exact, args.out, videos)
     beside = args.out.with_suffix(".json")
     write_json(beside, {"quantize": args.quantize, **found})
-    print(f"{args.out} and {beside}: on {found['num_videos']} test videos")
+    print(f"{args.out} and {beside}: on {counted(found['num_videos'], 'test video')}")
     for name in ("float32", args.quantize):
         scores = {key: value for key, value in found[name].items() if key not in ("bytes", "ms_per_clip")}
         said = "  ".join(f"{key} {value:.2f} %" for key, value in scores.items() if value is not None)
         print(f"  {name:8}{said}  {found[name]['bytes'] / 1e6:.2f} MB  {found[name]['ms_per_clip']:.1f} ms a clip")
     print(
         f"  probabilities differ by {found['largest_difference']:.2g} at most, {found['mean_difference']:.2g} on average; "
-        f"another best class for {found['num_other_best']} videos"
+        f"another best class for {counted(found['num_other_best'], 'video')}"
     )
     if found["num_unreadable"]:
-        sys.stderr.write(f"{found['num_unreadable']} test videos cannot be read, and count as wrong\n")
+        sys.stderr.write(f"{counted(found['num_unreadable'], 'test video')} cannot be read: counted as wrong\n")

@@ -9,6 +9,7 @@ from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device
 from videoadapt.cli._output import check_file, check_folder, check_not_read
 from videoadapt.cli._paths import place, place_text
+from videoadapt.errors import counted
 
 if TYPE_CHECKING:
     from videoadapt.inference.predictor import Predictor
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for item in unreadable:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
-    print(f"{args.out}: features of {num_written} videos")
+    print(f"{args.out}: features of {counted(num_written, 'video')}")
     return EXIT_UNREADABLE if unreadable else 0
 
 
@@ -93,5 +94,5 @@ def _at_a_stride(args: argparse.Namespace, opened: "Predictor") -> int:
         if reason is not None:
             sys.stderr.write(f"left out, cannot be read: {reason}\n")
             num_unreadable += 1
-    print(f"{args.out}: features of {len(films) - num_unreadable} films")
+    print(f"{args.out}: features of {counted(len(films) - num_unreadable, 'film')}")
     return EXIT_UNREADABLE if num_unreadable else 0

@@ -8,6 +8,7 @@ from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device, add_run
 from videoadapt.cli._output import check_folder
 from videoadapt.cli._paths import place, place_text
+from videoadapt.errors import counted
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
     number = len(videos) - len(found.unreadable)
     write_json(out / "inspect.json", {"videos": number, "blocks": [block.as_dict() for block in found.blocks]})
-    title = f"{args.run}: what its adapters changed, {number} test videos"
+    title = f"{args.run}: what its adapters changed, {counted(number, 'test video')}"
     write_effects(out / "inspect.png", title, found.blocks, found.shown)
-    sys.stdout.write(f"{out / 'inspect.png'}, {out / 'inspect.json'}: of {number} videos\n")
+    sys.stdout.write(f"{out / 'inspect.png'}, {out / 'inspect.json'}: of {counted(number, 'video')}\n")
     return EXIT_UNREADABLE if found.unreadable else 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from videoadapt.cli._command import EXIT_ERROR, command, program
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
+from videoadapt.errors import counted
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -80,5 +81,8 @@ def submit(sweep: Any, options: list[str]) -> int:
         print(f"so far: {path}")
     more = len(sent) + len(waiting)
     if more:
-        print(f"{more} cells wait or run; the same command submits what is missing when they have ended")
+        print(
+            f"{counted(more, 'cell waits or runs', 'cells wait or run')}; the same command submits what is missing "
+            "when they have ended"
+        )
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program, words_for
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
+from videoadapt.errors import counted
 
 MEASURES = {
     "top1": "top-1", "top5": "top-5", "mean_class": "mean class",
@@ -77,6 +78,5 @@ def _scores(results: Mapping[str, Any]) -> str:
     telling = shown_measures(results)
     found = {name: results[key] for key, name in MEASURES.items() if key in telling}
     shown = [f"{name} {'none' if score is None else f'{score:.2f} %'}" for name, score in found.items()]
-    return (
-        f"{'  '.join(shown)}  ({results['num_videos']} videos x {results['num_views']} views; {results['checkpoint']})"
-    )
+    what = f"{counted(results['num_videos'], 'video')} x {counted(results['num_views'], 'view')}"
+    return f"{'  '.join(shown)}  ({what}; {results['checkpoint']})"

@@ -9,6 +9,7 @@ from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device, add_run
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 from videoadapt.cli._paths import place
+from videoadapt.errors import counted
 
 if TYPE_CHECKING:
     from videoadapt.inference.unknown_actions import Found
@@ -82,4 +83,4 @@ def lines(found: "Found") -> list[str]:
         told = [f"{100 * (of[key] or 0):6.2f} %" if key in of else "" for key in ("auroc", "fpr95")]
         at = "" if of["threshold_5"] is None else f"{of['threshold_5']:.4g}"
         rows.append(f"{name:12} {told[0]:>8} {told[1]:>8} {at:>18}")
-    return [*rows, f"{found.num_known} known videos, {found.num_unknown} unknown ones"]
+    return [*rows, f"{counted(found.num_known, 'known video')}, {found.num_unknown} unknown ones"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from videoadapt.data.folds import group_names
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 
 
 def held_out(
@@ -44,7 +44,7 @@ def held_out(
                 room[label] -= n
     if not held_N.any():
         raise DataListError(
-            f"{key}: no group is small enough to hold out {share:g} of {len(videos)} videos; raise the share "
+            f"{key}: no group is small enough to hold out {share:g} of {counted(len(videos), 'video')}; raise the share "
             "or choose a finer group"
         )
     return held_N

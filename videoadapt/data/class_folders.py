@@ -10,7 +10,7 @@ from typing import Literal
 
 from videoadapt.data.list_files import check_name
 from videoadapt.data.structures import Video
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 from videoadapt.paths import is_folder, refuse_closed
 
 Kind = Literal["videos", "images"]
@@ -66,7 +66,7 @@ def read_class_folders(root: Path, files: Kind = "videos") -> FolderContent:
     names = sorted({name for top in tops for name in _folders(top)})
     if len(names) < 2:
         where = f"{root}: its {', '.join(sorted(split_of))} hold" if split_of else f"{root}: holds"
-        raise DataListError(f"{where} {len(names)} folders; expected one for each class, at least two")
+        raise DataListError(f"{where} {counted(len(names), 'folder')}; expected one for each class, at least two")
     videos: list[Video] = []
     others = [path.relative_to(root).as_posix() for top in tops if split_of for path in top.iterdir() if path.is_file()]
     for label, name in enumerate(names):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from videoadapt.data.label_sets import MOST_DIGITS, NOTATIONS, Kind, Labels
+from videoadapt.errors import counted
 from videoadapt.video.part import AnyPart, FramePart, Part
 
 Column: TypeAlias = Literal["path", "start_sec", "end_sec", "label", "offset", "num_frames", "group"]
@@ -73,7 +74,7 @@ def _values_in(text: str, columns: Sequence[Column], problems: list[str]) -> Ite
             if len(values) == len(columns):
                 yield line, dict(zip(columns, map(str.strip, values), strict=True))
                 continue
-            said = f"{len(values)} values; expected {len(columns)}"
+            said = f"{counted(len(values), 'value')}; expected {len(columns)}"
             problems.append(f"line {line}: {','.join(values)[:200]!r}: {said}, of columns {','.join(columns)}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt import logger
-from videoadapt.errors import DataListError, did_you_mean
+from videoadapt.errors import DataListError, counted, did_you_mean
 from videoadapt.preparing.published_files import read_json
 
 THUMOS14_TIOU = np.linspace(0.3, 0.7, 5)
@@ -90,8 +90,8 @@ def read_detections(path: Path, annotations: Annotations) -> list[Detection]:
         )
     if outside := {one.film for one in found} - annotations.films:
         logger.warning(
-            "%s: %d films are not annotated, such as %s: all that is detected in them counts as wrong",
-            path, len(outside), min(outside),
+            "%s: %s not annotated, such as %s: all that is detected in them counts as wrong",
+            path, counted(len(outside), "film is", "films are"), min(outside),
         )  # fmt: skip
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 from videoadapt import distributed, logger
 from videoadapt.data.corrupted import CorruptedLoader
 from videoadapt.data.structures import Unreadable, VideoViews
-from videoadapt.errors import VideoAdaptError
+from videoadapt.errors import VideoAdaptError, counted
 from videoadapt.evaluation.intervals import Interval, accuracy_interval
 from videoadapt.evaluation.judged import load_judged
 from videoadapt.evaluation.of_labels import OF_LABELS
@@ -63,7 +63,13 @@ def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = S
     if distributed.is_main():
         _write(run.folder, results)
         took = time.perf_counter() - start
-        logger.info("tested %s on %d videos x %d settings in %.1f s", judged.source, len(videos), len(settings), took)
+        logger.info(
+            "tested %s on %s x %s in %.1f s",
+            judged.source,
+            counted(len(videos), "video"),
+            counted(len(settings), "setting"),
+            took,
+        )
     return results
 
 

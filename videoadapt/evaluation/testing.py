@@ -12,6 +12,7 @@ from videoadapt import distributed, logger
 from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
+from videoadapt.errors import counted
 from videoadapt.evaluation.judged import load_judged
 from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.of_labels import OF_LABELS
@@ -67,7 +68,13 @@ def test(run: Run) -> dict[str, Any]:
         write_results(run, predictions, results, others)
         took = time.perf_counter() - start
         views = predictions.logits_NVK.shape[1]
-        logger.info("tested %s on %d videos x %d views in %.1f s", judged.source, len(splits.test), views, took)
+        logger.info(
+            "tested %s on %s x %s in %.1f s",
+            judged.source,
+            counted(len(splits.test), "video"),
+            counted(views, "view"),
+            took,
+        )
     return results
 
 
@@ -96,7 +103,7 @@ def _of_other(run: Run, name: str, predictions: ListPredictions, temperature: fl
         "test_files_sha256": splits.files_fingerprint(asked.videos),
     }
     score = found[OF_LABELS[run.config.data.labels].best_by]
-    logger.info("%s: %s %% of %d videos", name, score, found["num_videos"])
+    logger.info("%s: %s %% of %s", name, score, counted(found["num_videos"], "video"))
     return found
 
 
@@ -124,9 +131,10 @@ def write_results(
     if results["num_damaged_videos"]:
         first = results["damaged"][0]
         logger.warning(
-            "%d videos of data.test have damage that the decoder conceals, %d of the frames that were read; first %s, line %d; "
+            "%s damage that the decoder conceals, %d of the frames that were read; first %s, line %d; "
             "results.json lists them",
-            results["num_damaged_videos"], results["num_damaged_frames"], first["video"], first["line"],
+            counted(results["num_damaged_videos"], "video of data.test has", "videos of data.test have"),
+            results["num_damaged_frames"], first["video"], first["line"],
         )  # fmt: skip
     _write_predictions(folder / "predictions.npz", predictions, run)
     for name, of in others.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import CheckpointError, counted
 from videoadapt.evaluation.predictions import shown_measures
 from videoadapt.files import write_text
 from videoadapt.paths import is_file
@@ -98,7 +98,7 @@ def _numbers(results: Mapping[str, Any]) -> str:
         return "The run was not tested."
     found = {key: results[key] for key in shown_measures(results) if results[key] is not None}
     rows = [f"| {said} | {found[key]:.2f} % |" for key, said in _SCORES.items() if key in found]
-    tested = f"{results['num_videos']} test videos, {results['num_views']} views of each"
+    tested = f"{counted(results['num_videos'], 'test video')}, {counted(results['num_views'], 'view')} of each"
     if results.get("num_unreadable"):
         tested += f"; {results['num_unreadable']} could not be read and count as wrong"
     return "\n".join(["| measure | value |", "| --- | --- |", *rows, "", f"{tested}."])

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import CheckpointError, counted
 from videoadapt.files import write_atomically, write_text
 from videoadapt.models.activations import trained_with
 from videoadapt.models.backbones.vit import SIZES, ViT
@@ -54,8 +54,8 @@ def convert(source: str | Path, out: str | Path, to: Target = "videoadapt", num_
     lines += [f"left out: {', '.join(weights.unused)}"] if weights.unused else []
     parameters = sum(tensor.numel() for tensor in weights.tensors.values())
     size = sum(tensor.nbytes for tensor in weights.tensors.values())
-    lines += [f"kept: {len(weights.tensors)} tensors, {parameters:,} parameters, {size:,} bytes"]
-    lines += [f"sha256: {checksum(weights.tensors)}", f"written: {path}, {to}, {len(tensors)} tensors"]
+    lines += [f"kept: {counted(len(weights.tensors), 'tensor')}, {parameters:,} parameters, {size:,} bytes"]
+    lines += [f"sha256: {checksum(weights.tensors)}", f"written: {path}, {to}, {counted(len(tensors), 'tensor')}"]
     if weights.eps not in (None, PUBLISHED_EPS) and not in_folder:
         lines += [f"config.json: layer_norm_eps = {weights.eps:g}, which {path.name} cannot hold (the backbone's eps)"]
     if in_folder:
@@ -74,7 +74,9 @@ def _check_complete(weights: Weights) -> None:
     problems = [f"missing {name}" for name in missing[:3]] + [f"unexpected {name}" for name in strangers[:3]]
     if problems:
         count = len(missing) + len(strangers)
-        raise CheckpointError(f"{weights.path} ({weights.format}): {count} tensors are wrong: {', '.join(problems)}")
+        raise CheckpointError(
+            f"{weights.path} ({weights.format}): {counted(count, 'tensor is', 'tensors are')} wrong: {', '.join(problems)}"
+        )
 
 
 def _renamed(weights: Weights, to: Target) -> Tensors:

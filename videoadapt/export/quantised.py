@@ -18,7 +18,7 @@ import torch
 
 from videoadapt.config.schema import Config
 from videoadapt.data.structures import Unreadable, Video
-from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.errors import ConfigError, DecodeError, counted
 from videoadapt.evaluation.predictions import ListPredictions, average_views
 from videoadapt.evaluation.views import ViewAccumulator, ViewId
 from videoadapt.files import write_atomically
@@ -108,7 +108,9 @@ def cost(exact: Path, quantised: Path, videos: Sequence[Video]) -> dict[str, Any
     asked = _ask([OnnxModel(exact), OnnxModel(quantised)], videos)
     probs = [one.probs_NK for one in asked]
     if not len(probs[0]):
-        raise DecodeError(f"none of the {len(videos)} test videos can be read: {asked[0].predictions.unreadable[0]}")
+        raise DecodeError(
+            f"none of the {counted(len(videos), 'test video')} can be read: {asked[0].predictions.unreadable[0]}"
+        )
     differing_NK = np.abs(probs[1] - probs[0])
     names = ("float32", str(OnnxModel(quantised).quantised))
     return {

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from videoadapt.data.structures import Unreadable, Video
-from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.errors import ConfigError, DecodeError, counted
 from videoadapt.inference.predictor import Predictor
 from videoadapt.log import only_warnings, progress
 from videoadapt.models.adapters import AdapterModule
@@ -121,7 +121,7 @@ def measure(predictor: Predictor, videos: Sequence[Video], num_shown: int = 4) -
                 shown.append(Moved(video.id, views_JCTHW[0].permute(1, 2, 3, 0).numpy(), where))
             line.advance()
     if len(unreadable) == len(videos):
-        raise DecodeError(f"none of {len(videos)} videos can be read, first: {unreadable[0].reason}")
+        raise DecodeError(f"none of {counted(len(videos), 'video')} can be read, first: {unreadable[0].reason}")
     return Effects(blocks, shown, unreadable)
 
 

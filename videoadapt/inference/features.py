@@ -9,7 +9,7 @@ import torch
 
 from videoadapt import logger
 from videoadapt.data.structures import Unreadable, Video
-from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.errors import ConfigError, DecodeError, counted
 from videoadapt.files import write_atomically
 from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.inference.predictor import Predictor
@@ -37,7 +37,9 @@ def write_features(
     videos = build_dataset(predictor.config.data, source).load(source, Path(root))
     rows, unreadable = _seen(predictor, videos, num_clips, num_crops)
     if not rows:
-        raise DecodeError(f"{source}: none of its {len(videos)} videos can be read, first: {unreadable[0].reason}")
+        raise DecodeError(
+            f"{source}: none of its {counted(len(videos), 'video')} can be read, first: {unreadable[0].reason}"
+        )
     arrays = {
         "features": np.stack([feature for _, feature in rows]),
         "label": _labels([video for video, _ in rows], len(predictor.class_names)),
@@ -67,8 +69,8 @@ def _seen(
             line.advance()
     if damaged:
         logger.warning(
-            "%d videos have damage that the decoder conceals, %d of the frames that were read; first %s",
-            len(damaged), sum(damaged.values()), next(iter(damaged)),
+            "%s damage that the decoder conceals, %d of the frames that were read; first %s",
+            counted(len(damaged), "video has", "videos have"), sum(damaged.values()), next(iter(damaged)),
         )  # fmt: skip
     predictor.other_rates.say()
     return rows, unreadable

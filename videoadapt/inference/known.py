@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from videoadapt.config.schema import Config
-from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.errors import ConfigError, VideoAdaptError, counted
 from videoadapt.evaluation.confidence import log_probabilities
 from videoadapt.evaluation.predictions import Average
 from videoadapt.evaluation.unknown import Gaussians, energy, fit_gaussians, knn, mahalanobis, msp, threshold
@@ -96,7 +96,7 @@ class Known:
         """
         known_N = self.scores[self.chosen]
         if not 0 < rate < 1 or rate * len(known_N) < 1 - 1e-9:
-            least = f"{1 / len(known_N):.2g} (one of the {len(known_N)} known videos)"
+            least = f"{1 / len(known_N):.2g} (one of the {counted(len(known_N), 'known video')})"
             raise ConfigError(f"reject = {rate}: allowed: from {least} to below 1")
         at = threshold(known_N, rate)
         below_N = known_N[known_N < at]

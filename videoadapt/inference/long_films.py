@@ -2,6 +2,7 @@
 
 from videoadapt import logger
 from videoadapt.config.schema import Config
+from videoadapt.errors import counted
 from videoadapt.log import duration
 from videoadapt.runs.build_data import build_sampler
 from videoadapt.video.decoders import reads_pictures
@@ -34,7 +35,7 @@ class OtherLengths:
         film_sec, num_clips = num_frames / fps_hz, self._config.test.clips
         if film_sec > MUCH_LONGER * num_clips * one_sec:
             logger.warning(
-                "%s: lasts %s, and its one answer is from %d clips of %.3g s; videoadapt segment says what happens when in it "
+                "%s: lasts %s, and its one answer is from %s of %.3g s; videoadapt segment says what happens when in it "
                 "(in Python, Predictor.timeline)",
-                name, duration(film_sec), num_clips, one_sec,
+                name, duration(film_sec), counted(num_clips, "clip"), one_sec,
             )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoadapt.data.structures import Unreadable, Video
-from videoadapt.errors import DecodeError
+from videoadapt.errors import DecodeError, counted
 from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
 from videoadapt.runs.build_data import build_test_loader
@@ -45,5 +45,5 @@ def see(predictor: Predictor, videos: Sequence[Video], name: str) -> Seen:
             line.advance()
     if not seen:
         first = f", first: {unreadable[0].reason}" if unreadable else ""
-        raise DecodeError(f"{name}: none of its {len(videos)} videos can be read{first}")
+        raise DecodeError(f"{name}: none of its {counted(len(videos), 'video')} can be read{first}")
     return Seen(seen, np.stack(logits), np.stack(features), unreadable)

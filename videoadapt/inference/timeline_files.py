@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from videoadapt.errors import counted
 from videoadapt.files import write_atomically, write_json
 from videoadapt.inference.segments import Segment, bounds, shown_classes, smoothed
 from videoadapt.inference.windows import Timeline
@@ -126,7 +127,7 @@ def _figure(
     _style(axes, timeline)
     left_out = len({s.label for s in segments}) - len(rows)
     more = f"; {left_out} classes more" if left_out > 0 else ""
-    said = f"{len(segments)} segments{more}" if segments else "no segment; the most probable classes"
+    said = f"{counted(len(segments), 'segment')}{more}" if segments else "no segment; the most probable classes"
     name = shorten(on_one_line(Path(timeline.film).name))
     axes.set_title(f"{name}: {said}. Bars: segments; filled: probability, 0 to 1", fontsize=9, loc="left")
     return figure

@@ -14,7 +14,7 @@ from videoadapt.config.shipped import find_list
 from videoadapt.data.splits import Splits
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.data.videos import WHOLE, VideoRows
-from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.errors import ConfigError, VideoAdaptError, counted
 from videoadapt.evaluation.unknown import auroc, fpr95
 from videoadapt.files import write_json
 from videoadapt.inference.known import OF_TRAINING, Known, Measure, check_neighbour, made_of, save
@@ -128,9 +128,15 @@ def _listed(path: Path | None, root: Path) -> list[Video]:
 def _say_shared(known: Sequence[Video], unknown: Sequence[Video], training: VideoRows | None) -> None:
     """Warn of videos that are in two of the lists, under whatever path; of parts of films, of those that overlap."""
     if training is not None and (shared := _num_shared(known, training)):
-        logger.warning("%d of the known videos are of the training list: they score too high", shared)
+        logger.warning(
+            "%s of the training list: they score too high",
+            counted(shared, "of the known videos is", "of the known videos are"),
+        )
     if shared := _num_shared(unknown, known):
-        logger.warning("%d of the unknown videos are in the known list too, and cannot be told from themselves", shared)
+        logger.warning(
+            "%s in the known list too, and cannot be told from themselves",
+            counted(shared, "of the unknown videos is", "of the unknown videos are"),
+        )
 
 
 def _num_shared(videos: Sequence[Video], others: Sequence[Video]) -> int:
@@ -146,7 +152,9 @@ def _check_known(asked: Asked, number: int) -> None:
     """Raise ConfigError for fewer known videos than say anything."""
     if number < FEWEST:
         source = "data.val" if asked.known is None else f"--known {asked.known}"
-        raise ConfigError(f"{source}: {number} videos that can be read; a rate of false alarms needs {FEWEST} or more")
+        raise ConfigError(
+            f"{source}: {counted(number, 'video')} that can be read; a rate of false alarms needs {FEWEST} or more"
+        )
 
 
 def _scores(how: Measure, seen: Seen) -> dict[str, Any]:

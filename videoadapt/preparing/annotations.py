@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from videoadapt import logger
 from videoadapt.data.list_files import read_text
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 from videoadapt.paths import files_below
 from videoadapt.preparing.downloads import DataSet, Download, Listed, videos_below
 from videoadapt.preparing.published_files import as_published, csv_records, csv_rows, lines_of, only_file, read_json
@@ -66,7 +66,8 @@ def charades_films(source: Path, work: Path) -> DataSet:
     lists["test"] = [row for row in lists["test"] if row.labels]
     if left_out := of_test - len(lists["test"]):
         logger.info(
-            "test: %d films without an action are left out, which Charades' evaluation does not count", left_out
+            "test: %s left out, which Charades' evaluation does not count",
+            counted(left_out, "film without an action is", "films without an action are"),
         )
     return DataSet(source, names, lists)
 

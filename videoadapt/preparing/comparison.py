@@ -13,7 +13,7 @@ from videoadapt.data.datasets.video_list import read_list
 from videoadapt.data.label_sets import Kind
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 from videoadapt.files import write_atomically
 
 KINDS = {
@@ -63,8 +63,8 @@ def compare(
     absent = [path for path in of_file if not os.path.exists(path)]
     if places and len(absent) == len(of_file):
         raise DataListError(
-            f"--root {root}: none of the {len(absent)} videos of {', '.join(sources)} is there, first {places[0].video.path} "
-            f"(line {places[0].video.line}); name the folder that the paths start from"
+            f"--root {root}: none of {counted(len(absent), 'video')} of {', '.join(sources)} is there, first "
+            f"{places[0].video.path} (line {places[0].video.line}); name the folder that the paths start from"
         )
     missing = [(of_file.pop(path)[0], ABSENT) for path in absent]
     paths = list(of_file)

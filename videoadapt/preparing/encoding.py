@@ -11,7 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from videoadapt.errors import DecodeError
+from videoadapt.errors import DecodeError, counted
 from videoadapt.files import PARTIAL, remove_partial, write_atomically
 from videoadapt.video.decoders import open_video
 from videoadapt.video.decoders._grey import check_levels, grey_bits
@@ -197,4 +197,4 @@ def _read_back(path: Path, frames: int) -> None:
     with open_stream(path, 1) as (container, stream):
         counts.add(sum(1 for _ in container.decode(stream)))
     if counts != {frames}:
-        raise DecodeError(f"{path}: was written with {frames} frames, and {sorted(counts)} are read back")
+        raise DecodeError(f"{path}: was written with {counted(frames, 'frame')}, and {sorted(counts)} are read back")

@@ -9,7 +9,7 @@ from pathlib import Path
 from videoadapt.data.division import write_lists
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 from videoadapt.files import write_text
 from videoadapt.paths import is_file, is_folder
 from videoadapt.preparing.annotations import FILMS
@@ -105,14 +105,15 @@ def _prepare(name: str, source: Path, out: Path, official: Official) -> tuple[Pa
     for split, rows in found.lists.items():
         rows = sorted(rows, key=lambda row: (row.label, row.path, row.part or WHOLE))
         if len(rows) != official.rows.get(split, len(rows)):
-            different.append(f"{split}: {len(rows)} rows; published: {official.rows[split]}")
+            different.append(f"{split}: {counted(len(rows), 'row')}; published: {official.rows[split]}")
         _compare(split, "".join(f"{row.path} {row.label}\n" for row in rows), official, different)
         videos = [Video(row.path, found.root / row.path, row.label, part=row.part, labels=row.labels) for row in rows]
         videos = _one_label_each(split, videos, different, missing)
         lists[split] = [video for video in videos if is_file(video.path)]
         absent = [video.id for video in videos if not is_file(video.path)]
         if absent:
-            different.append(f"{split}: {len(absent)} of {len(rows)} videos are not there, first {absent[0]}")
+            of = f"of {counted(len(rows), 'video')}"
+            different.append(f"{split}: {counted(len(absent), f'{of} is', f'{of} are')} not there, first {absent[0]}")
         missing += [f"{split} {name}\n" for name in absent]
     write_lists(out / "lists", lists, found.class_names)
     write_text(out / "lists" / "missing.txt", "".join(missing))
@@ -131,7 +132,9 @@ def _one_label_each(split: str, videos: list[Video], different: list[str], missi
     several = [name for name in parts if len(labels[name]) > 1]
     for names, why in ((none, "end before they start"), (several, "several classes name")):
         if names:
-            different.append(f"{split}: {len(names)} parts are left out, which {why}, first {names[0]}")
+            different.append(
+                f"{split}: {counted(len(names), 'part is', 'parts are')} left out, which {why}, first {names[0]}"
+            )
     left_out = {*none, *several}
     missing += [f"{split} {name}\n" for name in parts if name in left_out]
     return [video for name, video in parts.items() if name not in left_out]

@@ -12,7 +12,7 @@ from typing import Any
 from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.list_files import write_list
 from videoadapt.data.structures import Video
-from videoadapt.errors import DecodeError
+from videoadapt.errors import DecodeError, counted
 from videoadapt.files import write_atomically, write_json
 from videoadapt.log import progress
 from videoadapt.preparing.inspection import Inspection, inspect_file
@@ -125,7 +125,7 @@ def _judge_file(row: Row, result: Inspection | DecodeError | Lost, min_frames: i
             row.blame("part", problem)
         frames = part.num_frames_in(result.frames, fps_hz)
         if not problem and frames < min_frames:
-            row.blame("short", f"{frames} frames; allowed: {min_frames} or more")
+            row.blame("short", f"{counted(frames, 'frame')}; allowed: {min_frames} or more")
         if result.header_frames not in (0, result.frames):
             row.notes.append("header")
         if result.damaged_frames or result.complaint:

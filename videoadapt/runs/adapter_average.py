@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.errors import CheckpointError, ConfigError, counted
 from videoadapt.runs.adapter_content import AdapterFile
 from videoadapt.runs.adapter_file import read_adapter, write_adapter
 from videoadapt.runs.rates import Rates
@@ -47,7 +47,7 @@ def _shares(num_files: int, weights: Sequence[float] | None) -> list[float]:
         raise ConfigError(f"files: {num_files} named; averaging takes two or more")
     shares = [1 / num_files] * num_files if weights is None else [float(weight) for weight in weights]
     if len(shares) != num_files:
-        raise ConfigError(f"weights = {shares}: give one for each of the {num_files} files")
+        raise ConfigError(f"weights = {shares}: give one for each of the {counted(num_files, 'file')}")
     if not all(map(math.isfinite, shares)) or abs(sum(shares) - 1) > _ROUNDING:
         raise ConfigError(f"weights = {shares}: need to sum to 1, and sum to {sum(shares):g}")
     return shares

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 
 from videoadapt.config.schema import AugmentConfig, Config, DataConfig, Holdout
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ConfigError, counted
 from videoadapt.models.classifier import Classifier
 from videoadapt.registry import LOSSES
 from videoadapt.rendering.clips import Film
@@ -53,7 +53,7 @@ def batch_problems(config: Config, num_videos: int, ranks: int) -> list[str]:
     """What is wrong with the batch size for so many training videos, shared by so many processes."""
     size, accumulate, augment = config.train.batch_size, config.train.accumulate, config.data.augment
     if size % (ranks * accumulate):
-        return [f"train.batch_size = {size}: not divisible by {ranks} ranks x train.accumulate {accumulate}"]
+        return [f"train.batch_size = {size}: not divisible by {counted(ranks, 'rank')} x train.accumulate {accumulate}"]
     if size > num_videos:
         source = "data.rendered" if config.data.rendered else "data.train"
         keys = {
@@ -63,8 +63,8 @@ def batch_problems(config: Config, num_videos: int, ranks: int) -> list[str]:
         }
         left = " and ".join(key for key, is_set in keys.items() if is_set)
         return [
-            f"train.batch_size = {size}: {source} has only {num_videos} videos{' after ' if left else ''}{left}, so there is "
-            "no full batch; choose a smaller one"
+            f"train.batch_size = {size}: {source} has only {counted(num_videos, 'video')}{' after ' if left else ''}{left}, so "
+            "there is no full batch; choose a smaller one"
         ]
     clips = size * augment.repeated // (ranks * accumulate)
     if clips < min_clips(config, ranks):

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from videoadapt.errors import counted
 from videoadapt.files import write_atomically
 from videoadapt.runs.drawing import save_png, shorten
 from videoadapt.runs.lettering import on_one_line
@@ -73,7 +74,7 @@ def _bars_figure(known: Sequence[ClassScore], num_videos: int) -> Figure:
         for place, value in zip(places, percent, strict=True):
             axes.text(value + 0.8, place, f"{value:.1f}", va="center", fontsize=8, color="#30343b")
     mean = f"{np.mean(percent):.2f} %" if known else "none"
-    axes.set_title(f"mAP {mean} over {len(known)} classes, {num_videos} videos", fontsize=11)
+    axes.set_title(f"mAP {mean} over {len(known)} classes, {counted(num_videos, 'video')}", fontsize=11)
     axes.set_xlabel("average precision")
     axes.set_xlim(0, 108)
     axes.set_ylim(-0.7, max(len(known), 1) - 0.3)

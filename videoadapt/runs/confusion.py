@@ -13,6 +13,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from videoadapt.errors import counted
 from videoadapt.files import write_atomically
 from videoadapt.runs.drawing import save_png, shorten
 from videoadapt.runs.lettering import on_one_line
@@ -67,7 +68,9 @@ def _summary(labels_N: np.ndarray, predicted_N: np.ndarray) -> str:
         return "no videos"
     right = 100 * float((labels_N == predicted_N).mean())
     unreadable = int((predicted_N < 0).sum())
-    return f"top-1 {right:.2f} % of {len(labels_N)} videos" + (f" ({unreadable} unreadable)" if unreadable else "")
+    return f"top-1 {right:.2f} % of {counted(len(labels_N), 'video')}" + (
+        f" ({unreadable} unreadable)" if unreadable else ""
+    )
 
 
 def _name_ticks(axes: Axes, class_names: Sequence[str], side_inch: float) -> None:

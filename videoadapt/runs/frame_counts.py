@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from videoadapt import logger
 from videoadapt.data.file_identity import NO_FILE
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DecodeError
+from videoadapt.errors import DecodeError, counted
 from videoadapt.video.decoders import open_video, reads_folders
 from videoadapt.video.part import FramePart
 
@@ -26,12 +26,13 @@ def short_folders(
     template = decoder.get("template") if reads_folders(decoder) else None
     if template is None or videos.parts_N2 is None or videos.unit is not FramePart:
         return []
-    counted = np.flatnonzero(np.isfinite(videos.parts_N2[:, 1]) & (files_N["inode"] != NO_FILE))
-    found = {int(row): problem for row in counted if (problem := _problem(videos, int(row), decoder))}
+    told = np.flatnonzero(np.isfinite(videos.parts_N2[:, 1]) & (files_N["inode"] != NO_FILE))
+    found = {int(row): problem for row in told if (problem := _problem(videos, int(row), decoder))}
     if not found:
         return []
     video = videos[next(iter(found))]
-    said = f"data.{split}: {len(found)} rows have other frames than the list says, first line {video.line}: "
+    differing = counted(len(found), "row has", "rows have")
+    said = f"data.{split}: {differing} other frames than the list says, first line {video.line}: "
     said += next(iter(found.values()))
     if len(found) <= limit * len(videos):
         logger.warning("%s; within the limit of %g, so the run continues without them", said, limit)

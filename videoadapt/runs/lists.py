@@ -13,7 +13,7 @@ from videoadapt.data.file_identity import find_files, num_shared
 from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.splits import Splits
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 from videoadapt.runs.build_data import build_dataset
 from videoadapt.runs.class_sizes import say_unequal
 from videoadapt.runs.named_lists import load_class_names, load_list
@@ -149,7 +149,9 @@ def _load_other(
     if problems:
         raise DataListError("\n".join(problems))
     if shared := num_shared(trained_N, files_N, training.parts_N2, found.videos.parts_N2):
-        logger.warning("data.train and data.%s share %d videos: the accuracy on it will be too high", split, shared)
+        logger.warning(
+            "data.train and data.%s share %s: the accuracy on it will be too high", split, counted(shared, "video")
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from videoadapt import distributed, logger
+from videoadapt.errors import counted
 from videoadapt.files import as_record, write_atomically
 from videoadapt.runs.feeds import Loggers
 from videoadapt.runs.loggers import Record
@@ -86,5 +87,7 @@ def _cut_back(path: Path, step: int) -> None:
     if not damaged:
         os.truncate(path, sum(map(len, kept)))
         return
-    logger.warning("%s: %d damaged lines up to step %d are left out; the curves have gaps there", path, damaged, step)
+    logger.warning(
+        "%s: %s up to step %d left out; the curves have gaps there", path, counted(damaged, "damaged line"), step
+    )
     write_atomically(path, lambda partial: partial.write_bytes(b"".join(kept)))

@@ -11,6 +11,7 @@ from videoadapt.data.copies import PART_BYTES, by_key, part_of
 from videoadapt.data.file_identity import first_rows, num_shared, overlap
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import WHOLE, VideoRows
+from videoadapt.errors import counted
 
 MOST_OPENED = 512  # files at most, PART_BYTES of each: 8 MiB of reading, before which a start is no slower
 _HARM = (
@@ -24,7 +25,7 @@ def say_overlaps(lists: Mapping[str, VideoRows], files: Mapping[str, NDArray[Any
     """Warn of files that two lists share, and of copies; `files`: of each list a result of `find_files`."""
     for one, other, harm in _HARM:
         if shared := num_shared(files[one], files[other], lists[one].parts_N2, lists[other].parts_N2):
-            logger.warning("data.%s and data.%s share %d videos: %s", one, other, shared, harm)
+            logger.warning("data.%s and data.%s share %s: %s", one, other, counted(shared, "video"), harm)
     if distributed.is_main():
         _say_copies(lists, files)
 
@@ -40,9 +41,9 @@ def _say_copies(lists: Mapping[str, VideoRows], files: Mapping[str, NDArray[Any]
         groups = by_key(range(len(places)), lambda index, places=places: part_of(str(videos[places[index]].path)))  # type: ignore[misc]
         found += [[places[index] for index in group] for group in groups]
     logger.info(
-        "looked for copies under other names: %d of the %d files that have another one's size, %d bytes of each%s",
+        "looked for copies under other names: %d of the %s another one's size, %d bytes of each%s",
         len(videos),
-        num_alike,
+        counted(num_alike, "file that has", "files that have"),
         PART_BYTES,
         "; the command `prepare check` looks at all" if len(videos) < num_alike else "",
     )
@@ -80,9 +81,10 @@ def _say(where: str, pairs: list[tuple[Video, Video]], harm: str) -> None:
     if pairs:
         (one, other), num = pairs[0], len({video.id for _, video in pairs})
         logger.warning(
-            "%s: %d files seem to be copies under another name, first %s (line %d) of %s (line %d): %s; the command "
+            "%s: %s under another name, first %s (line %d) of %s (line %d): %s; the command "
             "`prepare check` compares all of them whole",
-            where, num, other.id, other.line, one.id, one.line, harm,
+            where, counted(num, "file seems to be a copy", "files seem to be copies"),
+            other.id, other.line, one.id, one.line, harm,
         )  # fmt: skip
 
 

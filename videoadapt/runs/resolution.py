@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from videoadapt import logger
 from videoadapt.config.schema import Config
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import CheckpointError, counted
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.folder import newest_checkpoint
 from videoadapt.runs.forward import HALF_PRECISION, Precision, autocast
@@ -49,7 +49,9 @@ def say_chosen(asked: Config, config: Config) -> None:
             if longer
             else ""
         )
-        logger.info("training: %d epochs%s in batches of %d videos", chosen.epochs, why, chosen.batch_size)
+        logger.info(
+            "training: %s%s in batches of %s", counted(chosen.epochs, "epoch"), why, counted(chosen.batch_size, "video")
+        )
     keys = [key for key in ("precision", "compile") if getattr(asked.train, key) != getattr(config.train, key)]
     if keys:
         logger.info("%s", ", ".join(f"train.{key} auto is {str(getattr(config.train, key)).lower()}" for key in keys))

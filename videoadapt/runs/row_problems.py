@@ -11,6 +11,7 @@ from videoadapt.data.class_folders import SUFFIXES
 from videoadapt.data.file_identity import NO_FILE
 from videoadapt.data.list_files import why_no_file
 from videoadapt.data.videos import VideoRows
+from videoadapt.errors import counted
 from videoadapt.paths import is_folder, started_from
 from videoadapt.runs.frame_counts import short_folders
 from videoadapt.runs.named_lists import where_to_get
@@ -59,7 +60,7 @@ def doubled_names(split: str, source: str | None, videos: VideoRows) -> list[str
     before = videos[first[again.id]]
     labels = f", labels {before.label} and {again.label}" if before.label != again.label else ""
     return [
-        f"data.{split} = {source}: {len(doubled)} videos appear twice, first {again.id!r} (lines "
+        f"data.{split} = {source}: {counted(len(doubled), 'video appears', 'videos appear')} twice, first {again.id!r} (lines "
         f"{before.line} and {again.line}{labels}); take one out"
     ]
 
@@ -69,8 +70,9 @@ def _wrong_labels(split: str, videos: VideoRows, num_classes: int) -> list[str]:
     if not len(wrong):
         return []
     first = videos[wrong[0]]
+    labels = counted(len(wrong), "label is", "labels are")
     return [
-        f"data.{split}: {len(wrong)} labels are outside 0..{num_classes - 1} (data.classes names {num_classes} classes), "
+        f"data.{split}: {labels} outside 0..{num_classes - 1} (data.classes names {num_classes} classes), "
         f"first {first.label_text} of {first.id!r} (line {first.line}); fix the list or data.classes"
     ]
 
@@ -81,8 +83,9 @@ def _missing_files(split: str, videos: VideoRows, files_N: NDArray[Any], limit: 
         return []
     first = videos[missing[0]]
     hint = why_no_file(f"{first.name} {first.label_text}") if videos.parts_N2 is None else ""
+    of = f"of the {counted(len(videos), 'video')} of data.{split}"
     said = (
-        f"data.root = {data.root}: {len(missing)} of the {len(videos)} videos of data.{split} are not there, "
+        f"data.root = {data.root}: {counted(len(missing), f'{of} is', f'{of} are')} not there, "
         f"first {first.path} (line {first.line}): {why_no_video(first.path, reads_folders(data.decoder))}{hint}"
     )
     if len(missing) <= limit * len(videos):
@@ -102,7 +105,8 @@ def _no_pictures(split: str, videos: VideoRows, limit: float, data: DataConfig) 
         return []
     name = data.decoder["name"]
     frames = ", and data.num_frames to more than 1 to see motion" if data.num_frames == 1 else ""
+    of = f"of the {counted(len(videos), 'file')} of data.{split}"
     return [
-        f"data.decoder.name = {name!r}: reads pictures, and {len(films)} of the {len(videos)} files of data.{split} are films, "
+        f"data.decoder.name = {name!r}: reads pictures, and {counted(len(films), f'{of} is a film', f'{of} are films')}, "
         f"first {films[0]}; set it to decord{frames}, or list pictures ({', '.join(SUFFIXES['images'])})"
     ]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from videoadapt import logger
 from videoadapt.data.file_identity import first_rows
 from videoadapt.data.videos import VideoRows
+from videoadapt.errors import counted
 
 
 def same_files(split: str, videos: VideoRows, files_N: NDArray[Any], labelled: bool = True) -> list[str]:
@@ -25,7 +26,7 @@ def same_files(split: str, videos: VideoRows, files_N: NDArray[Any], labelled: b
         return []
     row = other_label[0] if len(other_label) else again[0]
     one, other = videos[int(first_N[row])], videos[int(row)]
-    said = f"data.{split}: {len(again)} rows name a file that another row names as well"
+    said = f"data.{split}: {counted(len(again), 'row names', 'rows name')} a file that another row names as well"
     pair = (
         f"{other.id!r} (line {other.line}, label {other.label_text}) is the same file as {one.id!r} (line {one.line}, "
         f"label {one.label_text})"

@@ -13,7 +13,7 @@ from videoadapt.data.folds import group_names
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.shared_classes import OtherList, share
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 
 
 def own_list(data: DataConfig) -> TestList | None:
@@ -68,7 +68,7 @@ def under_our_labels(name: str, asked: TestList, videos: VideoRows, class_names:
         video = videos[wrong[0]]
         raise DataListError(
             f"data.test.{name}: label {video.label} of {video.id!r} (line {video.line}) is outside 0..{len(theirs) - 1}; "
-            f"{asked.classes} names {len(theirs)} classes"
+            f"{asked.classes} names {counted(len(theirs), 'class')}"
         )
     found = share(videos, theirs, class_names, Path(find_list(asked.shared)))
     logger.info(
@@ -77,6 +77,6 @@ def under_our_labels(name: str, asked: TestList, videos: VideoRows, class_names:
     )  # fmt: skip
     if not len(found.videos):
         raise DataListError(
-            f"data.test.{name}: none of its {len(videos)} videos is of a shared class; look at {asked.shared}"
+            f"data.test.{name}: none of its {counted(len(videos), 'video')} is of a shared class; look at {asked.shared}"
         )
     return replace(found, group=asked.group)

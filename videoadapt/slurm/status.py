@@ -10,7 +10,7 @@ from typing import Any
 
 from videoadapt import logger
 from videoadapt.config.yaml_files import read_yaml
-from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.errors import ConfigError, VideoAdaptError, counted
 from videoadapt.files import read_jsonl
 from videoadapt.slurm import commands
 from videoadapt.slurm.announcement import note_announced
@@ -33,7 +33,7 @@ def status_lines(run: Path) -> list[str]:
             state, left_sec = f"UNKNOWN ({error})", 0.0
         left = f", {_duration(left_sec)} of its time left" if state == "RUNNING" and left_sec else ""
         lines.append(
-            f"job {submission['job_id']} ({submission['executor']}, {submission['ranks']} ranks): {state}{left}"
+            f"job {submission['job_id']} ({submission['executor']}, {counted(submission['ranks'], 'rank')}): {state}{left}"
         )
         for attempt in attempts(folder):
             lines += _attempt_lines(attempt)
@@ -144,7 +144,7 @@ def _progress(run: Path) -> str:
         steps_per_epoch = (last["step"] - 1) / last["epoch"]
         total = round(steps_per_epoch * read_yaml(run / "config.yaml")["train"]["epochs"])
         took_sec = sum(record["step_sec"] for record in recent) / len(recent)
-        shown = f"{shown}; {total - last['step']} steps to go, about {_duration((total - last['step']) * took_sec)}"
+        shown = f"{shown}; {counted(total - last['step'], 'step')} to go, about {_duration((total - last['step']) * took_sec)}"
     return shown
 
 

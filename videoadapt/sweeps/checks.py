@@ -1,7 +1,7 @@
 """The cells of a sweep, checked before the first one runs."""
 
 from videoadapt.config.schema import Config, Holdout
-from videoadapt.errors import ConfigError
+from videoadapt.errors import ConfigError, counted
 from videoadapt.runs.build_data import schedule_of
 from videoadapt.runs.checks import batch_problems, setting_problems
 from videoadapt.runs.inputs import find_problems
@@ -24,7 +24,7 @@ def check_cells(sweep: Sweep, *, here: bool = True) -> None:
         splits, problems = find_problems(config, here=here)
         if splits is not None and splits.num_val_in_test and sweep.config.select is not None:
             problems.append(
-                f"{splits.num_val_in_test} videos of data.val are in data.test: a choice by them is no result"
+                f"{counted(splits.num_val_in_test, 'video')} of data.val are in data.test: a choice by them is no result"
             )
         for problem in problems + _label_problems(config):
             found.setdefault(problem, []).append(name)
@@ -53,4 +53,4 @@ def _inputs_of(config: Config) -> str:
 
 
 def _named(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more cells"
+    return names[0] if len(names) == 1 else f"{names[0]} and {counted(len(names) - 1, 'more cell')}"

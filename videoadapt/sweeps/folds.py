@@ -12,7 +12,7 @@ from videoadapt.data.columns import groups_in
 from videoadapt.data.folds import divide, group_names, groups_per_class
 from videoadapt.data.list_files import read_text, write_list
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import ConfigError, DataListError
+from videoadapt.errors import ConfigError, DataListError, counted
 from videoadapt.files import as_record, write_json
 from videoadapt.paths import is_file
 from videoadapt.runs.build_data import build_dataset
@@ -99,7 +99,7 @@ class Division:
         """More folds than groups, and classes in too few groups."""
         if number > len(set(groups)):
             raise ConfigError(
-                f"folds.number = {number}: there are only {len(set(groups))} groups; choose fewer, or finer groups"
+                f"folds.number = {number}: there are only {counted(len(set(groups)), 'group')}; choose fewer, or finer groups"
             )
         found = groups_per_class(videos.labels_N, groups)
         if alone := [label for label, count in found.items() if count == 1]:
@@ -131,8 +131,8 @@ class Division:
             tested = set(self._load(test)[1])
             if shared := sorted(trained & tested):
                 raise ConfigError(
-                    f"folds.splits: split {number} has {len(shared)} groups in training and test, first {shared[0]!r}; "
-                    "repair its lists, or take folds.group out"
+                    f"folds.splits: split {number} has {counted(len(shared), 'group')} in training and test, first "
+                    f"{shared[0]!r}; repair its lists, or take folds.group out"
                 )
 
 

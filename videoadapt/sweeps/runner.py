@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from videoadapt import logger
-from videoadapt.errors import ConfigError, Interrupted
+from videoadapt.errors import ConfigError, Interrupted, counted
 from videoadapt.log import progress
 from videoadapt.processes.lock import only_process_in, wait_until_left
 from videoadapt.processes.server import CONTEXT, start_server
@@ -77,7 +77,8 @@ def run_sweep(sweep: Sweep, command: Command, workers: int) -> dict[str, str]:
             failed |= run_cells(cells, command, share_out(workers), stop)
             if stop:
                 raise Interrupted(
-                    f"stopped with {len(sweep.missing())} cells to go; run the same command again to resume", stop[0]
+                    f"stopped with {counted(len(sweep.missing()), 'cell')} to go; run the same command again to resume",
+                    stop[0],
                 )
     return failed
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from videoadapt import distributed, logger
 from videoadapt.config.schema import Config
-from videoadapt.errors import Diverged, TooManyUnreadable, VideoAdaptError
+from videoadapt.errors import Diverged, TooManyUnreadable, VideoAdaptError, counted
 from videoadapt.evaluation.robustness import STRENGTHS, scores_by_kind, test_robustness
 from videoadapt.evaluation.testing import test
 from videoadapt.runs.adapter_file import leave_adapter
@@ -65,7 +65,7 @@ def _check_readable(run: Run, results: dict[str, Any]) -> None:
             continue
         where = "data.test" if name is None else f"data.test.{name}"
         raise TooManyUnreadable(
-            f"{of['num_unreadable']} of the {of['num_videos']} videos of {where} cannot be read and count as "
+            f"{of['num_unreadable']} of the {counted(of['num_videos'], 'video')} of {where} cannot be read and count as "
             f"wrong; {run.folder}/results.json lists them: fix them and test again, or raise test.max_unreadable",
             results,
         )

@@ -10,7 +10,7 @@ import torch
 
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import Interrupted, is_of_memory
+from videoadapt.errors import Interrupted, counted, is_of_memory
 from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.files import read_jsonl, write_json
 from videoadapt.log import progress
@@ -40,7 +40,7 @@ def train(run: Run) -> None:
     trainer = Trainer(run)
     save_description(run.config, run.splits.class_names, trainer.step if trainer.changed else None)
     if trainer.is_done:
-        logger.info("training is complete (%d steps)", trainer.step)
+        logger.info("training is complete (%s)", counted(trainer.step, "step"))
         trainer.say_stopped_early()
         trainer.leave_rates()
         trainer.updater.hand_over(run.model, run.device)

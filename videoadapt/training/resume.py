@@ -11,7 +11,7 @@ from videoadapt.config.keys import alters, with_defaults
 from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
 from videoadapt.data.splits import Splits
-from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.errors import CheckpointError, ConfigError, counted
 from videoadapt.paths import is_file
 from videoadapt.runs.checkpoint import BEST, list_checkpoints, load_checkpoint, read_facts
 from videoadapt.runs.folder import foreign, set_best_aside, statement_in
@@ -50,11 +50,11 @@ def find_resumable(run: Path, mode: str, now: dict[str, Any], total_steps: int, 
     path, state = found
     changed = check_may_resume(mode, state["config"], now, path)
     if state["step"] > total_steps:
-        raise ConfigError(f"{path}: is past the {total_steps} steps of this config; raise train.epochs")
+        raise ConfigError(f"{path}: is past the {counted(total_steps, 'step')} of this config; raise train.epochs")
     if state["ranks"] != ranks:
         logger.warning(
-            "saved by %d processes, resuming with %d: dropout and BatchNorm will differ from an uninterrupted run",
-            state["ranks"], ranks,
+            "saved by %s, resuming with %d: dropout and BatchNorm will differ from an uninterrupted run",
+            counted(state["ranks"], "process"), ranks,
         )  # fmt: skip
     return Resumed(path, state, [key for key, _, _ in changed])
 
@@ -79,8 +79,8 @@ def newest_readable(run: Path) -> tuple[Path, dict[str, Any]] | None:
         problems.append(str(found))
     if problems:
         raise CheckpointError(
-            f"{run}: none of its {len(problems)} checkpoints can be read; put a sound copy back, or, to start again from "
-            "step 0, delete the folder `checkpoints` or choose another `output`:\n    " + "\n    ".join(problems)
+            f"{run}: none of its {counted(len(problems), 'checkpoint')} can be read; put a sound copy back, or, to start again "
+            "from step 0, delete the folder `checkpoints` or choose another `output`:\n    " + "\n    ".join(problems)
         )
     return None
 

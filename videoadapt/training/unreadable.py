@@ -6,7 +6,7 @@ import torch
 
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import DecodeError
+from videoadapt.errors import DecodeError, counted
 
 MOST_NAMED = 10  # in the error; the log names all
 
@@ -29,8 +29,9 @@ class DamagedVideos:
             found |= part
         if found:
             logger.warning(
-                "%d training videos have damage that the decoder conceals, up to %d frames of a clip; first %s; "
-                "`prepare scan` names all", len(found), max(found.values()), min(found),
+                "%s damage that the decoder conceals, up to %s of a clip; first %s; "
+                "`prepare scan` names all", counted(len(found), "training video has", "training videos have"),
+                counted(max(found.values()), "frame"), min(found),
             )  # fmt: skip
 
 
@@ -63,8 +64,8 @@ class UnreadableVideos:
             names = list(self.reasons)
             more = f" and {len(names) - MOST_NAMED} more, all named in run.log" if len(names) > MOST_NAMED else ""
             raise DecodeError(
-                f"{len(names)} of {self._num_videos} training videos cannot be read, more than data.max_unreadable = "
-                f"{self._max_share}: {', '.join(names[:MOST_NAMED])}{more}; fix them, take them out of data.train, or raise "
+                f"{len(names)} of {counted(self._num_videos, 'training video')} cannot be read, more than data.max_unreadable "
+                f"= {self._max_share}: {', '.join(names[:MOST_NAMED])}{more}; fix them, take them out of data.train, or raise "
                 "data.max_unreadable"
             )
 
@@ -73,6 +74,6 @@ class UnreadableVideos:
         if self.reasons:
             number, total = len(self.reasons), self._num_videos
             logger.warning(
-                "skipped %d of %d training videos that could not be read (%.2g %%; reasons above)",
-                number, total, 100 * number / total,
+                "skipped %d of %s that could not be read (%.2g %%; reasons above)",
+                number, counted(total, "training video"), 100 * number / total,
             )  # fmt: skip

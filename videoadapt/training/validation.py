@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from videoadapt import logger
-from videoadapt.errors import Diverged, NotFinite
+from videoadapt.errors import Diverged, NotFinite, counted
 from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
@@ -47,5 +47,8 @@ def validate(run: Run, step: int) -> dict[str, Any]:
     score = "none" if results[name] is None else f"{results[name]:.2f} %"
     logger.info("step %d: validation %s %s, loss %s (%s each)", step, SAID[name], score, shown, views)
     if results["num_unreadable"]:
-        logger.warning("validation: %d videos cannot be read and count as wrong", results["num_unreadable"])
+        logger.warning(
+            "validation: %s as wrong",
+            counted(results["num_unreadable"], "video cannot be read and counts", "videos cannot be read and count"),
+        )
     return results

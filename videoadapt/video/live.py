@@ -17,7 +17,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.errors import ConfigError, DecodeError, counted
 from videoadapt.video.decoders._opening import leave_grain_out
 from videoadapt.video.decoders._orientation import orientation_of
 from videoadapt.video.decoders._pictures import Pictures
@@ -50,7 +50,7 @@ class Span(NamedTuple):
         return len(moments) > skip + 1 and moments[-1].seconds - moments[skip].seconds >= self.sec
 
     def __str__(self) -> str:
-        return f"{self.sec:g} s" if self.frames is None else f"{self.frames} frames"
+        return f"{self.sec:g} s" if self.frames is None else counted(self.frames, "frame")
 
 
 def without_password(source: str) -> str:
@@ -89,7 +89,9 @@ class Live(Generic[Kept]):
                 if self._error is not None:
                     raise self._error
                 if self._ended and not enough:
-                    raise DecodeError(f"{self.name}: ended after {len(self._moments)} frames; a look takes {self.span}")
+                    raise DecodeError(
+                        f"{self.name}: ended after {counted(len(self._moments), 'frame')}; a look takes {self.span}"
+                    )
                 if self._ended:
                     return None
                 self._changed.wait(0.2)  # and not for ever: Ctrl-C is seen in between
@@ -114,7 +116,7 @@ class Live(Generic[Kept]):
         except DecodeError as refused:
             error = refused
         except (av.FFmpegError, OSError, ValueError) as broken:
-            error = DecodeError(f"{self.name}: broke off after {self.num_frames} frames: {_said(broken)}")
+            error = DecodeError(f"{self.name}: broke off after {counted(self.num_frames, 'frame')}: {_said(broken)}")
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.errors import ConfigError, DecodeError, counted
 from videoadapt.paths import exists
 from videoadapt.video.frames import Changed, Frames
 from videoadapt.video.times import ROUNDING_SEC, Times
@@ -108,8 +108,8 @@ class FramePart(NamedTuple):
             return None
         start = f", after the offset of {self.first:.0f}" if self.first else ""
         return (
-            f"num_frames = {self.stop - self.first:.0f}{start}: there are {num_frames} frames; correct the list, or extract "
-            "the frames again"
+            f"num_frames = {self.stop - self.first:.0f}{start}: there are {counted(num_frames, 'frame')}; correct the list, or "
+            "extract the frames again"
         )
 
     def num_frames_in(self, num_frames: int, fps_hz: float = 1.0) -> int:

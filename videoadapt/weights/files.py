@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from videoadapt.errors import CheckpointError
+from videoadapt.errors import CheckpointError, counted
 from videoadapt.paths import exists, is_file, is_folder
 from videoadapt.weights.names import here
 from videoadapt.weights.parts import Tensors, model_state, split_part
@@ -168,7 +168,9 @@ def _read_shards(index: Path) -> Tensors:
         held = _read_alone(shard)
         wrong = sorted(held.keys() ^ {key for key, file in places.items() if file == name})
         if wrong:
-            raise CheckpointError(f"{shard}: {len(wrong)} tensors are not as {index.name} says, such as {wrong[0]}")
+            raise CheckpointError(
+                f"{shard}: {counted(len(wrong), 'tensor is', 'tensors are')} not as {index.name} says, such as {wrong[0]}"
+            )
         tensors |= held
     return tensors
 

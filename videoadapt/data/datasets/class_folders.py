@@ -15,7 +15,7 @@ from videoadapt.data.division import Copies, divided, missing_classes, write_lis
 from videoadapt.data.list_files import read_classes
 from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
-from videoadapt.errors import DataFolderError, DataListError
+from videoadapt.errors import DataFolderError, DataListError, counted
 from videoadapt.files import write_json
 from videoadapt.paths import is_file, why_unwritable, with_home
 from videoadapt.registry import DATASETS
@@ -161,8 +161,8 @@ class ClassFolders:
         new = [video.id for video in folders.read_class_folders(root, self._files).videos if video.id not in known]
         if new:
             logger.warning(
-                "%d videos of %s came after it was divided and are in no list, first %s; delete %s to divide anew, and train "
-                "into another output", len(new), root, new[0], place,
+                "%s of %s came too late for its lists, first %s; delete %s to divide anew, and train "
+                "into another output", counted(len(new), "video"), root, new[0], place,
             )  # fmt: skip
 
 
@@ -173,15 +173,20 @@ def _say(place: Path, found: folders.FolderContent, lists: Mapping[str, Sequence
     for line in missing_classes(lists, found, key="data.dataset."):
         logger.warning("%s", line)
     if found.others:
-        logger.info("%d files are left out by their suffix, first %s", len(found.others), found.others[0])
+        logger.info(
+            "%s left out by suffix, first %s", counted(len(found.others), "file is", "files are"), found.others[0]
+        )
     if copies.same_label:
         video, other = copies.same_label[0]
         logger.info(
-            "%d copies of other videos are left out, first %s of %s", len(copies.same_label), video.id, other.id
+            "%s left out, first %s of %s",
+            counted(len(copies.same_label), "copy of another video is", "copies of other videos are"),
+            video.id,
+            other.id,
         )
     if copies.other_label:
         video, other = copies.other_label[0]
         logger.warning(
-            "%d videos are left out: the same bytes lie in another class, first %s and %s",
-            len(copies.other_label), video.id, other.id,
+            "%s left out: the same bytes lie in another class, first %s and %s",
+            counted(len(copies.other_label), "video is", "videos are"), video.id, other.id,
         )  # fmt: skip

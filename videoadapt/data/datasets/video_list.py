@@ -7,7 +7,7 @@ from videoadapt.data.columns import Column, header_in, rows_in_columns
 from videoadapt.data.label_sets import NOTATIONS, Kind, Labels, joined
 from videoadapt.data.list_files import read_text, why_no_row
 from videoadapt.data.videos import WHOLE, VideoRows
-from videoadapt.errors import DataListError
+from videoadapt.errors import DataListError, counted
 from videoadapt.registry import DATASETS
 
 _SHOWN = 200  # characters of a row that is none
@@ -67,7 +67,9 @@ def _plain(source: str, text: str, root: Path, kind: Kind) -> VideoRows:
             root, ((name, 0, line) for name, _, line in merged), None, [labels for _, labels, _ in merged]
         )
     if problems:
-        raise DataListError(f"{source}: {len(problems)} rows are not {NOTATIONS[kind].row}, first {problems[0]}")
+        raise DataListError(
+            f"{source}: {counted(len(problems), 'row is', 'rows are')} not {NOTATIONS[kind].row}, first {problems[0]}"
+        )
     return videos
 
 
@@ -75,7 +77,7 @@ def _with_columns(source: str, text: str, root: Path, columns: Sequence[Column],
     problems: list[str] = []
     rows = [((name, part), labels, line) for name, labels, line, part in rows_in_columns(text, columns, problems, kind)]
     if problems:
-        raise DataListError(f"{source}: {len(problems)} rows cannot be used, first {problems[0]}")
+        raise DataListError(f"{source}: {counted(len(problems), 'row')} cannot be used, first {problems[0]}")
     rows = joined(rows) if kind == "multi" else rows
     parts = [part for (_, part), _, _ in rows]
     named = ((name, labels[0] if kind == "single" else 0, line) for (name, _), labels, line in rows)

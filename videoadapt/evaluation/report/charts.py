@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from videoadapt.errors import counted
 from videoadapt.evaluation.calibration import Calibration
 from videoadapt.runs.drawing import SCORE_TITLES
 
@@ -66,7 +67,7 @@ def _curve(
     if updates:
         values_R = np.array([record[key] for record in updates], dtype=np.float64)
         epochs_R = epochs_of([record["step"] for record in updates], train)
-        said.append(f"training from {values_R[0]:.4g} to {values_R[-1]:.4g} in {len(values_R)} updates")
+        said.append(f"training from {values_R[0]:.4g} to {values_R[-1]:.4g} in {counted(len(values_R), 'update')}")
         if key == "lr":
             axes.plot(epochs_R, values_R, color=_BLUE)
         elif (size := _draw_noisy(axes, epochs_R, values_R, _GREY if key in SCORE_TITLES else _BLUE)) > 1:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from videoadapt.config.schema import Config
-from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.errors import ConfigError, VideoAdaptError, counted
 from videoadapt.evaluation.calibration import calibration
 from videoadapt.evaluation.intervals import Interval
 from videoadapt.evaluation.paired import Changes, changes, difference_interval, map_difference_interval
@@ -112,7 +112,7 @@ def _check_same_list(first: str, there: Tested, name: str, tested: Tested) -> No
     ):
         raise VideoAdaptError(
             f"{name}: was tested on another list than {first} (test_list_sha256 {sums[1][:12]}, there {sums[0][:12]}; "
-            f"{len(tested.ids)} videos, there {len(there.ids)}): test both on the same data.test"
+            f"{counted(len(tested.ids), 'video')}, there {len(there.ids)}): test both on the same data.test"
         )
     if there.class_names != tested.class_names:
         raise VideoAdaptError(f"{name}: has other class names than {first}, or in another order")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from videoadapt.errors import counted
 from videoadapt.evaluation.intervals import Interval
 from videoadapt.evaluation.report._templates import render
 from videoadapt.evaluation.report.comparison import MOST_LISTED, Comparison, compare
@@ -37,7 +38,7 @@ def lines(found: Comparison) -> list[str]:
     rows.append([])
     rows.append([f"against {on_one_line(found.runs[0].name)}", "difference", "95 %"])
     if found.num_groups is not None:
-        rows[-1].append(f"95 % over {found.num_groups} groups")
+        rows[-1].append(f"95 % over {counted(found.num_groups, 'group')}")
     if not found.runs[0].tested.is_multi:
         rows[-1] += ["gained", "lost", "McNemar's p"]
     for against in found.against:

@@ -14,6 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from videoadapt.errors import counted
 from videoadapt.inference.page.desk import Desk, Full, State
 from videoadapt.inference.page.limits import Limits
 from videoadapt.inference.page.looking import Question, progress_of
@@ -117,7 +118,10 @@ async def _full(request: Request, limits: Limits) -> Response:
         left -= len(chunk)
         if left < 0:
             break
-    return _said(429, f"{limits.max_waiting} films wait already, which is as many as may; try again in a minute")
+    return _said(
+        429,
+        f"{counted(limits.max_waiting, 'film waits', 'films wait')} already, which is as many as may; try again in a minute",
+    )
 
 
 def _too_large(limits: Limits) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 
 from videoadapt import logger
-from videoadapt.errors import ConfigError, DecodeError, check_path
+from videoadapt.errors import ConfigError, DecodeError, check_path, counted
 from videoadapt.registry import DECODERS
 from videoadapt.video.decoders._stream import StreamInfo
 from videoadapt.video.times import Times
@@ -127,7 +127,7 @@ class Decoder(ABC):
             yield from self.get(range(start, min(start + ITERATED_FRAMES, len(self))))
 
     def __repr__(self) -> str:
-        count = "not counted yet" if self._counted is None else f"{self._counted} frames"
+        count = "not counted yet" if self._counted is None else counted(self._counted, "frame")
         size = f"{self.width} x {self.height} px"
         rate = "of no rate" if self.fps_hz is None else f"{self.fps_hz:.5g} fps"
         return f"<{type(self).__name__} {str(self.path)!r}: {count}, {size}, {rate}>"
