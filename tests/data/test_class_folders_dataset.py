@@ -57,7 +57,9 @@ def test_a_video_that_comes_later_moves_no_other_one(root: Path, caplog: pytest.
     make_folder(root, [f"run/a{n}.mp4" for n in range(7)])
     with caplog.at_level(logging.WARNING, "videoadapt"):
         assert lists(root, val=0.0) == before
-    assert "7 videos of" in caplog.text and "first run/a0.mp4" in caplog.text and caplog.text.count("came too late") == 1
+    assert (
+        "7 videos of" in caplog.text and "first run/a0.mp4" in caplog.text and caplog.text.count("came too late") == 1
+    )
 
 
 def test_other_shares_are_another_division(root: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from videoadapt import distributed, logger
 from videoadapt.config.schema import Config
 from videoadapt.data.splits import Splits
 from videoadapt.distributed import choose_device
-from videoadapt.errors import ConfigError, VideoAdaptError
+from videoadapt.errors import ConfigError, VideoAdaptError, counted
 from videoadapt.files import remove_abandoned
 from videoadapt.log import setup_logging, show_table
 from videoadapt.models.autoencoder import MaskedAutoencoder
@@ -157,5 +157,7 @@ def show_model(config: Config, model: Classifier | MaskedAutoencoder) -> float |
     except ModuleNotFoundError:
         logger.info("cost of a test video: not counted, because fvcore is not installed (pip install fvcore)")
         return None
-    logger.info("cost of a test video: %.3g GFLOPs x %d views (multiply-adds, counted by fvcore)", gflops, views)
+    logger.info(
+        "cost of a test video: %.3g GFLOPs x %s (multiply-adds, counted by fvcore)", gflops, counted(views, "view")
+    )
     return gflops
