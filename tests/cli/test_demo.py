@@ -135,6 +135,13 @@ def test_what_is_read_is_not_written_over(
     assert before == (film.read_bytes(), listed.read_bytes())
 
 
+def test_an_animation_is_called_gif(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--gif a.mp4` wrote one under the name of a film, also over that of `--out a.mp4`."""
+    with pytest.raises(SystemExit):
+        demo.main(["film.mp4", "--gif", "a.mp4"])
+    assert "--gif a.mp4: the name needs to end in .gif" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_rows_on_a_full_disk_name_their_file(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     run, clips = finished

@@ -51,6 +51,10 @@ def test_two_films_of_one_name_are_refused(run: Path, tmp_path: Path, capsys: py
     with pytest.raises(SystemExit):
         features.main(["out.npz", "--run", str(run), "--list", "l", "--window-sec", "1"])
     assert "goes with --every-sec" in capsys.readouterr().err
+    for name in ("--clips", "--crops"):  # of 0 clips it was a traceback
+        with pytest.raises(SystemExit):
+            features.main(["out.npz", "--run", str(run), "--list", "l", name, "0"])
+        assert f"{name} 0: allowed: 1 or more" in capsys.readouterr().err
 
 
 def test_the_list_is_not_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,6 +129,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--out, --gif and --explain: are of one film, and of one run or adapter")
     if args.reject is not None and (args.adapter or live or serve or on_film):
         parser.error("--reject: goes with a run, and with no --adapter, --live, --serve, --out, --gif or --explain")
+    if args.gif and args.gif.suffix.lower() != ".gif":
+        parser.error(f"--gif {args.gif}: the name needs to end in .gif; --out writes films")
     if args.explain and args.onnx:
         parser.error("--explain: goes with no --onnx, which gives no gradients")
     if not args.explain and (args.label is not None or args.method):

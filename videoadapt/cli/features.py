@@ -42,6 +42,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--crops", type=int, default=1, help="spatial crops a clip")
     add_device(parser)
     args = parser.parse_args(arguments)
+    for name in ("clips", "crops"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} {getattr(args, name)}: allowed: 1 or more")
     if args.window_sec is not None and args.every_sec is None:
         parser.error("--window-sec: goes with --every-sec")
     if args.every_sec is not None and args.clips != 1:
