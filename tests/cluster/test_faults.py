@@ -163,7 +163,7 @@ def test_status_says_where_a_job_stands(jobs: Jobs) -> None:
     job = jobs["limited"]
     run, state, attempt, logs = job.early_status
     assert re.search(r"step \d+, loss \d.*; \d+ steps to go, about 0:0", run), run
-    assert re.fullmatch(rf"job {job.id} \(slurm, 1 ranks\): RUNNING, 0:0[012]:\d\d of its time left", state), state
+    assert re.fullmatch(rf"job {job.id} \(slurm, 1 rank\): RUNNING, 0:0[012]:\d\d of its time left", state), state
     assert attempt.endswith("on node1: still running, or ended without a record") and logs.startswith(
         f"  logs: {job.folder}/{job.id}_<rank>_log.err"
     )

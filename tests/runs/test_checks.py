@@ -94,7 +94,7 @@ def problems(path: Path, *overrides: str, ranks: int = 1, here: bool = True) -> 
             "optim.schedule.milestones_epochs = [1.0, 2.0]: 2 is not between the end of the warm-up (optim.warmup_epochs = 1) "
             "and that of the training (train.epochs = 2)",
         ),
-        (["train.batch_size=9", "train.accumulate=2"], "train.batch_size = 9: not divisible by 1 ranks x train.accumulate 2"),
+        (["train.batch_size=9", "train.accumulate=2"], "train.batch_size = 9: not divisible by 1 rank x train.accumulate 2"),
         (["train.batch_size=49"], "train.batch_size = 49: data.train has only 48 videos, so there is no full batch"),
         (
             ["data.val={holdout: 0.5}", "train.batch_size=48"],
@@ -195,7 +195,7 @@ def test_a_run_a_submission_and_a_sweep_say_the_same(path: Path, capsys: pytest.
     with pytest.raises(ConfigError) as caught:
         check_cells(Sweep(sweep))
     assert sorted(caught.value.problems) == [
-        f"augment wrong, seed 0 and 1 more cells: {TWO_LINES[0]}",
+        f"augment wrong, seed 0 and 1 more cell: {TWO_LINES[0]}",
         f"augment wrong, seed 0 and 3 more cells: {TWO_LINES[1]}",
     ]
     assert not (path.parent / "out").exists() and not (path.parent / "sweep").exists()

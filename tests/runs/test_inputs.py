@@ -103,7 +103,7 @@ def test_a_wrong_folder_of_class_folders_is_one_line(tmp_path: Path, monkeypatch
     ]
     (tmp_path / "my videos/run").mkdir(parents=True)
     (said,) = find_problems(config, here=False)[1]
-    assert said == "data.root = my videos: holds 1 folders; expected one for each class, at least two"
+    assert said == "data.root = my videos: holds 1 folder; expected one for each class, at least two"
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_a_job_whose_submitter_was_killed_is_found(
     assert f"output = {run}: job 77 of it is PENDING; wait, cancel it, or" in capsys.readouterr().err
     (said,) = [line for line in log_lines if "submitter ended" in line]
     assert said.startswith(f"WARNING {run}: job 77: ") and ("cancel it" in said) is not has_program
-    assert "job 77 (slurm, 1 ranks): PENDING" in "\n".join(status.status_lines(run))
+    assert "job 77 (slurm, 1 rank): PENDING" in "\n".join(status.status_lines(run))
     assert [path.name for path in job_folders(run)] == ["77"] and len(log_lines) == log_lines.index(said) + 1
 
 

@@ -156,7 +156,7 @@ def test_batches_that_cannot_be(clips: Path, tmp_path: Path, capsys: pytest.Capt
     config = write_config(tmp_path / "c.yaml", toy_config(tmp_path / "out", clips))
     for overrides, expected in {
         ("train.batch_size", "49"): "no full batch",
-        ("train.batch_size", "9", "train.accumulate", "2"): "not divisible by 1 ranks x train.accumulate 2",
+        ("train.batch_size", "9", "train.accumulate", "2"): "not divisible by 1 rank x train.accumulate 2",
         ("train.batch_size", "4", "train.accumulate", "4"): "BatchNorm in the head needs two",
     }.items():
         assert main(["--cfg", str(config), *overrides]) == 2
