@@ -31,9 +31,8 @@ class _Screen(Console):
 # names of files and settings are shown as they are: `[b] :x:`
 console = _Screen(stderr=True, markup=False, emoji=False)
 PLAIN_LINE_EVERY_SEC = 10.0
-_PACE_OF_SEC = (
-    3600.0  # the time left goes by the last 1,000 steps (rich keeps no more), validations with them, within this
-)
+# The time left goes by the last 1,000 steps (rich keeps no more), validations with them, within this.
+_PACE_OF_SEC = 3600.0
 _WIDE = 100  # columns: from here on there is room for a bar beside the numbers of a training
 
 
@@ -124,9 +123,8 @@ class ProgressLine:
         self._bar = bar
         self._task = bar.add_task(visible(title), total=total, status="") if bar else None
         self._done = 0
-        self._paced_from: tuple[int, float] | None = (
-            None  # what was done at the first advance, and when: it has the start-up
-        )
+        # what was done at the first advance, and when: it has the start-up
+        self._paced_from: tuple[int, float] | None = None
         self._last_line = time.monotonic()
 
     def start_at(self, done: int) -> None:
