@@ -4,7 +4,7 @@
 # Its attention took `query.weight` itself, F.linear(x, weight=self.query.weight, bias=self.q_bias), and never called the layer that peft puts around
 # `query`. `print_trainable_parameters` counts the factors, the training runs, and the accuracy is linear probing's, published as LoRA's. Since 5.6 the layer
 # is called. An adapter that was trained with 5.6 or newer is loaded by 5.5 without a word and has no effect there, until it is merged:
-# `merge_and_unload`, which promises the same outputs, changes them. ViViT, TimeSformer and V-JEPA 2 of transformers were not affected.
+# `merge_and_unload`, which promises the same outputs, changes them. By their source, ViViT, TimeSformer and V-JEPA 2 of transformers call the layer.
 #
 # Needs Python 3.10 or newer, pip and Linux on x86. Downloads torch. Fails when anything differs from what is below.
 set -euo pipefail

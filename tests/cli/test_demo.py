@@ -142,6 +142,20 @@ def test_an_animation_is_called_gif(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--gif a.mp4: the name needs to end in .gif" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["film.mp4", "--root", "clips"], "--root: goes with --list"),
+        (["film.mp4", "--window-sec", "2"], "--window-sec: goes with --live, --serve, --out, --gif or --explain"),
+        (["--list", "list.csv", "--window-sec", "2"], "--window-sec: goes with --live"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        demo.main(arguments)
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_rows_on_a_full_disk_name_their_file(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     run, clips = finished

@@ -30,7 +30,12 @@ def add_videos(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="with --live, --serve, --out and --gif: the length of a look",
     )
-    parser.add_argument("--root", type=place, default=Path(), help="with --list: folder that its paths start from")
+    parser.add_argument(
+        "--root",
+        type=place,
+        metavar="FOLDER",
+        help="with --list: folder that its paths start from; default: the current one",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +129,10 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(
             "name a video, a folder or a pattern, or a list of them with --list, or a stream with --live; or --serve"
         )
+    if args.root is not None and not args.list:
+        parser.error("--root: goes with --list")
+    if args.window_sec is not None and not (live or serve or on_film):
+        parser.error("--window-sec: goes with --live, --serve, --out, --gif or --explain")
     check_model(parser, args)
     if on_film and (len(args.video) != 1 or args.list or several):
         parser.error("--out, --gif and --explain: are of one film, and of one run or adapter")

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.video.decoders import reads_folders, reads_pictures
 
     _check_targets(args)
-    listed = videos_listed(args.list, args.root) if args.list else []
+    listed = videos_listed(args.list, args.root or Path()) if args.list else []
     sources, opened, asking = open_models(
         args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
     )

@@ -61,9 +61,12 @@ def _flash3_takes(qkv_BN3hd: Tensor) -> bool:
     )
 
 
-@torch.compiler.assume_constant_result
 def _has_flash3(gpu: int) -> bool:
     return torch.cuda.get_device_capability(gpu) == _HOPPER and flash3_loaded()
+
+
+# What torch.compiler.assume_constant_result does, which imports the compiler, two seconds for who does not compile.
+_has_flash3._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
