@@ -157,11 +157,14 @@ def test_what_would_be_ignored_is_refused(arguments: list[str], said: str, capsy
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_rows_on_a_full_disk_name_their_file(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_on_a_full_disk_name_their_file(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, clips = finished
-    film = next((clips / "test/clockwise").glob("*.mp4"))
-    assert demo.main([str(film), "--run", str(run), "--csv", "/dev/full"]) == 2
-    assert "error: /dev/full: No space left on device; free some space" in capsys.readouterr().err
+    film, table = next((clips / "test/clockwise").glob("*.mp4")), tmp_path / "table.csv"
+    table.symlink_to("/dev/full")
+    assert demo.main([str(film), "--run", str(run), "--csv", str(table)]) == 2
+    assert f"error: {table}: No space left on device; free some space" in capsys.readouterr().err
 
 
 def test_folder_pattern_and_list_in_one_table(
