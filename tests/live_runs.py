@@ -37,12 +37,17 @@ def wait_for_step(process: "forked.Forked | subprocess.Popen[str]", output: Path
 
 
 def stop_after(config: Path, output: Path, step: int, how: signal.Signals, *overrides: str, ranks: int = 1) -> int:
-    """Start a run, signal all its processes once `step` is in metrics.jsonl, return the exit code."""
+    """Start a run, signal all its processes once `step` is in metrics.jsonl, return the exit code when all have ended."""
     with start(config, *overrides, ranks=ranks) as process:
         wait_for_step(process, output, step)
-        for pid in {process.pid, *(descendants(process.pid) if ranks > 1 else ())}:  # torchrun gives ranks new sessions
+        pids = {process.pid, *(descendants(process.pid) if ranks > 1 else ())}
+        for pid in pids:  # torchrun gives ranks new sessions
             os.killpg(pid, how) if os.getpgid(pid) == pid else os.kill(pid, how)
-        return process.wait(timeout=60)
+        code, deadline = process.wait(timeout=60), time.monotonic() + 60
+        while not all(map(is_gone, pids)):  # torchrun may be gone before a killed rank has let go of the run's folder
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return code
 
 
 def descendants(pid: int) -> list[int]:
