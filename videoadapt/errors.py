@@ -132,12 +132,13 @@ def check_path(argument: str, value: object) -> None:
         raise TypeError(f"{argument}: expected a path (str or Path), got {type(value).__name__}")
 
 
-def check_count(argument: str, value: object, least: int = 1) -> None:
-    """Raise TypeError unless what was given for `argument` is a whole number, ConfigError unless it is `least` or more."""
+def check_count(argument: str, value: object, least: int = 1, most: int | None = None) -> None:
+    """Raise TypeError unless what was given for `argument` is a whole number, ConfigError unless it is `least` to `most`."""
     if not isinstance(value, SupportsIndex) or isinstance(value, bool):
         raise TypeError(f"{argument} = {value!r}: expected a whole number")
-    if operator.index(value) < least:
-        raise ConfigError(f"{argument} = {value}: allowed: {least} or more")
+    number = operator.index(value)
+    if number < least or (most is not None and number > most):
+        raise ConfigError(f"{argument} = {value}: allowed: {least} {'or more' if most is None else f'to {most}'}")
 
 
 def counted(number: int, one: str, many: str = "") -> str:

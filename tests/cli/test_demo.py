@@ -291,12 +291,22 @@ def test_json_says_how_many_frames_are_damaged(
         assert first["damaged_frames"] > 0 == second["damaged_frames"] and third["damaged_frames"] is None
 
 
-@pytest.mark.parametrize("top", ["0", "-1"])
-def test_less_than_one_answer_is_one_line(top: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--top", "0"], "--top 0: allowed: 1 or more"),
+        (["--top", "-1"], "--top -1: allowed: 1 or more"),
+        (["--window-sec", "0", "--out", "y.mp4"], "--window-sec 0: allowed: above 0"),
+        (["--window-sec", "nan", "--out", "y.mp4"], "--window-sec nan: allowed: above 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_one_line(
+    options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
-        demo.main(["x.mp4", "--top", top])
+        demo.main(["x.mp4", *options])
     said = capsys.readouterr().err.splitlines()[-1]
-    assert end.value.code == 2 and said.endswith(f"error: --top {top}: allowed: 1 or more")
+    assert end.value.code == 2 and said.endswith(f"error: {expected}")
 
 
 def test_a_real_clip(finished: tuple[Path, Path], clips_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,22 @@ def test_what_cannot_be_is_one_line(
     assert last.startswith("error: ") and said in last and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--crops", "0"], "crops = 0: allowed: 1 to 100"),
+        (["--crops", "101"], "crops = 101: allowed: 1 to 100"),
+        (["--every-sec", "0"], "every_sec = 0.0: allowed: above 0"),
+        (["--window-sec", "inf"], "window_sec = inf: allowed: above 0"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused_first(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment.main(["no film.mp4", "--run", "no run", *options]) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
 def test_two_films_of_one_name_are_refused(
     run: Path, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

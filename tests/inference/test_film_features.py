@@ -51,10 +51,24 @@ def test_two_films_of_one_name_are_refused(run: Path, tmp_path: Path, capsys: py
     with pytest.raises(SystemExit):
         features.main(["out.npz", "--run", str(run), "--list", "l", "--window-sec", "1"])
     assert "goes with --every-sec" in capsys.readouterr().err
-    for name in ("--clips", "--crops"):  # of 0 clips it was a traceback
-        with pytest.raises(SystemExit):
-            features.main(["out.npz", "--run", str(run), "--list", "l", name, "0"])
-        assert f"{name} 0: allowed: 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--clips", "0"], "--clips = 0: allowed: 1 to 1000"),
+        (["--clips", "1001"], "--clips = 1001: allowed: 1 to 1000"),
+        (["--crops", "101"], "--crops = 101: allowed: 1 to 100"),
+        (["--every-sec", "1", "--crops", "101"], "--crops = 101: allowed: 1 to 100"),
+        (["--every-sec", "nan"], "every_sec = nan: allowed: above 0"),
+        (["--every-sec", "1", "--window-sec", "0"], "window_sec = 0.0: allowed: above 0"),
+    ],
+)
+def test_views_that_no_test_has_are_refused_first(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert features.main([str(tmp_path / "out.npz"), "--run", "no run", "--list", "no list", *options]) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 def test_the_list_is_not_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,5 +148,7 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from videoadapt.video.part import stem_of
 
         args.out = Path(f"{stem_of(args.video[0])}_explained.mp4")
+    if args.window_sec is not None and not 0 < args.window_sec < float("inf"):
+        parser.error(f"--window-sec {args.window_sec:g}: allowed: above 0")
     if args.top < 1:
         parser.error(f"--top {args.top}: allowed: 1 or more")

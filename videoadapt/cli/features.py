@@ -42,9 +42,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--crops", type=int, default=1, help="spatial crops a clip")
     add_device(parser)
     args = parser.parse_args(arguments)
-    for name in ("clips", "crops"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} {getattr(args, name)}: allowed: 1 or more")
     if args.window_sec is not None and args.every_sec is None:
         parser.error("--window-sec: goes with --every-sec")
     if args.every_sec is not None and args.clips != 1:
@@ -56,13 +53,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Extract and return the exit code: 2 for an error, 3 when some videos cannot be read (they are left out)."""
     args = parse_arguments(arguments)
+    from videoadapt.config.schema import MOST_CLIPS, MOST_CROPS
     from videoadapt.config.shipped import find_list
     from videoadapt.distributed import choose_device
+    from videoadapt.errors import check_count
     from videoadapt.inference.features import write_features
     from videoadapt.inference.predictor import Predictor
+    from videoadapt.inference.windows import Slide
     from videoadapt.log import setup_logging
 
     setup_logging()
+    check_count("--clips", args.clips, most=MOST_CLIPS)
+    check_count("--crops", args.crops, most=MOST_CROPS)
+    Slide(args.every_sec, args.window_sec).check()
     if args.every_sec is None:
         check_file("OUT", args.out)
         check_not_read("OUT", args.out, [find_list(args.list)])

@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.inference.segments import Cut, segments_of
     from videoadapt.inference.sources import videos_named
     from videoadapt.inference.timeline_files import as_record, write_detections, write_timeline
+    from videoadapt.inference.windows import Slide
     from videoadapt.log import setup_logging
     from videoadapt.video.decoders import reads_folders
 
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     check_folder("--out", args.out)
     cut = Cut(args.on, args.off, args.smooth_sec, args.least_sec)
     cut.check()
+    Slide(args.every_sec, args.window_sec, args.crops).check()
     device = choose_device(args.device)
     _, predictor = open_model(args.run, args.adapter, args.weights, device, fps_hz=args.fps_hz, onnx=args.onnx)
     films = videos_named(args.film, reads_folders(predictor.config.data.decoder))

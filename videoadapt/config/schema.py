@@ -31,6 +31,7 @@ ListName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*
 Share = Annotated[float, Interval(ge=0, le=1)]
 _Beta = Annotated[float, Interval(ge=0, lt=1)]
 _Side = Annotated[int, Interval(ge=1, le=8_192)]
+MOST_CLIPS, MOST_CROPS = 1_000, 100  # of a video that is tested, wherever they are said
 _DAY_SEC = 86_400
 
 
@@ -307,8 +308,8 @@ class TrainConfig(_Section):
     shard: Annotated[bool, NOTHING] = False
     ema: Annotated[float | None, Interval(gt=0, lt=1), UPDATES] = None
     validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
-    validate_clips: Annotated[int, Interval(ge=1, le=1_000), UPDATES] = 1  # views of a validation video, as in testing
-    validate_crops: Annotated[int, Interval(ge=1, le=100), UPDATES] = 1
+    validate_clips: Annotated[int, Interval(ge=1, le=MOST_CLIPS), UPDATES] = 1  # views of a validation video, as in testing
+    validate_crops: Annotated[int, Interval(ge=1, le=MOST_CROPS), UPDATES] = 1
     stop_early: Annotated[StopEarly | None, UPDATES] = None
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500
     keep_checkpoints: Annotated[int, Ge(1), NOTHING] = 2  # the newest; the best is kept besides
@@ -321,8 +322,8 @@ class TestConfig(_Section):
     """Multi-view testing. `batch_size` counts views in one forward pass of one rank."""
 
     enable: Annotated[bool, NOTHING] = True
-    clips: Annotated[int, Interval(ge=1, le=1_000), SCORES | PREDICTION | PASS] = 4
-    crops: Annotated[int, Interval(ge=1, le=100), SCORES | PREDICTION | PASS] = 3
+    clips: Annotated[int, Interval(ge=1, le=MOST_CLIPS), SCORES | PREDICTION | PASS] = 4
+    crops: Annotated[int, Interval(ge=1, le=MOST_CROPS), SCORES | PREDICTION | PASS] = 3
     average: Annotated[Literal["logits", "probs"], SCORES | PREDICTION | PASS] = "logits"
     batch_size: Annotated[int, Ge(1), SCORES | PREDICTION] = 24  # alters the last bits of a sum
     # torch.compile for the transformer blocks, in testing and validation: worth its wait for long lists

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from videoadapt import logger
-from videoadapt.config.schema import Config
+from videoadapt.config.schema import MOST_CROPS, Config
 from videoadapt.errors import ConfigError, DecodeError, check_count
 from videoadapt.evaluation.predictions import average_views
 from videoadapt.inference.answers import Answers
@@ -68,7 +68,7 @@ class Slide:
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"{name} = {value}: allowed: above 0")
         if self.crops is not None:
-            check_count("crops", self.crops)
+            check_count("crops", self.crops, most=MOST_CROPS)
 
 
 def slide(
