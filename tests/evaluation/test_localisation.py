@@ -97,7 +97,7 @@ def test_the_command_on_published_layouts(tmp_path: Path, capsys: pytest.Capture
     assert "0.70: 50.00  mean: 90.00" in shown and "2 classes" in shown
 
 
-def test_wrong_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_files_are_named(tmp_path: Path) -> None:
     truth, found = publish(tmp_path)
     for subset, said in (
         ("val", "has no subset 'val'; allowed: testing, training, validation"),
@@ -109,14 +109,11 @@ def test_wrong_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     found.write_text(found.read_text().replace('"run"', '"rum"'))
     with pytest.raises(DataListError, match="the label 'rum' is not annotated; did you mean 'run'"):
         read_detections(found, annotations)
-    found.write_text('{"results": {"x1": [{"label": "run"}]}}')
-    with pytest.raises(DataListError, match="not as ActivityNet's results: KeyError: 'score'"):
-        read_detections(found, annotations)
     for segment, score, said in (
         (
             "[0, 10]",
             "NaN",
-            r"x1: segment \[0.0, 10.0\], score nan: is not a number",
+            r"json: x1: segment \[0.0, 10.0\], score nan: is not a number",
         ),  # its place in the order would be chance
         ("[0, Infinity]", "0.5", "score 0.5: is not a number, or infinite"),
         ("[10, 0]", "0.5", "x1: a segment from 10 to 0 s; the start comes first"),
@@ -124,9 +121,61 @@ def test_wrong_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
         found.write_text(f'{{"results": {{"x1": [{{"label": "run", "score": {score}, "segment": {segment}}}]}}}}')
         with pytest.raises(DataListError, match=said):
             read_detections(found, annotations)
-    found.write_text("[]")
+
+
+ANNOTATED = '{"subset": ..., "annotations": [{"label": ..., "segment": [start, end]}, ...]}'
+DETECTED = '[{"label": ..., "score": ..., "segment": [start, end]}, ...]'
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "3", "null", '"text"', "true", "{}", '{"some": 1, "other": 2}', '{"%s": []}']
+)
+@pytest.mark.parametrize("key", ["database", "results"])
+def test_other_json_is_no_annotation(
+    key: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, found = publish(tmp_path)
+    wrong, layout = (truth, ANNOTATED) if key == "database" else (found, DETECTED)
+    wrong.write_text(content.replace("%s", key))
     assert evaluate.main([str(found), "--truth", str(truth)]) == 2
-    assert "error: " in capsys.readouterr().err
+    kind = {
+        "[]": "a list", "3": "a number", "null": "null", '"text"': "a text", "true": "true or false",
+        "{}": "an object with nothing in it", '{"some": 1, "other": 2}': "an object with 'some', 'other'",
+    }.get(content, f"a list under '{key}'")  # fmt: skip
+    said = f'error: {wrong}: expected {{"{key}": {{film: {layout}}}}}, as ActivityNet has it, found {kind}\n'
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("film", "said"),
+    [
+        ("3", "a value is of another kind"),
+        ('{"subset": 3, "annotations": []}', "a value is of another kind"),
+        ('{"annotations": []}', "there is no 'subset'"),
+        ('{"subset": "validation", "annotations": null}', "a value is of another kind"),
+        ('{"subset": "validation", "annotations": [{"label": "run"}]}', "there is no 'segment'"),
+        ('{"subset": "validation", "annotations": [{"label": "run", "segment": 3}]}', "a value is of another kind"),
+        ('{"subset": "validation", "annotations": [{"label": "run", "segment": [1]}]}', "not enough values"),
+    ],
+)
+def test_a_film_that_is_annotated_otherwise_is_named(film: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "truth.json"
+    path.write_text(f'{{"database": {{"x1": {film}}}}}')
+    with pytest.raises(DataListError) as error:
+        read_annotations(path, "validation")
+    assert str(error.value).startswith(f"{path}: x1: {said}") and str(error.value).endswith(f"; expected {ANNOTATED}")
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [("3", "a value is of another kind"), ('[{"label": "run", "segment": [0, 1]}]', "there is no 'score'")],
+)
+def test_a_film_that_is_detected_otherwise_is_named(records: str, said: str, tmp_path: Path) -> None:
+    truth, found = publish(tmp_path)
+    found.write_text(f'{{"results": {{"x1": {records}}}}}')
+    with pytest.raises(DataListError) as error:
+        read_detections(found, read_annotations(truth, "validation"))
+    assert str(error.value).startswith(f"{found}: x1: {said}") and str(error.value).endswith(f"; expected {DETECTED}")
 
 
 def test_films_without_annotation_are_said(tmp_path: Path, log_lines: list[str]) -> None:

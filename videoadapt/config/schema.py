@@ -308,7 +308,8 @@ class TrainConfig(_Section):
     shard: Annotated[bool, NOTHING] = False
     ema: Annotated[float | None, Interval(gt=0, lt=1), UPDATES] = None
     validate_every_epochs: Annotated[int, Ge(1), UPDATES] = 1
-    validate_clips: Annotated[int, Interval(ge=1, le=MOST_CLIPS), UPDATES] = 1  # views of a validation video, as in testing
+    # views of a validation video, as in testing
+    validate_clips: Annotated[int, Interval(ge=1, le=MOST_CLIPS), UPDATES] = 1
     validate_crops: Annotated[int, Interval(ge=1, le=MOST_CROPS), UPDATES] = 1
     stop_early: Annotated[StopEarly | None, UPDATES] = None
     checkpoint_every_steps: Annotated[int, Ge(1), NOTHING] = 500

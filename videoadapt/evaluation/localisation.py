@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from videoadapt import logger
 from videoadapt.errors import DataListError, counted, did_you_mean
-from videoadapt.preparing.published_files import read_json
+from videoadapt.preparing.annotations import ANNOTATED
+from videoadapt.preparing.published_files import as_published, read_films
 
 THUMOS14_TIOU = np.linspace(0.3, 0.7, 5)
 ACTIVITYNET_TIOU = np.linspace(0.5, 0.95, 10)
 AMBIGUOUS = "Ambiguous"  # of THUMOS14: neither right nor wrong
+_DETECTED = '[{"label": ..., "score": ..., "segment": [start, end]}, ...]'  # of a film in a file of results
 
 
 class Detection(NamedTuple):
@@ -48,18 +50,15 @@ def read_annotations(path: Path, subset: str) -> Annotations:
 
     Subsets are compared without regard to capitals. Raises DataListError for another layout, and a subset that is not there.
     """
-    content = read_json(path)
     segments, films, labels, subsets = [], set(), set(), set()
-    try:
-        for film, record in content["database"].items():
+    for film, record in read_films(path, "database", ANNOTATED).items():
+        with as_published(path, film, ANNOTATED):
             films.add(film)
             subsets.add(record["subset"])
             found = [_segment(film, what, 1.0) for what in record.get("annotations", ())]
             labels |= {one.label for one in found}
             if record["subset"].lower() == subset.lower():
                 segments += found
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise DataListError(f"{path}: is not as ActivityNet's annotations: {type(error).__name__}: {error}") from error
     if subset.lower() not in {one.lower() for one in subsets}:
         raise DataListError(f"{path}: has no subset {subset!r}; {did_you_mean(subset, subsets)}")
     if all(one.label == AMBIGUOUS for one in segments):
@@ -72,14 +71,11 @@ def read_detections(path: Path, annotations: Annotations) -> list[Detection]:
 
     Raises DataListError for another layout, and for a label that is annotated in no film, as the public code does.
     """
-    content = read_json(path)
     found = []
-    try:
-        for film, records in content["results"].items():
+    for film, records in read_films(path, "results", _DETECTED).items():
+        with as_published(path, film, _DETECTED):
             name = film if film in annotations.films else film.removeprefix("v_")
             found += [_segment(name, what, float(what["score"])) for what in records]
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise DataListError(f"{path}: is not as ActivityNet's results: {type(error).__name__}: {error}") from error
     if turned := next((one for one in found if one.start_sec > one.end_sec), None):
         raise DataListError(
             f"{path}: {turned.film}: a segment from {turned.start_sec:g} to {turned.end_sec:g} s; the start comes first"
@@ -99,7 +95,7 @@ def read_detections(path: Path, annotations: Annotations) -> list[Detection]:
 def _segment(film: str, what: Mapping[str, object], score: float) -> Detection:
     start_sec, end_sec = map(float, what["segment"])  # type: ignore[call-overload]
     if not all(map(math.isfinite, (start_sec, end_sec, score))):
-        raise ValueError(f"{film}: segment {[start_sec, end_sec]}, score {score}: is not a number, or infinite")
+        raise ValueError(f"segment {[start_sec, end_sec]}, score {score}: is not a number, or infinite")
     return Detection(film, str(what["label"]), start_sec, end_sec, score)
 
 

@@ -17,9 +17,10 @@ from videoadapt.data.list_files import read_text
 from videoadapt.errors import DataListError, counted
 from videoadapt.paths import files_below
 from videoadapt.preparing.downloads import DataSet, Download, Listed, videos_below
-from videoadapt.preparing.published_files import as_published, csv_records, csv_rows, lines_of, only_file, read_json
+from videoadapt.preparing.published_files import as_published, csv_records, csv_rows, lines_of, only_file, read_films
 from videoadapt.video.part import Part
 
+ANNOTATED = '{"subset": ..., "annotations": [{"label": ..., "segment": [start, end]}, ...]}'  # a film of ActivityNet
 Actions: TypeAlias = tuple[str, list[tuple[int, Part]]]  # a film, and the label and the part of each of its actions
 
 
@@ -28,8 +29,8 @@ def activitynet(source: Path, work: Path) -> DataSet:
     path = only_file(source, "activity_net*.json")
     where = videos_below(source)
     shown: dict[str, list[tuple[str, str, Part]]] = {"train": [], "val": []}
-    with as_published(path, "its database"):
-        for name, record in read_json(path)["database"].items():
+    for name, record in read_films(path, "database", ANNOTATED).items():
+        with as_published(path, name, ANNOTATED):
             split = {"training": "train", "validation": "val"}.get(record["subset"])
             film = where.get(f"v_{name}") or where.get(name, f"v_{name}.mp4")
             if split is not None:  # of the testing films nothing is told

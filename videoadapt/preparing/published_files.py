@@ -54,14 +54,44 @@ def read_json(path: Path) -> Any:
         raise DataListError(f"{path}: is not JSON: {error}") from error
 
 
+def read_films(path: Path, key: str, record: str) -> dict[str, Any]:
+    """What a JSON file in ActivityNet's layout says of each film, under `key`; `record`: of one film, shown to people."""
+    content = read_json(path)
+    if isinstance(content, dict) and isinstance(films := content.get(key), dict):
+        return films
+    if not isinstance(content, dict):
+        found = _kind(content)
+    elif key in content:
+        found = f"{_kind(content[key])} under {key!r}"
+    else:
+        found = f"an object with {', '.join(map(repr, content)) or 'nothing in it'}"
+    raise DataListError(f'{path}: expected {{"{key}": {{film: {record}}}}}, as ActivityNet has it, found {found:.200}')
+
+
 @contextmanager
-def as_published(path: Path, what: object) -> Iterator[None]:
-    """A block that reads `what` of a file, and in which it turns out to be no such record."""
+def as_published(path: Path, what: object, expected: str = "") -> Iterator[None]:
+    """A block that reads `what` of a file, and in which it turns out to be no such record; `expected`: what one looks like."""
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        shown = str(what)[:100]
-        raise DataListError(f"{path}: {shown} is not as published: {type(error).__name__}: {error}") from error
+        shown, said = str(what)[:100], _said(error)
+        said = f"{shown}: {said}; expected {expected}" if expected else f"{shown} is not as published: {said}"
+        raise DataListError(f"{path}: {said}") from error
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a record, of the error that reading it raised."""
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
+    if isinstance(error, TypeError | AttributeError):
+        return f"a value is of another kind ({error})"
+    return str(error)
+
+
+def _kind(value: object) -> str:
+    """A value of JSON in words."""
+    names = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")
 
 
 @contextmanager

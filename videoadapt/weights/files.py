@@ -178,7 +178,7 @@ def _read_shards(index: Path) -> Tensors:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bytes that are no text, too
+    except (ValueError, RecursionError) as error:  # bytes that are no text, too
         raise CheckpointError(f"{path}: cannot be read as json ({error}); download it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a json object, found {type(content).__name__}")

@@ -100,7 +100,7 @@ class WebDataset:
 def _value_in(path: Path, content: bytes, key: str) -> object:
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataListError(f"{path}: is no JSON: {error}") from error
     if not isinstance(found, dict) or key not in found:
         keys = ", ".join(sorted(found)) if isinstance(found, dict) else type(found).__name__
