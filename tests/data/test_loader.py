@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from multiprocessing import forkserver
 from pathlib import Path
@@ -57,9 +57,11 @@ def test_samples_arrive_in_order_and_whole_whoever_is_slow() -> None:
     assert load([], 2) == []
 
 
-def test_no_batch_is_longer_than_the_first() -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_no_batch_is_longer_than_the_first(in_place: bool) -> None:
     """There is no memory for it."""
-    loader = Loader(read, [["1", "2"], ["3"], ["4", "5", "6"]], listed, workers=1, sample_bytes=40, limit_sec=60.0)
+    batches = [["1", "2"], ["3"], ["4", "5", "6"]]
+    loader = Loader(read, batches, listed, workers=1, sample_bytes=40, limit_sec=60.0, in_place=in_place)
     seen = []
     with pytest.raises(ValueError, match="a batch of 3 items after one of 2 at first"):
         seen.extend(loader)
@@ -101,6 +103,61 @@ def test_a_mistake_in_collating_is_raised(workers: int, in_place: bool) -> None:
         next(made)
 
 
+def join_loaders() -> None:
+    """Wait for the end of threads that begin batches; those that make them have ended before, with the iteration."""
+    for thread in threading.enumerate():
+        if thread.name == "loader":
+            thread.join(60)
+            assert not thread.is_alive()
+    assert not any(thread.name == "one ahead" for thread in threading.enumerate())
+
+
+def test_only_what_is_made_in_place_is_made_in_a_thread() -> None:
+    def collate(samples: Sequence[Any], pixels_BN: torch.Tensor) -> str:
+        return threading.current_thread().name
+
+    here = threading.current_thread().name
+    for workers, in_place, where in ((0, False, here), (0, True, here), (1, False, here), (1, True, "one ahead")):
+        loader = Loader(read, [["1"]] * 3, collate, workers=workers, sample_bytes=40, limit_sec=60.0, in_place=in_place)
+        assert list(loader) == [where] * 3
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("waits", ["for a file", "for its turn"])
+def test_it_can_be_closed_while_a_read_is_pending(waits: str, in_place: bool) -> None:
+    batches = [["1:pid"], ["2"], ["3:lock held" if waits == "for a file" else "3"], *[["4"]] * 9]
+    loader = Loader(read, batches, listed, workers=1, sample_bytes=40, limit_sec=600.0, in_place=in_place)
+    with closing(iter(loader)) as made:
+        pid = int(next(made)[0][2])
+        assert next(made) == [of("2")]
+        time.sleep(0.3)  # until all wait who have to
+        began = time.monotonic()
+    assert time.monotonic() - began < 20 and is_gone(pid)
+    join_loaders()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_it_can_be_closed_from_its_own_thread(in_place: bool) -> None:
+    """As the garbage collector may close it, where it is that thread's turn."""
+    kept: list[Any] = []
+    used = threading.Event()
+
+    class Batches(list[list[str]]):
+        def __iter__(self) -> Iterator[list[str]]:
+            yield from [["1"], ["1"], *[["3:lock held"]] * data_loader._BATCHES]  # two have been taken then
+            used.wait(20)
+            kept.clear()
+            yield ["1"]
+
+    batches = Batches([["1"]])  # of which it looks at the first here
+    loader = Loader(read, batches, listed, workers=1, sample_bytes=40, limit_sec=60.0, in_place=in_place)
+    kept.append(iter(loader))
+    assert [next(kept[0]) for _ in range(2)] == [[of("1")]] * 2
+    used.set()
+    join_loaders()
+    assert not kept
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("first", ["1", "2:killed", "3:raise"])
 def test_no_file_stays_open(first: str, in_place: bool) -> None:
@@ -111,9 +168,7 @@ def test_no_file_stays_open(first: str, in_place: bool) -> None:
             next(batches)
         with suppress(ZeroDivisionError):
             list(Loader(read, [[first], ["4"]], **settings))
-        for thread in threading.enumerate():
-            if thread.name == "loader":
-                thread.join(60)
+        join_loaders()
         return len(os.listdir("/proc/self/fd"))
 
     settings: dict[str, Any] = {"collate": listed, "workers": 2, "sample_bytes": 40, "limit_sec": 60.0}
@@ -337,11 +392,30 @@ def test_an_exception_that_cannot_travel_says_what_it_is() -> None:
     assert "tests/items.py" in raised.value.__notes__[0]
 
 
+BLOCKED = """
+import os, sys
+from tests.items import listed, read
+from videoadapt.data.loader import Loader
+
+if __name__ == "__main__":
+    items = [["1:pid"], ["1:pid"], ["1:lock held"]]
+    batches = iter(Loader(read, items, listed, workers=1, sample_bytes=40, limit_sec=3.0, in_place=IN_PLACE))
+    print(next(batches)[0][2], flush=True)
+    HOW
+"""
+
+
+def blocked(how: str, in_place: bool) -> str:
+    """A program that comes to its end, how, while a file is read that never ends."""
+    return BLOCKED.replace("HOW", how).replace("IN_PLACE", str(in_place))
+
+
 @pytest.mark.slow
-def test_processes_that_cannot_start_blame_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_processes_that_cannot_start_blame_no_file(in_place: bool, tmp_path: Path) -> None:
     """A script without the guard that Python's processes need."""
     program = tmp_path / "program.py"
-    program.write_text(BLOCKED.replace('if __name__ == "__main__":', "if True:").replace("HOW", "pass"))
+    program.write_text(blocked("pass", in_place).replace('if __name__ == "__main__":', "if True:"))
     done = subprocess.run(
         [sys.executable, str(program)], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=60
     )
@@ -349,9 +423,15 @@ def test_processes_that_cannot_start_blame_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_mistake_in_the_reader_is_raised(workers: int) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_mistake_in_the_reader_is_raised(workers: int, in_place: bool) -> None:
+    loader = Loader(
+        read, [["1"], ["2:raise"], ["3"]], listed, workers=workers, sample_bytes=40, limit_sec=60.0, in_place=in_place
+    )
+    made = iter(loader)
+    assert next(made) == [of("1")]
     with pytest.raises(ZeroDivisionError, match="2:raise") as raised:
-        load([["1"], ["2:raise"], ["3"]], workers)
+        next(made)
     if workers:
         assert "tests/items.py" in raised.value.__notes__[0]
 
@@ -370,25 +450,14 @@ def test_workers_ignore_signals_and_end_with_the_iteration() -> None:
             os.kill(pid, 0)
 
 
-BLOCKED = """
-import os, sys
-from tests.items import listed, read
-from videoadapt.data.loader import Loader
-
-if __name__ == "__main__":
-    batches = iter(Loader(read, [["1:pid"], ["1:pid"], ["1:lock held"]], listed, workers=1, sample_bytes=40, limit_sec=3.0))
-    print(next(batches)[0][2], flush=True)
-    HOW
-"""
-
-
 @pytest.mark.slow
+@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("how", ["kill", "leave", "raise"])
-def test_no_process_stays_behind(how: str, tmp_path: Path) -> None:
+def test_no_process_stays_behind(how: str, in_place: bool, tmp_path: Path) -> None:
     """The parent is killed, comes to its end in the middle, or raises with the iteration alive in the traceback."""
     ends = {"kill": "sys.stdin.read()", "leave": "sys.modules['kept'] = batches", "raise": "1 / 0"}
     program = tmp_path / "program.py"
-    program.write_text(BLOCKED.replace("HOW", ends[how]))
+    program.write_text(blocked(ends[how], in_place))
     with subprocess.Popen(
         [sys.executable, str(program)],
         cwd=REPOSITORY, env=environment(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

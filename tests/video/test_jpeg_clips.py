@@ -19,6 +19,7 @@ from videoadapt.runs.checkpoint import list_checkpoints
 from videoadapt.video import jpeg_clips, jpeg_strip
 from videoadapt.video.cache import folder as cache_place
 from videoadapt.video.frames import ThroughJpeg
+from videoadapt.video.jpeg_clips import JpegDecoder
 from videoadapt.video.part import FramePart
 
 # Grey levels by which one pixel may differ: resizing rounds otherwise, and a GPU's JPEG decoder as well.
@@ -119,6 +120,36 @@ def test_processes_strips_and_the_size_of_parts_change_nothing(
     for found in (found_in_parts, batches(videos, device, **data), batches(videos, device, workers=2, **data)):
         for batch, expected in zip(found, here, strict=True):
             assert batch.clips_BCTHW.equal(expected.clips_BCTHW) and batch.video_ids == expected.video_ids
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("late", ["decoder", "training"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streams_of_a_gpu_hand_clips_over(
+    late: str, workers: int, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is held up, the decoder's or that of the training, which is none that a thread begins with."""
+    videos = [Video(f"{i}.mp4", write_video(tmp_path / f"{i}.mp4", height=48, width=64), i) for i in range(12)]
+    device, data = torch.device("cuda"), {"cache": place, "jpeg_decoding": "device"}
+    truth = [batch.clips_BCTHW.cpu() for batch in batches(videos, device, **data)]
+    cut_out = JpegDecoder._cut_out
+
+    def cut_out_late(decoder: JpegDecoder, *given: torch.Tensor) -> torch.Tensor:
+        if late == "decoder":
+            torch.cuda._sleep(10**8)  # cycles of the GPU, some 50 ms
+        return cut_out(decoder, *given)
+
+    monkeypatch.setattr(JpegDecoder, "_cut_out", cut_out_late)
+    config = DataConfig.model_validate({**BASE, "workers": workers, **data})
+    seen = []
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for batch in build_train_loader(videos, config, Schedule(12, 2, epochs=2, accumulate=1, seed=5), 0, device):
+            if late == "training":
+                torch.cuda._sleep(10**8)
+            seen.append(batch.clips_BCTHW.clone())
+            del batch  # whose memory is the decoder's again when the copy is made, and not before
+        torch.cuda.synchronize()
+    assert len(seen) == 12 and all(made.cpu().equal(expected) for made, expected in zip(seen, truth, strict=True))
 
 
 def test_a_video_that_cannot_be_read_is_left_out(device: torch.device, tmp_path: Path) -> None:

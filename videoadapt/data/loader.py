@@ -10,13 +10,14 @@ import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from videoadapt.data.one_ahead import one_ahead
 from videoadapt.processes.pool import Task, WorkerPool
 from videoadapt.processes.slots import Failure, InSlot, Item, Notes, Read, Slots, put
 from videoadapt.processes.worker import Lost
@@ -46,6 +47,7 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
     A file that was lost twice is not tried a third time: items with the same `file(item)` are lost at once.
 
     With `in_place` the `pixels_BN` of `collate` are the shared memory itself, on the CPU, which is others' when it returns.
+    Since making a batch of them takes long, a thread does so, one batch ahead; with no workers it is done here.
     """
 
     def __init__(
@@ -78,21 +80,31 @@ class Loader(Generic[Item, Notes, Failure, Batch]):
             self._read, self._workers, slots, self._limit_sec, self._file
         )
         ahead = _Ahead(pool, size, range(0, slots.number, size))
-        take = self._collate_in_place if self._in_place else self._take
+
+        def stop() -> None:
+            pool.stop()
+            ahead.free.put(None)
+            ahead.ready.put(_End(None))
+
         try:
             if self._device.type == "cuda":
                 slots.pin(self._device)  # while the processes import
             threading.Thread(target=ahead.run, args=(self._batches,), name="loader", daemon=True).start()
-            while not isinstance(got := ahead.ready.get(), _End):
-                yield take(got, slots, ahead.free)
-            if (error := got.error) is not None:
-                try:
-                    raise error
-                finally:
-                    del got, error  # or it would hold itself, and all memory here, by its traceback
+            made = self._made(ahead, slots)
+            yield from one_ahead(made, stop, self._device) if self._in_place else made
         finally:
-            pool.stop()
-            ahead.free.put(None)
+            stop()
+
+    def _made(self, ahead: "_Ahead[Item, Notes, Failure]", slots: Slots) -> Iterator[Batch]:
+        """All batches, each made when it is asked for."""
+        take = self._collate_in_place if self._in_place else self._take
+        while not isinstance(got := ahead.ready.get(), _End):
+            yield take(got, slots, ahead.free)
+        if (error := got.error) is not None:
+            try:
+                raise error
+            finally:
+                del got, error  # or it would hold itself, and all memory here, by its traceback
 
     def _take(
         self, tasks: "list[Task[Item, Notes, Failure]]", slots: Slots, free: "queue.SimpleQueue[_Free | None]"

@@ -52,16 +52,14 @@ class JpegDecoder:
         self._stream: torch.cuda.Stream | None = None  # made where it is used
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
-        """Return the clips of all rows, uint8 (B, C, T, H, W) on the device, for the current stream."""
+        """Return the clips of all rows, uint8 (B, C, T, H, W) on the device, whole, to be used in the current stream."""
         if self.device.type != "cuda":
             return self._clips(rows)
         if self._stream is None:
             self._stream = torch.cuda.Stream(self.device, priority=-1)  # before the model, which it feeds
         with torch.cuda.stream(self._stream):
             clips_BCTHW = self._clips(rows)
-        using = torch.cuda.current_stream(self.device)
-        using.wait_stream(self._stream)
-        clips_BCTHW.record_stream(using)
+        clips_BCTHW.record_stream(torch.cuda.current_stream(self.device))
         return clips_BCTHW
 
     def _clips(self, rows: Sequence[Row]) -> Tensor:
@@ -74,9 +72,6 @@ class JpegDecoder:
 
     def _make(self, rows: Sequence[Row], clips_BCTHW: Tensor) -> int:
         """Fill the first of these clips with those of the rows; return how many that are."""
-        if self._stream is not None:
-            # Memory of the frames before these is decoded into, by a stream of nvJPEG's that waits for none of ours.
-            self._stream.synchronize()
         sizes = [(of.height, of.width) for _, of in rows for _ in of.clips]
         # Before decoding, when copies to the device have nothing to wait for. Grey levels are whole numbers in half precision,
         # too, and products are added up in float32.
@@ -96,6 +91,10 @@ class JpegDecoder:
             levels_FCHW = frames_FCHW.to(dtype, memory_format=torch.contiguous_format)
             down_bIH, across_bJW = down_BIH[clips_b, :, :height], across_BJW[clips_b, :, :width]
             clips_BCTHW.index_copy_(0, clips_b, self._cut_out(levels_FCHW, down_bIH, across_bJW))
+        if self._stream is not None:
+            # Memory of these frames is decoded into next, by a stream of nvJPEG's that waits for none of ours. And the stream
+            # that uses the clips need not wait for them, which would hold up what a thread beside this one gives it to do.
+            self._stream.synchronize()
         return len(sizes)
 
     def _decoded(self, rows: Sequence[Row]) -> list[Tensor]:
