@@ -22,7 +22,7 @@ from tests.live_runs import is_gone
 from tests.toy_runs import REPOSITORY, environment
 from videoadapt.data import loader as data_loader
 from videoadapt.data.loader import Loader
-from videoadapt.processes import server, worker
+from videoadapt.processes import pool, server, worker
 from videoadapt.processes.slots import Slots
 
 
@@ -124,7 +124,16 @@ def test_only_what_is_made_in_place_is_made_in_a_thread() -> None:
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("waits", ["for a file", "for its turn"])
-def test_it_can_be_closed_while_a_read_is_pending(waits: str, in_place: bool) -> None:
+def test_it_can_be_closed_while_a_read_is_pending(waits: str, in_place: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no process is started then, which would find what it needs closed where this one comes to its end."""
+    started: list[object] = []
+
+    class Counted(worker.Worker[Any, Any]):
+        def __init__(self, *given: Any, **settings: Any):
+            started.append(self)
+            super().__init__(*given, **settings)
+
+    monkeypatch.setattr(pool, "Worker", Counted)
     batches = [["1:pid"], ["2"], ["3:lock held" if waits == "for a file" else "3"], *[["4"]] * 9]
     loader = Loader(read, batches, listed, workers=1, sample_bytes=40, limit_sec=600.0, in_place=in_place)
     with closing(iter(loader)) as made:
@@ -134,6 +143,7 @@ def test_it_can_be_closed_while_a_read_is_pending(waits: str, in_place: bool) ->
         began = time.monotonic()
     assert time.monotonic() - began < 20 and is_gone(pid)
     join_loaders()
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize("in_place", [False, True])

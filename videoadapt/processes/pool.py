@@ -113,12 +113,14 @@ class WorkerPool(Generic[Item, Notes, Failure]):
 
     def _start_worker(self) -> None:
         with self._changing:
-            worker = Worker(self._function, self._limit_sec, sigterm=False)
-            self._workers[worker.pipe], self._has[worker.pipe] = worker, deque()
-            self._pipes.register(worker.pipe, selectors.EVENT_READ)
+            if not self._stopped:
+                worker = Worker(self._function, self._limit_sec, sigterm=False)
+                self._workers[worker.pipe], self._has[worker.pipe] = worker, deque()
+                self._pipes.register(worker.pipe, selectors.EVENT_READ)
+                if self._stopped:  # meanwhile, by the garbage collector
+                    worker.kill()
+                    worker.join()
             if self._stopped:
-                worker.kill()
-                worker.join()
                 raise RuntimeError("the loader is closed")
 
     def _hand_out(self) -> None:
