@@ -1,8 +1,11 @@
 """What this user may not read is never called missing, and what is to be done is said."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import torch
@@ -12,20 +15,24 @@ from tests.frames import PYAV
 from tests.media import write_video
 from tests.permissions import as_permitted
 from tests.toy_runs import toy_config, write_config
+from videoadapt.cli import compare, demo, push, report
 from videoadapt.config.loading import load_config
 from videoadapt.config.shipped import find_config
 from videoadapt.data.class_folders import read_class_folders
 from videoadapt.data.list_files import read_classes
-from videoadapt.errors import DecodeError, NotPermitted, VideoAdaptError
+from videoadapt.errors import ConfigError, DecodeError, NotPermitted, VideoAdaptError
 from videoadapt.evaluation import tested
+from videoadapt.evaluation.robustness import read_robustness
 from videoadapt.export.conversion import convert
-from videoadapt.files import read_jsonl
+from videoadapt.files import drop_half_line, read_jsonl
+from videoadapt.log import setup_logging
 from videoadapt.paths import exists, files_below, files_in, is_file, is_folder, why_unreadable
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.build import open_run
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, read_facts, save_checkpoint
-from videoadapt.runs.folder import newest_checkpoint, newest_run, read_class_names, run_config
+from videoadapt.runs.folder import facts_of, newest_checkpoint, newest_run, read_class_names, run_config
 from videoadapt.runs.inputs import find_problems
+from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.outcome import read_outcome
 from videoadapt.sweeps.cell import Cell
 from videoadapt.training.resume import newest_readable
@@ -103,6 +110,83 @@ def test_a_closed_file_of_a_run_is_not_to_be_moved(name: str, tmp_path: Path) ->
     ) as said:
         as_permitted(lambda: OF_A_RUN[name](tmp_path))
     assert "away" not in str(said.value) and "delete" not in str(said.value)
+
+
+OF_A_PIPE: dict[str, Callable[[Path], object]] = {
+    **{
+        name: read for name, read in OF_A_RUN.items() if name != "config.yaml"
+    },  # of which a pipe is none: no run's folder
+    "phases.jsonl, written": lambda run: drop_half_line(run / "phases.jsonl"),
+    "metrics.jsonl, written": lambda run: MetricsWriter(run, 1),
+    "run.log": setup_logging,
+    "robustness.json": read_robustness,
+    "adapter.safetensors": lambda run: read_adapter(run / "adapter.safetensors"),
+    "checkpoints/best.pt": lambda run: load_checkpoint(run / "checkpoints" / "best.pt"),
+    "checkpoints/step_00000002.pt": newest_readable,
+    "checkpoints/step_00000002.pt, its facts": facts_of,
+}
+
+
+@contextmanager
+def let_go(path: Path, after_sec: float = 10) -> Iterator[None]:
+    """Who waits in the block for the other end of a pipe gets it after a while, so that a test fails and does not hang."""
+
+    def open_other_end() -> None:
+        with suppress(OSError):  # nobody reads: O_NONBLOCK
+            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        waited.append(path)
+
+    waited: list[Path] = []
+    timer = Timer(after_sec, open_other_end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    assert not waited, f"{path}: was waited for"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+@pytest.mark.parametrize("name", OF_A_PIPE)
+def test_a_pipe_in_place_of_a_runs_file_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"num_videos": 1, "average": "logits", "test_list_sha256": "", "top1": 0}')
+    path = tmp_path / name.partition(" of ")[0].partition(",")[0]
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with let_go(path), pytest.raises(VideoAdaptError) as error:
+        OF_A_PIPE[name](tmp_path)
+    assert str(error.value) == f"{path}: cannot be read: is no regular file; move it away"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("metrics.jsonl", lambda run: report.main([run])),
+        ("predictions.npz", lambda run: compare.main([str(Path(run).parent / "sound"), run])),
+        ("results.json", lambda run: push.main([run, "hf:me/x", "--out", f"{run}/out"])),
+        ("classes.txt", lambda run: demo.main(["x.mp4", "--run", run])),
+    ],
+)
+def test_commands_on_a_run_with_a_pipe_say_one_line(
+    name: str, command: Callable[[str], int], finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    (tmp_path / "sound").symlink_to(finished_run)
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    capsys.readouterr()
+    with let_go(run / name):
+        assert command(str(run)) == 2
+    assert capsys.readouterr().err == f"error: {run / name}: cannot be read: is no regular file; move it away\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_pipe_is_no_config(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.yaml")
+    with let_go(tmp_path / "c.yaml"), pytest.raises(ConfigError, match=r"c\.yaml: .* is no regular file; name a file"):
+        load_config(tmp_path / "c.yaml")
 
 
 @pytest.mark.parametrize("door", OF_A_CLOSED_FILE)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
 from videoadapt.errors import VideoAdaptError, why_not_read
+from videoadapt.paths import check_regular
 from videoadapt.system import NO_LINK, NO_WAITING, READ_BYTES, WINDOWS, WRITE_BYTES, lock
 from videoadapt.terminal import Output, visible
 
@@ -192,6 +193,7 @@ def read_jsonl(path: Path, *keys: str) -> list[dict[str, Any]]:
     """
     if not os.path.exists(path):
         return []
+    check_regular(path)
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
@@ -210,6 +212,7 @@ def read_jsonl(path: Path, *keys: str) -> list[dict[str, Any]]:
 def drop_half_line(path: Path) -> None:
     """Cut off what a full disk, or a kill, left of a last line: the next one would go on in it, and both be lost."""
     if path.exists():
+        check_regular(path)
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 
 from videoadapt import distributed, logger
+from videoadapt.paths import check_regular
 from videoadapt.terminal import stop_if_pressed, visible
 
 
@@ -54,6 +55,7 @@ def setup_logging(folder: Path | None = None) -> None:
         screen.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logger.addHandler(screen)
     if folder is not None and distributed.is_main():
+        check_regular(folder / "run.log")
         file = _RunLog(folder / "run.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)

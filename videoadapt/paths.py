@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from videoadapt.errors import NotPermitted
+from videoadapt.errors import NotPermitted, VideoAdaptError
 from videoadapt.system import WINDOWS, user_name, user_number
 
 
@@ -93,6 +93,12 @@ def why_endless(path: str | Path) -> str:
     except (OSError, ValueError):  # what opens it says so; ValueError: a null byte in the name
         return ""
     return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "is no regular file; name a file"
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise VideoAdaptError for a pipe or a device where a run has a file: what opens it may never come back."""
+    if why_endless(path):
+        raise VideoAdaptError(f"{path}: cannot be read: is no regular file; move it away")
 
 
 def why_no_folder(path: Path) -> str:

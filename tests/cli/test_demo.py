@@ -69,9 +69,9 @@ def test_a_run_that_trains_may_delete_its_checkpoint(
     folder = shutil.copytree(run, tmp_path / "run")
     make, expected = build.build_seeded_model, build.open_run(run, torch.device("cpu"))[2].state_dict()
 
-    def slow(*args: Any) -> Any:
+    def slow(*args: Any, **options: Any) -> Any:
         shutil.rmtree(folder / "checkpoints")
-        return make(*args)
+        return make(*args, **options)
 
     monkeypatch.setattr(build, "build_seeded_model", slow)
     found = build.open_run(folder, torch.device("cpu"))[2].state_dict()

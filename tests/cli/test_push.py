@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +87,14 @@ def test_what_is_no_adapter_is_named(hub: Hub, tmp_path: Path, capsys: pytest.Ca
     assert "expected hf:OWNER/NAME" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match="there is no such adapter file"):
         va.load(f"hf:{TRUNK}", device="cpu")  # holds a backbone
+
+
+def test_a_damaged_results_file_is_named(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    for damaged in ("{", "[]", "3"):
+        (run / "results.json").write_text(damaged)
+        capsys.readouterr()
+        assert push.main([str(run), f"hf:{NAME}", "--out", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err == f"error: {run}/results.json: is damaged; delete it, and test the run again\n"

@@ -1,6 +1,7 @@
 """An adapter is a small file that, with its own trunk and no other, predicts what the run predicted."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from videoadapt.cli import demo, train
 from videoadapt.config.loading import load_config
 from videoadapt.config.schema import Config, ModelConfig
 from videoadapt.errors import CheckpointError
+from videoadapt.inference.adapter_bank import AdapterBank
 from videoadapt.models.loading import save_backbone
-from videoadapt.runs.adapter_file import read_adapter, save_adapter
-from videoadapt.runs.build import build_model
+from videoadapt.runs.adapter_file import open_adapter, read_adapter, save_adapter
+from videoadapt.runs.build import build_model, build_seeded_model, open_run
 from videoadapt.runs.statement import backbone_fingerprint
 
 FORMS = [
@@ -59,6 +61,31 @@ def test_the_file_and_its_trunk_predict_what_the_run_does(
     of_run = predictions(capsys, video, "--run", str(run))
     adapter = str(run / "adapter.safetensors")
     assert predictions(capsys, video, "--adapter", adapter, "--weights", str(weights)) == of_run
+
+
+def test_what_the_training_brings_is_not_called_new(
+    finished: tuple[Path, Path], tmp_path: Path, log_lines: list[str]
+) -> None:
+    """The trunk has neither norm nor head: to a first training these are new, what asks a run takes them from its files."""
+    run, weights = finished
+    new, brought = (
+        "tensors loaded; newly initialised: fc_norm, head",
+        "tensors loaded; from the training: fc_norm, head",
+    )
+    adapter = str(run / "adapter.safetensors")
+    open_run(run, torch.device("cpu"))
+    open_adapter(adapter, weights)
+    AdapterBank.from_files([adapter], weights)
+    assert [line.endswith(brought) for line in log_lines if line.startswith(f"INFO {weights}: ")] == [True] * 3
+    build_seeded_model(load_config(run / "config.yaml"), 8)
+    assert log_lines[-1].endswith(new)
+
+    again = Path(shutil.copytree(run, tmp_path / "out"))
+    (again / "run.log").unlink()
+    for enabled in ("true", "false"):  # resumed, and only tested
+        call = ["--cfg", str(run / "config.yaml"), f"output={again}", f"train.enable={enabled}", "test.enable=true"]
+        assert train.main(call) == 0
+    assert [(again / "run.log").read_text().count(line) for line in (new, brought)] == [0, 2]
 
 
 def test_another_trunk_is_refused_with_both_fingerprints(

@@ -12,6 +12,7 @@ import yaml
 
 from videoadapt.config.shipped import find_beside, find_config
 from videoadapt.errors import ConfigError, why_not_read
+from videoadapt.paths import why_endless
 
 _DEEPEST, _MOST_VALUES = 50, 1_000_000
 _FAST_SIZE = 16_384  # characters: more brackets than that would overflow the stack of the parser in C
@@ -127,10 +128,12 @@ def read_yaml(path: str | Path, children: tuple[Path, ...] = ()) -> dict[str, An
     path = find_config(path).resolve()
     if path in children:
         raise ConfigError(f"{children[-1]}: _BASE_ leads back to {path}; remove one of the two")
+    named = f" (named as _BASE_ in {children[-1]})" if children else ""
+    if endless := why_endless(path):
+        raise ConfigError(f"{path}{named}: cannot be read: {endless}")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        named = f" (named as _BASE_ in {children[-1]})" if children else ""
         reason = (
             why_not_read(error) if isinstance(error, PermissionError) else getattr(error, "strerror", None) or error
         )

@@ -23,7 +23,7 @@ from videoadapt.evaluation.verdicts import Verdicts
 from videoadapt.evaluation.views import evaluate
 from videoadapt.files import as_record, write_json
 from videoadapt.log import progress
-from videoadapt.paths import exists
+from videoadapt.paths import check_regular, exists
 from videoadapt.runs.build_data import build_corrupted_loader
 from videoadapt.runs.run import Run
 from videoadapt.video.corruptions import KINDS
@@ -78,6 +78,7 @@ def read_robustness(folder: Path) -> dict[str, Any] | None:
     path = folder / FILE_NAME
     if not exists(path):
         return None
+    check_regular(path)
     found = as_record(path.read_bytes(), "measure", "clean", "corruptions", "sensitivity", "mean", "test_list_sha256")
     if found is None:
         raise VideoAdaptError(f"{path}: is damaged; delete it, and run `videoadapt robustness` again")

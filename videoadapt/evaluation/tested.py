@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from videoadapt.errors import VideoAdaptError, why_not_read
 from videoadapt.evaluation.average_precision import average_precision
 from videoadapt.files import as_record
-from videoadapt.paths import exists
+from videoadapt.paths import check_regular, exists
 
 _AGAIN = "delete results.json beside it, and it is tested again"
 
@@ -36,6 +36,7 @@ class Tested:
         self.results = _read_results(folder / "results.json")
         if name is not None:
             self.results = self.results["lists"][name]
+        check_regular(self.path)
         try:
             with np.load(self.path) as file:
                 self.ids: NDArray[np.str_] = file["video_id"]
@@ -119,6 +120,7 @@ def _score(scores_NK: NDArray[np.floating], labels: NDArray[Any]) -> float | Non
 def _read_results(path: Path) -> dict[str, Any]:
     if not exists(path):
         raise VideoAdaptError(f"{path}: is not there; test the run first: `videoadapt test`")
+    check_regular(path)
     try:
         found = as_record(path.read_bytes(), "num_videos", "average", "test_list_sha256")
     except OSError as error:

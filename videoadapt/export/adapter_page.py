@@ -9,8 +9,8 @@ from typing import Any
 
 from videoadapt.errors import CheckpointError, counted
 from videoadapt.evaluation.predictions import shown_measures
-from videoadapt.files import write_text
-from videoadapt.paths import is_file
+from videoadapt.files import as_record, write_text
+from videoadapt.paths import check_regular, exists, is_file
 from videoadapt.runs.adapter_content import AdapterFile
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.folder import facts_of
@@ -29,7 +29,7 @@ def write_adapter_folder(run: Path, out: Path, name: HubName, licence: str = "")
     of a video of the run is in any of them. Raises CheckpointError without an adapter.
     """
     adapter = read_adapter(run / ADAPTER)
-    results = json.loads((run / "results.json").read_text(encoding="utf-8")) if is_file(run / "results.json") else {}
+    results = _results(run / "results.json")
     picture = next((run / file for file in _PICTURES if is_file(run / file)), None)
     out.mkdir(parents=True, exist_ok=True)
     if out.resolve() == run.resolve():
@@ -39,6 +39,17 @@ def write_adapter_folder(run: Path, out: Path, name: HubName, licence: str = "")
         shutil.copyfile(picture, out / PREVIEW)
     write_text(out / PAGE, _page(adapter, results, _lists(run), name, licence, picture))
     return [ADAPTER, PAGE, *([PREVIEW] if picture else [])]
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """What the run's test found; {} without one. Raises CheckpointError for a damaged file."""
+    if not exists(path):
+        return {}
+    check_regular(path)
+    found = as_record(path.read_bytes())
+    if found is None:
+        raise CheckpointError(f"{path}: is damaged; delete it, and test the run again")
+    return found
 
 
 def _lists(run: Path) -> dict[str, str]:

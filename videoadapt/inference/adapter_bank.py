@@ -83,7 +83,9 @@ class AdapterBank(nn.Module):
             config = file.config
             spec = config.model.model_copy(update={"weights": str(weights) if weights else file.own_weights()})
             torch.manual_seed(config.seed)  # what a backbone without weights is made from
-            model = build_model(spec, len(file.class_names), config.data.num_frames, config.data.crop_px, "weights")
+            model = build_model(
+                spec, len(file.class_names), config.data.num_frames, config.data.crop_px, "weights", True
+            )
             file.load_into(model)
             models.append(model)
             _share(models[0].backbone, model.backbone)  # at once, so that never more than two backbones are in memory

@@ -10,16 +10,22 @@ from videoadapt.weights.formats import Inflation, Weights
 
 
 def assemble(
-    backbone: Backbone, adapter: Adapter, head: Head, weights: Weights | None, inflate: Inflation = "average"
+    backbone: Backbone,
+    adapter: Adapter,
+    head: Head,
+    weights: Weights | None,
+    inflate: Inflation = "average",
+    trained: bool = False,
 ) -> Classifier:
     """Load the weights strictly, attach the adapter, freeze the rest; return the model in training mode.
 
-    `weights` may hold the adapter's tensors too, and None leaves everything as it was initialised. Raises ConfigError where
-    the adapter has no place in the backbone, CheckpointError for weights that do not fit.
+    `weights` may hold the adapter's tensors too, and None leaves everything as it was initialised. `trained`: whoever asks
+    loads what a run has trained next. Raises ConfigError where the adapter has no place in the backbone, CheckpointError for
+    weights that do not fit.
     """
     model = Classifier(backbone, head)
     if weights is not None:
-        report = load_backbone(model, weights, inflate)
+        report = load_backbone(model, weights, inflate, trained)
         model.head_loaded = not report.replaced and "head" not in report.new
         model.head_class_names = weights.class_names if model.head_loaded else None
     adapter.attach(backbone)

@@ -32,16 +32,28 @@ class LoadReport:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = {"not used": self.unused, "replaced by new ones": self.replaced, "newly initialised": self.new}
+        return self.line()
+
+    def line(self, trained: bool = False) -> str:
+        """The report for people; `trained`: a run's own tensors are loaded next, in the place of those not served."""
+        said = {"not used": self.unused}
+        if trained:
+            said["from the training"] = self.replaced + self.new
+        else:
+            said |= {"replaced by new ones": self.replaced, "newly initialised": self.new}
         said["note"] = self.notes
         parts = [f"{title}: {', '.join(names)}" for title, names in said.items() if names]
         return "; ".join([f"{self.path}: {self.format}, {self.loaded} tensors loaded", *parts])
 
 
-def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "average") -> LoadReport:
+def load_backbone(
+    model: nn.Module, weights: Weights, inflate: Inflation = "average", trained: bool = False
+) -> LoadReport:
     """Fill a Classifier that has no adapter yet. A head for other classes is replaced, an absent part is new.
 
     Where the weights say which rows of their head the model's classes have, these are kept, and those of other classes new.
+
+    Where they are `trained`, what a run left is loaded next, and the log names them so.
 
     An image's patch kernel is inflated along time, and the backbone makes room for positions that the file brings.
     Raises CheckpointError when any other tensor is missing, unexpected, of another shape or not finite.
@@ -74,7 +86,7 @@ def load_backbone(model: nn.Module, weights: Weights, inflate: Inflation = "aver
         tuple(new),
         (*weights.notes, *notes),
     )
-    _note(model, str(report))
+    _note(model, report.line(trained))
     return report
 
 

@@ -14,7 +14,7 @@ from videoadapt.config.loading import check_config
 from videoadapt.config.schema import Config
 from videoadapt.errors import CheckpointError, ConfigError
 from videoadapt.models.parameters import load_trainable_state
-from videoadapt.paths import check_permitted, exists, is_file
+from videoadapt.paths import check_permitted, check_regular, exists, is_file
 from videoadapt.runs.rates import Rates
 from videoadapt.runs.statement import NORMALISATION, Statement, backbone_fingerprint
 from videoadapt.weights.files import ADAPTER_FORMAT, weights_path
@@ -56,6 +56,7 @@ class AdapterFile:
 def read_content(path: str | Path) -> AdapterFile:
     """Read an adapter file. Raises CheckpointError when it is missing, damaged or something else."""
     path = Path(path)
+    check_regular(path)
     if not is_file(path):
         raise CheckpointError(f"{path}: there is no such adapter file; a finished run leaves adapter.safetensors")
     check_permitted(path)  # safetensors calls it missing

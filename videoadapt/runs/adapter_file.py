@@ -101,7 +101,7 @@ def open_adapter(path: str | Path, weights: str | Path | None = None) -> tuple[A
         check_weights("weights", weights)
     chosen = {"weights": str(weights) if weights else adapter.own_weights()}
     config = adapter.config.model_copy(update={"model": adapter.config.model.model_copy(update=chosen)})
-    model = build_seeded_model(config, len(adapter.class_names), "weights")
+    model = build_seeded_model(config, len(adapter.class_names), "weights", trained=True)
     adapter.load_into(model)
     return adapter, config, model.eval()
 

@@ -72,15 +72,22 @@ def build_autoencoder(config: Config) -> MaskedAutoencoder:
 
 
 def build_model(
-    spec: ModelConfig, classes: Classes, num_frames: int, crop_px: CropPx, weights_key: str = "model.weights"
+    spec: ModelConfig,
+    classes: Classes,
+    num_frames: int,
+    crop_px: CropPx,
+    weights_key: str = "model.weights",
+    trained: bool = False,
 ) -> Classifier:
     """Build backbone -> check that the clip fits -> weights (strict) -> adapter -> freeze; return it in training mode.
 
     `classes`: their names or, where no file has a head for them by name, how many they are. `weights_key`: where whoever asks
-    has set `spec.weights`, a key or an argument.
+    has set `spec.weights`, a key or an argument. `trained`: whoever asks loads what a run has trained next.
     Raises ConfigError for a backbone that does not take such clips or such an adapter, CheckpointError for the weights.
     """
-    return _assemble(spec, lambda: _read(spec, classes, weights_key), classes, num_frames, crop_px, weights_key)
+    return _assemble(
+        spec, lambda: _read(spec, classes, weights_key), classes, num_frames, crop_px, weights_key, trained
+    )
 
 
 def _read(spec: ModelConfig, classes: Classes, weights_key: str = "model.weights") -> Weights | None:
@@ -108,6 +115,7 @@ def _assemble(
     num_frames: int,
     crop_px: CropPx,
     weights_key: str = "model.weights",
+    trained: bool = False,
 ) -> Classifier:
     with at_key("model.backbone"):
         backbone: Backbone = BACKBONES.build(spec.backbone)
@@ -125,7 +133,7 @@ def _assemble(
     )
     weights = read()  # once everything that is quickly known to be wrong has been said
     with at_file_key(weights_key), at_key("model.adapter"):
-        model = assemble(backbone, adapter, head, weights, spec.inflate)
+        model = assemble(backbone, adapter, head, weights, spec.inflate, trained)
         if isinstance(weights, StartWeights) and not head.linear.weight.is_meta:
             weights.confirm(model, num_frames, crop_px)
     return model
@@ -135,10 +143,15 @@ def _number_of(classes: Classes) -> int:
     return classes if isinstance(classes, int) else len(classes)
 
 
-def build_seeded_model(config: Config, classes: Classes, weights_key: str = "model.weights") -> Classifier:
-    """Build the model; initial values come from the seed, so that a backbone without weights is the same in every process."""
+def build_seeded_model(
+    config: Config, classes: Classes, weights_key: str = "model.weights", trained: bool = False
+) -> Classifier:
+    """Build the model; initial values come from the seed, so that a backbone without weights is the same in every process.
+
+    `trained` as of `build_model`.
+    """
     torch.manual_seed(config.seed)
-    model = build_model(config.model, classes, config.data.num_frames, config.data.crop_px, weights_key)
+    model = build_model(config.model, classes, config.data.num_frames, config.data.crop_px, weights_key, trained)
     return _frozen(model, config)
 
 
@@ -196,7 +209,7 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
     there = statement_in(state, path)
     class_names = read_class_names(folder) or (there.class_names if there is not None else [])
     check_class_names(class_names, folder)
-    model = build_seeded_model(config, class_names)
+    model = build_seeded_model(config, class_names, trained=True)
     if differing := load_result(model, path, Statement.of(config, class_names, model), state):
         logger.info("%s: %s", folder / "config.yaml", said(differing))
     return config, class_names, model.to(device).eval()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videoadapt.errors import DISK_FULL, CheckpointError
 from videoadapt.files import PARTIAL, write_atomically
-from videoadapt.paths import check_permitted, files_in
+from videoadapt.paths import check_permitted, check_regular, files_in
 from videoadapt.weights.files import save_torch
 
 VERSION = 1
@@ -74,6 +74,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     torch does not look at the checksums that it writes: flipped bits would load as other weights.
     """
     check_permitted(path)  # it is no damaged one, in whose place the one before would do
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -93,6 +94,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     Values that it does not hold, as in one of an older version, are absent. Raises CheckpointError as `load_checkpoint` does.
     """
     check_permitted(path)
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))  # sees its checksum

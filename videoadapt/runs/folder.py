@@ -16,7 +16,7 @@ from videoadapt.config.schema import Config
 from videoadapt.errors import DISK_FULL, CheckpointError, ConfigError, VideoAdaptError, why_not_read
 from videoadapt.files import write_text
 from videoadapt.models.parameters import load_trainable_state
-from videoadapt.paths import check_permitted, exists, is_file, is_folder
+from videoadapt.paths import check_permitted, check_regular, exists, is_file, is_folder
 from videoadapt.runs.checkpoint import BEST, list_checkpoints, load_checkpoint, read_facts
 from videoadapt.runs.statement import Difference, Statement, check_statement, differences, value_of
 
@@ -186,6 +186,7 @@ def read_class_names(folder: Path) -> list[str]:
     Raises CheckpointError when the file cannot be read.
     """
     path = folder / "classes.txt"
+    check_regular(path)
     try:
         return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.islink(path) or exists(path) else []
     except (OSError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from videoadapt import distributed, logger
 from videoadapt.errors import counted
 from videoadapt.files import as_record, write_atomically
+from videoadapt.paths import check_regular
 from videoadapt.runs.feeds import Loggers
 from videoadapt.runs.loggers import Record
 
@@ -73,6 +74,7 @@ def _cut_back(path: Path, step: int) -> None:
 
     What remains stays as it is. Damaged: half a line, zeros after a power cut, what is no record of a step.
     """
+    check_regular(path)
     path.touch()
     kept, damaged = [], 0
     with path.open("rb") as file:

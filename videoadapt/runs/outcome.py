@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from videoadapt import distributed, logger
 from videoadapt.errors import Diverged, Interrupted, VideoAdaptError, why_not_read
 from videoadapt.files import write_json
-from videoadapt.paths import exists
+from videoadapt.paths import check_regular, exists
 from videoadapt.processes.signals import Ended
 
 FILE_NAME = "outcome.json"
@@ -54,6 +54,7 @@ def read_outcome(folder: Path) -> OutcomeRecord | None:
     path = folder / FILE_NAME
     if not (os.path.islink(path) or exists(path)):
         return None
+    check_regular(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return OutcomeRecord(**{**values, "outcome": Outcome(values["outcome"])})

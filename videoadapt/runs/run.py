@@ -24,10 +24,10 @@ from videoadapt.models.memory import matrices_held_in
 from videoadapt.models.parameters import count_gflops, parameter_table
 from videoadapt.processes.lock import only_process_in
 from videoadapt.runs.build import build_autoencoder, build_seeded_model
-from videoadapt.runs.checkpoint import BEST, remove_partial
+from videoadapt.runs.checkpoint import BEST, list_checkpoints, remove_partial
 from videoadapt.runs.feeds import Loggers
 from videoadapt.runs.fitting import fitted
-from videoadapt.runs.folder import full_disk_explained
+from videoadapt.runs.folder import full_disk_explained, newest_checkpoint
 from videoadapt.runs.forward import HALF_PRECISION, forward
 from videoadapt.runs.inputs import load_inputs
 from videoadapt.runs.machine import reads_files
@@ -125,7 +125,9 @@ def prepare(config: Config) -> Iterator[Run]:
 
 def _build(config: Config, class_names: Sequence[str]) -> Classifier | MaskedAutoencoder:
     if config.task == "train":
-        return build_seeded_model(config, class_names)
+        # a training resumes from the newest of its own, a test takes the best
+        found = list_checkpoints(config.output) or (not config.train.enable and newest_checkpoint(config.output))
+        return build_seeded_model(config, class_names, trained=bool(found))
     torch.manual_seed(config.seed)
     return build_autoencoder(config)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from videoadapt.errors import VideoAdaptError
 from videoadapt.files import as_record, write_json
-from videoadapt.paths import files_in, is_file
+from videoadapt.paths import check_regular, files_in, is_file
 
 
 class How(StrEnum):
@@ -139,6 +139,7 @@ def _ending_in_words(said: str) -> Ending:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    check_regular(path)
     try:
         content = as_record(path.read_bytes())
     except FileNotFoundError:

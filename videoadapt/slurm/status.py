@@ -12,6 +12,7 @@ from videoadapt import logger
 from videoadapt.config.yaml_files import read_yaml
 from videoadapt.errors import ConfigError, VideoAdaptError, counted
 from videoadapt.files import read_jsonl
+from videoadapt.paths import check_regular
 from videoadapt.slurm import commands
 from videoadapt.slurm.announcement import note_announced
 from videoadapt.slurm.attempts import Attempt, attempts, job_folders, read_submission
@@ -62,6 +63,7 @@ def tail(run: Path, num_lines: int) -> Iterator[str]:
         yield f"{folder}: no logs yet: {_state(folder)[0]}"
     for path in paths:
         yield f"==> {path}"
+        check_regular(path)
         yield from path.read_text(encoding="utf-8", errors="replace").splitlines()[-max(1, num_lines) :]
 
 

@@ -14,7 +14,7 @@ from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
 from videoadapt.errors import VideoAdaptError, why_not_read
 from videoadapt.files import as_record, read_jsonl
-from videoadapt.paths import exists, is_file
+from videoadapt.paths import check_regular, exists, is_file
 from videoadapt.runs.outcome import Outcome, read_outcome
 from videoadapt.runs.statement import Statement, differences, value_of
 from videoadapt.sweeps.old_logs import diverged_by_logs
@@ -74,6 +74,7 @@ class Cell:
         path = self.folder / "results.json"
         if not (os.path.islink(path) or exists(path)):
             return None
+        check_regular(path)
         try:
             found = as_record(path.read_bytes(), *_IN_RESULTS)
         except OSError as error:

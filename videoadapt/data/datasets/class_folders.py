@@ -17,7 +17,7 @@ from videoadapt.data.structures import Video
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataFolderError, DataListError, counted
 from videoadapt.files import write_json
-from videoadapt.paths import is_file, why_unwritable, with_home
+from videoadapt.paths import check_regular, is_file, why_unwritable, with_home
 from videoadapt.registry import DATASETS
 
 DIVISION = "division.json"
@@ -144,6 +144,7 @@ class ClassFolders:
 
     def _check(self, root: Path, place: Path) -> None:
         """Raise DataListError for a division by other values; say which videos came since."""
+        check_regular(place / DIVISION)
         try:
             before = json.loads((place / DIVISION).read_text(encoding="utf-8"))
             known = set(before["left_out"])

@@ -1,7 +1,6 @@
 """Clips of `motions.py` as real H.264 files: a data set that every machine can make for itself."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,8 +9,8 @@ from annotated_types import Interval
 
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError, did_you_mean
-from videoadapt.files import write_json, write_text
-from videoadapt.paths import exists, is_file, is_folder
+from videoadapt.files import as_record, write_json, write_text
+from videoadapt.paths import check_regular, exists, is_file, is_folder
 from videoadapt.registry import DATASETS
 from videoadapt.rendering.files import HEIGHT_PX, NUM_FRAMES, WIDTH_PX, ClipFile, render_missing
 from videoadapt.rendering.motions import FPS_HZ, MOTIONS, RENDERER_VERSION
@@ -110,10 +109,10 @@ def _check(root: Path, recipe: dict[str, Any]) -> None:
         if is_folder(root) and any(root.iterdir()):
             raise DataListError(f"the root {root} holds other files; choose a folder that is empty or not there yet")
         return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataListError(f"{path}: is not a recipe: {error}; delete {root} or choose another root") from error
+    check_regular(path)
+    found = as_record(path.read_bytes())
+    if found is None:
+        raise DataListError(f"{path}: is not a recipe; delete {root} or choose another root")
     differing = [key for key in {**found, **recipe} if found.get(key) != recipe.get(key)]
     if differing:
         changes = "; ".join(f"{key} is {found.get(key)!r} there, {recipe.get(key)!r} now" for key in differing)
