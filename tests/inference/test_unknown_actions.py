@@ -188,6 +188,10 @@ def test_a_run_without_known_scores_says_what_to_do(tmp_path: Path) -> None:
         load_rejection(tmp_path, 0.05, config, ["a"], torch.nn.Linear(1, 1))
     with pytest.raises(ConfigError, match="only a run's folder can hold it"):
         load_rejection(None, 0.05, config, ["a"], torch.nn.Linear(1, 1))
+    for facts in ("3", "[]", "null", '{"average": []}'):
+        np.savez(tmp_path / "unknown.npz", facts=np.array(facts))
+        with pytest.raises(VideoAdaptError, match=r"unknown.npz: cannot be read .*; make it again: videoadapt unknown"):
+            load_rejection(tmp_path, 0.05, config, ["a"], torch.nn.Linear(1, 1))
     (tmp_path / "unknown.npz").write_bytes(b"no archive")
     with pytest.raises(VideoAdaptError, match=r"unknown.npz: cannot be read .*; make it again: videoadapt unknown"):
         load_rejection(tmp_path, 0.05, config, ["a"], torch.nn.Linear(1, 1))

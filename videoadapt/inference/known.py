@@ -168,7 +168,7 @@ def _load(path: Path, here: Mapping[str, Any]) -> Known:
         gaussians = Gaussians(arrays["means"], arrays["whitening"]) if "means" in arrays else None
         measure = Measure(facts["average"], gaussians, arrays.get("training"), facts["k"])
         known, there = Known(measure, scores, facts["chosen"]), facts["made_of"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise VideoAdaptError(
             f"{path}: cannot be read ({error}); make it again: videoadapt unknown {path.parent}"
         ) from error
