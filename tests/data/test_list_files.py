@@ -15,7 +15,9 @@ from videoadapt.errors import DataListError
     [
         ("a.mp4,0\nb.mp4,1\n", "2 rows .* first line 1: 'a.mp4,0' (a comma stands before the label; write a space)"),
         ("a.mp4, 0\n", "line 1: 'a.mp4, 0' (a comma stands before the label"),
-        ("a.mp4;0\n", "line 1: 'a.mp4;0' (a comma stands before the label"),
+        ("a.mp4;0\n", "line 1: 'a.mp4;0' (a semicolon stands before the label; write a space)"),
+        ("0,a.mp4\n", "(the label stands first; write it last)"),
+        ("12 right/a b.mp4\n", "(the label stands first; write it last)"),
         ('"my a.mp4",0\n', "(a comma stands before the label"),
         ("path label\na.mp4 0\n", "1 row .* line 1: 'path label' (a header; take this line out)"),
         ("video_path,class\na.mp4 0\n", "(a header; take this line out)"),

@@ -98,6 +98,10 @@ def test_folders_where_files_belong_and_the_other_way_round(films: Path, tmp_pat
         DataListError, match=r"a number of frames stands before the label: data\.columns \[path,num_frames,la"
     ):
         splits(films, tmp_path, "film 0 30 0\n", "data.decoder={name: frame_folder}")
+    with pytest.raises(
+        DataListError, match=r"data\.columns \[path,num_frames,label\], or \[path,offset,num_frames,label\]"
+    ):
+        splits(films, tmp_path, "a 0 30 0\n", "data.decoder={name: frame_folder}")
     with pytest.raises(DataListError, match=r"film 0\.mp4 \(line 1\): is a file; name a folder"):
         splits(films, tmp_path, "film 0.mp4 0\n", "data.decoder={name: frame_folder}")
     with pytest.raises(ConfigError, match=r"data\.decoder\.template = 'img': expected the name of a frame"):

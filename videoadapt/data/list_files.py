@@ -105,8 +105,9 @@ def why_no_file(row: str) -> str:
     """Say in brackets that what stands before the label looks like the part of a film; "" where it does not."""
     if re.search(r"\.\w+([\s,;]+[\d:.]+){2}[\s,;]+\d+$", row):
         return f" (if a start and an end stand before the label: put commas between, and the first row {','.join(COLUMNS)})"
-    if re.search(r"\s\d+\s+\d+$", row):
-        return " (if a number of frames stands before the label: data.columns [path,num_frames,label])"
+    if counts := re.search(r"(\s\d+){2,}$", row):
+        also = ", or [path,offset,num_frames,label]" if len(counts[0].split()) > 2 else ""
+        return f" (if a number of frames stands before the label: data.columns [path,num_frames,label]{also})"
     return ""
 
 
@@ -125,10 +126,12 @@ def why_no_row(row: str, is_first: bool) -> str:
         return " (several labels: write no space after the comma)"
     if row.rpartition("\t")[2].isdecimal():
         return " (the label follows a tab; write a space)"
-    if re.search(r"[,;]\s*\d+$", row):
-        return " (a comma stands before the label; write a space)"
+    if mark := re.search(r"([,;])\s*\d+$", row):
+        return f" (a {'comma' if mark[1] == ',' else 'semicolon'} stands before the label; write a space)"
     if is_first and _HEADER & set(re.split(r"[\s,;_]+", row.lower())) and "." not in row:
         return " (a header; take this line out)"
+    if re.match(r"\d+[\s,;]+\D.*\.\w+$", row):
+        return " (the label stands first; write it last)"
     if re.fullmatch(r"[+-]\d+", label):
         return " (labels count from 0)"
     if named := re.match(r"[^,;]*\.\w+[\s,;]+(\D.*)$", row):
