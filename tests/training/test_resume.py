@@ -25,8 +25,12 @@ from tests.toy_runs import (
 )
 from videoadapt.cli.train import main
 from videoadapt.config.loading import check_config
-from videoadapt.errors import CheckpointError, ConfigError
+from videoadapt.errors import CheckpointError, ConfigError, Diverged
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from videoadapt.runs.metrics import MetricsWriter
+from videoadapt.runs.run import Run
+from videoadapt.training import loop
+from videoadapt.training.loop import Trainer
 from videoadapt.training.resume import find_resumable, newest_readable
 
 WEIGHTS = torch.randn(50, generator=torch.Generator().manual_seed(0))
@@ -258,6 +262,68 @@ def go(config: Path, *overrides: str, ranks: int) -> None:
         run(config, *overrides, ranks=ranks)
     else:
         assert main(["--cfg", str(config), *overrides]) == 0
+
+
+class Killed(BaseException):
+    """Ends a run in the middle, as no error that it could catch."""
+
+
+@pytest.mark.parametrize("at", ["before the record", "after the record", "after the best"])
+@pytest.mark.parametrize("step", [10, 40], ids=["in between", "the last"])
+def test_killed_in_a_validation_then_the_same_bits(
+    step: int, at: str, clips: Path, tmp_path: Path, whole: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with this validation, and no update before it is made again."""
+    config, output = full_recipe(tmp_path / "cut", clips), tmp_path / "cut"
+    validate, write, save = loop.validate, MetricsWriter.metrics, Trainer._save
+
+    def killed_before(run: Run, now: int) -> dict[str, Any]:
+        if now == step:
+            raise Killed
+        return validate(run, now)
+
+    def killed_after(writer: MetricsWriter, kind: str, now: int, **values: float) -> None:
+        write(writer, kind, now, **values)
+        if (kind, now) == ("val", step):
+            raise Killed
+
+    def killed_at_the_end(trainer: Trainer, awaits_validation: bool = False) -> None:
+        if trainer.step == step and not awaits_validation:
+            raise Killed
+        save(trainer, awaits_validation)
+
+    with monkeypatch.context() as patched:
+        place, name, how = {
+            "before the record": (loop, "validate", killed_before),
+            "after the record": (MetricsWriter, "metrics", killed_after),
+            "after the best": (Trainer, "_save", killed_at_the_end),
+        }[at]
+        patched.setattr(place, name, how)
+        with pytest.raises(Killed):
+            main(["--cfg", str(config)])
+    go(config, ranks=1)
+    assert_same_run(whole(1), output)
+    assert f"step_{step:08d}.pt at step {step} of 40" in (output / "run.log").read_text()
+    ours, theirs = (load_checkpoint(folder / "checkpoints" / "best.pt") for folder in (output, whole(1)))
+    assert (ours["step"], ours["val_top1"]) == (theirs["step"], theirs["val_top1"])
+    assert names(output) == names(whole(1))
+
+
+def test_a_validation_that_diverges_leaves_the_one_before(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one is kept: from there it goes on with another rate."""
+    validate = loop.validate
+
+    def diverged_at_ten(run: Run, now: int) -> dict[str, Any]:
+        if now == 10:
+            raise Diverged(now, "validation", "not finite")
+        return validate(run, now)
+
+    monkeypatch.setattr(loop, "validate", diverged_at_ten)
+    config, output = full_recipe(tmp_path / "out", clips, keep_checkpoints=1), tmp_path / "out"
+    assert main(["--cfg", str(config)]) == 2
+    assert names(output) == ["step_00000009.pt"]
 
 
 @pytest.mark.slow

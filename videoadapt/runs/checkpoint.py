@@ -34,12 +34,17 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted((path for path in found if _step_of(path) is not None), key=lambda path: _step_of(path) or 0)[::-1]
 
 
+def checkpoint_of(run: Path, step: int) -> Path:
+    """The file that holds the state of a run after so many updates."""
+    return run / "checkpoints" / f"step_{step:08d}.pt"
+
+
 def save_newest(run: Path, state: dict[str, Any], keep: int) -> None:
     """Save the whole state of step `state["step"]`, then delete all but the `keep` newest up to this step.
 
     Files of later steps go too: a run that fell back has passed them over as damaged.
     """
-    save_checkpoint(run / "checkpoints" / f"step_{state['step']:08d}.pt", state)
+    save_checkpoint(checkpoint_of(run, state["step"]), state)
     upto = [path for path in list_checkpoints(run) if (_step_of(path) or 0) <= state["step"]]
     for path in set(list_checkpoints(run)) - set(upto[:keep]):
         path.unlink()

@@ -17,15 +17,18 @@ from videoadapt.runs.loggers import Record
 class MetricsWriter:
     """Appends records to metrics.jsonl (functions of seed and step only), timing.jsonl, and hands the former to loggers."""
 
-    def __init__(self, folder: Path, step: int, loggers: Loggers | None = None):
-        """`step` is where the run resumes (0: a new one): records of later steps, left by a killed process, are cut off."""
+    def __init__(self, folder: Path, step: int, loggers: Loggers | None = None, awaits_validation: bool = False):
+        """`step` is where the run resumes (0: a new one): records of later steps, left by a killed process, are cut off.
+
+        `awaits_validation`: so is that of the validation at this step, which is made once more.
+        """
         self._files: dict[str, TextIO] = {}
         self._loggers = loggers
         if not distributed.is_main():
             return
         for name in ("metrics", "timing"):
             path = folder / f"{name}.jsonl"
-            _cut_back(path, step)
+            _cut_back(path, step, awaits_validation)
             if name == "metrics":
                 _say_lost(path, step)
             self._files[name] = path.open("a", encoding="utf-8")
@@ -69,8 +72,10 @@ def _say_lost(path: Path, step: int) -> None:
         )
 
 
-def _cut_back(path: Path, step: int) -> None:
+def _cut_back(path: Path, step: int, awaits_validation: bool) -> None:
     """Cut a jsonl file before its first record that is later than `step`; of what is before, leave out what is damaged.
+
+    The record of a validation at `step` is later than one that `awaits_validation`.
 
     What remains stays as it is. Damaged: half a line, zeros after a power cut, what is no record of a step.
     """
@@ -82,7 +87,7 @@ def _cut_back(path: Path, step: int) -> None:
             record = as_record(line, "step")
             if record is None or not isinstance(record["step"], int):
                 damaged += line.endswith(b"\n")  # the last one of a killed process is half a line
-            elif record["step"] > step:
+            elif record["step"] > step or (awaits_validation and (record["step"], record.get("kind")) == (step, "val")):
                 break
             elif line.endswith(b"\n"):
                 kept.append(line)

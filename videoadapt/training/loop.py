@@ -10,7 +10,7 @@ import torch
 
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import Interrupted, counted, is_of_memory
+from videoadapt.errors import Diverged, Interrupted, counted, is_of_memory
 from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.files import read_jsonl, write_json
 from videoadapt.log import progress
@@ -18,7 +18,7 @@ from videoadapt.models.parameters import trainable_state
 from videoadapt.models.sharding import whole
 from videoadapt.processes.signals import ASKING, priority, stop_on_signal
 from videoadapt.runs.build_data import build_train_loader, rendered_batches, schedule_of
-from videoadapt.runs.checkpoint import save_checkpoint, save_newest
+from videoadapt.runs.checkpoint import checkpoint_of, save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
 from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.outcome import note_early_stop
@@ -39,15 +39,19 @@ def train(run: Run) -> None:
     """
     trainer = Trainer(run)
     save_description(run.config, run.splits.class_names, trainer.step if trainer.changed else None)
-    if trainer.is_done:
+    if trainer.is_done and not trainer.awaits_validation:
         logger.info("training is complete (%s)", counted(trainer.step, "step"))
         trainer.say_stopped_early()
         trainer.leave_rates()
         trainer.updater.hand_over(run.model, run.device)
         return
-    writer, draws = MetricsWriter(run.folder, trainer.step, run.loggers), distributed.is_main()
+    writer = MetricsWriter(run.folder, trainer.step, run.loggers, trainer.awaits_validation)
+    draws = distributed.is_main()
     try:
-        _update_to_the_end(trainer, writer)
+        if trainer.awaits_validation:
+            trainer.after_update(writer, stopping=False)
+        if not trainer.is_done:
+            _update_to_the_end(trainer, writer)
         trainer.say_stopped_early()
         trainer.unreadable.log_total()
         trainer.damaged.log_total()
@@ -112,6 +116,8 @@ class Trainer:
         self.described = described(run.config, run.splits)
         self.origin = fingerprint(self.described)
         self.changed: list[str] = []  # keys whose values were others before this training was resumed by force
+        # whether the checkpoint that it resumes from was saved before the validation of its step
+        self.awaits_validation = False
         self._resume()
 
     @property
@@ -168,7 +174,8 @@ class Trainer:
         config, run, finished = self.run.config, self.run, self.step == self.total_steps
         epoch, rest = divmod(self.step, self.schedule.steps_per_epoch)
         if run.splits.val and (finished or (rest == 0 and epoch % config.train.validate_every_epochs == 0)):
-            self._validate(writer)
+            self._save_and_validate(writer)
+        self.awaits_validation = False
         if config.task == "pretrain" and (
             finished or (rest == 0 and epoch % config.pretrain.picture_every_epochs == 0)
         ):
@@ -179,6 +186,17 @@ class Trainer:
         if stopping or finished or rest == 0 or self.step % config.train.checkpoint_every_steps == 0:
             writer.sync()
             self._save()
+
+    def _save_and_validate(self, writer: MetricsWriter) -> None:
+        """A validation may take long, and a training that is killed in it goes on with it, from its own step."""
+        if not self.awaits_validation:
+            writer.sync()
+            self._save(awaits_validation=True)
+        try:
+            self._validate(writer)
+        except Diverged:  # a training that is resumed with other values needs the checkpoint before
+            checkpoint_of(self.run.folder, self.step).unlink(missing_ok=True)
+            raise
 
     def _validate(self, writer: MetricsWriter) -> None:
         run, average = self.run, self.updater.average
@@ -197,16 +215,17 @@ class Trainer:
                 best["thresholds"] = results["thresholds"]
             distributed.on_main(lambda: save_checkpoint(run.best_checkpoint, {**best, **self._facts()}))
 
-    def _save(self) -> None:
+    def _save(self, awaits_validation: bool = False) -> None:
         state = {
             **self.updater.state(),
             "unreadable": self.unreadable.reasons,
             f"best_{self.best_by}": self.best_score,
             "patience": self.patience.state(),
             "ranks": distributed.world_size(),
+            "awaits_validation": awaits_validation,
             **self._rates(),
         }
-        keep = self.run.config.train.keep_checkpoints
+        keep = self.run.config.train.keep_checkpoints + awaits_validation  # where that diverges, this one goes
         distributed.on_main(lambda: save_newest(self.run.folder, {**state, **self._facts()}, keep))
 
     def _rates(self) -> dict[str, Any]:
@@ -239,4 +258,5 @@ class Trainer:
             validated = found.state
         self.best_score = validated.get(f"best_{self.best_by}")
         self.patience.restore(validated.get("patience"), self.step)
+        self.awaits_validation = found.state.get("awaits_validation", False)  # an older version saves none before
         logger.info("resuming from %s at step %d of %d", found.path, self.step, self.total_steps)
