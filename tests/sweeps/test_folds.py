@@ -151,6 +151,8 @@ def test_published_splits_as_folds(films: Path, tmp_path: Path) -> None:
         ({"number": 3, "group": "("}, {}, "folds.group = '(': is no regular expression"),
         ({"number": 3, "group": "^[^/]+"}, {}, "folds: the videos of class 0 are all of one group (and so for 7 more)"),
         ({"number": 3, "group": "video"}, {"set": {"data.val": "v.txt"}}, "folds: data.val = v.txt would stay the same"),
+        ({"number": 3, "group": "video"}, {"set": {"data.dataset": {"name": "class_folders"}, "data.val": "val"}},
+         "`prepare folder FOLDER --out LISTS --val 0 --test 0` writes both"),
         ({"number": 3, "group": "video"}, {"axes": {"data.train": ["a"]}}, "folds: sets the axis fold, data.train and"),
         ({"number": 3, "group": "video"}, {"set": {"data.labels": "multi"}}, "folds: data.labels = multi: has no top-1"),
         ({"splits": [["a", "b"]]}, {}, "folds.splits = "),

@@ -47,6 +47,7 @@ class Division:
         assert folds.number is not None
         if data.train is None:
             raise ConfigError("folds: divides data.train, which is null; name a list there")
+        self._check_dataset()  # before data.val, which the configs of class folders set
         if isinstance(data.val, str):
             raise ConfigError(
                 f"folds: data.val = {data.val} would stay the same while the tested videos change; set it to null, or to "
@@ -73,14 +74,21 @@ class Division:
             for number, (train, test) in enumerate(paths, start=1)
         }
 
+    def _check_dataset(self) -> None:
+        if (name := self._data.dataset["name"]) != "video_list":
+            of_folder = (
+                "; `prepare folder FOLDER --out LISTS --val 0 --test 0` writes both" if name == "class_folders" else ""
+            )
+            raise ConfigError(
+                f"folds: data.dataset.name = {name!r} has no list to divide; set data.dataset {{name: video_list}}, data.val "
+                f"null, and a list and its class file as data.train and data.classes{of_folder}"
+            )
+
     def _load(self, source: str) -> tuple[VideoRows, list[str]]:
         """A list, and the group of each of its rows."""
         folds, data = self._folds, self._data
         path = find_list(source)
-        if data.dataset["name"] != "video_list":
-            raise ConfigError(
-                f"folds: data.dataset.name = {data.dataset['name']!r} has no list to divide; allowed: video_list"
-            )
+        self._check_dataset()
         videos: VideoRows = build_dataset(data).load(str(path), data.root)
         if folds.group_file is not None:
             groups = _from_file(folds.group_file, list(videos.names()), path)
