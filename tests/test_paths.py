@@ -122,6 +122,7 @@ OF_A_PIPE: dict[str, Callable[[Path], object]] = {
     "robustness.json": read_robustness,
     "adapter.safetensors": lambda run: read_adapter(run / "adapter.safetensors"),
     "checkpoints/best.pt": lambda run: load_checkpoint(run / "checkpoints" / "best.pt"),
+    "checkpoints/best.pt, beside another": facts_of,
     "checkpoints/step_00000002.pt": newest_readable,
     "checkpoints/step_00000002.pt, its facts": facts_of,
 }
@@ -154,6 +155,8 @@ def test_a_pipe_in_place_of_a_runs_file_is_not_waited_for(name: str, tmp_path: P
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     os.mkfifo(path)
+    if "another" in name:  # which would do in its place
+        save_checkpoint(path.with_name("step_00000001.pt"), {"step": 1})
     with let_go(path), pytest.raises(VideoAdaptError) as error:
         OF_A_PIPE[name](tmp_path)
     assert str(error.value) == f"{path}: cannot be read: is no regular file; move it away"

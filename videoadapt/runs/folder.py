@@ -83,7 +83,7 @@ def save_description(config: Config, class_names: Sequence[str], step: int | Non
 def newest_checkpoint(folder: Path) -> Path | None:
     """`best.pt` where there is one, else the checkpoint of the latest step, else None; neither is opened."""
     best = folder / "checkpoints" / BEST
-    return best if is_file(best) else next(iter(list_checkpoints(folder)), None)
+    return best if exists(best) else next(iter(list_checkpoints(folder)), None)
 
 
 def find_checkpoint(folder: Path) -> Path | None:
