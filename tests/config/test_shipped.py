@@ -87,6 +87,13 @@ def test_a_file_of_that_name_comes_first(elsewhere: Path) -> None:
     assert load_config("quickstart").output == Path("outputs/mine")
 
 
+def test_a_runs_folder_is_told_its_config(elsewhere: Path) -> None:
+    (elsewhere / "outputs/mine").mkdir(parents=True)
+    (elsewhere / "outputs/mine/config.yaml").touch()
+    with pytest.raises(ConfigError, match=r"outputs/mine: is a run's folder; its config is outputs/mine/config\.yaml$"):
+        find_config("outputs/mine")
+
+
 def test_a_yaml_of_ones_own_builds_on_names(elsewhere: Path) -> None:
     (elsewhere / "mine.yaml").write_text("_BASE_: [method/lora, data/ucf101]\noutput: outputs/mine\n")
     config = load_config("mine.yaml")

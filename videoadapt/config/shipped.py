@@ -36,6 +36,8 @@ def find_config(name: str | Path) -> Path:
         )
     if path.as_posix() in known:
         return shipped_folder("configs") / f"{name}.yaml"
+    if is_file(path / "config.yaml"):
+        raise ConfigError(f"{name}: is a run's folder; its config is {path / 'config.yaml'}")
     siblings = [other for other in known if Path(other).parent == path.parent]
     allowed = siblings or [other for other in known if "/" not in other]
     raise ConfigError(f"{name}: neither a file nor a shipped config; {did_you_mean(str(name), allowed)}")
