@@ -13,11 +13,14 @@ _BY_CLASS = {"GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "silu",
 def activation_of(model: nn.Module) -> str | None:
     """That of the first MLP: gelu, gelu_tanh, quick_gelu or silu; None for another one, and without an MLP."""
     mlp: Any = next((module for module in model.modules() if hasattr(module, "fc1") and hasattr(module, "act")), None)
-    if mlp is None:
-        return None
-    name = type(mlp.act).__name__
+    return None if mlp is None else named(mlp.act)
+
+
+def named(activation: nn.Module) -> str | None:
+    """The same of a module of PyTorch's or timm's."""
+    name = type(activation).__name__
     if name == "GELU":
-        return "gelu" if getattr(mlp.act, "approximate", "none") == "none" else "gelu_tanh"
+        return "gelu" if getattr(activation, "approximate", "none") == "none" else "gelu_tanh"
     return _BY_CLASS.get(name)
 
 

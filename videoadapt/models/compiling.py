@@ -9,16 +9,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from videoadapt.models.backbones._layers import recomputed_in
+from videoadapt.models.backbones._layers import PatchConv, TubeletConv, recomputed_in
+from videoadapt.models.gelu import keep_slopes
 
 
 def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
-    """Let every block be compiled when it is first called; blocks that are alike share one graph.
+    """Let every block, and what makes tokens of patches, be compiled when first called; blocks that are alike share one graph.
 
     Clips of another size compile anew. Weights, names and files stay as they are.
     """
-    for block in recomputed_in(model):
-        block.compile(dynamic=False, backend=backend)
+    keep_slopes(model)
+    patches = [module for module in model.modules() if isinstance(module, PatchConv | TubeletConv)]
+    for part in [*patches, *recomputed_in(model)]:
+        part.compile(dynamic=False, backend=backend)
 
 
 @contextmanager
