@@ -26,6 +26,8 @@ class Bottleneck(AdapterModule):
     layers are normal with 0.02 (`init` "released").
     """
 
+    each_token_alone = True
+
     def __init__(
         self, width: int, bottleneck: int, scale: float | Literal["learnable"], dropout: float, init: Init = "paper"
     ):
@@ -43,7 +45,10 @@ class Bottleneck(AdapterModule):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return what the adapter adds, (B, N, D)."""
-        return self.up(self.dropout(F.relu(self.down(x_BND)))) * self.scale
+        low_BNR = self.dropout(F.relu(self.down(x_BND)))
+        if self.training:  # the small matrix is scaled, not the large output, whose gradient would be a copy more
+            return F.linear(low_BNR, self.up.weight * self.scale, self.up.bias * self.scale)
+        return self.up(low_BNR) * self.scale
 
 
 @ADAPTERS.register

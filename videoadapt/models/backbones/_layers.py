@@ -232,4 +232,5 @@ class MeanPool(nn.Module):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return (B, D), in float32 or better."""
-        return x_BND.mean(1, dtype=torch.promote_types(x_BND.dtype, torch.float32))
+        # not `mean`, which writes down its gradient for every token in float32
+        return x_BND.sum(1, dtype=torch.promote_types(x_BND.dtype, torch.float32)) / x_BND.shape[1]
