@@ -14,6 +14,7 @@ from videoadapt.models.adapters._base import AdapterModule, Parallel, Serial
 from videoadapt.models.adapters.adaptformer import AdaptFormer, Bottleneck
 from videoadapt.models.adapters.full import Full
 from videoadapt.models.adapters.linear import Linear
+from videoadapt.models.adapters.lora import Beside, LowRank, OneProduct
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.classifier import Classifier
 from videoadapt.models.head import Head
@@ -266,3 +267,45 @@ def test_vpt_is_attention_over_its_tokens_and_the_clip(form):
         if form == "deep" or index == len(blocks) - 1:
             x = x[:, 3:]
     torch.testing.assert_close(model.backbone.forward_tokens(CLIP), x, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("parts", "chosen"), [(3, [0, 2]), (3, [2, 0, 1]), (3, [1]), (1, [0])])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_one_product_is_layer_and_low_rank(parts: int, chosen: list[int], has_bias: bool) -> None:
+    """What a training on a GPU calls: the same sum, and the same gradients of x and of both factors."""
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 12, bias=has_bias).double().requires_grad_(False)
+    low_rank = LowRank(8, 12, parts, chosen, rank=2, scale=1.5, dropout=0.0).double()
+    nn.init.normal_(low_rank.up)
+    x = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
+    expected = Beside(layer, low_rank)(x)
+    up = low_rank.scale * low_rank.up
+    found = OneProduct.apply(x, layer.weight, layer.bias, low_rank.down, up, tuple(chosen))
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    wanted = (x, low_rank.down, low_rank.up)
+    torch.testing.assert_close(*(torch.autograd.grad(y, wanted, weights) for y in (found, expected)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("trained", ["", "weight", "bias"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_gpu_makes_one_product_of_frozen_layers(
+    trained: str, dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(OneProduct, "apply", lambda *given, apply=OneProduct.apply: calls.append(1) or apply(*given))
+    layer = nn.Linear(64, 192).requires_grad_(False)
+    if trained:
+        getattr(layer, trained).requires_grad_()
+    both = Beside(layer, LowRank(64, 192, 3, [0, 2], rank=4, scale=2.0, dropout=dropout))
+    nn.init.normal_(both.adapter.up)
+    on_gpu, x = copy.deepcopy(both).cuda(), torch.randn(3, 7, 64)
+    fused = not trained and not dropout
+    found = on_gpu(x.cuda()).cpu()
+    assert len(calls) == fused
+    if not dropout:
+        torch.testing.assert_close(found, both(x), rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        on_gpu(x.cuda())
+    assert len(calls) == fused  # predictions are as they were

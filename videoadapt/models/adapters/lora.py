@@ -4,8 +4,8 @@ Shapes: N tokens, G targets inside one weight, I O inputs and outputs of a targe
 """
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,70 @@ class LowRank(AdapterModule):
         return self.scale * torch.cat([found.get(part, zeros) for part in range(self.num_parts)])
 
 
+class OneProduct(torch.autograd.Function):
+    """A frozen layer and the LowRank beside it, without dropout, as one product of (x, low) with (W, U), written once.
+
+    Shapes: x (..., I), low (..., G R), W (O, I), b (O,), `down` (G, R, I), `up` (G, O / parts, R) with the scale in it, which
+    U (O, G R) has in the rows of each part that is chosen.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, down: Tensor, up: Tensor, chosen: tuple[int, ...]
+    ) -> Tensor:
+        """Return (..., O), in the precision of x."""
+        low = F.linear(x, down.flatten(0, 1).to(x.dtype))  # x is read once
+        ctx.save_for_backward(x, low, weight_OI, down, up)
+        ctx.chosen = chosen
+        layer_OK = torch.cat([weight_OI, _placed(up, chosen, len(weight_OI))], 1)
+        return F.linear(torch.cat([x, low], -1), layer_OK.to(x.dtype), None if bias_O is None else bias_O.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor, None]:
+        """Return the gradients of x, `down` and `up`."""
+        x, low, weight_OI, down, up = ctx.saved_tensors
+        rows, rank = up.shape[1], up.shape[2]
+        of_parts = [gradient[..., part * rows : (part + 1) * rows].flatten(0, -2) for part in ctx.chosen]
+        up_gradient = torch.stack(
+            [of.mT @ low_NR for of, low_NR in zip(of_parts, low.flatten(0, -2).split(rank, 1), strict=True)]
+        )
+        low_gradient = torch.cat([of @ up_OR for of, up_OR in zip(of_parts, up.to(x.dtype), strict=True)], 1)
+        down_gradient = (low_gradient.mT @ x.flatten(0, -2)).view(down.shape)
+        # of the merged matrix, which is rounded to half precision as the layer's own is
+        merged_OI = weight_OI + _placed(up, ctx.chosen, len(weight_OI)) @ down.flatten(0, 1)
+        return gradient @ merged_OI.to(x.dtype), None, None, down_gradient, up_gradient, None
+
+
+def _placed(up: Tensor, chosen: Sequence[int], num_rows: int) -> Tensor:
+    """The matrix (num_rows, G R) with each `up` (G, O, R) in the rows of its part and the columns of its `low`."""
+    rows, rank = up.shape[1], up.shape[2]
+    placed = up.new_zeros(num_rows, len(chosen) * rank)
+    for number, part in enumerate(chosen):
+        placed[part * rows : (part + 1) * rows, number * rank : (number + 1) * rank] = up[number]
+    return placed
+
+
+class Beside(Parallel):
+    """A layer with its LowRank beside it: layer(x) + low_rank(x). A training on a GPU makes one product of both."""
+
+    branch: nn.Linear
+    adapter: LowRank
+
+    def forward(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
+        """Return (B, N, O)."""
+        layer, adapter = self.branch, self.adapter
+        bias_O: Tensor | None = layer.bias
+        is_frozen = not (layer.weight.requires_grad or (bias_O is not None and bias_O.requires_grad))
+        drops = adapter.training and adapter.dropout.p > 0
+        if not (x_BND.is_cuda and torch.is_grad_enabled() and is_frozen) or drops:
+            return super().forward(x_BND, *args, **context)
+        if torch.is_autocast_enabled("cuda"):
+            x_BND = x_BND.to(torch.get_autocast_dtype("cuda"))
+        up = adapter.scale * adapter.up
+        made_BNO: Tensor = OneProduct.apply(x_BND, layer.weight, bias_O, adapter.down, up, tuple(adapter.chosen))
+        return made_BNO
+
+
 @ADAPTERS.register
 class LoRA(Adapter):
     """Low-rank changes of the `targets` in `blocks` (None: all), scaled by `alpha / rank`.
@@ -116,7 +180,7 @@ class LoRA(Adapter):
                 layer = bare_layer(self, holder, name)
                 sizes = layer.in_features, layer.out_features, len(parts)
                 low_rank = LowRank(*sizes, chosen, self.rank, self.scale, self.dropout, self.own_masks)
-                setattr(holder, name, Parallel(layer, low_rank))
+                setattr(holder, name, Beside(layer, low_rank))
 
     @torch.no_grad()
     def merge(self, backbone: Backbone) -> None:
