@@ -40,14 +40,15 @@ class RotaryAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_BND: Tensor, rotation_2Nd: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, rotation_2N31d: Tensor) -> Tensor:
         """Return (B, N, D). Tokens in front of those that the rotation is of have no place, and are not turned."""
         batch, tokens, width = x_BND.shape
-        q, k, v = self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads).unbind(2)
-        in_front = tokens - rotation_2Nd.shape[1]
-        cos_N1d = F.pad(rotation_2Nd[0], (0, 0, in_front, 0), value=1.0)[:, None]
-        sin_N1d = F.pad(rotation_2Nd[1], (0, 0, in_front, 0))[:, None]
-        return self.proj(attended(torch.stack((turned(q, cos_N1d, sin_N1d), turned(k, cos_N1d, sin_N1d), v), dim=2)))
+        qkv_BN3hd = self.qkv(x_BND).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        cos_N31d, sin_N31d = rotation_2N31d
+        if in_front := tokens - len(cos_N31d):
+            of_them = (0, 0, 0, 0, 0, 0, in_front, 0)
+            cos_N31d, sin_N31d = F.pad(cos_N31d, of_them, value=1.0), F.pad(sin_N31d, of_them)
+        return self.proj(attended(turned(qkv_BN3hd, cos_N31d, sin_N31d)))
 
 
 @BACKBONES.register
@@ -87,7 +88,8 @@ class VJEPA2(TubeletTransformer):
         self.fc_norm_eps = None  # the norm is the encoder's own
         self.norm = nn.LayerNorm(dims.width, eps=eps)
         self.register_parameter("modality", nn.Parameter(torch.zeros(1, 1, dims.width)) if version == "v2.1" else None)
-        self._rotation_2Nd = torch.empty(2, 0, head_width)  # fixed, so neither a parameter nor in the state dict
+        # fixed, so neither a parameter nor in the state dict
+        self._rotation_2N31d = torch.empty(2, 0, 3, 1, head_width)
         self._rotation_of = (0, 0, 0)
 
     def grid_THW(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
@@ -118,24 +120,25 @@ class VJEPA2(TubeletTransformer):
         x_BND = self.tokens(clip_BCTHW)
         if self.modality is not None:
             x_BND = x_BND + self.modality.to(x_BND.dtype)
-        rotation_2Nd = self._rotation(x_BND.device)
+        rotation_2N31d = self._rotation(x_BND.device)
         for block in self.blocks:
-            x_BND = block(x_BND, rotation_2Nd)
+            x_BND = block(x_BND, rotation_2N31d)
         normed_BND: Tensor = self.norm(x_BND)
         return normed_BND
 
     def _rotation(self, device: torch.device) -> Tensor:
-        if self._rotation_of != self.grid.thw or self._rotation_2Nd.device != device:
+        if self._rotation_of != self.grid.thw or self._rotation_2N31d.device != device:
             side = _TRAINED_PX // self.patch_px if self.version == "v2.1" else None
-            self._rotation_2Nd = rotation(self.grid.thw, self.head_width, side).to(device)
+            self._rotation_2N31d = rotation(self.grid.thw, self.head_width, side).to(device)
             self._rotation_of = self.grid.thw
-        return self._rotation_2Nd
+        return self._rotation_2N31d
 
 
 @torch.inference_mode(False)  # the result is kept, and must stay usable in training
 def rotation(grid_THW: tuple[int, int, int], head_width: int, stretched_to: int | None) -> Tensor:
-    """Return float32 cosines and sines (2, N, d) of the angles that a head's numbers are turned by.
+    """Return float32 cosines and sines of the angles that queries, keys and values are turned by: (2, N, 3, 1, d).
 
+    Values are turned by nothing, and with them all three are turned in one pass. Of a pair's first the sine is negative.
     Of a head, 2 floor(d / 6) numbers each turn by the token's time, height and width, the rest by nothing. Number i of the n
     in such a part has the frequency 10000^(-2 (i mod n/2) / n) in V-JEPA 2: the two of a pair turn at different rates, a slip
     of its code that its weights are trained with. In 2.1 (`stretched_to` patches a side) it is 10000^(-2 floor(i / 2) / n), and
@@ -150,11 +153,17 @@ def rotation(grid_THW: tuple[int, int, int], head_width: int, stretched_to: int 
     angles = [place.flatten()[:, None] * rates for place in torch.meshgrid(*places, indexing="ij")]
     unturned = torch.zeros(len(angles[0]), head_width - 3 * part, dtype=torch.float64, device="cpu")
     angle_Nd = torch.cat([*angles, unturned], dim=1)
-    return torch.stack((angle_Nd.cos(), angle_Nd.sin())).float()
+    signs_d = torch.tensor([-1.0, 1.0], dtype=torch.float64, device="cpu").repeat(head_width // 2)
+    cos_Nd, sin_Nd = angle_Nd.cos(), angle_Nd.sin() * signs_d
+    cos_N3d = torch.stack((cos_Nd, cos_Nd, torch.ones_like(cos_Nd)), dim=1)
+    sin_N3d = torch.stack((sin_Nd, sin_Nd, torch.zeros_like(sin_Nd)), dim=1)
+    return torch.stack((cos_N3d, sin_N3d)).unsqueeze(3).float()
 
 
-def turned(x_BNhd: Tensor, cos_N1d: Tensor, sin_N1d: Tensor) -> Tensor:
-    """Return (B, N, h, d), each pair (a, b) of numbers as (a cos - b sin, b cos + a sin), computed in float32."""
-    a, b = x_BNhd.unflatten(-1, (-1, 2)).unbind(-1)
-    across_BNhd = torch.stack((-b, a), dim=-1).flatten(-2)
-    return (x_BNhd * cos_N1d + across_BNhd * sin_N1d).to(x_BNhd.dtype)
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return x (..., d), each pair (a, b) of its numbers as (a cos - b sin, b cos + a sin), computed in float32.
+
+    `sin` is negative for the first of a pair, see `rotation`.
+    """
+    other = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return (x * cos + other * sin).to(x.dtype)
