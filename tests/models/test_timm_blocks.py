@@ -300,11 +300,15 @@ def test_blocks_are_computed_anew_for_the_same_gradients(name: str, monkeypatch:
         assert torch.equal(gradient, found[key]), key
 
 
-@pytest.mark.parametrize(("name", "adapter", "graphs"), [("ViT", "full", 1), ("DINOv3", "adaptformer", 2)])
+@pytest.mark.parametrize(("name", "adapter", "graphs"), [("ViT", "full", 3), ("DINOv3", "adaptformer", 4)])
 def test_all_blocks_of_one_shape_are_one_compiled_graph(
     name: str, adapter: str, graphs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More blocks than the eight graphs after which torch.compile gives up. In front of the first adapter nothing trains."""
+    """More blocks than the eight graphs after which torch.compile gives up.
+
+    Patches have one, too, and the last block, whose MLP reads the class token alone. In front of the first adapter nothing
+    trains.
+    """
     torch.compiler.reset()
     counter, family = CompileCounterWithBackend("aot_eager"), FAMILIES[name]
     plain = build_small(monkeypatch, family, {"name": adapter}, depth=10)
@@ -331,3 +335,45 @@ def test_tokens_keep_the_precision_of_autocast(family: Family, monkeypatch: pyte
     assert {y.dtype for _, _, _, y in through} == {torch.bfloat16}  # of what every block returns
     off = (found.float() - expected).norm() / expected.norm()
     assert off < 0.03  # bf16 has 8 bits: 0.4 % at each of some ten roundings
+
+
+ALONE: list[dict[str, Any]] = [
+    {"name": "full"}, {"name": "adaptformer"}, {"name": "adaptformer", "form": "sequential"}, {"name": "houlsby"},
+    {"name": "adapter_plus", "drop_path": 0.0}, {"name": "lora", "targets": ["q", "fc1", "fc2"]}, {"name": "ssf"},
+    {"name": "bitfit"}, {"name": "aim", "bottleneck": 4}, {"name": "st_adapter", "bottleneck": 4, "before": ["attn"]},
+]  # fmt: skip
+MIXING: list[dict[str, Any]] = [
+    {"name": "st_adapter", "bottleneck": 4, "before": ["attn", "mlp"]}, {"name": "vpt", "num_tokens": 2},
+    {"name": "attentive_probe", "num_heads": 2},
+    [{"name": "adaptformer"}, {"name": "st_adapter", "bottleneck": 4, "before": ["mlp"]}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ViT", "DeiT", "CLIP", "DINOv2, registers", "EVA-02 Ti, S", "BEiT", "SigLIP"])
+@pytest.mark.parametrize("spec", ALONE + MIXING, ids=str)
+def test_a_trained_mlp_reads_what_is_pooled(name: str, spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last block's, where one token is the feature: the same features and gradients as with all of them."""
+    family = FAMILIES[name]
+    if name in NO_PROMPTS and isinstance(spec, dict) and spec["name"] in ("vpt", "aim"):
+        pytest.skip("takes no prompts, and no tokens over time")
+    model = build_small(monkeypatch, family, spec)
+    shake(model)
+    backbone, read = model.backbone.train(), []
+    mlp = blocks_in(backbone.net)[-1].mlp
+    mlp.register_forward_pre_hook(lambda _, given: read.append(given[0].shape[1]))
+    trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    features, gradients = [], []
+    for whole in (False, True):
+        if whole:
+            monkeypatch.setattr(type(backbone), "_read_tokens", lambda self: None)
+        features.append(backbone(clip_for(family)))
+        loss = (features[-1] * torch.linspace(-1, 2, features[-1].shape[1])).sum()
+        gradients.append(torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True))
+    torch.testing.assert_close(*features, **CLOSE)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    pools_one = name not in ("SigLIP", "BEiT", "EVA-02 Ti, S")
+    assert (read[0] < read[1]) is (pools_one and spec in ALONE)
+    if read[0] < read[1]:
+        assert read[0] == backbone.net.num_prefix_tokens
+        backbone.eval()(clip_for(family))
+        assert read[2] == read[1]  # predictions, and who explains them, have all

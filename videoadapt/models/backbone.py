@@ -48,6 +48,16 @@ class ResidualBranch(nn.Module):
         return None
 
 
+def each_token_alone(branch: nn.Module) -> bool:
+    """Whether all that adapters put around a branch makes of a token is its own: what they mix is not known here."""
+    while not isinstance(branch, ResidualBranch):
+        inner = getattr(branch, "branch", None)
+        if not getattr(branch, "each_token_alone", False) or not isinstance(inner, nn.Module):
+            return False
+        branch = inner
+    return True
+
+
 class Backbone(nn.Module):
     """What the rest of the package may ask of any backbone: `backbone(clip_BCTHW) -> feature_BD`, and these.
 

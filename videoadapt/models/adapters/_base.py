@@ -16,6 +16,8 @@ from videoadapt.registry import name_of
 class AdapterModule(nn.Module):
     """Base of the modules that an adapter adds: whatever parameters it holds are trained."""
 
+    each_token_alone = False  # whether what it makes of a token depends on that token alone
+
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Make ready for tensors of a file, under this module's names, that it holds only when a file brings them."""
 
@@ -27,6 +29,11 @@ class Parallel(nn.Module):
         super().__init__()
         self.branch = branch
         self.adapter = adapter
+
+    @property
+    def each_token_alone(self) -> bool:
+        """As the adapter."""
+        return self.adapter.each_token_alone
 
     def forward(self, x_BND: Tensor, *args: Any, **context: Any) -> Tensor:
         """Return (B, N, D); the adapter reads x before the branch's norm. What else the block passes is for the branch."""

@@ -17,6 +17,8 @@ class NearZeroBottleneck(AdapterModule):
     What it adds is small at first (section 2.1), but not zero.
     """
 
+    each_token_alone = True
+
     def __init__(self, width: int, bottleneck: int, dropout: float):
         super().__init__()
         self.down = nn.Linear(width, bottleneck)

@@ -21,6 +21,8 @@ _STD = 0.02
 class Bottleneck(AdapterModule):
     """x -> up(gelu(down(x))); `down` starts truncated-normal with 0.02 as in the released code, all else zero (section 3.2)."""
 
+    each_token_alone = True
+
     def __init__(self, width: int, bottleneck: int):
         super().__init__()
         self.down = nn.Linear(width, bottleneck)

@@ -154,6 +154,9 @@ class TimmBranch(ResidualBranch):
 class TimmBlock(Recomputed):
     """A timm block as its two branches: x + attn(x), then x + mlp(x), the same numbers as the block's own `forward`."""
 
+    # of a training's last block: how many tokens in front its MLP is for, where all others would be dropped behind it
+    read_tokens: int | None = None
+
     def __init__(self, block: Any):
         super().__init__()
         self._of, self.form, self.grid = (block,), FORMS[type(block)], TokenGrid()
@@ -176,6 +179,8 @@ class TimmBlock(Recomputed):
         x_BND = skip_BND + self.attn(x_BND, *args, **context)
         if not self.grid.in_order:
             self.grid.thw = (self.grid.thw[0], x_BND.shape[1], 1)
+        if self.training and self.read_tokens is not None:
+            x_BND = x_BND[:, : self.read_tokens]
         return x_BND + self.mlp(x_BND)
 
     def make_room_in_front(self, num_tokens: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from videoadapt.errors import ArgumentError, ConfigError
 from videoadapt.models.activations import activation_of
-from videoadapt.models.backbone import Backbone, TokenGrid
+from videoadapt.models.backbone import Backbone, TokenGrid, each_token_alone
 from videoadapt.models.backbones import _t2t_vit  # noqa: F401 - puts its models among timm's
 from videoadapt.models.backbones._layers import MeanPool, PatchConv
 from videoadapt.models.backbones._pixels import Deviation, Pixels
@@ -155,12 +155,28 @@ class Timm(Backbone):
         self.check_clip(*clip_BCTHW.shape[2:])
         frames_NCHW = self.pixels(clip_BCTHW).transpose(1, 2).flatten(0, 1)
         self._note_grid(*clip_BCTHW.shape[2:])
+        if self.blocks:
+            self._views[-1].read_tokens = self._read_tokens()
         if not self.blocks or isinstance(self.pool, OwnPooling):
             feature_BD: Tensor = self.time_pool(self.net(frames_NCHW).unflatten(0, (clip_BCTHW.shape[0], -1)))
             return feature_BD
         tokens = self.net.forward_features(frames_NCHW)  # (B T, N, D), or (B T, rows, columns, D)
         feature_BD = self.pool(tokens.reshape(clip_BCTHW.shape[0], -1, tokens.shape[-1]))
         return feature_BD
+
+    def _read_tokens(self) -> int | None:
+        """How many tokens in front are read behind the last block, where its MLP and what adapters add there can do with them.
+
+        None: all are.
+        """
+        net: Any = self.net
+        last, mlp = self._views[-1], self._views[-1].mlp
+        pools_token = getattr(net, "global_pool", "") == "token" and getattr(net, "attn_pool", None) is None
+        if not (
+            pools_token and isinstance(self.pool, OwnPooling) and self.blocks[-1] is last and each_token_alone(mlp)
+        ):
+            return None
+        return int(net.num_prefix_tokens)
 
     def _note_grid(self, num_frames: int, height_px: int, width_px: int) -> None:
         """Tell the adapters where a clip's tokens are."""
