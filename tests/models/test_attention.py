@@ -97,7 +97,10 @@ def test_kernels_are_looked_for(
 
 @with_flash3
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("tokens", "heads", "width"), [(784, 12, 64), (261, 2, 88), (300, 2, 8), (333, 2, 256)])
+@pytest.mark.parametrize(
+    ("tokens", "heads", "width"),
+    [(784, 12, 64), (261, 2, 88), (300, 2, 8), (333, 2, 256), (197, 12, 64), (192, 2, 128), (255, 3, 8)],
+)
 def test_flash3_is_as_near_as_pytorch(dtype: torch.dtype, tokens: int, heads: int, width: int) -> None:
     torch.manual_seed(0)
     qkv = torch.randn(3, tokens, 3, heads, width, device="cuda", dtype=dtype, requires_grad=True)

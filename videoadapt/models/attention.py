@@ -21,7 +21,8 @@ from videoadapt import logger
 
 _PACKAGES = ("flash_attn_3", "xformers.flash_attn_3")  # its own, and the copy in xformers 0.0.34
 _HOPPER = (9, 0)
-_LEAST_TOKENS = 256  # with 197, as of an image, they take twice as long forwards as PyTorch's
+_LEAST_TOKENS = 192  # with fewer nothing was measured
+_SHORT = 256  # with 197, as of an image, they take twice as long forwards as cuDNN's, and less backwards
 _by_pytorch = False
 
 
@@ -56,7 +57,7 @@ def _flash3_takes(qkv_BN3hd: Tensor) -> bool:
         and qkv_BN3hd.dtype in (torch.bfloat16, torch.float16)
         and tokens >= _LEAST_TOKENS
         and width % 8 == 0
-        and width <= 256
+        and width <= (256 if tokens >= _SHORT else 128)  # cuDNN's takes no more
         and _has_flash3(qkv_BN3hd.device.index)
     )
 
@@ -92,8 +93,12 @@ def flash3_loaded() -> bool:
 def _flash3(qkv_BN3hd: Tensor) -> tuple[Tensor, Tensor]:
     """The attention (B, N, h, d), and the logarithms of the softmax's sums (B, h, N), which its gradient needs."""
     q, k, v = qkv_BN3hd.unbind(2)
-    attended_BNhd, sums_BhN, *_ = torch.ops.flash_attn_3.fwd(q, k, v, num_splits=1)
-    return attended_BNhd, sums_BhN
+    if q.shape[1] >= _SHORT:
+        attended_BNhd, sums_BhN, *_ = torch.ops.flash_attn_3.fwd(q, k, v, num_splits=1)
+        return attended_BNhd, sums_BhN
+    heads_first = (part_BNhd.transpose(1, 2) for part_BNhd in (q, k, v))
+    attended_BhNd, sums_BhN1, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(*heads_first, None, True)
+    return attended_BhNd.transpose(1, 2).contiguous(), sums_BhN1.reshape(sums_BhN1.shape[:3]).contiguous()
 
 
 @_flash3.register_fake
