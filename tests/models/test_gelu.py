@@ -90,6 +90,22 @@ def test_other_trainings_have_the_module_as_it_was(activation: nn.Module) -> Non
     assert torch.equal(compiled(x), expected)
 
 
+@pytest.mark.parametrize(
+    "activation", [nn.GELU(), nn.GELU("tanh"), timm.layers.GELU(), timm.layers.GELUTanh(), timm.layers.QuickGELU()]
+)
+def test_each_module_has_its_own_function(activation: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.linspace(-6, 6, 1001, requires_grad=True)
+    expected = activation(x)
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    holder = nn.Sequential(activation)
+    gelu.keep_slopes(holder)
+    monkeypatch.setattr(gelu, "_keeps_slope", lambda x: True)  # as on a GPU
+    found = holder(x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    (kept,) = torch.autograd.grad(found.sum(), x)
+    assert 1e-4 < float((kept - slope).abs().max()) < 0.6 / 202
+
+
 def gradients(model: nn.Module, clips_BCTHW: Tensor, precision: torch.dtype) -> Tensor:
     with torch.autocast("cuda", precision, enabled=precision != torch.float32):
         features_BD = model(clips_BCTHW)
