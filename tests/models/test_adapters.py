@@ -273,6 +273,7 @@ def test_vpt_is_attention_over_its_tokens_and_the_clip(form):
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_one_product_is_layer_and_low_rank(parts: int, chosen: list[int], has_bias: bool) -> None:
     """What a training on a GPU calls: the same sum, and the same gradients of x and of both factors."""
+    torch.compiler.reset()
     torch.manual_seed(0)
     layer = nn.Linear(8, 12, bias=has_bias).double().requires_grad_(False)
     low_rank = LowRank(8, 12, parts, chosen, rank=2, scale=1.5, dropout=0.0).double()
@@ -284,7 +285,15 @@ def test_one_product_is_layer_and_low_rank(parts: int, chosen: list[int], has_bi
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(expected)
     wanted = (x, low_rank.down, low_rank.up)
-    torch.testing.assert_close(*(torch.autograd.grad(y, wanted, weights) for y in (found, expected)))
+    gradients = torch.autograd.grad(expected, wanted, weights)
+    torch.testing.assert_close(torch.autograd.grad(found, wanted, weights), gradients)
+
+    @torch.compile(backend="aot_eager")
+    def compiled(x: torch.Tensor) -> torch.Tensor:
+        up = low_rank.scale * low_rank.up
+        return OneProduct.apply(x, layer.weight, layer.bias, low_rank.down, up, tuple(chosen))
+
+    torch.testing.assert_close(torch.autograd.grad(compiled(x), wanted, weights), gradients)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -46,7 +46,7 @@ def test_the_slope_is_kept_to_half_a_level(name: str, dtype: torch.dtype) -> Non
     x = torch.linspace(-9, 9, 20_001).to(dtype).requires_grad_()
     exact = x.detach().double().requires_grad_()
     (slope,) = torch.autograd.grad(by_pytorch(exact).sum(), exact)
-    out = gelu.SlopeKept.apply(x, function)
+    out = gelu.with_slope_kept(x, function)
     (found,) = torch.autograd.grad(out, x, torch.ones_like(out))
     assert out.dtype == found.dtype == dtype
     rounding = torch.finfo(dtype).eps  # of the gradient
@@ -62,7 +62,7 @@ def test_keeps_a_byte_for_each_number() -> None:
         return 0
 
     with torch.autograd.graph.saved_tensors_hooks(keep, kept.__getitem__):
-        gelu.SlopeKept.apply(torch.randn(4, 5, requires_grad=True), gelu.gelu)
+        gelu.with_slope_kept(torch.randn(4, 5, requires_grad=True), gelu.gelu)
     assert [(tensor.dtype, tensor.shape) for tensor in kept] == [(torch.uint8, (4, 5))]
 
 
@@ -104,6 +104,29 @@ def test_each_module_has_its_own_function(activation: nn.Module, monkeypatch: py
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
     (kept,) = torch.autograd.grad(found.sum(), x)
     assert 1e-4 < float((kept - slope).abs().max()) < 0.6 / 202
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_compiled_it_has_the_same_gradient(dtype: torch.dtype, backend: str) -> None:
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(2)).to(dtype)
+
+    def through(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return x + layers[1](function(layers[0](x)))
+
+    def kept(x: Tensor) -> Tensor:
+        return through(x, lambda y: gelu.with_slope_kept(y, gelu.gelu))
+
+    x = (3 * torch.randn(64, 8)).to(dtype).requires_grad_()
+    gradients = [
+        torch.autograd.grad(function(x).float().square().sum(), [x, *layers.parameters()])
+        for function in (lambda x: through(x, F.gelu), kept, torch.compile(kept, backend=backend))
+    ]
+    for plain, found, compiled in zip(*gradients, strict=True):
+        assert float((found - plain).norm() / plain.norm()) < 0.01
+        assert float((compiled - plain).norm() / plain.norm()) < 0.01
 
 
 def gradients(model: nn.Module, clips_BCTHW: Tensor, precision: torch.dtype) -> Tensor:

@@ -61,21 +61,26 @@ def quick_gelu(x: Tensor) -> tuple[Tensor, Tensor]:
 _FUNCTIONS: dict[str, ValueAndSlope] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu}
 
 
-class SlopeKept(torch.autograd.Function):
-    """A function of each number, computed in float32, of which the slope is kept, a byte for each number."""
+def with_slope_kept(x: Tensor, function: ValueAndSlope) -> Tensor:
+    """Return the values, computed in float32, in the precision of x. For its gradient a byte is kept for each number."""
+    # Conversions stand outside: compiled by torch 2.11, a Function that makes float32 of what is float32 has no gradient.
+    made: Tensor = _SlopeKept.apply(x.float(), function).to(x.dtype)
+    return made
+
+
+class _SlopeKept(torch.autograd.Function):
+    """Float32 to float32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: ValueAndSlope) -> Tensor:
-        """Return the values, in the precision of x."""
-        value, slope = function(x.float())
+        value, slope = function(x)
         ctx.save_for_backward((slope * _STEPS + (_ZERO + 0.5)).to(torch.uint8))  # which cuts off, and so rounds
-        return value.to(x.dtype)
+        return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient times the slope."""
         (level,) = ctx.saved_tensors
-        return (gradient * ((level.float() - _ZERO) * (1 / _STEPS))).to(gradient.dtype), None
+        return gradient * ((level.float() - _ZERO) * (1 / _STEPS)), None
 
 
 def _keeps_slope(x: Tensor) -> bool:
@@ -89,8 +94,9 @@ def _keeping(kind: type[nn.Module]) -> type[nn.Module]:
     """The class that does so in place of one of PyTorch's or timm's, under its name."""
 
     def forward(self: nn.Module, input: Tensor) -> Tensor:
-        kept = _keeps_slope(input)
-        made: Tensor = SlopeKept.apply(input, _FUNCTIONS[named(self) or ""]) if kept else kind.forward(self, input)
+        if _keeps_slope(input):
+            return with_slope_kept(input, _FUNCTIONS[named(self) or ""])
+        made: Tensor = kind.forward(self, input)
         return made
 
     return type(kind.__name__, (kind,), {"forward": forward})
