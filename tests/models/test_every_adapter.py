@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tests.toy_models import CLIP, TINY, build, shake
 from videoadapt.config.schema import Config, DataConfig, HeadConfig, ModelConfig, OptimConfig
 from videoadapt.models.classifier import Classifier
+from videoadapt.models.compiling import compile_blocks
 from videoadapt.models.parameters import load_trainable_state, trainable_state
 from videoadapt.registry import ADAPTERS
 from videoadapt.runs.adapter_file import read_adapter, save_adapter
@@ -65,6 +66,22 @@ def test_it_trains_what_it_declares_and_nothing_else(name: str) -> None:
     moved = {key for key, tensor in model.state_dict().items() if not tensor.equal(before[key])}
     statistics = {key for key in before if key.startswith("head.norm.")}
     assert moved == declared | statistics
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_it_has_the_same_gradients(name: str) -> None:
+    torch.compiler.reset()
+    plain = build({"name": name}, head=NORMED).train()
+    shake(plain)
+    compiled = copy.deepcopy(plain)
+    compile_blocks(compiled, backend="aot_eager")
+    for model in (plain, compiled):
+        torch.manual_seed(1)  # what is dropped
+        F.cross_entropy(model(CLIP), torch.arange(4)).backward()
+    for (key, one), other in zip(trained(plain).items(), trained(compiled).values(), strict=True):
+        torch.testing.assert_close(
+            other.grad, one.grad, rtol=1e-4, atol=1e-6, msg=key
+        )  # another order of the same sums
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -63,7 +63,8 @@ _FUNCTIONS: dict[str, ValueAndSlope] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "q
 
 def with_slope_kept(x: Tensor, function: ValueAndSlope) -> Tensor:
     """Return the values, computed in float32, in the precision of x. For its gradient a byte is kept for each number."""
-    # Conversions stand outside: compiled by torch 2.11, a Function that makes float32 of what is float32 has no gradient.
+    # Conversions stand outside: a Function that returns one with nothing to do, float32 to float32, has no gradient where
+    # torch 2.11 compiles it (findings/torch_compiled_function_without_gradient.sh).
     made: Tensor = _SlopeKept.apply(x.float(), function).to(x.dtype)
     return made
 
