@@ -89,8 +89,8 @@ def test_of_several_test_lists_the_run_s_own_is_looked_at(clips: Path, tmp_path:
     config = toy_config(tmp_path / "run", clips, train={"epochs": 1}, test={"enable": False})
     config["data"]["test"] = {"own": {"list": "test"}, "other": {"list": "train"}}
     assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
-    assert inspect.main([str(tmp_path / "run"), "--videos", "5", "--device", "cpu"]) == 0
-    assert json.loads((tmp_path / "run/inspect.json").read_text())["videos"] == 5
+    assert inspect.main([str(tmp_path / "run"), "--videos", "20", "--device", "cpu"]) == 0
+    assert json.loads((tmp_path / "run/inspect.json").read_text())["videos"] == 16  # the other list holds 48
     rows = (clips / "test.csv").read_text().splitlines()[:2]
     (tmp_path / "list.csv").write_text("\n".join(["missing.mp4 0", *rows]))
     asked = "--list", str(tmp_path / "list.csv"), "--root", str(clips)
