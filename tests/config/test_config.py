@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from videoadapt.config.loading import dump_config, load_config
+from videoadapt.config.overrides import parse_overrides
 from videoadapt.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -181,6 +182,22 @@ def test_bases_merge_in_order_and_may_not_circle(tmp_path: Path) -> None:
         load_config(write(tmp_path, "_BASE_: a.yaml\n", "b.yaml"))
     with pytest.raises(ConfigError, match=r"missing\.yaml.*named as _BASE_"):
         load_config(write(tmp_path, "_BASE_: missing.yaml\n", "c.yaml"))
+
+
+def test_another_optimizer_keeps_the_rate_and_its_schedule(tmp_path: Path) -> None:
+    base = "output: o\noptim: {name: adamw, lr_per_256: 6e-4, warmup_epochs: 2, weight_decay: 0.05, options: {amsgrad: true}}\n"
+    kept = load_config(write(tmp_path, base, "base.yaml")).optim
+    child = write(tmp_path, "_BASE_: base.yaml\noptim: {name: sgd, momentum: 0.8}\n")
+    expected = kept.model_copy(update={"name": "sgd", "momentum": 0.8, "options": {}})
+    assert load_config(child).optim == expected
+    assert load_config(tmp_path / "base.yaml", ["optim.momentum=0.8", "optim.name=sgd"]).optim == expected
+    over = {"optim": {"name": "sgd", "options": {"nesterov": True}}}
+    assert load_config(child, over).optim.options == {"nesterov": True}
+
+
+def test_an_optimizer_on_a_sweep_axis_keeps_what_is_set() -> None:
+    tokens = ["optim.name=adamw", "optim.weight_decay=0.05", "optim.name=sgd"]
+    assert parse_overrides(tokens)["optim"] == {"name": "sgd", "weight_decay": 0.05}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from videoadapt.errors import ConfigError, why_not_read
 from videoadapt.paths import why_endless
 
 _DEEPEST, _MOST_VALUES = 50, 1_000_000
+# a section whose keys stay when its name becomes another, but for these, which are of that name
+_NAMED_SECTIONS = {"optim": ("options",)}
 _FAST_SIZE = 16_384  # characters: more brackets than that would overflow the stack of the parser in C
 
 
@@ -158,20 +160,23 @@ def _another_name(path: Path) -> str:
     return f"; did you mean {beside[close[0]]!r}?" if close else ""
 
 
-def merge(base: Any, child: Any) -> Any:
+def merge(base: Any, child: Any, key: str = "") -> Any:
     """Child over base, key by key; a component of another name replaces the base's component with all its arguments.
 
-    Where the base is a list, whole numbers as keys change its elements. Raises ConfigError for a number it does not have.
+    `key`: what both stand at; of a section with a name, only what is of that name is replaced. Where the base is a list,
+    whole numbers as keys change its elements. Raises ConfigError for a number it does not have.
     """
     if isinstance(base, list) and isinstance(child, dict) and child and all(key.isdecimal() for key in child):
         changed = list(base)
-        for key, value in child.items():
-            if int(key) >= len(base):
-                raise ConfigError(f"key {key}: the list has only the elements 0 to {len(base) - 1}: {base}")
-            changed[int(key)] = merge(base[int(key)], value)
+        for number, value in child.items():
+            if int(number) >= len(base):
+                raise ConfigError(f"key {number}: the list has only the elements 0 to {len(base) - 1}: {base}")
+            changed[int(number)] = merge(base[int(number)], value)
         return changed
     if not (isinstance(base, dict) and isinstance(child, dict)):
         return child
     if "name" in child and "name" in base and child["name"] != base["name"]:
-        return child
-    return base | {key: merge(base[key], value) if key in base else value for key, value in child.items()}
+        if key not in _NAMED_SECTIONS:
+            return child
+        base = {part: value for part, value in base.items() if part not in _NAMED_SECTIONS[key]}
+    return base | {part: merge(base[part], value, part) if part in base else value for part, value in child.items()}
