@@ -260,6 +260,17 @@ def diverge_on_rank_1(rank: int, folder: Path) -> None:
         evaluate(lambda clips: torch.full((len(clips), 3), np.nan if rank else 1.0), own, accumulator, 4)
 
 
+def stop_on_rank_1(rank: int, folder: Path) -> None:
+    """Its signal ends the validation of both, and rank 0 has its own video seen first."""
+    videos = [Video(f"{number}.mp4", Path(f"{number}.mp4"), 0) for number in range(2)]
+    accumulator = ViewAccumulator(videos, 1, 1, 3)
+    own, seen = [VideoViews(rank, videos[rank], torch.zeros(1, 1, 3, 2, 4, 4, dtype=torch.uint8))], []
+    asked = Interrupted("stopped at step 3", signal.SIGUSR2, 3) if rank else None
+    with joined(rank, folder, "third"), pytest.raises(Interrupted, match="stopped at step 3") as caught:
+        evaluate(lambda clips: seen.append(1) or torch.zeros(len(clips), 3), own, accumulator, 4, lambda: asked)
+    assert (caught.value.number, caught.value.step, len(seen)) == (signal.SIGUSR2, 3, 1 - rank)
+
+
 @pytest.mark.slow
 def test_the_first_rank_to_fail_is_recorded(tmp_path: Path) -> None:
     mp.spawn(fail_on_rank_1, (tmp_path,), nprocs=2)
@@ -270,3 +281,8 @@ def test_the_first_rank_to_fail_is_recorded(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_views_that_are_not_finite_end_all_ranks(tmp_path: Path) -> None:
     mp.spawn(diverge_on_rank_1, (tmp_path,), nprocs=2)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_ends_the_validation_of_all(tmp_path: Path) -> None:
+    mp.spawn(stop_on_rank_1, (tmp_path,), nprocs=2)

@@ -26,12 +26,14 @@ from tests.toy_runs import (
 from videoadapt.cli.train import main
 from videoadapt.config.loading import check_config
 from videoadapt.errors import CheckpointError, ConfigError, Diverged
+from videoadapt.evaluation.views import ViewAccumulator
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from videoadapt.runs.metrics import MetricsWriter
 from videoadapt.runs.run import Run
 from videoadapt.training import loop
 from videoadapt.training.loop import Trainer
 from videoadapt.training.resume import find_resumable, newest_readable
+from videoadapt.video.readers import FileNotes
 
 WEIGHTS = torch.randn(50, generator=torch.Generator().manual_seed(0))
 VALUES = {"output": "o", "optim": {"lr_per_256": 0.1, "betas": [0.9, 0.999]}, "data": {"workers": 4}}
@@ -277,10 +279,10 @@ def test_killed_in_a_validation_then_the_same_bits(
     config, output = full_recipe(tmp_path / "cut", clips), tmp_path / "cut"
     validate, write, save = loop.validate, MetricsWriter.metrics, Trainer._save
 
-    def killed_before(run: Run, now: int) -> dict[str, Any]:
+    def killed_before(run: Run, now: int, *further: Any) -> dict[str, Any]:
         if now == step:
             raise Killed
-        return validate(run, now)
+        return validate(run, now, *further)
 
     def killed_after(writer: MetricsWriter, kind: str, now: int, **values: float) -> None:
         write(writer, kind, now, **values)
@@ -309,16 +311,54 @@ def test_killed_in_a_validation_then_the_same_bits(
     assert names(output) == names(whole(1))
 
 
+@pytest.mark.parametrize("when", ["before it", "in the middle of it"])
+@pytest.mark.parametrize("step", [10, 40], ids=["in between", "the last"])
+def test_a_signal_does_not_wait_for_a_validation(
+    step: int, when: str, clips: Path, tmp_path: Path, whole: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm kills soon after it has warned, and a validation may take hours: the next attempt makes it, from its step."""
+    config, output, seen = full_recipe(tmp_path / "cut", clips), tmp_path / "cut", []
+    write, validate, note = MetricsWriter.metrics, loop.validate, ViewAccumulator.note
+
+    def warned_before(writer: MetricsWriter, kind: str, now: int, **values: float) -> None:
+        write(writer, kind, now, **values)
+        if (kind, now) == ("train", step):
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    def warned_meanwhile(accumulator: ViewAccumulator, video: int, notes: FileNotes) -> None:
+        note(accumulator, video, notes)
+        if seen[-1] == step and video == 2:
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    def noted(run: Run, now: int, *further: Any) -> dict[str, Any]:
+        seen.append(now)
+        return validate(run, now, *further)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "validate", noted)
+        if when == "before it":
+            patched.setattr(MetricsWriter, "metrics", warned_before)
+        else:
+            patched.setattr(ViewAccumulator, "note", warned_meanwhile)
+        assert main(["--cfg", str(config)]) == 130
+    assert seen == list(range(5, step + (when != "before it"), 5))
+    assert [record["step"] for record in records(output, "val")] == list(range(5, step, 5))
+    go(config, ranks=1)
+    assert_same_run(whole(1), output)
+    assert f"step_{step:08d}.pt at step {step} of 40" in (output / "run.log").read_text()
+    assert names(output) == names(whole(1))
+
+
 def test_a_validation_that_diverges_leaves_the_one_before(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where one is kept: from there it goes on with another rate."""
     validate = loop.validate
 
-    def diverged_at_ten(run: Run, now: int) -> dict[str, Any]:
+    def diverged_at_ten(run: Run, now: int, *further: Any) -> dict[str, Any]:
         if now == 10:
             raise Diverged(now, "validation", "not finite")
-        return validate(run, now)
+        return validate(run, now, *further)
 
     monkeypatch.setattr(loop, "validate", diverged_at_ten)
     config, output = full_recipe(tmp_path / "out", clips, keep_checkpoints=1), tmp_path / "out"

@@ -3,7 +3,7 @@
 Shapes: N videos, V views of a video (all crops of its first clip, then of its second), K classes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from videoadapt import distributed
 from videoadapt.data.label_sets import Kind
 from videoadapt.data.structures import Unreadable, Video, VideoViews
-from videoadapt.errors import NotFinite
+from videoadapt.errors import Interrupted, NotFinite
 from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.predictions import Average, ListPredictions
 from videoadapt.video.readers import FileNotes
@@ -134,19 +134,29 @@ def evaluate(
     videos: Iterable[VideoViews | Unreadable],
     accumulator: Collector,
     batch_size: int,
+    interruption: Callable[[], Interrupted | None] = lambda: None,
 ) -> None:
     """Run every view of every video once through `forward` (uint8 clips (B, 3, T, H, W) -> logits (B, K)) and gather.
 
     `batch_size` bounds the views of one forward pass; views of neighbouring videos share a pass. Raises NotFinite on every
-    rank when a view of one of them is.
+    rank when a view of one of them is, and what `interruption`, asked before each video, returns to one of them.
     """
-    problem: NotFinite | None = None
+    problem: NotFinite | Interrupted | None = None
     try:
-        _evaluate_own(forward, videos, accumulator, batch_size)
-    except NotFinite as error:
+        _evaluate_own(forward, _uninterrupted(videos, interruption), accumulator, batch_size)
+    except (NotFinite, Interrupted) as error:
         problem = error
     distributed.raise_on_all(problem)
     accumulator.gather()
+
+
+def _uninterrupted(
+    videos: Iterable[VideoViews | Unreadable], interruption: Callable[[], Interrupted | None]
+) -> Iterator[VideoViews | Unreadable]:
+    for video in videos:
+        if (asked := interruption()) is not None:
+            raise asked
+        yield video
 
 
 def _evaluate_own(

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -71,7 +71,7 @@ def train(run: Run) -> None:
 
 
 def _update_to_the_end(trainer: "Trainer", writer: MetricsWriter) -> None:
-    """Make all updates that are left. Raises Interrupted after the one at which a signal asks for it, which is saved."""
+    """Make all updates that are left. Raises Interrupted after the one, saved, at or after which a signal asks for it."""
     with (
         stop_on_signal() as stop,
         progress("train", trainer.total_steps, "steps") as line,
@@ -81,13 +81,18 @@ def _update_to_the_end(trainer: "Trainer", writer: MetricsWriter) -> None:
         while not trainer.is_done:
             line.advance(trainer.advance(batches, writer))
             asked = int(distributed.all_reduce(torch.tensor(float(priority(stop))), "max"))  # all ranks, or none
-            trainer.after_update(writer, bool(asked))
-            if asked:
-                raise Interrupted(
-                    f"stopped at step {trainer.step}; run the same command again to resume from there",
-                    ASKING[asked - 1],
-                    trainer.step,
-                )
+            interrupted = _interruption(asked, trainer.step)
+            trainer.after_update(writer, interrupted is not None, lambda: _interruption(priority(stop), trainer.step))
+            if interrupted is not None:
+                raise interrupted
+
+
+def _interruption(asked: int, step: int) -> Interrupted | None:
+    """What ends a training, saved at this step, where a signal of the priority `asked` came; None where none did."""
+    if not asked:
+        return None
+    said = f"stopped at step {step}; run the same command again to resume from there"
+    return Interrupted(said, ASKING[asked - 1], step)
 
 
 def _draw_curves(run: Run) -> None:
@@ -169,12 +174,22 @@ class Trainer:
         top1 = f"  top-1 {values['top1']:.1f} %" if "top1" in values else ""
         return f"{loss}{top1}  lr {lr:.2g}  {speed:.0f} clips/s"
 
-    def after_update(self, writer: MetricsWriter, stopping: bool) -> None:
-        """Validate, draw and save where this step asks for it."""
+    def after_update(
+        self, writer: MetricsWriter, stopping: bool, interruption: Callable[[], Interrupted | None] = lambda: None
+    ) -> None:
+        """Validate, draw and save where this step asks for it; when `stopping`, save alone: the next attempt validates.
+
+        Raises what `interruption` returns while it validates, with this step saved.
+        """
         config, run, finished = self.run.config, self.run, self.step == self.total_steps
         epoch, rest = divmod(self.step, self.schedule.steps_per_epoch)
         if run.splits.val and (finished or (rest == 0 and epoch % config.train.validate_every_epochs == 0)):
-            self._save_and_validate(writer)
+            if not self.awaits_validation:  # which may take long, and may be killed
+                writer.sync()
+                self._save(awaits_validation=True)
+            if stopping:
+                return
+            self._validate(writer, interruption)
         self.awaits_validation = False
         if config.task == "pretrain" and (
             finished or (rest == 0 and epoch % config.pretrain.picture_every_epochs == 0)
@@ -187,21 +202,14 @@ class Trainer:
             writer.sync()
             self._save()
 
-    def _save_and_validate(self, writer: MetricsWriter) -> None:
-        """A validation may take long, and a training that is killed in it goes on with it, from its own step."""
-        if not self.awaits_validation:
-            writer.sync()
-            self._save(awaits_validation=True)
-        try:
-            self._validate(writer)
-        except Diverged:  # a training that is resumed with other values needs the checkpoint before
-            checkpoint_of(self.run.folder, self.step).unlink(missing_ok=True)
-            raise
-
-    def _validate(self, writer: MetricsWriter) -> None:
+    def _validate(self, writer: MetricsWriter, interruption: Callable[[], Interrupted | None]) -> None:
         run, average = self.run, self.updater.average
-        with self.updater.weights_in(run.model, run.device, averaged=True):
-            results = validate(run, self.step)
+        try:
+            with self.updater.weights_in(run.model, run.device, averaged=True):
+                results = validate(run, self.step, interruption)
+        except Diverged:  # a training that is resumed with other values needs the checkpoint before
+            checkpoint_of(run.folder, self.step).unlink(missing_ok=True)
+            raise
         measured = {key: results[key] for key in ("top1", "top5", "mAP", "loss") if results.get(key) is not None}
         writer.metrics("val", self.step, **measured)
         self.patience.note(self.step, results)

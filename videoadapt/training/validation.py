@@ -1,11 +1,12 @@
 """Accuracy and loss on the validation list during training."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from videoadapt import logger
-from videoadapt.errors import Diverged, NotFinite, counted
+from videoadapt.errors import Diverged, Interrupted, NotFinite, counted
 from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
@@ -16,14 +17,14 @@ from videoadapt.runs.run import Run
 SAID = {"top1": "top-1", "mAP": "mAP"}
 
 
-def validate(run: Run, step: int) -> dict[str, Any]:
+def validate(run: Run, step: int, interruption: Callable[[], Interrupted | None] = lambda: None) -> dict[str, Any]:
     """Return the measures (in percent) of the model on `run.splits.val`, and `loss`: None where no video can be read.
 
     A video has `train.validate_clips` x `train.validate_crops` views, averaged as `test.average` says; the loss is the mean
     (binary) cross-entropy of the views, without label smoothing. With `data.labels` multi, `thresholds` are the best of each
     class here.
 
-    Raises Diverged, naming the step and the video, when a logit is not finite.
+    Raises Diverged, naming the step and the video, when a logit is not finite, and what `interruption` returns meanwhile.
     """
     config, videos = run.config, run.splits.val
     num_clips, num_crops = config.train.validate_clips, config.train.validate_crops
@@ -33,7 +34,7 @@ def validate(run: Run, step: int) -> dict[str, Any]:
     with run.testing_forward() as forward:
         try:
             with memory_explained(*VALIDATION):
-                evaluate(forward, loader, accumulator, config.test.batch_size)
+                evaluate(forward, loader, accumulator, config.test.batch_size, interruption)
         except NotFinite as error:
             raise Diverged(step, "validation", str(error)) from error
     predictions = accumulator.predictions(config.test.average, config.data.labels)
