@@ -264,10 +264,16 @@ def stop_on_rank_1(rank: int, folder: Path) -> None:
     """Its signal ends the validation of both, and rank 0 has its own video seen first."""
     videos = [Video(f"{number}.mp4", Path(f"{number}.mp4"), 0) for number in range(2)]
     accumulator = ViewAccumulator(videos, 1, 1, 3)
-    own, seen = [VideoViews(rank, videos[rank], torch.zeros(1, 1, 3, 2, 4, 4, dtype=torch.uint8))], []
+    own = [VideoViews(rank, videos[rank], torch.zeros(1, 1, 3, 2, 4, 4, dtype=torch.uint8))]
+    seen: list[int] = []
+
+    def forward(clips: torch.Tensor) -> torch.Tensor:
+        seen.append(len(clips))
+        return torch.zeros(len(clips), 3)
+
     asked = Interrupted("stopped at step 3", signal.SIGUSR2, 3) if rank else None
     with joined(rank, folder, "third"), pytest.raises(Interrupted, match="stopped at step 3") as caught:
-        evaluate(lambda clips: seen.append(1) or torch.zeros(len(clips), 3), own, accumulator, 4, lambda: asked)
+        evaluate(forward, own, accumulator, 4, lambda: asked)
     assert (caught.value.number, caught.value.step, len(seen)) == (signal.SIGUSR2, 3, 1 - rank)
 
 

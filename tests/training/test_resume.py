@@ -317,7 +317,8 @@ def test_a_signal_does_not_wait_for_a_validation(
     step: int, when: str, clips: Path, tmp_path: Path, whole: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slurm kills soon after it has warned, and a validation may take hours: the next attempt makes it, from its step."""
-    config, output, seen = full_recipe(tmp_path / "cut", clips), tmp_path / "cut", []
+    config, output = full_recipe(tmp_path / "cut", clips), tmp_path / "cut"
+    seen: list[int] = []
     write, validate, note = MetricsWriter.metrics, loop.validate, ViewAccumulator.note
 
     def warned_before(writer: MetricsWriter, kind: str, now: int, **values: float) -> None:

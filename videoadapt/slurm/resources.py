@@ -25,7 +25,7 @@ class Resources:
     minutes: int = 60
     cpus_per_task: int | None = None
     mem_gb: float | None = None
-    signal_delay_sec: int = 120  # before the time limit; longer than the longest step, with its validation
+    signal_delay_sec: int = 120  # before the time limit; longer than the longest step
     max_timeouts: int = 10
     array_parallelism: int = 256
     name: str = "videoadapt"
