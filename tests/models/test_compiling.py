@@ -1,5 +1,6 @@
 """torch.compile: one graph for all blocks that are alike, and the same numbers as without it."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,22 @@ def test_what_training_compiled_is_tested_without() -> None:
     with torch.inference_mode():
         model(clips_BCTHW)
     assert counter.frame_count == 2  # patches and blocks
+
+
+@pytest.mark.parametrize("trained_compiled", [False, True])
+def test_a_training_goes_on_as_it_was(trained_compiled: bool) -> None:
+    """Compiled in a validation alone, it would not resume to the bits of one that goes on."""
+    torch.compiler.reset()
+    in_training, in_validation = (CompileCounterWithBackend("eager") for _ in range(2))
+    model, clips_BCTHW = deep_vit(0.0), torch.randn(2, 3, 4, 32, 32)
+    if trained_compiled:
+        compile_blocks(model, backend=in_training)
+    with suppress(KeyError), torch.no_grad(), compiled_only_if(True, model, backend=in_validation):
+        model.eval()(clips_BCTHW)
+        raise KeyError
+    assert in_validation.frame_count == 2  # patches and blocks
+    model.train()(clips_BCTHW).sum().backward()
+    assert in_validation.frame_count == 2 and in_training.frame_count == 2 * trained_compiled
 
 
 def test_a_smaller_last_batch_is_filled_up_and_cut_again() -> None:

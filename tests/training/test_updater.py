@@ -18,7 +18,7 @@ from videoadapt.errors import CheckpointError, Diverged
 from videoadapt.runs.checkpoint import load_checkpoint, save_checkpoint
 from videoadapt.training.classification import Classification
 from videoadapt.training.mixup import Mixup
-from videoadapt.training.updater import Updater
+from videoadapt.training.updater import Updater, _to_processor
 from videoadapt.training.weight_average import WeightAverage
 from videoadapt.video.boxes import EraseBox
 
@@ -424,3 +424,27 @@ def test_all_ranks_hold_the_statistics_that_are_saved(tmp_path: Path) -> None:
     for one, other in ((norm, other_norm), (average, other_average)):
         for name, tensor in one.items():
             assert torch.equal(tensor, other[name]), name
+
+
+def test_a_copy_is_waited_for_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event in the stream of the current GPU, which is another one, would come before the copy."""
+    recorded: list[object] = []
+
+    class Event:
+        def record(self, stream: object = "of the current GPU") -> None:
+            recorded.append(stream)
+
+        def synchronize(self) -> None:
+            recorded.append("waited")
+
+    class OnSecondGpu:
+        is_cuda, device = True, torch.device("cuda", 1)
+
+        def to(self, device: str, non_blocking: bool) -> Tensor:
+            return torch.tensor([3.0])
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: device)
+    arrived = _to_processor(OnSecondGpu())  # type: ignore[arg-type]
+    assert recorded == [OnSecondGpu.device]
+    assert arrived().tolist() == [3.0] and recorded[1:] == ["waited"]

@@ -19,23 +19,32 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     Clips of another size compile anew. Weights, names and files stay as they are.
     """
     keep_slopes(model)
-    patches = [module for module in model.modules() if isinstance(module, PatchConv | TubeletConv)]
-    for part in [*patches, *recomputed_in(model)]:
+    for part in _compiled_in(model):
         part.compile(dynamic=False, backend=backend)
 
 
 @contextmanager
-def compiled_only_if(wanted: bool, model: nn.Module) -> Iterator[None]:
-    """Run the blocks of `model` compiled in the block, or without torch.compile, whatever was done to them before.
+def compiled_only_if(wanted: bool, model: nn.Module, backend: str = "inductor") -> Iterator[None]:
+    """Run the blocks of `model` compiled in the block, or without torch.compile, whatever was done to them before or is after.
 
-    So a test after a training computes what the same test alone does.
+    So a test after a training computes what the same test alone does, and a training goes on after a validation as before.
     """
-    if wanted:
-        compile_blocks(model)
-        yield
-    else:
+    if not wanted:
         with torch.compiler.set_stance("force_eager"):
             yield
+        return
+    before = [(part, part._compiled_call_impl) for part in _compiled_in(model)]
+    compile_blocks(model, backend)
+    try:
+        yield
+    finally:
+        for part, compiled in before:
+            part._compiled_call_impl = compiled
+
+
+def _compiled_in(model: nn.Module) -> list[nn.Module]:
+    patches = [module for module in model.modules() if isinstance(module, PatchConv | TubeletConv)]
+    return [*patches, *recomputed_in(model)]
 
 
 def filled_up(function: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:

@@ -32,7 +32,7 @@ def _to_processor(values_V: Tensor) -> Callable[[], Tensor]:
         return lambda: values_V
     copied_V = values_V.to("cpu", non_blocking=True)  # into pinned memory
     arrived = torch.cuda.Event()
-    arrived.record()
+    arrived.record(torch.cuda.current_stream(values_V.device))  # which need not be that of the current device
 
     def wait() -> Tensor:
         arrived.synchronize()
