@@ -85,8 +85,8 @@ def test_what_cannot_be_is_one_line(
     [
         (["--crops", "0"], "crops = 0: allowed: 1 to 100"),
         (["--crops", "101"], "crops = 101: allowed: 1 to 100"),
-        (["--every-sec", "0"], "every_sec = 0.0: allowed: above 0"),
-        (["--window-sec", "inf"], "window_sec = inf: allowed: above 0"),
+        (["--every-sec", "1e-9"], "every_sec = 1e-09: allowed: 0.001 or more"),
+        (["--window-sec", "inf"], "window_sec = inf: allowed: 0.001 or more"),
     ],
 )
 def test_windows_that_cannot_be_are_refused_first(

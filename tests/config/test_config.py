@@ -94,8 +94,10 @@ def test_numbers_and_names_that_nothing_can_use(tmp_path: Path) -> None:
     """Each of these once came to light in the middle of a run, as a traceback."""
     path = write(
         tmp_path,
-        'output: "o\\0"\nseed: 18446744073709551616\ndata: {root: "a\\0", cache_gb: .inf, limit_sec: 1e12, short_side_px: 1}\n'
-        "optim: {name: adamw, betas: [0.9, 1.0], weight_decay: .nan}\nmodel: {adapter: {name: adaptformer, scale: .inf}}\n",
+        'output: "o\\0"\nseed: 18446744073709551616\ndata: {root: "a\\0", cache_gb: .inf, limit_sec: 1e12, short_side_px: 1,\n'
+        f"  augment: {{repeated: {10**20}}}, rendered: {{motions: trunk, clips_per_epoch: {10**20}}}}}\n"
+        "optim: {name: adamw, betas: [0.9, 1.0], weight_decay: .nan}\nmodel: {adapter: {name: adaptformer, scale: .inf}}\n"
+        f"train: {{epochs: {10**20}, least_updates: {10**20}}}\n",
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path)
@@ -107,8 +109,12 @@ def test_numbers_and_names_that_nothing_can_use(tmp_path: Path) -> None:
         "data.cache_gb": "input should be a finite number",
         "data.limit_sec": "input should be less than or equal to 86400",
         "data.short_side_px": "input should be greater than or equal to 2",
+        "data.augment.repeated": "input should be less than or equal to 1000",
+        "data.rendered.clips_per_epoch": "input should be less than or equal to 1000000000",
         "optim.betas.1": "input should be less than 1",
         "optim.weight_decay": "input should be a finite number",
+        "train.epochs": "input should be less than or equal to 1000000000",
+        "train.least_updates": "input should be less than or equal to 1000000000",
         "model.adapter.scale": "input should be a finite number, or input should be 'learnable'",
     }
 

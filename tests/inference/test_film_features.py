@@ -60,8 +60,8 @@ def test_two_films_of_one_name_are_refused(run: Path, tmp_path: Path, capsys: py
         (["--clips", "1001"], "--clips = 1001: allowed: 1 to 1000"),
         (["--crops", "101"], "--crops = 101: allowed: 1 to 100"),
         (["--every-sec", "1", "--crops", "101"], "--crops = 101: allowed: 1 to 100"),
-        (["--every-sec", "nan"], "every_sec = nan: allowed: above 0"),
-        (["--every-sec", "1", "--window-sec", "0"], "window_sec = 0.0: allowed: above 0"),
+        (["--every-sec", "nan"], "every_sec = nan: allowed: 0.001 or more"),
+        (["--every-sec", "1", "--window-sec", "0"], "window_sec = 0.0: allowed: 0.001 or more"),
     ],
 )
 def test_views_that_no_test_has_are_refused_first(

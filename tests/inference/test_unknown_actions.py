@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.toy_runs import toy_config, write_config
 from videoadapt.cli import demo, train, unknown
@@ -52,6 +53,26 @@ def test_the_rate_that_is_proposed_can_be_told_by_so_few_videos(known: int, rate
     if rate > 0.05:
         with pytest.raises(ConfigError, match="allowed"):
             Known(Measure("logits"), scores, "energy").threshold(rate - 0.01)
+
+
+def test_commands_that_are_shown_can_be_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    scores = {"energy": np.arange(20.0)}
+    monkeypatch.setattr(Predictor, "from_run", lambda *_: None)
+    monkeypatch.setattr("videoadapt.inference.unknown_actions.measure", lambda *_: Found({}, 20, 0, []))
+    assert unknown.main([str(folder)]) == 0
+    assert f"--run '{folder}' --reject 0.05" in capsys.readouterr().out
+    config = check_config({"output": str(folder)})
+    with pytest.raises(ConfigError, match=f"first: videoadapt unknown '{re.escape(str(folder))}'"):
+        load_rejection(folder, 0.1, config, [], torch.nn.Linear(1, 1))
+    save(folder, Known(Measure("logits"), scores, "energy"), {"num_classes": 3})
+    for damage in (lambda: None, lambda: (folder / "unknown.npz").write_bytes(b"x")):
+        damage()
+        with pytest.raises(VideoAdaptError, match=f"make it again: videoadapt unknown '{re.escape(str(folder))}'"):
+            _load(folder / "unknown.npz", {"num_classes": 8})
 
 
 def measured(run: Path, *more: str) -> int:

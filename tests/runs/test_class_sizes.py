@@ -56,6 +56,7 @@ def test_a_class_without_videos_is_refused_where_it_divides() -> None:
     for train in ({"class_weights": "inverse"}, {"class_weights": {"effective": 0.9}}, {"logit_adjustment": 1.0}):
         (line,) = class_problems(config(**train), videos(5, 0, 1), NAMES)
         assert line.startswith(f"train.{next(iter(train))} = ") and "class 'run' has no training video, and" in line
+        assert line.endswith(" to null" if "class_weights" in train else " to 0")
         assert not class_problems(config(**train), videos(5, 1, 1), NAMES)
     (line,) = class_problems(config(logit_adjustment=1.0), videos(5, 0, 0), NAMES)
     assert "'run' has no training video (nor have 1 others)" in line

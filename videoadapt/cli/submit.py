@@ -1,6 +1,7 @@
 """Put a run on Slurm, or look after it: `status`, `tail` or `cancel`, and the folder of the run, in place of options."""
 
 import argparse
+import shlex
 import sys
 
 from videoadapt.cli._command import command, program
@@ -75,6 +76,6 @@ def _submit(args: argparse.Namespace) -> int:
     for config, job in zip(configs, jobs, strict=True):
         print(f"job {job.job_id}: {config.output}, logs in {job.paths.folder}", flush=True)
     if args.executor == "slurm":
-        print(f"look after it: {program('submit')} status|tail|cancel {configs[0].output}")
+        print(f"look after it: {program('submit')} status|tail|cancel {shlex.quote(str(configs[0].output))}")
         return 0
     return submission.wait(jobs)

@@ -1,6 +1,7 @@
 """Measure how well a run tells videos of unknown actions from known ones, and keep what `demo --reject` needs."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
     print("\n".join(lines(found)))
     print(f"files: {args.run}/unknown.npz, unknown.json, unknown.png")
-    print(f"next:  {program('demo')} VIDEO --run {args.run} --reject {found.least_rate:.2g}")
+    print(f"next:  {program('demo')} VIDEO --run {shlex.quote(str(args.run))} --reject {found.least_rate:.2g}")
     return EXIT_UNREADABLE if found.unreadable else 0
 
 

@@ -31,6 +31,7 @@ ListName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*
 Share = Annotated[float, Interval(ge=0, le=1)]
 _Beta = Annotated[float, Interval(ge=0, lt=1)]
 _Side = Annotated[int, Interval(ge=1, le=8_192)]
+_MOST = 1_000_000_000  # epochs, updates, clips: what follows of them still fits 64 bits
 MOST_CLIPS, MOST_CROPS = 1_000, 100  # of a video that is tested, wherever they are said
 _DAY_SEC = 86_400
 
@@ -145,7 +146,7 @@ class AugmentConfig(_Section):
     mixup: Annotated[float, Ge(0)] = 0.0
     cutmix: Annotated[float, Ge(0)] = 0.0
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
-    repeated: Annotated[int, Ge(1)] = 1  # clips drawn from each video of a batch
+    repeated: Annotated[int, Interval(ge=1, le=1_000)] = 1  # clips drawn from each video of a batch
     repeated_frames: Literal["own", "same"] = "own"  # of each clip; same: one set, augmented so many times (VideoMAE)
     cutmix_box: Literal["whole", "videomae"] = "whole"  # videomae: its rows taken as frames, its columns as rows
 
@@ -171,7 +172,7 @@ class Rendered(_Section):
     """
 
     motions: Literal["quickstart", "trunk", "any"]
-    clips_per_epoch: Annotated[int, Ge(1)]
+    clips_per_epoch: Annotated[int, Interval(ge=1, le=_MOST)]
 
 
 class DataConfig(_Section):
@@ -276,9 +277,9 @@ class TrainConfig(_Section):
     """
 
     enable: Annotated[bool, NOTHING] = True
-    epochs: Annotated[int, Ge(1), UPDATES] = 90
+    epochs: Annotated[int, Interval(ge=1, le=_MOST), UPDATES] = 90
     # short lists: epochs rises until there are so many updates, and a batch is no larger than the list
-    least_updates: Annotated[int | None, Ge(1), UPDATES] = None
+    least_updates: Annotated[int | None, Interval(ge=1, le=_MOST), UPDATES] = None
     batch_size: Annotated[int, Ge(1), UPDATES] = 64
     accumulate: Annotated[int, Ge(1), UPDATES] = 1
     clip_grad_norm: Annotated[float | None, Gt(0), UPDATES] = None

@@ -35,6 +35,11 @@ def held_out(
         groups.setdefault(name, []).append(row)
     labels = [of_row or (-1,) for of_row in videos.labels()]  # those without a label are divided like a class
     room = {label: min(max(1, round(share * n)), n // 2) for label, n in Counter(chain(*labels)).items()}
+    if not any(room.values()):
+        raise DataListError(
+            f"{key}: no class has two videos, so that none can be held out of {counted(len(videos), 'video')}; list more of "
+            f"them, or leave {key} out"
+        )
     held_N = np.zeros(len(videos), dtype=np.bool_)
     for name in sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest()):
         wanted = Counter(chain.from_iterable(labels[row] for row in groups[name]))

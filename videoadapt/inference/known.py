@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,8 @@ def load_rejection(
     if folder is None or not is_file(folder / FILE_NAME):
         where = "only a run's folder can hold it" if folder is None else f"{folder / FILE_NAME} is not there"
         raise ConfigError(
-            f"reject = {rate}: needs the scores of known videos, and {where}; first: videoadapt unknown {folder or 'RUN'}"
+            f"reject = {rate}: needs the scores of known videos, and {where}; first: videoadapt unknown "
+            f"{'RUN' if folder is None else quote(str(folder))}"
         )
     known = _load(folder / FILE_NAME, made_of(config, names, model))
     return Rejection(known, rate, known.threshold(rate))
@@ -170,11 +172,11 @@ def _load(path: Path, here: Mapping[str, Any]) -> Known:
         known, there = Known(measure, scores, facts["chosen"]), facts["made_of"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise VideoAdaptError(
-            f"{path}: cannot be read ({error}); make it again: videoadapt unknown {path.parent}"
+            f"{path}: cannot be read ({error}); make it again: videoadapt unknown {quote(str(path.parent))}"
         ) from error
     if other := [key for key, _, _ in differences(there, dict(here))]:
         raise VideoAdaptError(
             f"{path}: is of another model or other views ({', '.join(other[:3])}); make it again: videoadapt unknown "
-            f"{path.parent}"
+            f"{quote(str(path.parent))}"
         )
     return known

@@ -53,6 +53,9 @@ class Timeline:
     damaged_frames: int | None
 
 
+_LEAST_SEC = 0.001  # less than any frame lasts: more windows would be looked at for ever, and show nothing new
+
+
 @dataclass(frozen=True)
 class Slide:
     """How windows slide over a film; None: of the trained length, half of it apart, with the crops of the run's test."""
@@ -65,8 +68,8 @@ class Slide:
     def check(self) -> None:
         """Raise ConfigError for what is no length of time, or no number of crops."""
         for name, value in (("every_sec", self.every_sec), ("window_sec", self.window_sec)):
-            if value is not None and not 0 < value < float("inf"):
-                raise ConfigError(f"{name} = {value}: allowed: above 0")
+            if value is not None and not _LEAST_SEC <= value < float("inf"):
+                raise ConfigError(f"{name} = {value}: allowed: {_LEAST_SEC} or more")
         if self.crops is not None:
             check_count("crops", self.crops, most=MOST_CROPS)
 

@@ -60,15 +60,15 @@ def say_unequal(config: Config, videos: VideoRows, class_names: Sequence[str]) -
         )  # fmt: skip
 
 
-def _set(config: Config) -> list[tuple[str, object, object]]:
-    """Key, value and default of each setting for unequal classes that is in use."""
+def _set(config: Config) -> list[tuple[str, object, str]]:
+    """Key, value and the word that takes it back, of each setting for unequal classes that is in use."""
     data, train = config.data, config.train
     found = [
         ("data.balance", data.balance, 0.0),
         ("train.class_weights", train.class_weights, None),
         ("train.logit_adjustment", train.logit_adjustment, 0.0),
     ]
-    return [(key, value, off) for key, value, off in found if value != off]
+    return [(key, value, "null" if off is None else "0") for key, value, off in found if value != off]
 
 
 def _and_others(number: int) -> str:

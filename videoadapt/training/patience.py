@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from videoadapt.config.schema import StopEarly
+from videoadapt.errors import counted
 
 
 class Patience:
@@ -36,9 +37,10 @@ class Patience:
     def __str__(self) -> str:
         """Why it stops, in a few words."""
         assert self._config is not None
+        patience = counted(self._config.patience_epochs, "epoch")
         return (
-            f"the validation's {self._config.metric} has been no better for {self._config.patience_epochs} epochs than "
-            f"{self._best} at step {self._best_step}"
+            f"the validation's {self._config.metric} has been no better for {patience} than {self._best} at step "
+            f"{self._best_step}"
         )
 
     def state(self) -> dict[str, Any]:
