@@ -185,11 +185,11 @@ def test_the_lists_fit_the_scan(tmp_path: Path) -> None:
         (NAMES, ["--val", "0.4"], "together at most 0.5"),
         (NAMES, ["--group", "("], "--group = '(': is no regular expression"),
         (NAMES, ["--group", "x+"], "--group = 'x+': finds nothing in '"),
-        (NAMES, ["--group", "v_"], "--test: no group is small enough"),
+        (NAMES, ["--group", "v_"], "--test 0.2: no group is small enough: of 1 group the smallest, 'v_', has "),
         (
             ["a/1.mp4", "b/1.mp4"],
             [],
-            "--test: no class has two videos, so that none can be held out of 2 videos; list more",
+            "--test 0.2: no class has two videos, so that none can be held out of 2 videos; list more",
         ),
         (["a/1 \n2.mp4", *NAMES], [], "rename it"),
         (["train/a/1.mp4", "test/a/1.mp4"], [], "its test, train hold 1 folder"),

@@ -230,6 +230,17 @@ def test_a_group_pattern_that_does_not_match_is_an_error() -> None:
         held_out(listing(2, 2, 2), 0.1, r"(movie\d+)", seed=0)
 
 
+def test_groups_over_classes_say_how_to_part_them() -> None:
+    videos = listing(groups=3, clips=4, classes=2)
+    with pytest.raises(
+        DataListError, match=r"of 3 groups the smallest, 'g00', has 8 of 24 videos; .*'\(\.\*_g\[0-9\]\+\)_c'"
+    ):
+        held_out(videos, 0.1, r"(g\d+)_c", seed=0)
+    with pytest.raises(DataListError, match=r"of 6 groups .* find smaller groups$"):
+        held_out(videos, 0.1, r"(.*_g\d+)_c", seed=0)
+    assert held_out(videos, 0.34, r"(.*_g\d+)_c", seed=0).sum() == 8
+
+
 def test_the_files_have_a_fingerprint(tmp_path: Path) -> None:
     videos = [Video(f"{n}.mp4", tmp_path / f"{n}.mp4", 0) for n in range(200)]
     for video in videos:

@@ -17,7 +17,7 @@ def held_out(
     share: float,
     group: str | None,
     seed: int,
-    key: str = "data.val",
+    key: str = "data.val.holdout",
     group_key: str = "data.val.group",
 ) -> NDArray[np.bool_]:
     """The rows of a training list that are held out for validation, as a mask (N,): a `share` of each class.
@@ -27,8 +27,8 @@ def held_out(
 
     Groups are never divided, every class keeps at least half. Groups are taken in an order given by a hash of seed and
     group name, as long as no class then gives more than its share (at least one video): the same list always divides in
-    the same way. Raises DataListError, naming `group_key`, when the regex finds nothing in a video, and naming `key`, when no
-    group is small enough.
+    the same way. Raises DataListError, naming `group_key`, when the regex finds nothing in a video, and naming `key`, which
+    may end in the share as it was given, when no group is small enough.
     """
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(group_names(videos.names(), group, group_key) if group else videos.names()):
@@ -38,7 +38,7 @@ def held_out(
     if not any(room.values()):
         raise DataListError(
             f"{key}: no class has two videos, so that none can be held out of {counted(len(videos), 'video')}; list more of "
-            f"them, or leave {key} out"
+            "them, or hold none out"
         )
     held_N = np.zeros(len(videos), dtype=np.bool_)
     for name in sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest()):
@@ -48,9 +48,13 @@ def held_out(
             for label, n in wanted.items():
                 room[label] -= n
     if not held_N.any():
+        name, rows = min(groups.items(), key=lambda item: len(item[1]))
+        cure = f", or let {group_key} find smaller groups" if group else ""
+        if group and len({label for row in rows for label in labels[row]}) > 1:  # numbers that begin anew in each class
+            cure += " (with the class in its bracket, '(.*_g[0-9]+)_c', films of several classes are not one)"
         raise DataListError(
-            f"{key}: no group is small enough to hold out {share:g} of {counted(len(videos), 'video')}; raise the share "
-            "or choose a finer group"
+            f"{key}: no group is small enough: of {counted(len(groups), 'group')} the smallest, {name!r}, has {len(rows)} of "
+            f"{counted(len(videos), 'video')}; raise the share{cure}"
         )
     return held_N
 

@@ -81,10 +81,10 @@ def divide(
     if group:
         group_names([], group, f"{key}group")  # also where nothing is to be divided
     lists: dict[str, list[Video]] = {"train": list(videos), "val": [], "test": []}
-    for split, share in (("test", test), ("val", val / (1 - test))):
+    for split, of_all, share in (("test", test, test), ("val", val, val / (1 - test))):
         if share:
             rows = VideoRows(Path(), ((video.id, video.label, 0) for video in lists["train"]))
-            held_N = held_out(rows, share, group, seed, f"{key}{split}", f"{key}group")
+            held_N = held_out(rows, share, group, seed, f"{key}{split} {of_all:g}", f"{key}group")
             lists[split] = [video for video, held in zip(lists["train"], held_N, strict=True) if held]
             lists["train"] = [video for video, held in zip(lists["train"], held_N, strict=True) if not held]
     return lists

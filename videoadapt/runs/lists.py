@@ -104,7 +104,9 @@ def _divide(config: Config, lists: dict[str, VideoRows], files: dict[str, NDArra
     """Hold a share of the training list out for validation, and take a few of each class of what is left."""
     data = config.data
     if isinstance(data.val, Holdout) and _validates(config):
-        held_N = held_out(lists["train"], data.val.holdout, data.val.group, config.seed)
+        held_N = held_out(
+            lists["train"], data.val.holdout, data.val.group, config.seed, f"data.val.holdout {data.val.holdout:g}"
+        )
         lists["val"], files["val"] = lists["train"].select(held_N), files["train"][held_N]
         _keep(lists, files, ~held_N)
     if data.first_per_class is not None:
