@@ -57,6 +57,7 @@ def test_a_run_under_attack(run: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["--frames", "5"], "frames = 5: allowed: 1 to 4, the frames of a clip, or all"),
         (["--videos", "17"], "--videos 17: allowed: 1 to 16, the videos of the test list"),
         (["--budget", "0.5"], "budget = 0.5: allowed: 1 to 255 grey levels"),
+        (["--seed", "-1"], "seed = -1: allowed: 0 or more"),
     ],
 )
 def test_what_cannot_be_attacked(run: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,8 @@ def test_names_are_checked_before_anything(tmp_path: Path, capsys: pytest.Captur
     )
     assert robustness.main([str(tmp_path), "--corruptions", "fog,frog"]) == 2
     assert "--corruptions 'frog': no such corruption; did you mean 'fog'?" in capsys.readouterr().err
+    assert robustness.main([str(tmp_path), "--corruptions", ""]) == 2
+    assert "--corruptions names no corruption; allowed: all, " in capsys.readouterr().err
     assert robustness.main([str(tmp_path)]) == 2
     assert "holds no config.yaml" in capsys.readouterr().err
     with pytest.raises(SystemExit):

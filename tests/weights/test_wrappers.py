@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -257,6 +258,11 @@ def test_a_storage_of_another_size_is_damage(tmp_path, settings):
     with pytest.raises(ValueError, match="storage 0 has not the size"):
         read_archive(short)
     assert f"{short}: damaged or cut short" in refusal(str(short))
+
+
+def test_an_archive_of_another_kind_is_not_called_damaged(tmp_path):
+    np.savez(tmp_path / "features.npz", features=np.ones(3))
+    assert "features.npz: an archive without weights of torch" in refusal(str(tmp_path / "features.npz"))
 
 
 # ---- programs --------------------------------------------------------------------------------------------------------

@@ -48,9 +48,11 @@ def attack_run(
     The views of a video are then averaged as the run's test averages them, and its accuracy is told of the clean clips, of
     clips changed at random within the same budget, and of the attacked ones, with 95 % intervals over videos drawn with
     replacement. `root`: where the videos are; None: data.root. `num_videos`: so many evenly spread over the list; None: all.
-    Raises ConfigError for a run with several labels a video or a number of videos that the list does not have, and what
-    opening the run raises.
+    Raises ConfigError for a run with several labels a video, a number of videos that the list does not have or a seed below
+    0, and what opening the run raises.
     """
+    if seed < 0:
+        raise ConfigError(f"seed = {seed}: allowed: 0 or more")
     config, class_names, model = open_run(folder, device)
     if config.data.labels == "multi":
         raise ConfigError(f"{folder}: data.labels = multi: an attack raises the loss of a video's one label")

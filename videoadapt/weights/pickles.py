@@ -78,10 +78,19 @@ def is_archive(path: Path) -> bool:
 
 def is_program(path: Path) -> bool:
     """Whether this is a TorchScript archive, of `torch.jit.save`: code beside the tensors."""
+    return _holds(path, "constants.pkl")
+
+
+def is_of_another_kind(path: Path) -> bool:
+    """Whether this is a whole zip archive that torch's weights are not in: an exported program, or arrays of numpy."""
+    return is_archive(path) and not _holds(path, "data.pkl")
+
+
+def _holds(path: Path, name: str) -> bool:
     if not is_archive(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        return any(found.endswith(f"/{name}") for found in archive.namelist())
 
 
 def read_archive(path: Path) -> tuple[Any, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from videoadapt.errors import CheckpointError
 from videoadapt.paths import why_unreadable
-from videoadapt.weights.pickles import is_archive, is_program, module_tensors, read_archive
+from videoadapt.weights.pickles import is_archive, is_of_another_kind, is_program, module_tensors, read_archive
 
 _NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 # What training checkpoints hold besides tensors, under the names of numpy 1 and 2; other pickled objects are refused.
@@ -43,6 +43,10 @@ def load(path: Path) -> tuple[Any, tuple[str, ...]]:
             raise CheckpointError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")
         if start[8:] == b"{":  # safetensors: eight bytes of length, then a json object
             return load_file(path), ()
+        if is_of_another_kind(path):
+            raise CheckpointError(
+                f"{path}: an archive without weights of torch, as an exported .pt2 and an .npz are; name a weight file"
+            )
         if is_program(path):
             return module_tensors(read_archive(path)[0]), ()
         return _load_torch(path)

@@ -43,9 +43,11 @@ def corrupt(
 
 
 def chosen_kinds(names: Sequence[str] | Literal["all"] | None) -> list[str]:
-    """These kinds, or all, in the order of tables. Raises ConfigError for a name that is no kind's."""
+    """These kinds, or all, in the order of tables. Raises ConfigError for a name that is no kind's, and for no name."""
     if names == "all":
         return list(KINDS)
+    if names is not None and not names:
+        raise ConfigError(f"names no corruption; allowed: all, {', '.join(KINDS)}")
     for name in names or ():
         if name not in KINDS:
             raise ConfigError(f"{name!r}: no such corruption; {did_you_mean(name, KINDS)}")
