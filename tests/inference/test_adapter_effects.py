@@ -1,11 +1,15 @@
 """What adapters changed: CKA's invariances, ratios by hand, and a whole look at the adapter that comes with the package."""
 
 import json
+import re
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from tests.media import write_video
 from tests.toy_models import ADAPTERS, CLIP, build, shake
@@ -14,8 +18,10 @@ from videoadapt import load
 from videoadapt.cli import inspect, train
 from videoadapt.data.structures import Video
 from videoadapt.errors import DecodeError
-from videoadapt.inference.adapter_effects import LinearCKA, _ratios_noted, measure
+from videoadapt.inference.adapter_effects import BlockEffect, LinearCKA, Moved, _ratios_noted, measure
+from videoadapt.inference.adapter_picture import _figure as _effects_figure
 from videoadapt.inference.adapter_picture import write_effects
+from videoadapt.inference.explaining.sheet import _figure as _sheet_figure
 
 
 def cka(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -82,6 +88,34 @@ def test_the_adapter_in_the_package(tmp_path: Path, log_lines: list[str]) -> Non
     assert shown[0].moved_thw.shape == (1, 8, 8) and np.isfinite(shown[0].moved_thw).all()
     write_effects(tmp_path / "x.png", "title", blocks, shown)
     assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
+def test_long_names_overlap_nothing_in_the_pictures() -> None:
+    rng = np.random.default_rng(0)
+    film, folder = (
+        "GOPR0123_participant_017_take_{}.mp4",
+        "outputs/sweeps/kitchen/cells/" + 3 * "optim.lr_per_256=0.004," + "x/seed=0",
+    )
+    clip_THWC = rng.integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
+    shown = [Moved(film.format(n), clip_THWC, rng.random((1, 8, 8))) for n in range(4)]
+    block = BlockEffect(trained=100, ratios={"mlp": [1.0, 2.0]}, moved=[0.1, 0.2])
+    block.cka.add(torch.randn(20, 4), torch.randn(20, 4))
+    title = f"{folder}: what its adapters changed, 64 test videos"
+    effects = _effects_figure(title, [block] * 3, shown, [one.video for one in shown])
+    sheet = _sheet_figure(
+        f"standing up from a chair, slowly: 97.4 %   {film} (grad_cam)",
+        clip_THWC[None, :1],
+        rng.random((1, 1, 64, 64)),
+        [["0 s"]],
+    )
+    for figure in (effects, sheet):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        texts = [text for text in figure.findobj(Text) if text.get_visible() and re.search("[a-z]", text.get_text())]
+        boxes = [text.get_window_extent(renderer) for text in texts]
+        assert not [text.get_text() for text, box in zip(texts, boxes, strict=True) if box.x1 > figure.bbox.x1]
+        overlaps = [(a, b) for a, b in combinations(range(len(boxes)), 2) if boxes[a].overlaps(boxes[b])]
+        assert not [(texts[a].get_text(), texts[b].get_text()) for a, b in overlaps]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from videoadapt.errors import ConfigError
 from videoadapt.inference.answers import Answers
 from videoadapt.inference.segments import Cut, Segment, bounds, segments_of, smoothed
-from videoadapt.inference.timeline_files import plot_timeline, write_detections, write_timeline
+from videoadapt.inference.timeline_files import _figure, plot_timeline, write_detections, write_timeline
 from videoadapt.inference.windows import Timeline
 from videoadapt.video.windows import spread_windows
 
@@ -116,6 +116,14 @@ def test_files_of_a_film(tmp_path: Path) -> None:
     write_detections(tmp_path / "detections.json", {"film": found})
     written = json.loads((tmp_path / "detections.json").read_text())["results"]["film"]
     assert written[0] == {"label": "a", "score": pytest.approx(0.9), "segment": [0.0, 2.5]}
+
+
+def test_the_bars_of_the_last_row_are_whole() -> None:
+    film = timeline(0.9, 0.9, 0.2, 0.1)
+    found = segments_of(film, answers(), Cut(**PLAIN))
+    (axes,) = _figure(film, smoothed(film), found, ["a", "b"], [0, 1]).axes
+    lowest = min(bar.get_paths()[0].vertices[:, 1].min() for bar in axes.collections)
+    assert axes.get_ylim()[0] < lowest < -1
 
 
 def test_a_film_without_a_segment_is_drawn_too(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from videoadapt.inference.adapter_effects import BlockEffect, Moved
 from videoadapt.inference.explaining.heat import marked
-from videoadapt.runs.drawing import save_png
+from videoadapt.runs.drawing import save_png, shorten, wrapped
 from videoadapt.runs.lettering import on_one_line
 
 _DPI, _BLUE, _ORANGE = 150, "#1f5fa8", "#d9641e"
+_FILM_LETTERS = 16  # as many as stand over a frame
 
 
 def write_effects(path: Path, title: str, blocks: Sequence[BlockEffect], shown: Sequence[Moved]) -> None:
@@ -26,7 +27,7 @@ def write_effects(path: Path, title: str, blocks: Sequence[BlockEffect], shown: 
 
 def _figure(title: str, blocks: Sequence[BlockEffect], shown: Sequence[Moved], names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(11, 5.2 if shown else 3.4), dpi=_DPI, layout="constrained")
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    figure.suptitle(wrapped(title, 11, 11), fontsize=11, x=0.01, ha="left")
     rows = figure.subfigures(2 if shown else 1, 1, squeeze=False, height_ratios=[2, 1] if shown else None)
     above, *below = rows[:, 0]
     ratios, cka, trained = above.subplots(1, 3)
@@ -69,7 +70,7 @@ def _frames(row: Sequence[Any], shown: Sequence[Moved], names: Sequence[str]) ->
         scaled = torch.from_numpy((at - moved_thw.min()) / max(spread, 1e-12))[None, None].float()
         map_HW = F.interpolate(scaled, frame_HWC.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
         row[2 * number].imshow(frame_HWC)
-        row[2 * number].set_title(Path(name).name, fontsize=7, loc="left")
+        row[2 * number].set_title(shorten(Path(name).name, _FILM_LETTERS), fontsize=7, loc="left")
         row[2 * number + 1].imshow(marked(frame_HWC, map_HW))
         row[2 * number + 1].set_title(f"moved {moved_thw.min():.2f} to {moved_thw.max():.2f}", fontsize=7, loc="left")
     for axes in row:

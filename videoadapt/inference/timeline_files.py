@@ -122,7 +122,7 @@ def _figure(
         bars = [(s.start_sec, s.end_sec - s.start_sec) for s in segments if s.label == label]
         axes.broken_barh(bars, (base - 0.46, 0.14), color=_BLUE, linewidth=0)
     axes.set_yticks([-place for place in range(len(rows))], [shorten(on_one_line(class_names[k])) for k in rows])
-    axes.set_ylim(0.6 - len(rows), 0.55)
+    axes.set_ylim(0.52 - len(rows), 0.55)  # below the last row's bars
     axes.set_xlim(timeline.start_sec, timeline.end_sec)
     _style(axes, timeline)
     left_out = len({s.label for s in segments}) - len(rows)

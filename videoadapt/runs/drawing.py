@@ -1,5 +1,6 @@
 """Figures into PNG files, with the names that stand on them as they are spelled."""
 
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -26,7 +27,12 @@ def save_png(path: Path, draw: Callable[[], Figure], names: Iterable[str] = (), 
         write_atomically(path, lambda partial: figure.savefig(partial, format="png", bbox_inches=box))
 
 
-def shorten(name: str) -> str:
-    """A name of at most _LONGEST_NAME letters."""
-    half = _LONGEST_NAME // 2  # long names often differ only at the end: keep both ends
-    return name if len(name) <= _LONGEST_NAME else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
+def shorten(name: str, letters: int = _LONGEST_NAME) -> str:
+    """A name of about so many letters at most, and its middle as an ellipsis."""
+    half = letters // 2  # long names often differ only at the end: keep both ends
+    return name if len(name) <= letters else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
+
+
+def wrapped(title: str, width_inch: float, size_pt: float) -> str:
+    """A title on as many lines as it needs in a figure so wide: a letter is some 0.6 of the size wide."""
+    return textwrap.fill(title, int(width_inch * 72 / (0.6 * size_pt)))

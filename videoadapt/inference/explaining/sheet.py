@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from videoadapt.inference.explaining.heat import marked
-from videoadapt.runs.drawing import save_png
+from videoadapt.runs.drawing import save_png, wrapped
 
 _DPI, _FRAME_INCH = 150, 1.1
 _MOST_FRAMES = 16  # in a row; of more, evenly spread ones
@@ -29,10 +29,9 @@ def _figure(title: str, clips_NTHWC: np.ndarray, maps_NTHW: np.ndarray, moments:
     shown = np.linspace(0, num_frames - 1, min(num_frames, _MOST_FRAMES)).round().astype(int)
     tall_inch = _FRAME_INCH * height / width
     columns_inch = max(_FRAME_INCH * len(shown), 4.0)
-    figure = Figure(
-        figsize=(columns_inch + 0.5, num_clips * (2 * tall_inch + 0.75) + 0.5), dpi=_DPI, layout="constrained"
-    )
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    wide_inch = columns_inch + 0.5
+    figure = Figure(figsize=(wide_inch, num_clips * (2 * tall_inch + 0.75) + 0.5), dpi=_DPI, layout="constrained")
+    figure.suptitle(wrapped(title, wide_inch, 10), fontsize=10, x=0.01, ha="left")
     rows = figure.subplots(3 * num_clips, len(shown), squeeze=False, height_ratios=[1, 1, 0.3] * num_clips)
     share_NT = _shares(maps_NTHW)
     for clip in range(num_clips):
