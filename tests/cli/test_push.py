@@ -56,6 +56,14 @@ def test_a_pushed_adapter_is_loaded_by_its_name(
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     assert f'va.load("hf:{NAME}", weights="{pinned}")' in code
     assert push.main([str(folder), f"hf:{NAME}", "--out", str(folder)]) == 2
+    assert push.main([str(folder), f"hf:{NAME}", "--out", str(page)]) == 0  # the same again
+    (page / "README.md").write_text("one's own")
+    (page / "adapter.safetensors").unlink()
+    assert push.main([str(folder), f"hf:{NAME}", "--out", str(page)]) == 2
+    assert f"{page / 'README.md'}: is there, with another text" in capsys.readouterr().err
+    assert [path.name for path in page.glob("[Ra]*")] == ["README.md"] and (
+        page / "README.md"
+    ).read_text() == "one's own"
 
     capsys.readouterr()
     assert push.main([str(folder), f"hf:{NAME}", "--license", "mit", "--private"]) == 0

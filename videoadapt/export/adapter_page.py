@@ -34,10 +34,13 @@ def write_adapter_folder(run: Path, out: Path, name: HubName, licence: str = "")
     out.mkdir(parents=True, exist_ok=True)
     if out.resolve() == run.resolve():
         raise CheckpointError(f"{out}: is the run's own folder; choose another one")
+    page = _page(adapter, results, _lists(run), name, licence, picture)
+    if is_file(out / PAGE) and (out / PAGE).read_bytes() != page.encode():
+        raise CheckpointError(f"{out / PAGE}: is there, with another text; move it away, or choose another folder")
     shutil.copyfile(run / ADAPTER, out / ADAPTER)
     if picture is not None:
         shutil.copyfile(picture, out / PREVIEW)
-    write_text(out / PAGE, _page(adapter, results, _lists(run), name, licence, picture))
+    write_text(out / PAGE, page)
     return [ADAPTER, PAGE, *([PREVIEW] if picture else [])]
 
 
