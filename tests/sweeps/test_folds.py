@@ -149,7 +149,8 @@ def test_published_splits_as_folds(films: Path, tmp_path: Path) -> None:
         ({"number": 4, "group": FILM}, {}, "folds.number = 4: there are only 3 groups; choose fewer, or finer groups"),
         ({"number": 3, "group": "scene"}, {}, "folds.group = 'scene': finds nothing in '"),
         ({"number": 3, "group": "("}, {}, "folds.group = '(': is no regular expression"),
-        ({"number": 3, "group": "^[^/]+"}, {}, "folds: the videos of class 0 are all of one group (and so for 7 more)"),
+        ({"number": 3, "group": "^[^/]+"}, {},
+         "folds: the videos of class '0' (and 7 more: '1', '2', '3', '4', ...) are all of one group"),
         ({"number": 3, "group": "video"}, {"set": {"data.val": "v.txt"}}, "folds: data.val = v.txt would stay the same"),
         ({"number": 3, "group": "video"}, {"set": {"data.dataset": {"name": "class_folders"}, "data.val": "val"}},
          "`prepare folder FOLDER --out LISTS --val 0 --test 0` writes both"),
@@ -173,7 +174,20 @@ def test_a_class_in_fewer_groups_than_folds_is_said(films: Path, tmp_path: Path,
         if not (line.endswith(" 0") and "film2" in line)
     )
     Sweep(written(tmp_path, films, {"number": 3, "group": FILM}, rows))
-    assert log_lines == ["WARNING folds.number = 3: class 0 is in 2 groups only: some folds do not test it"]
+    assert log_lines == ["WARNING folds.number = 3: class '0' is in 2 groups only: some folds do not test it"]
+
+
+def test_classes_that_folds_cannot_test_are_named(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("wave\narm wrestling\n" + "".join(f"other {n}\n" for n in range(6)))
+    lines = (films / "all.txt").read_text().splitlines()
+    rows = "".join(f"{row}\n" for row in lines if not row.endswith((" 1", " 2")) or "film0" in row)
+    sweep = written(
+        tmp_path, films, {"number": 3, "group": FILM}, rows, set={"data.classes": str(tmp_path / "classes.txt")}
+    )
+    with pytest.raises(
+        ConfigError, match=r"the videos of class 'arm wrestling' \(and 1 more: 'other 0'\) are all of one group"
+    ):
+        Sweep(sweep)
 
 
 def test_quantiles_of_students_t() -> None:

@@ -16,6 +16,7 @@ from videoadapt.errors import ConfigError, DataListError, counted
 from videoadapt.files import as_record, write_json
 from videoadapt.paths import is_file
 from videoadapt.runs.build_data import build_dataset
+from videoadapt.runs.named_lists import load_class_names
 from videoadapt.sweeps.schema import Folds
 
 AXIS = "fold"
@@ -28,7 +29,7 @@ class Division:
     """
 
     def __init__(self, folds: Folds, config: Config, folder: Path):
-        self._folds, self._data = folds, config.data
+        self._folds, self._config, self._data = folds, config, config.data
         if config.data.labels != "single":
             raise ConfigError(f"folds: data.labels = {config.data.labels}: has no top-1 to average; allowed: single")
         self.group_of: dict[str, str] = {}  # id of a video -> group; without groups, videos are groups
@@ -112,26 +113,35 @@ class Division:
         found = groups_per_class(videos.labels_N, groups)
         if alone := [label for label, count in found.items() if count == 1]:
             raise ConfigError(
-                f"folds: the videos of class {alone[0]} are all of one group{_others(alone)}: the fold that tests "
+                f"folds: the videos of class {self._named(alone)} are all of one group: the fold that tests "
                 "them could not train them; choose finer groups, or leave the class out"
             )
         if few := [label for label, count in found.items() if count < number]:
             logger.warning(
-                "folds.number = %d: class %d is in %d groups only%s: some folds do not test it",
-                number, few[0], found[few[0]], _others(few),
+                "folds.number = %d: class %s is in %d groups only: some folds do not test it",
+                number, self._named(few), found[few[0]],
             )  # fmt: skip
 
-    @staticmethod
-    def _check_fold(videos: VideoRows, fold_N: Any, number: int) -> None:
+    def _check_fold(self, videos: VideoRows, fold_N: Any, number: int) -> None:
         """That every fold tests something, and nothing that it does not train."""
         for fold in range(number):
             tested = set(videos.labels_N[fold_N == fold].tolist())
             untrained = sorted(tested - set(videos.labels_N[fold_N != fold].tolist()))
             if not tested or untrained:
-                what = f"tests class {untrained[0]} and does not train it" if untrained else "tests nothing"
+                what = f"tests class {self._named(untrained)} and does not train it" if untrained else "tests nothing"
                 raise ConfigError(
                     f"folds: fold {fold + 1} {what}; choose another folds.seed, fewer folds or finer groups"
                 )
+
+    def _named(self, labels: Sequence[int]) -> str:
+        """The name of the first of these classes, with how many more there are, and names of some."""
+        try:
+            names = load_class_names(build_dataset(self._data), self._config) or []
+        except DataListError:  # what a cell's own check says
+            names = []
+        first, *more = [repr(names[label]) if label < len(names) else str(label) for label in labels]
+        shown = ", ".join([*more[:4], *(["..."] if len(more) > 4 else [])])
+        return f"{first} (and {len(more)} more: {shown})" if more else first
 
     def _check_splits(self, splits: Sequence[tuple[str, str]]) -> None:
         for number, (train, test) in enumerate(splits, start=1):
@@ -145,10 +155,6 @@ class Division:
 
 
 _COLUMN = "name it in data.columns or in the list's first row: path,label,group"
-
-
-def _others(labels: Sequence[int]) -> str:
-    return f" (and so for {len(labels) - 1} more)" if len(labels) > 1 else ""
 
 
 def _is_new(path: Path, made_of: dict[str, Any]) -> bool:
