@@ -187,3 +187,15 @@ def _in_tensorboard(output: Path) -> dict[str, float]:
 
 def _without_host(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != "other_than_trained"}
+
+
+def test_the_table_has_the_strengths_that_were_asked_for() -> None:
+    of = {"strengths": {"1": {"score": 60.0}, "3": {"score": 40.0}}, "mean": 50.0, "relative_drop": 25.0}
+    still = {"strengths": {"1": {"score": 10.0}}, "mean": 10.0, "relative_drop": 85.0}
+    kinds = {"corruptions": {"fog": of}, "sensitivity": {"mirrored": still}}
+    lines = robustness._lines(
+        {"measure": "top1", "clean": {"score": 66.7}, "mean": {"score": 50.0, "relative_drop": 25.0}, **kinds}
+    )
+    assert re.split(r"\s{2,}", lines[0]) == ["top1, %", "strength 1", "strength 3", "mean", "relative drop"]
+    assert [line.split()[-4:] for line in lines[2:3]] == [["60.0", "40.0", "50.0", "25.0"]]
+    assert lines[-1].split() == ["mirrored", "10.0", "10.0", "85.0"]

@@ -15,6 +15,7 @@ from videoadapt.cli import sweep as command
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.intervals import bootstrap_interval, t_interval, t_quantile
 from videoadapt.sweeps.cross_validation import CrossValidation, Fold, _markdown, write_cross_validation
+from videoadapt.sweeps.fold_plot import _figure
 from videoadapt.sweeps.plan import Sweep
 
 FILM = r"(film\d+)_"
@@ -188,6 +189,12 @@ def test_classes_that_folds_cannot_test_are_named(films: Path, tmp_path: Path) -
         ConfigError, match=r"the videos of class 'arm wrestling' \(and 1 more: 'other 0'\) are all of one group"
     ):
         Sweep(sweep)
+
+
+def test_the_picture_says_what_its_interval_draws() -> None:
+    row = ("all folds", [70.0, 80.0], 75.0, (60.0, 90.0), 75.0, (70.0, 80.0))
+    (legend,) = _figure([row], "videos").legends
+    assert legend.get_texts()[-1].get_text() == "all videos pooled, bootstrap over videos (95 %)"
 
 
 def test_quantiles_of_students_t() -> None:

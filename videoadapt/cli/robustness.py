@@ -70,13 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _lines(results: dict[str, Any]) -> list[str]:
     """Scores in percent, a kind a line; below the mean, those that may change the label."""
-    rows = [["as it is", *_blank(5), _percent(results["clean"]["score"]), ""]]
-    rows += [_row(kind, of) for kind, of in results["corruptions"].items()]
+    of_kinds = {**results["corruptions"], **results["sensitivity"]}
+    strengths = sorted({strength for of in of_kinds.values() for strength in of["strengths"]}, key=int)
+    blank = [""] * len(strengths)
+    rows = [["as it is", *blank, _percent(results["clean"]["score"]), ""]]
+    rows += [_row(kind, of, strengths) for kind, of in results["corruptions"].items()]
     mean = results["mean"]
     if results["corruptions"]:
-        rows.append(["mean of these", *_blank(5), _percent(mean["score"]), _percent(mean["relative_drop"])])
-    rows += [_row(kind, of) for kind, of in results["sensitivity"].items()]
-    heads = [f"{results['measure']}, %", *(f"strength {number}" for number in range(1, 6)), "mean", "relative drop"]
+        rows.append(["mean of these", *blank, _percent(mean["score"]), _percent(mean["relative_drop"])])
+    rows += [_row(kind, of, strengths) for kind, of in results["sensitivity"].items()]
+    heads = [f"{results['measure']}, %", *(f"strength {strength}" for strength in strengths), "mean", "relative drop"]
     widths = [max(len(row[0]) for row in [heads, *rows]), *map(len, heads[1:])]
     return ["  ".join(_aligned(row, widths)).rstrip() for row in [heads, *rows]]
 
@@ -86,14 +89,10 @@ def _aligned(row: list[str], widths: list[int]) -> list[str]:
     return [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
 
 
-def _row(kind: str, of: dict[str, Any]) -> list[str]:
-    scores = (of["strengths"].get(str(strength), {"score": None})["score"] for strength in range(1, 6))
+def _row(kind: str, of: dict[str, Any], strengths: list[str]) -> list[str]:
+    scores = (of["strengths"].get(strength, {"score": None})["score"] for strength in strengths)
     return [kind, *map(_percent, scores), _percent(of["mean"]), _percent(of["relative_drop"])]
 
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _blank(number: int) -> list[str]:
-    return [""] * number

@@ -75,7 +75,7 @@ def write_cross_validation(sweep: Sweep) -> list[Path]:
     write_text(paths[0], _markdown(sweep, rows, with_top5))
     write_json(paths[1], [asdict(row) for row in rows])
     plot_folds([(_name(row), [f.top1 for f in row.folds], row.top1, row.top1_t, row.pooled_top1, row.pooled_top1_bootstrap)
-                for row in rows], paths[2])  # fmt: skip
+                for row in rows], _units(rows), paths[2])  # fmt: skip
     joined = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
 
     def save(path: Any) -> None:
@@ -179,8 +179,12 @@ def _markdown(sweep: Sweep, rows: Sequence[CrossValidation], with_top5: bool) ->
         ])  # fmt: skip
     text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
     seeds = f", and by {rows[0].num_seeds} seeds" if rows[0].num_seeds > 1 else ""
-    units = "groups" if rows[0].num_groups < rows[0].num_videos else "videos"
-    return text + EXPLAINED.format(seeds=seeds, units=units)
+    return text + EXPLAINED.format(seeds=seeds, units=_units(rows))
+
+
+def _units(rows: Sequence[CrossValidation]) -> str:
+    """What the pooled interval draws."""
+    return "groups" if rows[0].num_groups < rows[0].num_videos else "videos"
 
 
 def _with_interval(value: float, interval: Interval | None) -> str:

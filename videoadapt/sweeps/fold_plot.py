@@ -13,12 +13,12 @@ Row: TypeAlias = tuple[str, Sequence[float], float, tuple[float, float] | None, 
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9641e", "#8a8f98"
 
 
-def plot_folds(rows: Sequence[Row], path: Path) -> None:
-    """Draw a line of the picture for each row, as a PNG."""
-    save_png(path, lambda: _figure(rows), (row[0] for row in rows))
+def plot_folds(rows: Sequence[Row], units: str, path: Path) -> None:
+    """Draw a line of the picture for each row, as a PNG; `units`: what the pooled interval draws, groups or videos."""
+    save_png(path, lambda: _figure(rows, units), (row[0] for row in rows))
 
 
-def _figure(rows: Sequence[Row]) -> Figure:
+def _figure(rows: Sequence[Row], units: str) -> Figure:
     figure = Figure(figsize=(8, 1.8 + 0.75 * len(rows)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for place, (_, folds, mean, of_mean, pooled, of_pooled) in enumerate(rows):
@@ -26,7 +26,7 @@ def _figure(rows: Sequence[Row]) -> Figure:
         axes.plot(folds, [place] * len(folds), "o", color=_GREY, alpha=0.7, ms=6, label="one fold" if first else None)
         for value, interval, shift, colour, label in (
             (mean, of_mean, -0.2, _BLUE, "mean of folds, t interval (95 %)"),
-            (pooled, of_pooled, 0.2, _ORANGE, "all videos pooled, bootstrap over groups (95 %)"),
+            (pooled, of_pooled, 0.2, _ORANGE, f"all videos pooled, bootstrap over {units} (95 %)"),
         ):
             if interval is not None:
                 axes.plot(interval, [place + shift] * 2, "-", color=colour, lw=2.5, solid_capstyle="butt")
