@@ -201,6 +201,20 @@ def test_another_optimizer_keeps_the_rate_and_its_schedule(tmp_path: Path) -> No
     assert load_config(child, over).optim.options == {"nesterov": True}
 
 
+def test_an_argument_of_several_components_says_of_which(tmp_path: Path) -> None:
+    """It was the default one's, `adaptformer`, which then stood in place of the list."""
+    path = write(tmp_path, "output: o\nmodel: {adapter: [{name: lora, rank: 2}, {name: adaptformer, bottleneck: 4}]}\n")
+    with pytest.raises(
+        ConfigError, match=r"adapter\.bottleneck: adapter is a list of 2: lora, adaptformer; say of which"
+    ):
+        load_config(path, ["model.adapter.bottleneck=8"])
+    changed = load_config(path, ["model.adapter.1.bottleneck=8"]).model.adapter
+    assert isinstance(changed, list) and [part["name"] for part in changed] == ["lora", "adaptformer"]
+    assert changed[1]["bottleneck"] == 8
+    one = load_config(path, ["model.adapter={name: lora}"]).model.adapter
+    assert isinstance(one, dict) and one["name"] == "lora"
+
+
 def test_an_optimizer_on_a_sweep_axis_keeps_what_is_set() -> None:
     tokens = ["optim.name=adamw", "optim.weight_decay=0.05", "optim.name=sgd"]
     assert parse_overrides(tokens)["optim"] == {"name": "sgd", "weight_decay": 0.05}

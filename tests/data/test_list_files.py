@@ -54,12 +54,27 @@ def test_only_a_line_ends_a_class_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        ["1 Apply", "2 Archery"], ["0 a", "1 video call"], ["level 1", "level 10", "level 2"], ["3", "1", "2"], ["a 7", "b 1"],
+        ["rest", "1 foot", "2 feet"],
+    ],
+)  # fmt: skip
+def test_names_with_numbers_are_names(names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    assert read_classes(tmp_path / "c.txt") == names
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         ("a\nb\na\n", "'a' appears twice (lines 1 and 3); take one out"),
         ("a\n\nb\n", "line 2 is empty"),
         ("a\n", "holds 'a' alone; expected at least two"),
         ("", "line 1 is empty"),
+        ("a 1\nb 0\n", "line 1 is 'a 1', and stands for label 0; a class file holds the names alone"),
+        ("1,a\n3,b\n2,c\n", "line 2 is '3,b', and stands for label 1"),
+        ("id,name\n0,a\n1,b\n", "line 1 is 'id,name', a header; take it and the numbers out"),
         ("a\nb\n".encode("utf-16"), "is not UTF-8 text (byte 0); save it as UTF-8"),
     ],
 )

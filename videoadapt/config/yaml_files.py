@@ -164,7 +164,8 @@ def merge(base: Any, child: Any, key: str = "") -> Any:
     """Child over base, key by key; a component of another name replaces the base's component with all its arguments.
 
     `key`: what both stand at; of a section with a name, only what is of that name is replaced. Where the base is a list,
-    whole numbers as keys change its elements. Raises ConfigError for a number it does not have.
+    whole numbers as keys change its elements. Raises ConfigError for a number it does not have, and where a list of
+    components is given an argument of none of them.
     """
     if isinstance(base, list) and isinstance(child, dict) and child and all(key.isdecimal() for key in child):
         changed = list(base)
@@ -173,6 +174,18 @@ def merge(base: Any, child: Any, key: str = "") -> Any:
                 raise ConfigError(f"key {number}: the list has only the elements 0 to {len(base) - 1}: {base}")
             changed[int(number)] = merge(base[int(number)], value)
         return changed
+    if (
+        isinstance(base, list)
+        and isinstance(child, dict)
+        and "name" not in child
+        and base
+        and all(map(_is_component, base))
+    ):
+        first = next(iter(child), "name")
+        raise ConfigError(
+            f"{key}.{first}: {key} is a list of {len(base)}: {', '.join(str(part['name']) for part in base)}; say of which, "
+            f"counted from 0, as in {key}.0.{first}"
+        )
     if not (isinstance(base, dict) and isinstance(child, dict)):
         return child
     if "name" in child and "name" in base and child["name"] != base["name"]:
@@ -180,3 +193,7 @@ def merge(base: Any, child: Any, key: str = "") -> Any:
             return child
         base = {part: value for part, value in base.items() if part not in _NAMED_SECTIONS[key]}
     return base | {part: merge(base[part], value, part) if part in base else value for part, value in child.items()}
+
+
+def _is_component(value: Any) -> bool:
+    return isinstance(value, dict) and "name" in value

@@ -74,7 +74,8 @@ def check_name(name: str) -> None:
 def read_classes(path: Path) -> list[str]:
     """Read a file with one class name a line: UTF-8, with or without a byte-order mark, lines ended as Unix or Windows does.
 
-    Raises DataListError when it holds fewer than two names, one twice, or an empty line between them.
+    Raises DataListError when it holds fewer than two names, one twice, an empty line between them, or numbers that say
+    another order than the lines do.
     """
     names = [line.removesuffix("\r") for line in read_text(path).rstrip("\r\n").split("\n")]
     lines: dict[str, int] = {}
@@ -85,7 +86,29 @@ def read_classes(path: Path) -> list[str]:
             raise DataListError(f"{path}: {name!r} appears twice (lines {lines[name]} and {line}); take one out")
     if len(names) < 2:
         raise DataListError(f"{path}: holds {names[0]!r} alone; expected at least two class names, one a line")
+    _check_numbered(path, names)
     return names
+
+
+def _check_numbered(path: Path, names: Sequence[str]) -> None:
+    """Refuse the numbers of labels beside names in another order than the lines, or below a header: each would name another.
+
+    `level 1`, `level 10`, `level 2` are names.
+    """
+    alone = "a class file holds the names alone, in the order of the labels from 0"
+    for pattern in (r"(?P<number>\d{1,9})[\s,;:]+(?P<name>.*\S)\s*", r"(?P<name>.*\S)[\s,;:]+(?P<number>\d{1,9})\s*"):
+        found = [re.fullmatch(pattern, name) for name in names]
+        is_header = found[0] is None and bool(_HEADER & set(re.split(r"[^a-z]+", names[0].lower())))
+        numbered = [match for match in found if match is not None]
+        numbers = [int(match["number"]) for match in numbered]
+        in_order = list(range(min(numbers, default=0), min(numbers, default=0) + len(names) - is_header))
+        if sorted(numbers) != in_order or len({match["name"] for match in numbered}) < len(numbers):
+            continue
+        if is_header:
+            raise DataListError(f"{path}: line 1 is {names[0]!r}, a header; take it and the numbers out: {alone}")
+        for label, (name, number, expected) in enumerate(zip(names, numbers, in_order, strict=True)):
+            if number != expected:
+                raise DataListError(f"{path}: line {label + 1} is {name!r}, and stands for label {label}; {alone}")
 
 
 def read_text(path: Path) -> str:
