@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.toy_models import CLIP, PLAIN, RESNET, build, shake
 from videoadapt.config.schema import ModelConfig
@@ -294,6 +295,26 @@ def test_one_product_is_layer_and_low_rank(parts: int, chosen: list[int], has_bi
         return OneProduct.apply(x, layer.weight, layer.bias, low_rank.down, up, tuple(chosen))
 
     torch.testing.assert_close(torch.autograd.grad(compiled(x), wanted, weights), gradients)
+
+
+@pytest.mark.parametrize("trained", ["", "weight", "bias"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_one_product_is_for_frozen_layers_on_a_gpu(
+    trained: str, dropout: float, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tensors without numbers, which need no GPU."""
+    monkeypatch.setattr(OneProduct, "apply", lambda x, *given: x)
+    with FakeTensorMode(), torch.device(device):
+        layer = nn.Linear(8, 12).requires_grad_(False)
+        if trained:
+            getattr(layer, trained).requires_grad_()
+        both, x = Beside(layer, LowRank(8, 12, 3, [0, 2], rank=2, scale=2.0, dropout=dropout)), torch.empty(3, 8)
+        may = device == "cuda" and not trained
+        assert (both(x) is x) == (may and not dropout)
+        assert (both.eval()(x) is x) == may  # as an attack does, which drops nothing
+        with torch.no_grad():
+            assert both(x) is not x
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

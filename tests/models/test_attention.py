@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from timm.layers import Attention
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from videoadapt.models import attention as kernels
 from videoadapt.models.attention import attended, by_pytorch, flash3_loaded
 from videoadapt.models.backbones._timm_blocks import OneTensorAttention
 
@@ -93,6 +95,42 @@ def test_kernels_are_looked_for(
             del sys.modules[module]
     assert name in caplog.text and said in caplog.text
     assert len(caplog.records) == 1  # of the package that is not there nothing is said
+
+
+@pytest.mark.parametrize(
+    ("changes", "takes"),
+    [
+        ({}, True),
+        ({"dtype": torch.float16}, True),
+        ({"dtype": torch.float32}, False),
+        ({"device": "cpu"}, False),
+        ({"requires_grad": False}, False),
+        ({"tokens": 191}, False),
+        ({"tokens": 192}, True),
+        ({"width": 100}, False),
+        ({"width": 256}, True),
+        ({"width": 264}, False),
+        ({"tokens": 256, "width": 256}, True),
+        ({"tokens": 255, "width": 136}, False),
+        ({"tokens": 255, "width": 128}, True),
+    ],
+)
+def test_flash3_takes_what_its_kernels_can(
+    changes: dict[str, Any], takes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tensors without numbers, which need no GPU."""
+    given = {"tokens": 784, "width": 64, "device": "cuda", "dtype": torch.bfloat16, "requires_grad": True, **changes}
+    monkeypatch.setattr(kernels, "_has_flash3", lambda gpu: True)
+    with FakeTensorMode():
+        qkv = torch.empty(2, given.pop("tokens"), 3, 2, given.pop("width"), **given)
+        assert kernels._flash3_takes(qkv) == takes
+        with torch.no_grad():
+            assert not kernels._flash3_takes(qkv)
+        with by_pytorch():
+            assert not kernels._flash3_takes(qkv)
+        assert kernels._flash3_takes(qkv) == takes
+        monkeypatch.setattr(kernels, "_has_flash3", lambda gpu: False)
+        assert not kernels._flash3_takes(qkv)
 
 
 @with_flash3

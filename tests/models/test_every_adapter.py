@@ -85,6 +85,17 @@ def test_compiled_it_has_the_same_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_predicts_what_it_trained(name: str) -> None:
+    """A training may take another way to the same numbers, where nothing is dropped."""
+    whole = {key: 0.0 for key in ("dropout", "drop_path") if key in ADAPTERS.schema(name)}
+    model = build({"name": name, **whole}, head=HeadConfig(batch_norm=False))
+    shake(model)
+    with torch.no_grad():
+        trained_on, predicted = model.train()(CLIP), model.eval()(CLIP)
+    torch.testing.assert_close(predicted, trained_on, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_it_starts_as_the_trunk_where_it_says_so(name: str) -> None:
     adapted, linear = build({"name": name}).eval(), build({"name": "linear"}).eval()
     with torch.no_grad():

@@ -8,6 +8,7 @@ import timm.layers
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from videoadapt.models import gelu
 from videoadapt.models.activations import activation_of, named
@@ -104,6 +105,22 @@ def test_each_module_has_its_own_function(activation: nn.Module, monkeypatch: py
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
     (kept,) = torch.autograd.grad(found.sum(), x)
     assert 1e-4 < float((kept - slope).abs().max()) < 0.6 / 202
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_slopes_are_kept_in_half_precision_on_a_gpu(
+    device: str, dtype: torch.dtype, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tensors without numbers, which need no GPU."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: is_compiled)
+    with FakeTensorMode():
+        x = torch.empty(2, device=device, dtype=dtype, requires_grad=True)
+        assert gelu._keeps_slope(x) == (device == "cuda" and dtype != torch.float32 and is_compiled)
+        with torch.no_grad():
+            assert not gelu._keeps_slope(x)
+        assert not gelu._keeps_slope(x.detach())
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
