@@ -131,8 +131,9 @@ class Beside(Parallel):
         layer, adapter = self.branch, self.adapter
         bias_O: Tensor | None = layer.bias
         is_frozen = not (layer.weight.requires_grad or (bias_O is not None and bias_O.requires_grad))
-        drops = adapter.training and adapter.dropout.p > 0
-        if not (x_BND.is_cuda and torch.is_grad_enabled() and is_frozen) or drops:
+        # a pass that is explained has gradients, too, and is to the bit the one that predicts
+        is_training = self.training and torch.is_grad_enabled()
+        if not (x_BND.is_cuda and is_training and is_frozen) or adapter.dropout.p > 0:
             return super().forward(x_BND, *args, **context)
         if torch.is_autocast_enabled("cuda"):
             x_BND = x_BND.to(torch.get_autocast_dtype("cuda"))
