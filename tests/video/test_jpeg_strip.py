@@ -1,6 +1,7 @@
 """Pictures of a strip are those of the files that were joined, to the bit, whoever decodes it."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -27,6 +28,9 @@ def test_every_picture_is_its_files(number: int, height: int, width: int) -> Non
     """More than eight, too, after which markers begin again."""
     files = [to_jpeg(picture_HWC, 90) for picture_HWC in pictures(number, height, width)]
     strip = strip_of(files)
+    # libjpeg takes them in any order, other decoders need not
+    markers = re.findall(rb"\xff([\xd0-\xd7])", strip[jpeg_strip._scan_begins(strip) :])
+    assert [marker[0] - 0xD0 for marker in markers] == [before % 8 for before in range(number - 1)]
     by_pillow, by_torchvision = from_jpeg(strip), decode_jpeg(torch.frombuffer(bytearray(strip), dtype=torch.uint8))
     assert by_pillow.shape == (rows_apart(height) * (number - 1) + height, width, 3)
     for at, file in enumerate(files):
