@@ -1,7 +1,7 @@
 """Attention of queries, keys and values in one tensor, as the layer that makes them leaves them.
 
-A training on a Hopper GPU, and an attack, call the kernels of FlashAttention-3 (arXiv 2407.08608) where they are installed: they
-can write the three gradients into one tensor, as that layer needs them. Everywhere else PyTorch's attention is called;
+A training on a Hopper GPU, and an attack, call the kernels of FlashAttention-3 (arXiv 2407.08608) where they are installed:
+they can write the three gradients into one tensor, as that layer needs them. Everywhere else PyTorch's attention is called;
 predictions are thus the same with them and without.
 
 Shapes: B clips, N tokens, h heads, d width of one.
