@@ -164,9 +164,8 @@ def _testing(videos: Sequence[Video], config: DataConfig, job: Job, device: torc
     started = time.perf_counter()
     loader = build_test_loader(rows, config, CLIPS, CROPS, device)
     accumulator = ViewAccumulator(rows, CLIPS, CROPS, NUM_CLASSES)
-    forward = filled_up(
-        partial(infer, model, job.setting), job.setting.batch
-    )  # as a run's test, which compiles for one size
+    # as a run's test, which compiles for one size
+    forward = filled_up(partial(infer, model, job.setting), job.setting.batch)
     evaluate(forward, _noting(loader, arrivals), accumulator, job.setting.batch)
     speed = _sum((number - first) / (arrivals[-1] - arrivals[first - 1]))
     return {

@@ -208,7 +208,6 @@ def what_the_system_refuses(error: OSError) -> str:
     advice = _ADVICE.get(error.errno)
     if error.filename is None:  # as of a file that was open; only these are of a file whatever raised them
         return f"a file cannot be written: {error.strerror}; {advice}" if error.errno in DISK_FULL else ""
-    name = (
-        error.filename2 if error.errno in DISK_FULL and error.filename2 is not None else error.filename
-    )  # of a copy: where to
+    # of a copy: where to
+    name = error.filename2 if error.errno in DISK_FULL and error.filename2 is not None else error.filename
     return f"{name}: {error.strerror}{f'; {advice}' if advice else ''}"

@@ -74,9 +74,8 @@ class Backbone(nn.Module):
     usual_weights: tuple[str, Normalisation] | None = None
     no_branches: str = ""  # why there are no `blocks`, for errors
     weight_names: Names = "own"  # under which weight files come: those of timm and of pytorchvideo are below `net`
-    classifier: tuple[
-        str, ...
-    ] = ()  # modules, by their names here, that files of its weights hold and it has no use for
+    # modules, by their names here, that files of its weights hold and it has no use for
+    classifier: tuple[str, ...] = ()
 
     @property
     def normalisation(self) -> Normalisation:

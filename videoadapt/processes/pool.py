@@ -15,10 +15,8 @@ from videoadapt.processes.worker import CannotStart, Lost, Pipe, Started, Worker
 from videoadapt.registry.transfer import transferable
 
 _said: set[LogLine] = set()  # of these processes: each is shown once
-_FEWEST_AT_HAND, _MOST_AT_HAND = (
-    2,
-    32,
-)  # items that a worker has: the one it works on, and the next; what fits into its pipe
+# items that a worker has: the one it works on, and the next; what fits into its pipe
+_FEWEST_AT_HAND, _MOST_AT_HAND = 2, 32
 
 
 @dataclass(eq=False)

@@ -29,9 +29,8 @@ from videoadapt.video.samplers import Indices, Sampler
 from videoadapt.video.sides import CropPx, sides_of
 from videoadapt.video.transforms import TrainTransform, crop_corners, view_crops
 
-DECODED_BYTES = (
-    128 * 2**20
-)  # of whole frames that a test video holds at a time; a file read in order starts anew for more
+# of whole frames that a test video holds at a time; a file read in order starts anew for more
+DECODED_BYTES = 128 * 2**20
 
 
 class FileNotes(NamedTuple):

@@ -114,11 +114,8 @@ class ClassFolders:
         return whole.with_name(f"{whole.name}_lists{seed}")
 
     def _arguments(self) -> dict[str, Any]:
-        return {
-            **self._shares,
-            "group": self._group,
-            "seed": self._seed,
-        }  # not `files`: other files are not in the lists
+        # not `files`: other files are not in the lists
+        return {**self._shares, "group": self._group, "seed": self._seed}
 
     def _division(self, root: Path, place: Path) -> _Division:
         """How the folder is to be divided; looked at once for all lists."""

@@ -14,11 +14,8 @@ from videoadapt.errors import ConfigError, DataListError, did_you_mean
 from videoadapt.files import write_atomically
 from videoadapt.registry import DATASETS
 
-_SPLITS = {
-    "train": range(1000),
-    "val": range(1000, 1197),
-    "test": range(1197, 1797),
-}  # so that writers stay on one side
+# so that writers stay on one side
+_SPLITS = {"train": range(1000), "val": range(1000, 1197), "test": range(1197, 1797)}
 _WHITE = 16
 
 

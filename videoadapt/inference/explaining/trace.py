@@ -97,9 +97,8 @@ def traced(model: Classifier, clip_CTHW: Tensor, precision: Precision, device: t
         for module in () if modules else model.backbone.modules():
             undone.callback(module.register_forward_pre_hook(places.note_input).remove)
             undone.callback(module.register_forward_hook(places.note_output).remove)
-        if any(
-            module._compiled_call_impl is not None for module in model.modules()
-        ):  # else it would import the compiler
+        # else it would import the compiler
+        if any(module._compiled_call_impl is not None for module in model.modules()):
             undone.enter_context(torch.compiler.set_stance("force_eager"))
         with torch.enable_grad(), autocast(precision, device), by_pytorch(), calls:
             logits_K = model(clip)[0].float()

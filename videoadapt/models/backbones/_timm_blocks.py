@@ -88,12 +88,8 @@ class TimmBranch(ResidualBranch):
 
     def __init__(self, block: Any, number: int, form: Form, grid: TokenGrid):
         super().__init__()
-        self._of, self._number, self._form, self._grid = (
-            (block,),
-            number,
-            form,
-            grid,
-        )  # a tuple: not a part of this module
+        # the block in a tuple: not a part of this module
+        self._of, self._number, self._form, self._grid = (block,), number, form, grid
         self.keeps_tokens = number == 2 or not getattr(block, "do_expand", False)
         self.own_tokens_only = form.own_tokens_only if number == 1 else ""
         self.width = int(block.norm2.weight.shape[0])

@@ -28,9 +28,8 @@ class MLflow(Logger):
         """The config's keys are its params; of a resumed run, values that are others now are tags."""
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # who names a folder wants one
-        os.environ.setdefault(
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
-        )  # of a server that is gone, in seconds and not minutes
+        # of a server that is gone, in seconds and not minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         from mlflow import MlflowClient
         from mlflow.entities import Param, RunTag
 

@@ -90,9 +90,8 @@ def read_any(path: Path, names: Names = "own") -> Weights:
                 raise CheckpointError("is of PyTorchVideo's zoo: take the backbone {name: pytorchvideo, model: ...}")
             found = from_zoo(content.tensors)
             return Weights(path, found.format, found.tensors, notes=content.notes, **facts(config, None, ZOO))
-        by_timm = (
-            names == "timm" and "architecture" in config and "model_type" not in config
-        )  # its names are all its own
+        # its names are all its own
+        by_timm = names == "timm" and "architecture" in config and "model_type" not in config
         bare = Bare(content.tensors) if by_timm else without_prefix(content.tensors, path, content.part)
         image = _image(bare, config, names)
         if image is None:

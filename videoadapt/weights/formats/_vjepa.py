@@ -85,9 +85,8 @@ def from_transformers_vjepa(tensors: Tensors) -> Found:
         )
         kept = stack(kept, [f".cross_attn.{part}_proj.{kind}" for part in "kv"], f".cross_attn.kv.{kind}")
     kept = stack(kept, [f".self_attn.{part}_proj.weight" for part in "qkv"], ".self_attn.qkv.weight")
-    key_biases = [
-        name for name in kept if name.endswith(".self_attn.k_proj.bias")
-    ]  # of the pooler: nothing is turned there
+    # of the pooler: nothing is turned there
+    key_biases = [name for name in kept if name.endswith(".self_attn.k_proj.bias")]
     kept = {name: tensor for name, tensor in kept.items() if name not in key_biases}
     kind = "classifier" if "classifier.weight" in kept else "backbone"
     return Found(f"Hugging Face V-JEPA 2 {kind}", rename(kept, _HUGGINGFACE), unused + (KEY_BIAS,) * bool(key_biases))
