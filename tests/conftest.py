@@ -16,6 +16,7 @@ from videoadapt import logger
 from videoadapt.cli import train
 from videoadapt.cli._command import name_user
 from videoadapt.processes.server import CONTEXT
+from videoadapt.registry import DATASETS
 
 gc.disable()  # until all is collected: what imports and tests are made of is no garbage
 name_user()  # as every command does
@@ -71,8 +72,14 @@ def clips_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder that the first run renders its clips into."""
-    return tmp_path_factory.mktemp("motions")
+    """Folder with the clips of toy runs, all of them: a test that looks for one need not train first."""
+    from tests.toy_runs import toy_config  # its assertions are rewritten first, above
+
+    folder = tmp_path_factory.mktemp("motions")
+    data = toy_config(folder, folder)["data"]
+    for split in (data["train"], data["test"]):
+        DATASETS.build(data["dataset"]).load(split, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
