@@ -79,6 +79,25 @@ def only_warnings() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def each_line_once() -> Iterator[None]:
+    """Leave lines out during the block that it has logged before, as where many runs are looked at that share their lists."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if text in said:
+            return False
+        said.add(text)
+        return True
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
+
+
 def announce(text: str) -> None:
     """A line that a person needs to see: in the log, and on the terminal where nobody set the log up."""
     if logger.isEnabledFor(logging.INFO):

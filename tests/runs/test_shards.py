@@ -82,6 +82,16 @@ def test_two_ranks_cut_short_resume_to_the_same_bits(films: Path, tmp_path: Path
     assert_same_run(tmp_path / "files", tmp_path / "shards")
 
 
+def test_a_scan_of_a_pattern_has_a_folder_that_shells_can_name(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        prepare(["scan", "--list", "test-*.tar", "--root", str(films), "--jobs", "1", "--dataset", "webdataset"]) == 3
+    )
+    assert (tmp_path / "outputs/scan_test-_/report.csv").is_file()
+
+
 def test_a_scan_of_tars(films: Path, tmp_path: Path) -> None:
     arguments = ["--list", "test-*.tar", "--root", str(films), "--out", str(tmp_path), "--jobs", "1"]
     assert prepare(["scan", *arguments, "--dataset", "webdataset", "--classes", "2"]) == 3

@@ -14,6 +14,7 @@ from tests.toy_sweeps import METHODS
 from videoadapt.cli import sweep as command
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.intervals import bootstrap_interval, t_interval, t_quantile
+from videoadapt.sweeps.checks import check_cells
 from videoadapt.sweeps.cross_validation import CrossValidation, Fold, _markdown, write_cross_validation
 from videoadapt.sweeps.fold_plot import _figure
 from videoadapt.sweeps.plan import Sweep
@@ -189,6 +190,18 @@ def test_classes_that_folds_cannot_test_are_named(films: Path, tmp_path: Path) -
         ConfigError, match=r"the videos of class 'arm wrestling' \(and 1 more: 'other 0'\) are all of one group"
     ):
         Sweep(sweep)
+
+
+def test_what_all_cells_share_is_said_once(films: Path, tmp_path: Path, log_lines: list[str]) -> None:
+    paths = [row.rpartition(" ")[0] for row in (films / "all.txt").read_text().splitlines()]
+    rows = [
+        f"{path} {int(number < 2)}\n" for number, path in enumerate(paths)
+    ]  # two videos of class 1, the others of class 0
+    sweep = Sweep(written(tmp_path, films, {"number": 2, "group": "video"}, "".join(rows), axes=METHODS))
+    assert len(sweep.cells) == 4
+    check_cells(sweep)
+    said = [line for line in log_lines if "rare classes" in line]
+    assert said and len(said) == len(set(said)) and len(said) <= 2  # of each fold's list
 
 
 def test_the_picture_says_what_its_interval_draws() -> None:

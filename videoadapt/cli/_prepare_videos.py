@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ def run_scan(args: argparse.Namespace) -> int:
 
     decoder = _component("--decoder", args.decoder)
     dataset, num_classes = _dataset(args), _num_classes(args.classes)
-    folder = args.out or Path("outputs") / f"scan_{Path(args.list).stem}"
+    name = re.sub(r"[*?{}\[\]]+", "_", Path(args.list).stem)  # a pattern names tars
+    folder = args.out or Path("outputs") / f"scan_{name}"
     check_folder("--out", folder)
     for name in ("report.csv", "clean.csv"):
         check_not_read("--out", folder / name, [args.list])

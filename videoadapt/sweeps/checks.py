@@ -2,6 +2,7 @@
 
 from videoadapt.config.schema import Config, Holdout
 from videoadapt.errors import ConfigError, counted
+from videoadapt.log import each_line_once
 from videoadapt.runs.build_data import schedule_of
 from videoadapt.runs.checks import batch_problems, setting_problems
 from videoadapt.runs.inputs import find_problems
@@ -15,7 +16,15 @@ def check_cells(sweep: Sweep, *, here: bool = True) -> None:
     `here`: the cells will run on this machine. Raises one ConfigError with a line for each problem and the cells that have it,
     also when the validation list that a choice is made on shares videos with the test list.
     """
-    found: dict[str, list[str]] = {}  # the names of the cells that have a problem
+    with each_line_once():
+        found = _problems(sweep, here)
+    if found:
+        raise ConfigError([f"{_named(names)}: {problem}" for problem, names in found.items()])
+
+
+def _problems(sweep: Sweep, here: bool) -> dict[str, list[str]]:
+    """Every problem, and the names of the cells that have it."""
+    found: dict[str, list[str]] = {}
     sharing: dict[str, list[tuple[str, Config]]] = {}
     for cell in sweep.cells:
         sharing.setdefault(_inputs_of(cell.as_run), []).append((cell.name, cell.as_run))
@@ -34,8 +43,7 @@ def check_cells(sweep: Sweep, *, here: bool = True) -> None:
                 problems += batch_problems(config, schedule_of(config, splits.train).num_videos, ranks=1)
             for problem in problems:
                 found.setdefault(problem, []).append(name)
-    if found:
-        raise ConfigError([f"{_named(names)}: {problem}" for problem, names in found.items()])
+    return found
 
 
 def _label_problems(config: Config) -> list[str]:
