@@ -100,6 +100,20 @@ def test_frames_are_upright_and_even(settings: dict[str, object], tmp_path: Path
         assert np.abs(after[9] - larger).mean() < 8
 
 
+def test_a_long_side_is_as_long_as_h264_holds(tmp_path: Path) -> None:
+    """Such films were called damaged: x264 refuses more pixels."""
+    source, out = write_video(tmp_path / "a.mp4", num_frames=2, height=16, width=4000), tmp_path / "out.mp4"
+    shapes: set[Sequence[int]] = set()
+    assert redraw(source, lambda frame, seconds: shapes.add(frame.shape), out, least_side_px=240) == 2
+    assert shapes == {(64, 16_000, 3)}
+    larger = write_video(tmp_path / "b.mkv", num_frames=2, codec="ffv1", height=16, width=16_400)
+    with pytest.raises(
+        ConfigError, match=r"b\.mkv: is 16400 x 16 pixels, and H\.264 is written with 16384 a side at most"
+    ):
+        redraw(larger, black_corner, out, least_side_px=240)
+    assert redraw(larger, black_corner, gif=tmp_path / "out.gif", least_side_px=240) == 2
+
+
 def test_colours_survive(tmp_path: Path) -> None:
     source = write_video(tmp_path / "a.mp4", height=64, width=64, options={"crf": "1"}, pix_fmt="yuv444p")
     redraw(source, lambda frame, seconds: frame.__setitem__(..., (200, 40, 90)), tmp_path / "out.mp4")

@@ -26,6 +26,7 @@ from videoadapt.video.decoders._stream import StreamInfo
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # that hold H.264
 BT709 = 1  # the code of its matrix, primaries and transfer (ITU-T H.273)
+_MOST_SIDE_PX = 16_384  # that x264 takes
 X264 = {"crf": "18", "preset": "veryfast"}
 GIF_HZ, GIF_SIDE_PX = 10, 480  # at most: a gif has no better compression than its frames one by one
 GIF_TICK = Fraction(1, 100)  # in which its format counts
@@ -55,9 +56,10 @@ class _Sink(Protocol):
 def redraw(source: Path, draw: Draw, film: Path | None = None, gif: Path | None = None, least_side_px: int = 1) -> int:
     """Write `film` (CONTAINERS), `gif`, or both from one decode; return the number of frames of the source.
 
-    Pixels of frames with a short side below `least_side_px` are repeated, before they are drawn on.
+    Pixels of frames with a short side below `least_side_px` are repeated, before they are drawn on, as far as H.264 holds it.
     Raises DecodeError for a source that cannot be read, ConfigError for a target that is the source itself, or whose
-    container does not hold its sound, and OSError for one that cannot be written. It is written whole or not at all.
+    container does not hold its sound or its size, and OSError for one that cannot be written. It is written whole or not at
+    all.
     """
     for target in (film, gif):
         if target is not None and target.exists() and os.path.samefile(source, target):
@@ -93,7 +95,13 @@ def container_of(film: Path) -> str:
 
 def _redraw(source: Path, draw: Draw, film: Path | None, format: str, gif: Path | None, least_side_px: int) -> int:
     info, count = probe(source), 0
-    times = -(-least_side_px // min(info.height, info.width))
+    times = min(-(-least_side_px // min(info.height, info.width)), _MOST_SIDE_PX // max(info.height, info.width))
+    if times == 0 and film is not None:
+        raise ConfigError(
+            f"{source}: is {info.width} x {info.height} pixels, and H.264 is written with {_MOST_SIDE_PX} a side at most; "
+            "make it smaller first"
+        )
+    times = max(times, 1)
     with ExitStack() as opened, as_decode_error(source):
         container, stream = opened.enter_context(open_stream(source, 0))
         sinks: list[_Sink] = []
