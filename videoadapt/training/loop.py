@@ -217,7 +217,6 @@ class Trainer:
         if score is not None and (self.best_score is None or score > self.best_score):
             self.best_score = score
             weights = whole(average.state if average is not None else trainable_state(self.updater.model))
-            self.updater.check_finite(weights)
             best = {"step": self.step, "model": weights, "ema": None, f"val_{self.best_by}": score, **self._rates()}
             if "thresholds" in results:
                 best["thresholds"] = results["thresholds"]

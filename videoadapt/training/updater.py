@@ -144,7 +144,7 @@ class Updater:
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs in order to continue from here: tensors and plain values. All ranks call it.
 
-        Raises Diverged as `check_finite` does.
+        Raises Diverged on all of them where a trained weight is not finite: such a state is none to continue from.
         """
         state: dict[str, Any] = whole(
             {
@@ -155,23 +155,8 @@ class Updater:
                 "scaler": self.scaler.state_dict(),
             }
         )
-        self.check_finite(state["model"])
+        self._check_finite(state["model"])
         return state
-
-    def check_finite(self, weights: dict[str, Tensor]) -> None:
-        """Refuse to save whole `weights` of which a trained one is not finite: raises Diverged on all ranks. All call it.
-
-        A gradient can be NaN beside a finite loss, and `update` hears of it at the next loss only: to ask each gradient would
-        have the program wait for the device once more a step.
-        """
-        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-        bad = [name for name in trained if not bool(weights[name].isfinite().all())]
-        if names := [name for part in distributed.all_gather_objects(bad[:1]) for name in part]:
-            raise Diverged(
-                self.step,
-                "training",
-                f"the losses were finite, but the weights are not any more ({names[0]} for one): a gradient was not. {_ADVICE}",
-            )
 
     @contextmanager
     def weights_in(self, model: nn.Module, device: torch.device, *, averaged: bool = False) -> Iterator[None]:
@@ -211,6 +196,21 @@ class Updater:
         if self.average is not None:
             self.average.restore(state["ema"] or state["model"])
         self.step = state["step"]
+
+    def _check_finite(self, weights: dict[str, Tensor]) -> None:
+        """Refuse whole `weights` of which a trained one is not finite.
+
+        A gradient can be NaN beside a finite loss, and `update` hears of it at the next loss only: to ask each gradient would
+        have the program wait for the device once more a step.
+        """
+        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        bad = [name for name in trained if not bool(weights[name].isfinite().all())]
+        if names := [name for part in distributed.all_gather_objects(bad[:1]) for name in part]:
+            raise Diverged(
+                self.step,
+                "training",
+                f"the losses were finite, but the weights are not any more ({names[0]} for one): a gradient was not. {_ADVICE}",
+            )
 
     def _share_statistics(self) -> None:
         """Give all ranks rank 0's statistics of BatchNorm, of which a checkpoint holds one copy."""
