@@ -1,4 +1,4 @@
-"""One update of the weights: the same numbers whatever the workers, the ranks or the interruptions."""
+"""One update of the weights: the same numbers whatever the workers or the interruptions; ranks draw dropout of their own."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
