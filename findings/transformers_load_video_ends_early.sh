@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # transformers' `load_video(film, num_frames=16)` gives frames 0 to 15 of a film of 31 frames, not 16 spread over it, up to release 5.17; 5.18 spreads them.
 #
-# "Number of frames to sample uniformly", says its documentation. The numbers were `np.arange(0, total, total / num_frames, dtype=int)`, and numpy takes the
+# Its documentation promises an even spread. The numbers were `np.arange(0, total, total / num_frames, dtype=int)`, and numpy takes the
 # step as a whole number there, cut off: 31 / 16 is 1. As many frames come out as were asked for, without a word, and up to half of the film, its end, is
 # never seen. `fps=16` of a film of 25 frames a second gives every frame of its first 64 %, which a model then takes for 16 a second. So it has been since
 # the function came (4.49), with every backend. Video processors and `pipeline` do not use these numbers. A guard: `sample_indices_fn=` of one's own.
