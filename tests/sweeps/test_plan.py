@@ -185,6 +185,7 @@ SELECT = {"axis": "optim.lr_per_256"}
         ({"set": {"test": {"enable": False}}}, (), r"test\.enable: is decided by the sweep"),
         ({}, ("seed", "3"), "seed: is set for each cell"),
         ({"seeds": []}, (), r"seeds = \[\]: needs at least one"),
+        ({"seeds": [2**64]}, (), r"seeds = \[18446744073709551616\]: needs at least one whole number, none below 0 or from 2"),
         ({"exclude": [{"methd": "lora"}]}, (), r"exclude\.0\.methd: no axis.*did you mean 'method'"),
         ({"exclude": [{"method": "lroa"}]}, (), r"exclude\.0\.method = lroa: did you mean 'lora'"),
         ({"exclude": [{"method": ["lora", "linear"]}]}, (), "exclude: leaves no cell"),

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from tests.toy_sweeps import RATES, end, finish, sweep
-from videoadapt.errors import Diverged
+from videoadapt.errors import Diverged, VideoAdaptError
 from videoadapt.sweeps.plot import Point, _free_axis, _front, _in_order, plot
 from videoadapt.sweeps.table import Row, _markdown, collect, write_tables
 
@@ -44,6 +44,16 @@ def test_a_top5_of_five_classes_is_no_column(num_classes: int, is_shown: bool, t
     header, rule, line = table_of(collect(plan))
     assert ("top-5 (%)" in header) is is_shown and len(header) == len(rule) == len(line)
     assert header[-4:] == ["mean class (%)", "training clips", "training (s)", "seeds"] and line[-4] == "50.00"
+
+
+def test_a_statement_of_another_kind_is_damage(tmp_path: Path) -> None:
+    (cell,) = sweep(tmp_path, axes={"train.epochs": [1]}).cells
+    finish(cell, 0, 50.0)
+    path = cell.folder / "results.json"
+    for statement in (3, {}, {"config": None}):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "statement": statement}))
+        with pytest.raises(VideoAdaptError, match=r"results\.json: is damaged; delete it"):
+            cell.other_values()
 
 
 def table_of(rows: list[Row]) -> list[list[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device, add_run
+from videoadapt.cli._output import check_file
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 from videoadapt.cli._paths import place
 from videoadapt.errors import counted
@@ -66,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.log import setup_logging
 
     setup_logging()
+    for name in ("unknown.npz", "unknown.json", "unknown.png"):
+        check_file("RUN", Path(args.run) / name)
     predictor = Predictor.from_run(args.run, choose_device(args.device))
     asked = Asked(args.known, args.unknown, args.root, args.score, args.k, not args.no_training, args.overrides)
     found = measure(predictor, Path(args.run), asked)

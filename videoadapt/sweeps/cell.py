@@ -20,6 +20,7 @@ from videoadapt.runs.statement import Statement, differences, value_of
 from videoadapt.sweeps.old_logs import diverged_by_logs
 
 _IN_RESULTS = ("top1", "top5", "mean_class", "num_videos", "num_unreadable", "trained_parameters")
+_DAMAGED = "is damaged; delete it, and the same command tests the cell again"
 LOG = "sweep.log"  # the output of a cell's process, in the cell's folder
 Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
@@ -80,7 +81,7 @@ class Cell:
         except OSError as error:
             raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
         if found is None:
-            raise VideoAdaptError(f"{path}: is damaged; delete it, and the same command tests the cell again")
+            raise VideoAdaptError(f"{path}: {_DAMAGED}")
         return found
 
     @property
@@ -113,7 +114,10 @@ class Cell:
         path, now, results = self.folder / "config.yaml", self.config.model_dump(mode="json"), self.results
         found: dict[str, str] = {}
         if results is not None and "statement" in results:
-            there = Statement.read(results["statement"])
+            try:
+                there = Statement.read(results["statement"])
+            except (KeyError, TypeError, AttributeError) as error:
+                raise VideoAdaptError(f"{self.folder / 'results.json'}: {_DAMAGED}") from error
             tested = differences(there.config, Statement.of(self.config, there.class_names).config)
             found |= {key: f"{key} was {old!r} in the test there, is {new!r} now" for key, old, new in tested}
         if is_file(path):

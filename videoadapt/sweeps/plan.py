@@ -167,8 +167,8 @@ class Sweep:
             problems += [f"select.within.{axis}: names several settings; allowed: one" for axis in several]
             rules.append(("select.within", select.within))
         seeds = [*self.config.seeds, *(select.seeds if select else [])]
-        if not self.config.seeds or min(seeds) < 0:
-            problems.append(f"seeds = {seeds}: needs at least one whole number, none below 0")
+        if not self.config.seeds or min(seeds) < 0 or max(seeds) >= 2**64:
+            problems.append(f"seeds = {seeds}: needs at least one whole number, none below 0 or from 2**64 on")
         for where, rule in rules:
             for axis, labels in rule.items():
                 known = self.axes.get(axis)
