@@ -105,7 +105,7 @@ def test_a_report_has_a_row_for_each_list(shifted: Path) -> None:
     for name, of in {"own": found, "theirs": found["lists"]["theirs"]}.items():
         assert f"{name} {of['num_videos']} {of['top1']:.2f} %" in page.text
     assert f"T = {found['calibration']['temperature']:.3f}" in page.text
-    assert "2 videos of 1 classes without a partner are left out" in page.text
+    assert "Left out, for their class has no partner: 2 (of no use)." in page.text
 
 
 def made(logits_NVK: Any, labels: list[int], unreadable: dict[int, str] | None = None) -> Predictions:
@@ -113,7 +113,7 @@ def made(logits_NVK: Any, labels: list[int], unreadable: dict[int, str] | None =
     return Predictions(videos, np.array(logits_NVK, dtype=np.float32), unreadable or {}, "probs")
 
 
-def test_unreadable_videos_have_no_temperature() -> None:
+def test_unreadable_videos_have_no_temperature(log_lines: list[str]) -> None:
     rng = np.random.default_rng(0)
     logits_NVK, labels = rng.normal(scale=4, size=(40, 3, 3)), rng.integers(3, size=40).tolist()
     found = fitted_temperature(made(logits_NVK, labels, {3: "no film"}))
@@ -121,6 +121,7 @@ def test_unreadable_videos_have_no_temperature() -> None:
     log_probs_NK = log_probabilities(logits_NVK[kept].astype(np.float32), "probs")
     wanted = fit_temperature(log_probs_NK, np.array(labels)[kept])
     assert found["num_videos"] == 39 and found["temperature"] == pytest.approx(wanted) and wanted is not None
+    assert log_lines[0].startswith(f"INFO test.calibrate: temperature {wanted:.3f}, fitted on 39 videos of data.val")
     assert fitted_temperature(made([[[5.0, 0.0]], [[0.0, 5.0]]], [0, 1]))["temperature"] is None
 
 

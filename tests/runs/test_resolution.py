@@ -72,6 +72,14 @@ def test_a_slow_precision_is_said(monkeypatch: pytest.MonkeyPatch, log_lines: li
     assert line.startswith("WARNING train.precision = fp16: 35 times as slow as fp32 on this CPU; ")
 
 
+def test_bf16_is_measured_only_without_instructions(monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
+    monkeypatch.setattr(resolution, "slowness", lambda precision: 2.0)  # as on a busy machine
+    for has_them in (True, False):
+        monkeypatch.setattr(resolution, "multiplies_bf16", lambda device, has_them=has_them: has_them)
+        warn_if_slow("bf16", CPU)
+    assert len(log_lines) == 1 and "train.precision = bf16: 2 times as slow" in log_lines[0]
+
+
 def test_slowness_is_measured() -> None:
     assert 0.02 < slowness("bf16") < 500
     assert isinstance(multiplies_bf16(CPU), bool)

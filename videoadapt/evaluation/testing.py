@@ -42,9 +42,12 @@ def test(run: Run) -> dict[str, Any]:
     start = time.perf_counter()
     run.model.eval()
     with run.testing_forward() as forward:
-        predictions = _predict(run, forward, splits.test, judged.thresholds)
-        others = {name: _predict(run, forward, of.videos, judged.thresholds) for name, of in splits.others.items()}
-        fitted = fitted_temperature(_predict(run, forward, splits.val)) if config.test.calibrate else {}
+        predictions = _predict(run, forward, "test", splits.test, judged.thresholds)
+        others = {
+            name: _predict(run, forward, f"test {name}", of.videos, judged.thresholds)
+            for name, of in splits.others.items()
+        }
+        fitted = fitted_temperature(_predict(run, forward, "calibrate", splits.val)) if config.test.calibrate else {}
     temperature = fitted.get("temperature")
     own = own_list(config.data)
     results = {
@@ -79,13 +82,16 @@ def test(run: Run) -> dict[str, Any]:
 
 
 def _predict(
-    run: Run, forward: Callable[[Tensor], Tensor], videos: VideoRows, thresholds: list[float] | None = None
+    run: Run, forward: Callable[[Tensor], Tensor], what: str, videos: VideoRows, thresholds: list[float] | None = None
 ) -> ListPredictions:
-    """Every view of the test of every video of a list, averaged as the test averages; `thresholds` of several labels."""
+    """Every view of the test of every video of a list, averaged as the test averages; `thresholds` of several labels.
+
+    `what` stands before the progress.
+    """
     test, data = run.config.test, run.config.data
     accumulator = ViewAccumulator(videos, test.clips, test.crops, len(run.splits.class_names))
     loader = build_test_loader(videos, data, test.clips, test.crops, run.device)
-    evaluate(forward, _with_progress(loader, len(loader)), accumulator, test.batch_size)
+    evaluate(forward, _with_progress(what, loader, len(loader)), accumulator, test.batch_size)
     predictions = accumulator.predictions(test.average, data.labels)
     if isinstance(predictions, MultiPredictions) and thresholds is not None:
         predictions.thresholds_K = np.array(thresholds)
@@ -179,8 +185,10 @@ def _write_class_scores(predictions: MultiPredictions, run: Run) -> None:
     plot_class_scores(scores, len(predictions.videos), run.folder / "average_precision.png")
 
 
-def _with_progress(loader: Iterable[VideoViews | Unreadable], total: int) -> Iterator[VideoViews | Unreadable]:
-    with progress("test", total, "videos") as line:
+def _with_progress(
+    what: str, loader: Iterable[VideoViews | Unreadable], total: int
+) -> Iterator[VideoViews | Unreadable]:
+    with progress(what, total, "videos") as line:
         for item in loader:
             yield item
             line.advance()

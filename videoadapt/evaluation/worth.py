@@ -7,6 +7,7 @@ import numpy as np
 from videoadapt import distributed, logger
 from videoadapt.data.folds import group_names
 from videoadapt.data.shared_classes import OtherList
+from videoadapt.errors import counted
 from videoadapt.evaluation.confidence import Confidence, confidence, fit_temperature, log_probabilities, tempered
 from videoadapt.evaluation.predictions import ListPredictions, Predictions
 
@@ -32,6 +33,11 @@ def fitted_temperature(predictions: ListPredictions) -> dict[str, Any]:
     before, after = confidence(log_probs_MK, labels_M), None
     if found is not None:
         after = confidence(tempered(log_probs_MK, found), labels_M)
+        if distributed.is_main():
+            logger.info(
+                "test.calibrate: temperature %.3f, fitted on %s of data.val; what it does to each test list: results.json",
+                found, counted(len(labels_M), "video"),
+            )  # fmt: skip
     return {
         "temperature": found,
         "num_videos": len(labels_M),

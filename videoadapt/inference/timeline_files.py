@@ -126,7 +126,7 @@ def _figure(
     axes.set_xlim(timeline.start_sec, timeline.end_sec)
     _style(axes, timeline)
     left_out = len({s.label for s in segments}) - len(rows)
-    more = f"; {left_out} classes more" if left_out > 0 else ""
+    more = f"; {counted(left_out, 'class')} more" if left_out > 0 else ""
     said = f"{counted(len(segments), 'segment')}{more}" if segments else "no segment; the most probable classes"
     name = shorten(on_one_line(Path(timeline.film).name))
     axes.set_title(f"{name}: {said}. Bars: segments; filled: probability, 0 to 1", fontsize=9, loc="left")
