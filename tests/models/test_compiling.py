@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from tests.toy_models import CLIP, build
 from tests.toy_runs import results, toy_config, write_config
 from videoadapt.cli import train
+from videoadapt.inference.explaining.trace import traced
 from videoadapt.inference.predictor import Predictor
 from videoadapt.models.backbones.vit import ViT
 from videoadapt.models.compiling import compile_blocks, compiled_only_if, filled_up
@@ -57,6 +59,17 @@ def test_what_training_compiled_is_tested_without() -> None:
     with torch.inference_mode():
         model(clips_BCTHW)
     assert counter.frame_count == 2  # patches and blocks
+
+
+def test_a_pass_is_explained_without_the_compiler() -> None:
+    """Which would leave no attention to be seen."""
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("eager")
+    model = build({"name": "linear"}).eval()
+    compile_blocks(model, backend=counter)
+    clip_CTHW = torch.randint(256, CLIP.shape[1:], dtype=torch.uint8)
+    found = traced(model, clip_CTHW, "fp32", torch.device("cpu"))
+    assert counter.frame_count == 0 and all(len(block.attention) == 1 for block in found.blocks)
 
 
 @pytest.mark.parametrize("trained_compiled", [False, True])

@@ -19,7 +19,8 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     Clips of another size compile anew. Weights, names and files stay as they are.
     """
     keep_slopes(model)
-    for part in _compiled_in(model):
+    patches = [module for module in model.modules() if isinstance(module, PatchConv | TubeletConv)]
+    for part in [*patches, *recomputed_in(model)]:
         part.compile(dynamic=False, backend=backend)
 
 
@@ -29,22 +30,17 @@ def compiled_only_if(wanted: bool, model: nn.Module, backend: str = "inductor") 
 
     So a test after a training computes what the same test alone does, and a training goes on after a validation as before.
     """
-    if not wanted:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-        return
-    before = [(part, part._compiled_call_impl) for part in _compiled_in(model)]
-    compile_blocks(model, backend)
+    before = [(module, module._compiled_call_impl) for module in model.modules()]
+    if wanted:
+        compile_blocks(model, backend)
+    else:  # and not by a stance of torch.compiler, which would import the compiler
+        for module, _ in before:
+            module._compiled_call_impl = None
     try:
         yield
     finally:
-        for part, compiled in before:
-            part._compiled_call_impl = compiled
-
-
-def _compiled_in(model: nn.Module) -> list[nn.Module]:
-    patches = [module for module in model.modules() if isinstance(module, PatchConv | TubeletConv)]
-    return [*patches, *recomputed_in(model)]
+        for module, compiled in before:
+            module._compiled_call_impl = compiled
 
 
 def filled_up(function: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:

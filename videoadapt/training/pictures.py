@@ -3,8 +3,6 @@
 Shapes: B clips, C channels, T frames, H W pixels; N tokens, M of them masked, P values of a tubelet.
 """
 
-from contextlib import nullcontext
-
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -13,6 +11,7 @@ from torch import Tensor
 from videoadapt import distributed, logger
 from videoadapt.data.batches import TrainItem
 from videoadapt.data.reading import ReadClips
+from videoadapt.models.compiling import compiled_only_if
 from videoadapt.models.masking import draw_tubes, join_tubelets, pick, statistics, tubelets
 from videoadapt.processes.slots import Read
 from videoadapt.runs.build_data import build_clip_reader, build_renderer
@@ -38,8 +37,7 @@ def reconstruct(run: Run, clips_BCTHW: Tensor, generator: torch.Generator) -> tu
     clips_BCTHW = clips_BCTHW.to(run.device)
     model.eval()
     # compiling for this number of clips would take longer than the picture
-    eager = torch.compiler.set_stance("force_eager") if run.config.train.compile else nullcontext()
-    with torch.no_grad(), autocast(run.config.train.precision, run.device), eager:
+    with torch.no_grad(), autocast(run.config.train.precision, run.device), compiled_only_if(False, model):
         prediction_BMP = model(normalise(clips_BCTHW, [None] * len(clips_BCTHW)), mask).float()
     patches_BNP = tubelets(clips_BCTHW, model.tubelet).float() / 255
     mean, scale = statistics(pick(patches_BNP, mask.predicted_BM))

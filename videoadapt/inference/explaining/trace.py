@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from videoadapt.models.attention import by_pytorch
 from videoadapt.models.backbone import Backbone, TokenGrid
 from videoadapt.models.classifier import Classifier
+from videoadapt.models.compiling import compiled_only_if
 from videoadapt.runs.forward import Precision, autocast
 from videoadapt.video.transforms import normalise
 
@@ -97,10 +98,7 @@ def traced(model: Classifier, clip_CTHW: Tensor, precision: Precision, device: t
         for module in () if modules else model.backbone.modules():
             undone.callback(module.register_forward_pre_hook(places.note_input).remove)
             undone.callback(module.register_forward_hook(places.note_output).remove)
-        # else it would import the compiler
-        if any(module._compiled_call_impl is not None for module in model.modules()):
-            undone.enter_context(torch.compiler.set_stance("force_eager"))
-        with torch.enable_grad(), autocast(precision, device), by_pytorch(), calls:
+        with compiled_only_if(False, model), torch.enable_grad(), autocast(precision, device), by_pytorch(), calls:
             logits_K = model(clip)[0].float()
     trace = Trace(clip, logits_K, blocks, [], places.found, places.grid, map_width=model.backbone.map_width)
     _note_places(trace, model.backbone, tokens)
