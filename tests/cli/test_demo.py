@@ -87,6 +87,9 @@ def test_files_that_are_no_videos(
     assert f"error: {tmp_path / 'x.mp4'}" in capsys.readouterr().err
     assert demo.main([str(tmp_path / "x.mp4"), "--run", str(tmp_path)]) == 2
     assert "not a run folder" in capsys.readouterr().err
+    for file, option in (("adapter.safetensors", "--adapter"), ("model.onnx", "--onnx")):
+        assert demo.main([str(tmp_path / "x.mp4"), "--run", str(run / file)]) == 2
+        assert f"(no config.yaml in it); a file is given with {option}, where" in capsys.readouterr().err
 
 
 def test_bars_begin_in_one_column_whatever_the_script(capsys: pytest.CaptureFixture[str]) -> None:

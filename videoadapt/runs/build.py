@@ -198,7 +198,9 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
     Raises CheckpointError for a folder that holds none, and for weights that do not fit, ConfigError for its config.
     """
     if not is_file(folder / "config.yaml"):
-        raise CheckpointError(f"{folder}: not a run folder (no config.yaml in it)")
+        option = {".safetensors": "--adapter", ".onnx": "--onnx"}.get(folder.suffix)
+        cure = f"; a file is given with {option}, where a command takes it" if option else ""
+        raise CheckpointError(f"{folder}: not a run folder (no config.yaml in it){cure}")
     config = load_config(folder / "config.yaml")
     if config.task != "train":
         raise CheckpointError(
