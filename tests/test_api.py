@@ -17,10 +17,13 @@ import videoadapt as va
 from tests.media import write_video
 from tests.toy_runs import environment, toy_config, write_config
 from videoadapt import api
+from videoadapt.config.loading import check_config
+from videoadapt.data.videos import VideoRows
 from videoadapt.distributed import choose_device
 from videoadapt.models.adapters import Adapter, AdapterModule, Parallel
 from videoadapt.registry import ADAPTERS
 from videoadapt.runs.build import open_run
+from videoadapt.runs.lists import load_splits
 from videoadapt.weights.files import weights_path
 
 SIZES = {"size": "tiny", "width": 32, "depth": 2, "num_heads": 2, "patch_px": 16}
@@ -257,6 +260,29 @@ def test_an_adapter_of_ones_own(gate: type, result: va.RunResult, tmp_path: Path
     assert other.top1 is not None and va.load(other.folder).config.model.adapter == {"name": "gate", "first": 1}
     with pytest.raises(va.ConfigError, match=r"model.adapter.first = -1: .* greater than or equal to 0"):
         va.load_config(result.folder / "config.yaml", {"model.adapter": {"name": "gate", "first": -1}})
+
+
+def test_a_data_set_of_your_own_is_told_what_it_lacks(tmp_path: Path) -> None:
+    @va.register_dataset("mine")
+    class Mine:
+        def load(self, source: str, root: Path) -> Any:
+            rows = [(f"{source}{label}.mp4", label, label + 1) for label in (0, 1)]
+            return rows if source == "bare" else VideoRows(root, rows)
+
+    for name in ("train0", "train1", "test0", "test1"):
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    data = {"dataset": {"name": "mine"}, "root": str(tmp_path), "train": "train", "test": "test", "classes": 2}
+    splits = load_splits(check_config({"output": "x", "data": data}))
+    assert [video.id for video in splits.test] == ["test0.mp4", "test1.mp4"] and splits.class_names == ["0", "1"]
+    for changed, said in (
+        (
+            {"train": "bare"},
+            r"^data.train = bare: `load` of data.dataset 'mine' returned a list; needed: .*VideoRows\(root, rows\)",
+        ),
+        ({"classes": None}, "^data.classes: is not set; name a file"),
+    ):
+        with pytest.raises(va.DataListError, match=said):
+            load_splits(check_config({"output": "x", "data": data | changed}))
 
 
 def test_components_register_under_a_free_name() -> None:

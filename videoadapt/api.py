@@ -270,5 +270,9 @@ def register_loss(name: str) -> Callable[[Class], Class]:
 
 
 def register_dataset(name: str) -> Callable[[Class], Class]:
-    """Class decorator: a data set, with `load(source, root)` and `class_names`, that configs call by this name."""
+    """Class decorator: a data set that configs call by this name.
+
+    `load(source, root)` returns `videoadapt.data.videos.VideoRows(root, rows)`, a row for each video of the list `source`:
+    path below root, label, line. `class_names`, if it has them, are in the order of the labels; else `data.classes` says them.
+    """
     return DATASETS.register(name)

@@ -35,6 +35,11 @@ def load_list(dataset: Any, split: str, source: str | None, data: DataConfig, pl
         raise DataListError(
             f"data.root = {data.root}: {error.strerror}: {error.filename or source}; choose another folder"
         ) from error
+    if not isinstance(videos, VideoRows):  # of a class from outside the package
+        raise DataListError(
+            f"data.{split} = {source}: `load` of data.dataset {data.dataset['name']!r} returned a {type(videos).__name__}; "
+            "needed: videoadapt.data.videos.VideoRows(root, rows) of (path below root, label, line)"
+        )
     return videos
 
 
@@ -51,7 +56,7 @@ def load_class_names(dataset: Any, config: Config) -> list[str] | None:
     if isinstance(data.classes, int):
         return [str(label) for label in range(data.classes)]
     if data.classes is None:
-        known: list[str] | None = dataset.class_names
+        known: list[str] | None = getattr(dataset, "class_names", None)
         return known
     try:
         return read_classes(find_list(data.classes))
