@@ -106,6 +106,8 @@ def test_each_of_many_files_has_an_answer_or_a_reason(
     videos = [*files, broken, f"{files[0]}#t=2,1", tmp_path / "gone.mp4", *files[:2]]
     passes: list[int] = []
     hook = predictor.model.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    with pytest.raises(TypeError, match="expected a list of files; `predict` takes one"):
+        list(predictor.predict_each(str(videos[0])))
     said = list(predictor.predict_each(videos, top=8))
     hook.remove()
     assert [one.video for one in said] == list(map(str, videos))

@@ -51,6 +51,10 @@ def test_the_rate_that_is_proposed_can_be_told_by_so_few_videos(known: int, rate
     assert Found({}, known, 0, []).least_rate == rate
     Known(Measure("logits"), scores, "energy").threshold(rate)
     if rate > 0.05:
+        with pytest.raises(ConfigError) as refused:
+            Known(Measure("logits"), scores, "energy").threshold(1e-9)
+        named = float(str(refused.value).partition("from ")[2].split()[0])
+        Known(Measure("logits"), scores, "energy").threshold(named)
         with pytest.raises(ConfigError, match="allowed"):
             Known(Measure("logits"), scores, "energy").threshold(rate - 0.01)
 

@@ -109,6 +109,11 @@ def test_a_picture_for_a_model_of_motion_is_said(predictor: Predictor, tmp_path:
     (line,) = (line for line in log_lines if line.startswith("WARNING"))
     assert line.endswith("a.png: is a single frame, and the model looks for motion in clips of 4 frames")
     log_lines.clear()
+    predictor.predict(np.zeros((1, 72, 96, 3), np.uint8))
+    assert log_lines[0].endswith(
+        "the 1 frame given: is a single frame, and the model looks for motion in clips of 4 frames"
+    )
+    log_lines.clear()
     assert len([*predictor.asking.each([picture], 1)]) == 1
     assert log_lines == [line]
     log_lines.clear()

@@ -4,6 +4,7 @@ Shapes: N videos (M of training), V views, K classes, D width.
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class Known:
         """
         known_N = self.scores[self.chosen]
         if not 0 < rate < 1 or rate * len(known_N) < 1 - 1e-9:
-            least = f"{1 / len(known_N):.2g} (one of the {counted(len(known_N), 'known video')})"
+            least = f"{math.ceil(1000 / len(known_N)) / 1000:g} (one of the {counted(len(known_N), 'known video')})"
             raise ConfigError(f"reject = {rate}: allowed: from {least} to below 1")
         at = threshold(known_N, rate)
         below_N = known_N[known_N < at]

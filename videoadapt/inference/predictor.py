@@ -82,8 +82,11 @@ class Predictor(OpenedModel):
         """Yield what is said of each video file, in order, of those that cannot be read why: for many videos.
 
         They are read ahead in other processes and share passes, so that probabilities differ in their last bits from those
-        of `predict`. `reject` as there; `unknown` of an answer then says it.
+        of `predict`. `reject` as there; `unknown` of an answer then says it. Raises TypeError for one name in place of several,
+        whose letters would be names.
         """
+        if isinstance(videos, str):
+            raise TypeError(f"videos = {videos!r}: expected a list of files; `predict` takes one")
         check_count("top", top)
         self._check_head()
         yield from self.asking_with(reject).each([Path(video) for video in videos], top)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videoadapt import logger
 from videoadapt.config.schema import Config
-from videoadapt.errors import ConfigError, DecodeError
+from videoadapt.errors import ConfigError, DecodeError, counted
 from videoadapt.inference.long_films import OtherLengths
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.runs.rates import OtherRates
@@ -42,6 +42,10 @@ class FramesInMemory:
         self._frames_NHWC, self.fps_hz = frames_NHWC, fps_hz
         self.num_frames, self.height, self.width, _ = frames_NHWC.shape
         self.damaged = None  # whoever decoded them knows
+
+    def __str__(self) -> str:
+        """In place of a file's name."""
+        return f"the {counted(self.num_frames, 'frame')} given"
 
     @property
     def times(self) -> Times:
