@@ -1,4 +1,4 @@
-"""What every backbone promises: which layer of it a parameter belongs to, as the gradients say it, not the names."""
+"""What every backbone promises: which layer of it a parameter belongs to, as the gradients say it, and what mixes tokens."""
 
 from typing import Any
 
@@ -8,7 +8,10 @@ import pytorchvideo.models.vision_transformers
 import torch
 from torch import Tensor, nn
 
-from videoadapt.models.backbone import Backbone, is_chain
+from videoadapt.models.adapters._base import AdapterModule, Parallel, Serial
+from videoadapt.models.adapters.adaptformer import Bottleneck
+from videoadapt.models.backbone import Backbone, each_token_alone, is_chain
+from videoadapt.models.backbones._layers import Branch
 from videoadapt.registry import BACKBONES
 
 PTV = {"num_frames": 4, "crop_px": 64}
@@ -84,3 +87,11 @@ def total(value: Any) -> Tensor:
         return value.sum() if value.requires_grad else torch.zeros(())
     parts = [total(part) for part in value if isinstance(part, Tensor | list | tuple)]
     return torch.stack([torch.zeros(()), *parts]).sum()
+
+
+@pytest.mark.parametrize("around", [Parallel, Serial])
+def test_what_is_not_known_may_mix_tokens(around: type[Parallel]) -> None:
+    branch, alone = Branch(nn.Identity(), 4, 1e-6, 0.0), Bottleneck(4, 2, 1.0, 0.0)
+    assert each_token_alone(branch) and each_token_alone(around(Parallel(branch, alone), alone))
+    assert not each_token_alone(around(branch, AdapterModule()))
+    assert not each_token_alone(Parallel(around(branch, AdapterModule()), alone))

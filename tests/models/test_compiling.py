@@ -95,9 +95,11 @@ def test_a_smaller_last_batch_is_filled_up_and_cut_again() -> None:
         seen.append(len(clips_BCTHW))
         return 2 * clips_BCTHW.flatten(1).float()
 
-    clips = torch.randint(256, (7, 3, 2, 4, 4), dtype=torch.uint8)
-    found = torch.cat([filled_up(double, 3)(part) for part in clips.split(3)])
-    assert torch.equal(found, double(clips)) and seen == [3, 3, 3, 7]
+    for number, sizes in ((7, [3, 3, 3]), (8, [3, 3, 3]), (6, [3, 3])):
+        clips = torch.randint(256, (number, 3, 2, 4, 4), dtype=torch.uint8)
+        found = torch.cat([filled_up(double, 3)(part) for part in clips.split(3)])
+        assert seen == sizes and torch.equal(found, double(clips))
+        seen.clear()
 
 
 @pytest.mark.slow
