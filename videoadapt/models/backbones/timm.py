@@ -171,10 +171,8 @@ class Timm(Backbone):
         """
         net: Any = self.net
         last, mlp = self._views[-1], self._views[-1].mlp
-        pools_token = getattr(net, "global_pool", "") == "token" and getattr(net, "attn_pool", None) is None
-        if not (
-            pools_token and isinstance(self.pool, OwnPooling) and self.blocks[-1] is last and each_token_alone(mlp)
-        ):
+        pools_token = getattr(net, "global_pool", "") == "token" and isinstance(self.pool, OwnPooling)
+        if not (pools_token and self.blocks[-1] is last and each_token_alone(mlp)):
             return None
         return int(net.num_prefix_tokens)
 
