@@ -47,9 +47,20 @@ def test_is_the_formula() -> None:
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"qkv_bias": True, "gated": True}, {"scale_norm": True}, {"qk_norm": True}])
-def test_timm_attention_is_its_own(arguments: dict[str, bool]) -> None:
-    theirs = Attention(32, num_heads=4, attn_drop=0.5, norm_layer=nn.LayerNorm, **arguments)
+@pytest.mark.parametrize("is_fused", [True, False])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"qkv_bias": True, "gated": True},
+        {"scale_norm": True},
+        {"qk_norm": True},
+        {"attn_drop": 0.0, "proj_drop": 0.5},
+    ],
+)
+def test_timm_attention_is_its_own(arguments: dict[str, Any], is_fused: bool) -> None:
+    theirs = Attention(32, num_heads=4, norm_layer=nn.LayerNorm, **{"attn_drop": 0.5, **arguments})
+    theirs.fused_attn = is_fused  # as $TIMM_FUSED_ATTN asks for it
     ours, x = copy.deepcopy(theirs), torch.randn(2, 9, 32)
     ours.__class__ = OneTensorAttention
     mask = torch.randn(9, 9)

@@ -1,5 +1,6 @@
 """V-JEPA 2 and 2.1: how tokens are turned, written out token by token, and every adapter on both."""
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,17 @@ def test_every_adapter_fits(name: str, version: str) -> None:
         if type(adapter).merge is not type(build_adapter({"name": "vpt"})).merge:
             adapter.merge(model.backbone)
             torch.testing.assert_close(model(CLIP), answers, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_clips_of_another_grid_are_turned_anew(version: str) -> None:
+    torch.manual_seed(0)
+    model = VJEPA2(**DIMS, version=version).eval()
+    fresh = copy.deepcopy(model)
+    with torch.no_grad():
+        model(CLIP)
+        for other in (CLIP.mT, CLIP[:, :, :2], CLIP):  # as many tokens, and half of them
+            assert model(other).equal(copy.deepcopy(fresh)(other))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
