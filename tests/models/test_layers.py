@@ -1,11 +1,11 @@
-"""Layers that were timm's: the same draws, parameters and numbers."""
+"""Layers that were timm's: the same draws, parameters and numbers; and the mean over tokens."""
 
 import pytest
 import timm.layers
 import torch
 from torch import nn
 
-from videoadapt.models.backbones._layers import DropPath, Mlp, PatchConv, TubeletConv
+from videoadapt.models.backbones._layers import DropPath, MeanPool, Mlp, PatchConv, TubeletConv
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.4, 0.9])
@@ -57,3 +57,13 @@ def test_patches_as_a_product_are_the_convolution() -> None:
 def test_other_convolutions_stay_what_they_are(other: dict[str, int]) -> None:
     conv = nn.Conv2d(**{"in_channels": 3, "out_channels": 32, "kernel_size": 8, "stride": 8, **other})
     assert PatchConv.in_place_of(conv) is conv
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_a_mean_of_many_tokens_is_added_up_in_float32(dtype: torch.dtype) -> None:
+    x_BND = (torch.randn(2, 3000, 4) + 50).to(dtype).requires_grad_()
+    found = MeanPool()(x_BND)
+    assert found.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(found.double(), x_BND.double().mean(1), rtol=1e-6, atol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), x_BND)
+    torch.testing.assert_close(gradient, torch.full_like(gradient, 1 / 3000))
