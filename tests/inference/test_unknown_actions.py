@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from videoadapt.config.loading import check_config
 from videoadapt.data.datasets.synthetic import Synthetic
 from videoadapt.errors import ConfigError, VideoAdaptError
 from videoadapt.evaluation.unknown import auroc
+from videoadapt.inference import unknown_actions
 from videoadapt.inference.known import SCORES, Known, Measure, _load, load_rejection, save
 from videoadapt.inference.predictor import Predictor
-from videoadapt.inference.unknown_actions import Found
+from videoadapt.inference.unknown_actions import Asked, Found, _lists_of
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,15 @@ def test_every_score_may_decide_and_is_refused_elsewhere(run: Path, capsys: pyte
     assert "without the training list: no mahalanobis and no knn" in re.sub(r"\s+", " ", capsys.readouterr().err)
     assert measured(run, "--score", "knn", "data.root", "/nowhere") == 2
     assert measured(run) == 0
+
+
+def test_a_run_without_validation_videos_asks_for_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown_actions, "load_splits", lambda config: SimpleNamespace(val=[], train=[]))
+    for val in (None, "val"):  # class folders name a list that may be empty
+        with pytest.raises(
+            VideoAdaptError, match=r"^--known: the run has no validation videos, so name a list of videos"
+        ):
+            _lists_of(check_config({"output": "x", "data": {"val": val}}), Asked(None))
 
 
 @pytest.mark.slow

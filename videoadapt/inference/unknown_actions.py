@@ -104,16 +104,22 @@ def _lists_of(config: Config, asked: Asked) -> Splits | None:
     """The run's training and validation lists; None where they are not needed, or cannot be had and none asked for more."""
     if not asked.training and asked.known is not None:
         return None
+    none_known = ConfigError(
+        "--known: the run has no validation videos, so name a list of videos that it was not trained on"
+    )
     if asked.known is None and config.data.val is None:
-        raise ConfigError("--known: the run has no data.val, so name a list of videos that it was not trained on")
+        raise none_known
     tests = config.test.model_copy(update={"enable": False})
     try:
-        return load_splits(config.model_copy(update={"test": tests}))
+        splits = load_splits(config.model_copy(update={"test": tests}))
     except VideoAdaptError as error:
         if asked.known is None or asked.score in OF_TRAINING:
             raise
         logger.warning("%s; without the training list: no %s", error, " and no ".join(OF_TRAINING))
         return None
+    if asked.known is None and not len(splits.val):  # class folders of which none was held out
+        raise none_known
+    return splits
 
 
 def _listed(path: Path | None, root: Path) -> list[Video]:
