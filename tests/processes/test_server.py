@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.toy_runs import environment
 
@@ -18,9 +22,17 @@ if __name__ == "__main__":
 """
 
 
-def test_it_starts_where_tmpdir_is_too_long_for_a_socket(tmp_path: Path) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """A folder with a short name."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("length", [70, 76, 200])
+def test_it_starts_where_tmpdir_is_too_long_for_a_socket(length: int, short_folder: str, tmp_path: Path) -> None:
     """In jobs of a cluster, say: a socket's name has 107 bytes, and Python puts the server's below $TMPDIR."""
-    folder = tmp_path / ("long" * 30)
+    folder = Path(short_folder) / ("x" * (length - len(short_folder) - 1))
     folder.mkdir()
     (tmp_path / "starts.py").write_text(STARTS)
     done = subprocess.run(
