@@ -178,7 +178,9 @@ def why_not_read(error: OSError, otherwise: str = "move it away") -> str:
     return f"{error.strerror}; {'give it the permission (chmod a+r)' if closed else otherwise}"
 
 
-_OF_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory|bad_alloc|ALLOC_FAILED", re.I)
+_OF_MEMORY = re.compile(
+    r"out of memory|can(no|')t allocate memory|bad_alloc|ALLOC_FAILED|size calculation overflowed", re.I
+)
 
 
 def is_of_memory(error: BaseException) -> bool:

@@ -183,6 +183,7 @@ def test_the_lists_fit_the_scan(tmp_path: Path) -> None:
         (["a/1.mp4"], [], "holds 1 folder; expected one for each class"),
         (["a/1.mp4", "b/1.txt"], [], "b: holds no video"),
         (NAMES, ["--val", "0.4"], "together at most 0.5"),
+        (NAMES, ["--val", "nan"], "together at most 0.5"),
         (NAMES, ["--group", "("], "--group = '(': is no regular expression"),
         (NAMES, ["--group", "x+"], "--group = 'x+': finds nothing in '"),
         (NAMES, ["--group", "v_"], "--test 0.2: no group is small enough: of 1 group the smallest, 'v_', has "),

@@ -324,6 +324,8 @@ def test_a_written_list_reads_back(tmp_path: Path) -> None:
     ("options", "complaint"),
     [
         (["--jobs", "0"], "--jobs 0: allowed: 1 or more"),
+        (["--limit-sec", "nan"], "--limit-sec nan: allowed: above 0, to 86400"),
+        (["--limit-sec", "-1"], "--limit-sec -1: allowed: above 0, to 86400"),
         (["--decoder", "decor"], "did you mean 'decord'"),
         (["--classes", "nowhere.txt"], "nowhere.txt: cannot be read: No such file"),
         (["--list", "nowhere.csv"], "nowhere.csv: cannot be read: No such file"),

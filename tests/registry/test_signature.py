@@ -63,6 +63,11 @@ def test_all_problems_of_a_config_at_once(parts: Registry) -> None:
     ]
 
 
+def test_no_number_is_larger_than_torch_takes(parts: Registry) -> None:
+    with pytest.raises(ConfigError, match=rf"size = {2**63}: allowed: below 2\*\*63"):
+        parts.complete({"name": "part", "size": 2**63, "kernel": [3, 1]})
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -108,6 +108,9 @@ def test_how_much_was_asked_for() -> None:
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**50, dtype=torch.uint8)
     assert is_of_memory(error.value) and asked_for(error.value) == " (for another 1.13e+06 GB)"
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**31, 2**31, 2**31)
+    assert is_of_memory(error.value)
     assert asked_for(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0")) == (
         " (for another 20.00 MiB on the GPU)"
     )

@@ -24,6 +24,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     args = parse_arguments(arguments)
+    from videoadapt.config.schema import DAY_SEC
     from videoadapt.config.shipped import find_list
     from videoadapt.errors import ConfigError
     from videoadapt.log import setup_logging
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging()
     if getattr(args, "jobs", 1) < 1:
         raise ConfigError(f"--jobs {args.jobs}: allowed: 1 or more")
+    if not 0 < getattr(args, "limit_sec", 1) <= DAY_SEC:
+        raise ConfigError(f"--limit-sec {args.limit_sec:g}: allowed: above 0, to {DAY_SEC}")
     if "list" in args:
         args.list = str(find_list(args.list))
     code: int = args.run(args)

@@ -33,7 +33,7 @@ _Beta = Annotated[float, Interval(ge=0, lt=1)]
 _Side = Annotated[int, Interval(ge=1, le=8_192)]
 _MOST = 1_000_000_000  # epochs, updates, clips: what follows of them still fits 64 bits
 MOST_CLIPS, MOST_CROPS = 1_000, 100  # of a video that is tested, wherever they are said
-_DAY_SEC = 86_400
+DAY_SEC = 86_400
 
 
 class _Section(BaseModel):
@@ -240,7 +240,7 @@ class DataConfig(_Section):
     # processes that read videos; 0: the main one reads, without a time limit
     workers: Annotated[int, Ge(0), NOTHING] = 4
     # for one video; then its process is ended and it counts as unreadable
-    limit_sec: Annotated[float, Interval(gt=0, le=_DAY_SEC), NOTHING] = 120.0
+    limit_sec: Annotated[float, Interval(gt=0, le=DAY_SEC), NOTHING] = 120.0
     max_unreadable: Annotated[Share, UPDATES] = 0.01
 
 

@@ -76,7 +76,7 @@ def divide(
     (the first bracket, if it has one). Raises DataListError for shares that leave less than half to train on, and when
     a share cannot be taken because no group is small enough.
     """
-    if min(val, test) < 0 or val + test > 0.5:
+    if not (val >= 0 and test >= 0 and val + test <= 0.5):
         raise DataListError(f"{key}val {val} {key}test {test}: allowed: 0 or more, together at most 0.5")
     if group:
         group_names([], group, f"{key}group")  # also where nothing is to be divided

@@ -44,9 +44,13 @@ def complete(component: type, given: Mapping[str, Any]) -> dict[str, Any]:
     if booleans:
         raise ArgumentError(component.__name__, [f"{name} = {given[name]}: a number is expected" for name in booleans])
     try:
-        return schema.model_validate(given).model_dump(mode="json")
+        found = schema.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         raise ArgumentError(component.__name__, explain(error, schema, also=["name"])) from error
+    large = [name for name, value in found.items() if isinstance(value, int) and abs(value) >= 2**63]
+    if large:
+        raise ArgumentError(component.__name__, [f"{name} = {found[name]}: allowed: below 2**63" for name in large])
+    return found
 
 
 def is_no_number(value: Any, annotation: Any) -> bool:
