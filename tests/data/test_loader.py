@@ -169,15 +169,15 @@ def test_it_can_be_closed_from_its_own_thread(in_place: bool) -> None:
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize("first", ["1", "2:killed", "3:raise"])
-def test_no_file_stays_open(first: str, in_place: bool) -> None:
+@pytest.mark.parametrize("two", [[["1"], ["4"]], [["2:killed"], ["4"]], [["3:raise"], ["4"]], [["1"], ["4", "5"]]])
+def test_no_file_stays_open(two: list[list[str]], in_place: bool) -> None:
     """After the last batch, one that failed, or the first of many; nobody waits for the garbage collector."""
 
     def open_after() -> int:
-        with suppress(ZeroDivisionError), closing(iter(Loader(read, [[first], ["4"]] * 9, **settings))) as batches:
+        with suppress(ZeroDivisionError, ValueError), closing(iter(Loader(read, two * 9, **settings))) as batches:
             next(batches)
-        with suppress(ZeroDivisionError):
-            list(Loader(read, [[first], ["4"]], **settings))
+        with suppress(ZeroDivisionError, ValueError):
+            list(Loader(read, two, **settings))
         join_loaders()
         return len(os.listdir("/proc/self/fd"))
 
