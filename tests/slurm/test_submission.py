@@ -82,6 +82,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         ),
         (["--slurm", "time=99"], "--slurm time: is set by --time"),
         (["--nodes", "0"], "--nodes = 0: allowed: 1 or more"),
+        (["--mem", "nan"], "--mem = nan: allowed: 0 or more"),
         (["--executor", "local", "--nodes", "2"], "--executor local has one node"),
         (["model.adapter.bottlenek=3"], "did you mean 'bottleneck'?"),
         (["model.adapter=[{name: lora}, {name: lora}]"], "model.adapter: lora appears twice"),

@@ -1,5 +1,6 @@
 """What a job asks of Slurm: nodes, GPUs, time; checked before anything is submitted."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Resources:
                 ("cpus_per_task", 1 if self.cpus_per_task is None else self.cpus_per_task, 1),
                 ("array_parallelism", self.array_parallelism, 1), ("mem", self.mem_gb or 0, 0),
             )
-            if value < least
+            if not least <= value < math.inf
         ]  # fmt: skip
         if self.gpus_per_node and self.tasks_per_node != 1:
             found.append(
