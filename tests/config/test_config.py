@@ -256,6 +256,8 @@ def test_holdout_and_list_as_validation(tmp_path: Path) -> None:
     assert held is not None and not isinstance(held, str) and held.holdout == 0.1
     assert load_config(path, ["data.val", "lists/val.csv"]).data.val == "lists/val.csv"
     assert load_config(path, ["data.val", "null"]).data.val is None
+    with pytest.raises(ConfigError, match=r"holdout = 0\.6.*0\.5"):
+        load_config(path, ["data.val.holdout=0.6"])
 
 
 def test_broken_yaml_names_its_line(tmp_path: Path) -> None:

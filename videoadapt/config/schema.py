@@ -118,7 +118,7 @@ class ModelConfig(_Section):
 class Holdout(_Section):
     """Validate on a share of the training list; rows whose `group` (a regex; its first group) agrees stay together."""
 
-    holdout: Annotated[float, Interval(gt=0, lt=1)]
+    holdout: Annotated[float, Interval(gt=0, le=0.5)]  # every class keeps a half for the training
     group: str | None = None
 
 
