@@ -78,7 +78,7 @@ setup(
         "videoadapt.data_lists": ["README.md", "*/*.csv", "*/*.txt"],
     },
     exclude_package_data={"videoadapt.data_lists": ["kinetics400/*.csv", "ssv2/*.csv"]},  # made by who has the videos
-    entry_points={"console_scripts": ["videoadapt = videoadapt.cli.main:main"]},
+    entry_points={"console_scripts": ["videoadapt = videoadapt.__main__:program"]},
     install_requires=[
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed
         "timm>=1.0",  # the backbone `timm`: image models frame by frame; it brings torchvision, whose data sets we read

@@ -1,8 +1,7 @@
 """The command `videoadapt compare` from a clone: `python tools/compare.py ...`."""
 
-import sys
-
+from videoadapt.cli._command import leave
 from videoadapt.cli.compare import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

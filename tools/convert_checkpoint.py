@@ -1,8 +1,7 @@
 """The command `videoadapt convert` from a clone: `python tools/convert_checkpoint.py ...`."""
 
-import sys
-
+from videoadapt.cli._command import leave
 from videoadapt.cli.convert import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

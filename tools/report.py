@@ -1,8 +1,7 @@
 """The command `videoadapt report` from a clone: `python tools/report.py ...`."""
 
-import sys
-
+from videoadapt.cli._command import leave
 from videoadapt.cli.report import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

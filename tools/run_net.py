@@ -1,8 +1,7 @@
 """The command `videoadapt train` from a clone: `python tools/run_net.py ...`."""
 
-import sys
-
+from videoadapt.cli._command import leave
 from videoadapt.cli.train import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

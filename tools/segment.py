@@ -1,8 +1,7 @@
 """The command `videoadapt segment` from a clone: `python tools/segment.py ...`."""
 
-import sys
-
+from videoadapt.cli._command import leave
 from videoadapt.cli.segment import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

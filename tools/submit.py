@@ -1,8 +1,7 @@
 """The command `videoadapt submit` from a clone: `python tools/submit.py ...`."""
 
-import sys
-
+from videoadapt.cli._command import leave
 from videoadapt.cli.submit import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,8 +1,7 @@
 """The command `videoadapt unknown` from a clone: `python tools/unknown.py ...`."""
 
-import sys
-
+from videoadapt.cli._command import leave
 from videoadapt.cli.unknown import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,7 +14,7 @@ import pytest
 from tests.live_runs import descendants
 from tests.toy_runs import REPOSITORY, environment, toy_config, write_config
 from videoadapt import terminal
-from videoadapt.cli._command import command
+from videoadapt.cli._command import SCRIPTS, command
 from videoadapt.log import progress
 
 
@@ -77,7 +77,7 @@ def test_a_run_is_stopped_at_any_moment(moment: str, delay_sec: float, clips: Pa
     path = write_config(tmp_path / "c.yaml", config)
     code, said = press(["train", "--cfg", str(path)], tmp_path / "log", moment, delay_sec)
     assert code == 130 and "Traceback" not in said and "Error" not in said, said
-    assert said.splitlines()[-1].startswith("stopped")
+    assert said.splitlines()[-1].startswith("stopped") and said.count("stopped") == 1, said
 
 
 @pytest.mark.slow
@@ -88,6 +88,51 @@ def test_a_sweep_is_stopped_at_any_moment(delay_sec: float, clips: Path, tmp_pat
     path = write_config(tmp_path / "s.yaml", sweep)
     code, said = press(["sweep", "--cfg", str(path)], tmp_path / "log", IMPORTING, 1.5 + delay_sec)
     assert code == 130 and "Traceback" not in said, said
+    assert said.splitlines()[-1].startswith("stopped") and said.count("stopped") == 1, said
+
+
+ENDING = """
+import atexit, os, signal, sys
+from videoadapt.cli._command import command, leave
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(os.write, 1, b"what was to be done at the end\\n")
+
+class Native:
+    def __del__(self, write=os.write):
+        write(1, b"taken apart\\n")
+
+native = Native()
+
+@command(stopped="stopped")
+def inner(): {inner}; return 0
+
+@command(stopped="stopped, and more")
+def outer(): return inner()
+
+leave(outer())
+"""
+
+
+@pytest.mark.parametrize(
+    ("inner", "code", "output", "errors"),
+    [
+        ("sys.stdout.write('a result ')", 0, "a result what was to be done at the end\ntaken apart\n", ""),
+        ("os.kill(os.getpid(), signal.SIGINT)", 130, "what was to be done at the end\n", "stopped\n"),
+    ],
+)
+def test_an_interrupted_program_is_not_taken_apart(inner: str, code: int, output: str, errors: str) -> None:
+    """Native code whose import was cut short aborted there, once; and the command inside says how to go on, alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.format(inner=inner)],
+        env=environment(), cwd=REPOSITORY, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (code, output, errors)
+
+
+@pytest.mark.parametrize("program", [*SCRIPTS.values(), "../videoadapt/__main__.py"])
+def test_every_program_leaves_in_this_way(program: str) -> None:
+    assert "leave(main())\n" in (REPOSITORY / "tools" / program).read_text(encoding="utf-8")
 
 
 def test_the_exit_code_is_130_whatever_the_interrupt_passed() -> None:

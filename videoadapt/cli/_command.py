@@ -1,5 +1,6 @@
 """How every command begins and ends: called by which words, and which exit code and line say how it went."""
 
+import atexit
 import functools
 import getpass
 import os
@@ -7,8 +8,9 @@ import select
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 from videoadapt.system import user_number
 from videoadapt.terminal import (
@@ -82,7 +84,8 @@ def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
     try:
         try:
             code = main()
-            stop_if_pressed()
+            if code != EXIT_INTERRUPTED:  # of a command that `videoadapt COMMAND` called: it has said all
+                stop_if_pressed()
             return code
         except Exception as error:
             if pressed and not isinstance(error, Interrupted):
@@ -120,6 +123,28 @@ def _run(main: Callable[[], int], stopped: str, pressed: Sequence[int]) -> int:
             raise
         sys.stderr.write(f"error: this needs the package {package}, which is not installed: pip install {package}\n")
         return EXIT_ERROR
+
+
+def leave(code: int) -> NoReturn:
+    """End the program with the exit code of its command, as `sys.exit` does.
+
+    An interrupted one ends before Python takes its modules apart: an import of native code that was cut short may abort there.
+    """
+    if code == EXIT_INTERRUPTED:
+        _interrupted.append(code)
+    sys.exit(code)
+
+
+_interrupted: list[int] = []
+
+
+@atexit.register  # before libraries are imported that want something done at the end, so that this comes after it
+def _end_if_interrupted() -> None:
+    if _interrupted:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # of a full disk, or closed
+                stream.flush()
+        os._exit(_interrupted[0])
 
 
 def _without_memory(error: Exception) -> str:
