@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests import forked
@@ -24,13 +24,14 @@ def start(config: Path, *overrides: str, ranks: int = 1) -> Iterator[forked.Fork
     finally:
         if process.poll() is None:
             for pid in (process.pid, *descendants(process.pid)):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         process.wait(timeout=60)
 
 
 def wait_for_step(process: "forked.Forked | subprocess.Popen[str]", output: Path, step: int) -> None:
     """Return once the record of `step` is in metrics.jsonl."""
-    metrics, deadline = output / "metrics.jsonl", time.monotonic() + 120
+    metrics, deadline = output / "metrics.jsonl", time.monotonic() + 600
     while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
         assert time.monotonic() < deadline and process.poll() is None, f"the run did not reach step {step}"
         time.sleep(0.005)
@@ -42,8 +43,9 @@ def stop_after(config: Path, output: Path, step: int, how: signal.Signals, *over
         wait_for_step(process, output, step)
         pids = {process.pid, *(descendants(process.pid) if ranks > 1 else ())}
         for pid in pids:  # torchrun gives ranks new sessions
-            os.killpg(pid, how) if os.getpgid(pid) == pid else os.kill(pid, how)
-        code, deadline = process.wait(timeout=60), time.monotonic() + 60
+            with suppress(ProcessLookupError):  # gone with the group of one before it
+                os.killpg(pid, how) if os.getpgid(pid) == pid else os.kill(pid, how)
+        code, deadline = process.wait(timeout=300), time.monotonic() + 60
         while not all(map(is_gone, pids)):  # torchrun may be gone before a killed rank has let go of the run's folder
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -52,7 +54,10 @@ def stop_after(config: Path, output: Path, step: int, how: signal.Signals, *over
 
 def descendants(pid: int) -> list[int]:
     """All processes below `pid`, the children first."""
-    children = [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        children = [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since its parent was asked
+        return []
     return [*children, *(deeper for child in children for deeper in descendants(child))]
 
 
