@@ -14,6 +14,7 @@ import torch
 from rich.cells import cell_len
 from safetensors import safe_open
 
+import videoadapt as va
 from tests.media import damaged, write_video
 from tests.toy_runs import environment
 from videoadapt.cli import demo, features
@@ -338,6 +339,20 @@ def test_features(finished: tuple[Path, Path], suffix: str, tmp_path: Path, caps
     assert features.main([*arguments[:1], "--cfg", str(run / "config.yaml"), *arguments[3:]]) == 0
     assert features.main([str(tmp_path / "x.csv"), *arguments[1:]]) == 2
     assert "allowed: .npz, .safetensors" in capsys.readouterr().err
+
+
+def test_features_are_of_the_views_of_the_run_s_test(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    run, clips = finished
+    listed = ["--run", str(run), "--list", "test", "--root", str(clips)]
+    assert features.main([str(tmp_path / "f.npz"), *listed]) == 0
+    found, model = np.load(tmp_path / "f.npz"), va.load(run)
+    asked = [clips / name for name in found["video_id"]]
+    np.testing.assert_allclose(found["features"], torch.stack(model.features(asked)), atol=1e-5)
+    (tmp_path / "films.txt").write_text(str(asked[0]))
+    listed = ["--run", str(run), "--list", str(tmp_path / "films.txt"), "--every-sec", "0.5"]
+    assert features.main([str(tmp_path / "films"), *listed]) == 0
+    at_a_stride = np.load(tmp_path / "films" / f"{asked[0].stem}.npy")
+    np.testing.assert_allclose(at_a_stride, model.film_features(asked[0], every_sec=0.5).values, atol=1e-5)
 
 
 def test_a_part_of_a_film(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog=program("features"),
         description=__doc__,
         epilog="The file holds features (N, D), label (N), video_id (N): arrays of an .npz, or tensors and metadata of a "
-        ".safetensors. A feature is the mean over the test views of what the head sees.",
+        ".safetensors. A feature is the mean over a video's views of what the head sees.",
     )
     parser.add_argument("out", type=place, help="file to write, .npz or .safetensors")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -38,13 +38,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="features of films at this distance: OUT is a folder for <film>.npy (T, C) and features.json (docs/long_films.md)",
     )
     parser.add_argument("--window-sec", type=float, metavar="S", help="with --every-sec: seconds that a feature is of")
-    parser.add_argument("--clips", type=int, default=1, help="temporal clips a video")
-    parser.add_argument("--crops", type=int, default=1, help="spatial crops a clip")
+    parser.add_argument("--clips", type=int, help="temporal clips a video; default: those of the run's test")
+    parser.add_argument("--crops", type=int, help="spatial crops a clip; default: those of the run's test")
     add_device(parser)
     args = parser.parse_args(arguments)
     if args.window_sec is not None and args.every_sec is None:
         parser.error("--window-sec: goes with --every-sec")
-    if args.every_sec is not None and args.clips != 1:
+    if args.every_sec is not None and args.clips not in (None, 1):
         parser.error("--clips: with --every-sec a window is one clip")
     return args
 
@@ -63,8 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.log import setup_logging
 
     setup_logging()
-    check_count("--clips", args.clips, most=MOST_CLIPS)
-    check_count("--crops", args.crops, most=MOST_CROPS)
+    for name, value, most in (("--clips", args.clips, MOST_CLIPS), ("--crops", args.crops, MOST_CROPS)):
+        if value is not None:
+            check_count(name, value, most=most)
     Slide(args.every_sec, args.window_sec).check()
     if args.every_sec is None:
         check_file("OUT", args.out)
@@ -76,12 +77,12 @@ def main(arguments: list[str] | None = None) -> int:
     if args.every_sec is not None:
         return _at_a_stride(args, opened)
     check_not_read("OUT", args.out, [opened.config.model.weights or ""])  # known only now
-    num_written, unreadable = write_features(
-        opened, str(find_list(args.list)), args.root, args.clips, args.crops, args.out
-    )
+    test = opened.config.test
+    clips, crops = args.clips or test.clips, args.crops or test.crops
+    num_written, unreadable = write_features(opened, str(find_list(args.list)), args.root, clips, crops, args.out)
     for item in unreadable:
         sys.stderr.write(f"left out, cannot be read: {item.video.id}: {item.reason}\n")
-    print(f"{args.out}: features of {counted(num_written, 'video')}")
+    print(f"{args.out}: features of {counted(num_written, 'video')}, {clips} x {crops} views of each")
     return EXIT_UNREADABLE if unreadable else 0
 
 
