@@ -186,6 +186,15 @@ def test_overlap_of_validation_and_test_is_said_aloud(tmp_path: Path, log_lines:
     assert any("data.train and data.test share 1 video" in line for line in log_lines)
 
 
+def test_a_test_alone_says_of_no_overlap_that_it_did_not_see(tmp_path: Path) -> None:
+    write_list(tmp_path, "test.csv", ["t.mp4 1", "a.mp4 0"])
+    asked = config(tmp_path, val=str(tmp_path / "gone.csv"))
+    alone = asked.train.model_copy(update={"enable": False})
+    assert load_splits(asked.model_copy(update={"train": alone})).num_val_in_test is None
+    no_list = asked.data.model_copy(update={"val": None})
+    assert load_splits(asked.model_copy(update={"train": alone, "data": no_list})).num_val_in_test == 0
+
+
 def test_one_file_under_two_names_is_seen_in_both_lists(tmp_path: Path, log_lines: list[str]) -> None:
     write_list(tmp_path, "train.csv", ["a.mp4 0", "b.mp4 1", "c.mp4 1"])
     (tmp_path / "hard.mp4").hardlink_to(tmp_path / "a.mp4")

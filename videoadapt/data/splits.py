@@ -18,14 +18,14 @@ HASHED_BYTES, HASHED_PIECES = 64 * 2**20, 64  # of a file at most
 class Splits:
     """The lists a run works on; `val` may be empty. `class_names[label]` names a class.
 
-    `num_val_in_test` counts the files that are in both the validation and the test list.
+    `num_val_in_test` counts the files that are in both the validation and the test list; None: that was not looked at.
     """
 
     train: VideoRows
     val: VideoRows
     test: VideoRows
     class_names: list[str]
-    num_val_in_test: int = 0
+    num_val_in_test: int | None = 0
     others: Mapping[str, OtherList] = field(default_factory=dict)  # lists to test on besides `test`, by their names
 
     def fingerprint(self, videos: VideoRows) -> str:

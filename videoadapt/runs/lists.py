@@ -62,7 +62,9 @@ def load_splits(config: Config, *, make: bool = True) -> Splits:
     if not planned:
         say_overlaps(lists, files)
         say_unequal(config, lists["train"], class_names)
-    num_val_in_test = num_shared(files["val"], files["test"], lists["val"].parts_N2, lists["test"].parts_N2)
+    num_val_in_test: int | None = num_shared(files["val"], files["test"], lists["val"].parts_N2, lists["test"].parts_N2)
+    if data.val is not None and not _validates(config):
+        num_val_in_test = None  # a test alone may be where the validation list is not
     return Splits(lists["train"], lists["val"], lists["test"], class_names, num_val_in_test, others)
 
 
