@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests import forked
-from tests.toy_runs import command, environment
+from tests.toy_runs import command, environment, records
 from videoadapt.system import lock
 from videoadapt.video.cache.folder import MEMORY
 
@@ -37,12 +37,18 @@ def wait_for_step(process: "forked.Forked | subprocess.Popen[str]", output: Path
         time.sleep(0.005)
 
 
+def not_before(output: Path, step: int) -> int:
+    """`step`, or the first one after those that were recorded: only a run that has resumed comes to it."""
+    return max([step, *(record["step"] + 1 for record in records(output))])
+
+
 def stop_after(config: Path, output: Path, step: int, how: signal.Signals, *overrides: str, ranks: int = 1) -> int:
-    """Start a run, signal all its processes once `step` is in metrics.jsonl, return the exit code when all have ended."""
+    """Start a run, signal all its processes once it has recorded `step`, return the exit code when all have ended."""
+    step = not_before(output, step)
     with start(config, *overrides, ranks=ranks) as process:
         wait_for_step(process, output, step)
-        pids = {process.pid, *(descendants(process.pid) if ranks > 1 else ())}
-        for pid in pids:  # torchrun gives ranks new sessions
+        pids = [process.pid, *(descendants(process.pid) if ranks > 1 else ())]
+        for pid in pids:  # torchrun, which gives ranks new sessions, first: it would see one of them die
             with suppress(ProcessLookupError):  # gone with the group of one before it
                 os.killpg(pid, how) if os.getpgid(pid) == pid else os.kill(pid, how)
         code, deadline = process.wait(timeout=300), time.monotonic() + 60

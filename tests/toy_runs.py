@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from tests import forked
+from videoadapt.files import read_jsonl
 from videoadapt.runs.checkpoint import list_checkpoints, load_checkpoint
 
 REPOSITORY = Path(__file__).parent.parent
@@ -144,9 +145,8 @@ def places(ranks: int) -> list[dict[str, str]]:
 
 
 def records(output: Path, kind: str = "train") -> list[dict[str, Any]]:
-    """Records of one kind in a run's metrics.jsonl."""
-    lines = (output / "metrics.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+    """Records of one kind in a run's metrics.jsonl, which may be writing another one."""
+    return [record for record in read_jsonl(output / "metrics.jsonl", "step") if record["kind"] == kind]
 
 
 def results(output: Path) -> dict[str, Any]:

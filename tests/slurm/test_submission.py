@@ -14,7 +14,7 @@ import pytest
 from submitit.core.utils import JobPaths
 
 from tests.forked import heed_all_signals
-from tests.live_runs import descendants, wait_for_step
+from tests.live_runs import descendants, not_before, wait_for_step
 from tests.toy_runs import REPOSITORY, assert_same_run, environment, full_recipe, run, toy_config, write_config
 from videoadapt.cli.submit import main
 from videoadapt.cli.train import main as train
@@ -417,7 +417,7 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, w
         ) as process:
             wait_for_step(process, output, step)
             disturb(process.pid)
-            return process.wait(timeout=120)
+            return process.wait(timeout=600)
 
     def time_limit(pid: int) -> None:
         tasks = [task for task in descendants(pid) if b"core._submit" in Path(f"/proc/{task}/cmdline").read_bytes()]
@@ -426,7 +426,7 @@ def test_a_local_job_is_requeued_to_the_same_bits(clips: Path, tmp_path: Path, w
             os.kill(task, signal.SIGUSR2)
 
     assert submit(2, lambda pid: os.killpg(pid, signal.SIGINT)) == 130  # Ctrl-C in the terminal
-    assert submit(6, time_limit) == 0
+    assert submit(not_before(output, 6), time_limit) == 0
     assert_same_run(whole, output)
     ((stopped,), (first, second)) = [[a.ending() for a in attempts(folder)] for folder in job_folders(output)]
     assert stopped is not None and stopped.how == How.STOPPED and not stopped.requeued
