@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from tests.toy_runs import records, results, write_config
-from videoadapt.cli import demo, train
+from videoadapt.cli import demo, export, train
 from videoadapt.config.loading import load_config
 from videoadapt.errors import ConfigError
 from videoadapt.inference.adapter_bank import AdapterBank, asking_tasks
@@ -105,6 +105,16 @@ def test_a_run_and_its_adapter_give_the_same_answers(finished: Path, capsys: pyt
     assert demo.main([str(film), "--run", str(folder), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)["predictions"]
     assert [(of["label"], of["is_there"]) for of in said] == [(a.label, a.is_there) for a in answers]
+
+
+@pytest.mark.slow
+def test_the_cost_of_fewer_bits_is_at_the_thresholds(finished: Path, tmp_path: Path) -> None:
+    folder = finished.parent / "run"
+    assert export.main([str(tmp_path / "m.onnx"), "--run", str(folder), "--quantize", "fp16"]) == 0
+    of_file, of_test = json.loads((tmp_path / "m.json").read_text())["float32"], results(folder)
+    assert {name: of_file[name] for name in ("mAP", "micro_f1", "macro_f1")} == pytest.approx(
+        {name: of_test[name] for name in ("mAP", "micro_f1", "macro_f1")}, abs=1e-3
+    )
 
 
 @pytest.mark.slow

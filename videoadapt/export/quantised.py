@@ -19,6 +19,7 @@ import torch
 from videoadapt.config.schema import Config
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.errors import ConfigError, DecodeError, counted
+from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.predictions import ListPredictions, average_views
 from videoadapt.evaluation.views import ViewAccumulator, ViewId
 from videoadapt.files import write_atomically
@@ -151,6 +152,14 @@ def _ask(models: Sequence[OnnxModel], videos: Sequence[Video]) -> list[Asked]:
                 for row, logits_K in enumerate(torch.cat(parts).numpy()):
                     accumulator.add(ViewId(item.index, *divmod(row, test.crops)), logits_K)
     return [
-        Asked(model.path, accumulator.predictions(test.average, config.data.labels), 1000 * sec / max(1, num_clips))
+        Asked(model.path, _predictions(model, accumulator), 1000 * sec / max(1, num_clips))
         for model, accumulator, sec in zip(models, gathered, took_sec, strict=True)
     ]
+
+
+def _predictions(model: OnnxModel, accumulator: ViewAccumulator) -> ListPredictions:
+    config, thresholds = model.about.config, model.about.thresholds
+    found = accumulator.predictions(config.test.average, config.data.labels)
+    if isinstance(found, MultiPredictions) and thresholds is not None:
+        found.thresholds_K = np.array(thresholds)
+    return found
