@@ -42,9 +42,10 @@ def test_a_folder_of_frames_is_a_video_to_its_decoder(tree: Path) -> None:
 
 def test_lists_with_and_without_labels(tree: Path) -> None:
     path = tree / "list.txt"
-    path.write_text("b.mp4 3\n\ndeep/[x] 3.mp4\r\nmy clip.mp4 0,3\nb.mp4\nno label 1\n")
+    path.write_text("b.mp4 3\n\ndeep/[x] 3.mp4\r\nmy clip.mp4 0,3\nnone of them.mp4 -\nb.mp4\nno label 1\n")
     (tree / "no label 1").touch()
-    assert videos_listed(path, tree) == [tree / n for n in ("b.mp4", "deep/[x] 3.mp4", "my clip.mp4", "no label 1")]
+    names = ("b.mp4", "deep/[x] 3.mp4", "my clip.mp4", "none of them.mp4", "no label 1")
+    assert videos_listed(path, tree) == [tree / name for name in names]
     path.write_text("path,start_sec,end_sec,label\nb.mp4,1.5,4,2\nb.mp4,,,2\n")
     assert videos_listed(path, tree) == [tree / "b.mp4#t=1.5,4", tree / "b.mp4"]
 

@@ -74,6 +74,9 @@ def test_commands_that_are_shown_can_be_copied(
     config = check_config({"output": str(folder)})
     with pytest.raises(ConfigError, match=f"first: videoadapt unknown '{re.escape(str(folder))}'"):
         load_rejection(folder, 0.1, config, [], torch.nn.Linear(1, 1))
+    several = check_config({"output": str(folder), "data": {"labels": "multi"}})
+    with pytest.raises(ConfigError, match="labels = multi"):  # and not to measure what cannot be
+        load_rejection(folder, 0.1, several, [], torch.nn.Linear(1, 1))
     (folder / "unknown.npz").mkdir()
     assert unknown.main([str(folder)]) == 2  # before anything is measured
     assert f"RUN {folder / 'unknown.npz'}: is a folder" in capsys.readouterr().err

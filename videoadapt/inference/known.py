@@ -119,6 +119,12 @@ class Rejection:
         return bool(found[0] < self.threshold)
 
 
+def check_labels(config: Config) -> None:
+    """Raise ConfigError for a model of several labels a video, which knows no unknown ones."""
+    if config.data.labels == "multi":
+        raise ConfigError("data.labels = multi: a video without any of its labels is no unknown one; allowed: single")
+
+
 def check_neighbour(k: int, num_videos: int) -> None:
     """Raise ConfigError where the training has fewer than k videos."""
     if not 1 <= k <= num_videos:
@@ -129,6 +135,7 @@ def load_rejection(
     folder: Path | None, rate: float, config: Config, names: Sequence[str], model: nn.Module
 ) -> Rejection:
     """Read what `videoadapt unknown` left in a run's folder. Raises VideoAdaptError where it is not of this model."""
+    check_labels(config)
     if folder is None or not is_file(folder / FILE_NAME):
         where = "only a run's folder can hold it" if folder is None else f"{folder / FILE_NAME} is not there"
         raise ConfigError(

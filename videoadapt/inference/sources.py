@@ -8,11 +8,12 @@ from pathlib import Path
 from videoadapt.data.class_folders import SUFFIXES, Kind, files_below
 from videoadapt.data.columns import header_in
 from videoadapt.data.datasets.video_list import read_list
+from videoadapt.data.label_sets import NONE
 from videoadapt.data.list_files import read_text
 from videoadapt.errors import DataListError
 from videoadapt.paths import exists, is_folder
 
-_LABELS = re.compile(r"\d+(,\d+)*")
+_LABELS = re.compile(rf"\d+(,\d+)*|{NONE}")
 
 
 def videos_named(names: Iterable[str | Path], folders: bool = False, files: Kind = "videos") -> list[Path]:

@@ -17,7 +17,7 @@ from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import ConfigError, VideoAdaptError, counted
 from videoadapt.evaluation.unknown import auroc, fpr95
 from videoadapt.files import write_json
-from videoadapt.inference.known import OF_TRAINING, Known, Measure, check_neighbour, made_of, save
+from videoadapt.inference.known import OF_TRAINING, Known, Measure, check_labels, check_neighbour, made_of, save
 from videoadapt.inference.predictor import Predictor
 from videoadapt.inference.score_plot import plot_scores
 from videoadapt.inference.seen import Seen, see
@@ -64,8 +64,7 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
 
     Raises VideoAdaptError for lists that cannot be used, and where a chosen score needs a training list that is not there.
     """
-    if predictor.config.data.labels == "multi":
-        raise ConfigError("data.labels = multi: a video without any of its labels is no unknown one; allowed: single")
+    check_labels(predictor.config)
     config = run_config(folder, asked.overrides)
     root = asked.root or config.data.root
     splits = _lists_of(config, asked)
