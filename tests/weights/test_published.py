@@ -27,8 +27,6 @@ FILES = {"config.json": b'{"model_type": "videomae"}', "pytorch_model.bin": WEIG
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(_web, "WAIT_SEC", 0.01)
-    monkeypatch.setattr(_web, "TIMEOUT_SEC", 0.5)
-    monkeypatch.setattr(_hub, "TIMEOUT_SEC", 0.5)
     with serving() as hub:
         point_at(hub, tmp_path, monkeypatch)
         hub.add(NAME, FILES, card={"license": "cc-by-nc-4.0"})
@@ -153,9 +151,11 @@ def test_a_server_without_ranges_sends_all_again(hub: Hub) -> None:
     assert record and record.changed_file() is None and hub.sent >= len(WEIGHTS) + 100_000
 
 
-def test_silence_ends_in_a_line(hub: Hub) -> None:
+def test_silence_ends_in_a_line(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.faults.stall_after["pytorch_model.bin"] = 1000
-    said = refused(f"hf:{NAME}")
+    with monkeypatch.context() as patched:
+        patched.setattr(_web, "TIMEOUT_SEC", 0.5)
+        said = refused(f"hf:{NAME}")
     assert "broke off" in said and "timed out" in said
     hub.faults.stall_after.clear()
     fetched(f"hf:{NAME}")
@@ -203,6 +203,7 @@ def test_repositories_that_are_not_given(hub: Hub, monkeypatch: pytest.MonkeyPat
 
 
 def test_nobody_there_and_nobody_answering(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hub, "TIMEOUT_SEC", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert "did not answer within 0.5 s" in refused(f"hf:{NAME}")
