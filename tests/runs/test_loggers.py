@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests import wandb_files
-from tests.live_runs import stop_after
+from tests.live_runs import start, wait_for_step
 from tests.outside_loggers import Noting, NotingHere, noted
 from tests.toy_runs import records, results, run, toy_config, write_config
 from videoadapt import distributed
@@ -78,7 +78,13 @@ def test_all_three_hold_an_interrupted_run(clips: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "c.yaml", config)
     plain = write_config(tmp_path / "p.yaml", {**config, "output": str(tmp_path / "plain")})
     run(plain, "train.loggers=[]")
-    assert stop_after(path, output, 4, signal.SIGINT) == 130
+    with start(path) as process:
+        wait_for_step(process, output, 4)
+        process.send_signal(signal.SIGSTOP)  # their imports may take longer than all of the training
+        wait_until(lambda: all((output / "loggers" / f"{name}.json").exists() for name in ("wandb", "mlflow")))
+        os.killpg(process.pid, signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(timeout=300) == 130
     (made,) = MlflowClient(uri).search_runs(["1"])
     assert made.info.status == "KILLED" and made.data.tags["outcome"] == "stopped"
     assert "WARNING train.loggers" not in (output / "run.log").read_text()
@@ -120,8 +126,16 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     LOGGERS.register("noting_here")(NotingHere)
 
 
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for something that is to be true soon, on a busy machine in minutes."""
+    until = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def logged(folder: Path, spec: dict[str, Any], steps: int = 8, step: int = 0, error: Exception | None = None) -> None:
-    """What a training and its test tell a logger, with the pauses of a real one."""
+    """What a training and its test tell a logger, whose process gets what comes first as it comes."""
     folder.mkdir(exist_ok=True)
     config = toy_config(folder, folder / "clips")
     write_config(folder / "config.yaml", config)
@@ -130,7 +144,8 @@ def logged(folder: Path, spec: dict[str, Any], steps: int = 8, step: int = 0, er
             writer = MetricsWriter(folder, step, loggers)
             for done in range(step + 1, step + steps + 1):
                 writer.metrics("train", done, loss=1 / done)
-                time.sleep(0.3 if spec["name"] == "noting" else 0.0)
+                if spec["name"] == "noting" and done <= step + 2:
+                    wait_until(lambda: (folder / "noted").exists() and ["train", done] in kinds(folder))  # noqa: B023
             writer.close()
             if error is not None:
                 raise error
@@ -186,14 +201,15 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_one_that_fails_costs_a_warning(
     then: str, said: str, tmp_path: Path, log_lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeds, "_END_SEC", 0.5)
-    before = threading.active_count()
+    if then == "hang":
+        monkeypatch.setattr(feeds, "_END_SEC", 0.5)
+    before = set(threading.enumerate())
     logged(tmp_path, {"name": "noting", "then": then})
     (line,) = [line for line in log_lines if "loggers" in line]
     assert line.startswith(
         f"WARNING train.loggers: noting gets no further numbers of {tmp_path}: {said.format(tmp_path)}"
     )
-    assert len(records(tmp_path)) == 8 and threading.active_count() == before
+    assert len(records(tmp_path)) == 8 and set(threading.enumerate()) <= before
     outcome = read_outcome(tmp_path)
     assert outcome is not None and outcome.outcome == "finished"
     pid = noted(tmp_path)[0][4]
@@ -258,7 +274,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, suppress(ConnectionResetError):  # by a client that was killed
                     heard.append(connection.recv(1000))
 
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
@@ -287,9 +303,12 @@ def test_nothing_goes_out_unasked(
     (made,) = client.search_runs([client.get_experiment_by_name("videoadapt").experiment_id])
     assert in_mlflow(client, made.info.run_id) == numbers(tmp_path / "out")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr(feeds, "_END_SEC", 5.0)
-    logged(tmp_path / "online", {"name": "wandb", "mode": "online"})
-    assert any(b"CONNECT" in request for request in proxy)  # or the proxy would show nothing
+    for end_sec in (5.0, 30.0, 120.0):  # that it may try for: on a busy machine its imports take longer than it does
+        monkeypatch.setattr(feeds, "_END_SEC", end_sec)
+        logged(tmp_path / f"online {end_sec:g}", {"name": "wandb", "mode": "online"})
+        if any(b"CONNECT" in request for request in proxy):
+            return
+    raise AssertionError("the proxy would show nothing")
 
 
 @pytest.mark.parametrize(
