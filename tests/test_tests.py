@@ -1,9 +1,12 @@
 """What the tests ask of themselves: names to pick with `pytest -k`, files beside what they test, helpers in modules."""
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
+
+from tests.toy_runs import places
 
 TESTS = Path(__file__).parent
 FILES = sorted(TESTS.rglob("test_*.py"))
@@ -28,6 +31,15 @@ def test_test_folders_are_those_of_the_package() -> None:
     folders = {path.relative_to(TESTS).parts[0] for path in FILES if path.parent != TESTS}
     packages = {path.name for path in (TESTS.parent / "videoadapt").iterdir()}
     assert folders - packages == {"cluster", "benchmarks"}  # a Slurm that is started here, and the benchmarks
+
+
+def test_the_port_of_ranks_is_given_to_nobody_else() -> None:
+    with places(2) as (first, _), socket.socket() as other:
+        address = first["MASTER_ADDR"], int(first["MASTER_PORT"])
+        with pytest.raises(OSError, match="in use"):
+            other.bind(address)
+        with socket.create_server(address):  # as the first rank does
+            pass
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,8 @@ def run(config: Path, *overrides: str, ranks: int = 1, code: int = 0, threads: i
     """
     by_torchrun = ranks > 1 and code != 0
     told = command(config, *overrides, ranks=ranks if by_torchrun else 1)
-    with tempfile.TemporaryFile("a+b") as output:
-        environs = [environment(threads)] if by_torchrun else [environment(threads) | at for at in places(ranks)]
+    with tempfile.TemporaryFile("a+b") as output, places(ranks) as of_ranks:
+        environs = [environment(threads)] if by_torchrun else [environment(threads) | place for place in of_ranks]
         processes = [forked.start(told, environ, output.fileno()) for environ in environs]
         try:
             codes = [process.wait(timeout=1200) for process in processes]
@@ -131,17 +133,24 @@ def run(config: Path, *overrides: str, ranks: int = 1, code: int = 0, threads: i
     return said
 
 
-def places(ranks: int) -> list[dict[str, str]]:
-    """For each of several ranks on this machine what says which one it is, and where they meet."""
+@contextmanager
+def places(ranks: int) -> Iterator[list[dict[str, str]]]:
+    """For each of several ranks on this machine what says which one it is, and where they meet.
+
+    Nobody listens there before the first rank does, after seconds, and until then no other process is given that port.
+    """
     if ranks == 1:
-        return [{}]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
-    return [
-        {key: str(value) for key, value in {**meeting, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        for rank in range(ranks)
-    ]
+        yield [{}]
+        return
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch does: who asks for this port gets it
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+        yield [
+            {key: str(value) for key, value in {**meeting, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            for rank in range(ranks)
+        ]
 
 
 def records(output: Path, kind: str = "train") -> list[dict[str, Any]]:

@@ -71,8 +71,8 @@ def test_two_processes_measure_together(mode: str, tmp_path: Path) -> None:
     write_video(tmp_path / "films" / "a.mp4")
     told = ["tools/benchmark.py", "end_to_end", "--mode", mode, *SMALL, "--videos", str(tmp_path / "films")]
     told += ["--reencoded", "--workers", "1", "--seconds", "0.2", "--out", str(tmp_path / "out")]
-    with (tmp_path / "said").open("w+b") as said:
-        started = [forked.start(told, environment() | place, said.fileno()) for place in places(2)]
+    with (tmp_path / "said").open("w+b") as said, places(2) as of_ranks:
+        started = [forked.start(told, environment() | place, said.fileno()) for place in of_ranks]
         assert [process.wait(timeout=300) for process in started] == [0, 0], (tmp_path / "said").read_text()
     result = json.loads((tmp_path / "out" / f"end_to_end_{mode}.json").read_text())
     assert result["gpus"] == 2 and set(result["groups"]) == {"films", "films, re-encoded"}
