@@ -2,11 +2,13 @@
 
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from tests.media import write_video
 from tests.toy_runs import toy_config, write_config
@@ -209,6 +211,20 @@ def test_a_config_gives_features_only(run: Path, files: list[Path]) -> None:
 def test_weights_that_are_not_there(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"^weights = '{tmp_path}/none.pth': no such file or folder"):
         Predictor.from_adapter(run / "adapter.safetensors", tmp_path / "none.pth", "cpu")
+
+
+def test_a_run_whose_weights_are_elsewhere_now(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    spec = yaml.safe_load((copy / "config.yaml").read_text())
+    spec["model"] |= {"weights": f"{tmp_path}/none.pth", "obtain": "from its page"}
+    (copy / "config.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(CheckpointError) as error:
+        Predictor.from_run(copy, "cpu")
+    assert str(error.value) == (
+        f"{copy}/config.yaml: model.weights = {tmp_path}/none.pth: no such file; from its page; set it to where that "
+        f"is now, or load {copy}/adapter.safetensors with it as `weights`"
+    )
 
 
 def test_weights_that_do_not_fit_are_named_by_the_argument(run: Path, tmp_path: Path) -> None:

@@ -211,7 +211,10 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
     there = statement_in(state, path)
     class_names = read_class_names(folder) or (there.class_names if there is not None else [])
     check_class_names(class_names, folder)
-    model = build_seeded_model(config, class_names, trained=True)
+    elsewhere = f"set it to where that is now, or load {folder / 'adapter.safetensors'} with it as `weights`"
+    hints = {"obtain": "; ".join(filter(None, (config.model.obtain, elsewhere)))}
+    asked = config.model_copy(update={"model": config.model.model_copy(update=hints)})
+    model = build_seeded_model(asked, class_names, f"{folder / 'config.yaml'}: model.weights", trained=True)
     if differing := load_result(model, path, Statement.of(config, class_names, model), state):
         logger.info("%s: %s", folder / "config.yaml", said(differing))
     return config, class_names, model.to(device).eval()
