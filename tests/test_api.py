@@ -215,6 +215,24 @@ def test_normalised_clips() -> None:
     torch.testing.assert_close(normalised[0], (clips_BCTHW[0] / 255 - mean) / std)
 
 
+@pytest.mark.parametrize(
+    ("clips", "error", "said"),
+    [
+        (torch.rand(2, 3, 4, 8, 8), va.ConfigError, r"clips: torch.float32 of shape \(2, 3, 4, 8, 8\); expected uint8"),
+        (
+            torch.zeros(4, 8, 8, 3, dtype=torch.uint8),
+            va.ConfigError,
+            r"shape \(4, 8, 8, 3\); expected .*\(3, T, H, W\)",
+        ),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), va.ConfigError, "clips: "),
+        (np.zeros((3, 4, 8, 8), np.uint8), TypeError, "clips: expected a tensor, got ndarray"),
+    ],
+)
+def test_clips_that_are_none(clips: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        va.normalise(clips)
+
+
 def test_names_of_components() -> None:
     assert {"adaptformer", "lora", "linear"} <= set(va.adapters())
     assert {"vit", "timm", "pytorchvideo"} <= set(va.backbones())

@@ -126,7 +126,16 @@ def load(
 
 
 def normalise(clips: Tensor) -> Tensor:
-    """uint8 clips (B, 3, T, H, W), or one (3, T, H, W), as models take them: float32, ImageNet's mean and deviation."""
+    """uint8 clips (B, 3, T, H, W), or one (3, T, H, W), as models take them: float32, ImageNet's mean and deviation.
+
+    Raises TypeError for no tensor, ConfigError for one of another type or shape.
+    """
+    if not isinstance(clips, Tensor):
+        raise TypeError(f"clips: expected a tensor, got {type(clips).__name__}; torch.from_numpy makes one of an array")
+    if clips.dtype != torch.uint8 or clips.ndim not in (4, 5) or clips.shape[-4] != 3:
+        raise ConfigError(
+            f"clips: {clips.dtype} of shape {tuple(clips.shape)}; expected uint8, 0 to 255, (B, 3, T, H, W) or (3, T, H, W)"
+        )
     return transforms.normalise(clips, [None] * len(clips))  # with nothing to erase, a clip is as good as a batch
 
 

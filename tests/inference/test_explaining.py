@@ -10,6 +10,7 @@ from tests.models.timm_models import FAMILIES, FRAMES, build_small
 from tests.toy_models import ADAPTERS, CLIP, PLAIN, build, shake
 from videoadapt.config.schema import ModelConfig
 from videoadapt.errors import ConfigError
+from videoadapt.inference.explaining.explanation import number_of
 from videoadapt.inference.explaining.films import Marks
 from videoadapt.inference.explaining.methods import (
     METHODS,
@@ -235,3 +236,12 @@ def test_marks_lie_where_and_when_the_crop_was_marked() -> None:
     marks.draw(frame_HWC, 3.5)
     changed = (frame_HWC != 90).any(axis=2)
     assert changed[:30, 240:300].mean() > 0.5 and not changed[:, :230].any() and not changed[130:].any()
+
+
+def test_a_class_by_its_name_or_by_a_number_of_any_library() -> None:
+    names = ["run", "walk", "0"]
+    assert [number_of(label, names) for label in ("walk", 1, np.int64(1), torch.tensor([0.1, 0.8]).argmax())] == [1] * 4
+    assert number_of("0", names) == 2 and number_of(0, names) == 0
+    for label in ("jump", 3, -1):
+        with pytest.raises(ConfigError, match="no such class"):
+            number_of(label, names)

@@ -3,10 +3,12 @@
 Shapes: N clips and J crops of each, C channels, T frames, H W pixels, t h w of a map.
 """
 
+import operator
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -92,8 +94,8 @@ def number_of(label: int | str, class_names: Sequence[str]) -> int:
     """The class that a name or a number means. Raises ConfigError for none."""
     if label in class_names:
         return class_names.index(str(label))
-    if isinstance(label, int) and 0 <= label < len(class_names):
-        return label
+    if isinstance(label, SupportsIndex) and 0 <= (number := operator.index(label)) < len(class_names):
+        return number
     raise ConfigError(f"label = {label!r}: no such class; {did_you_mean(str(label), class_names)}")
 
 
