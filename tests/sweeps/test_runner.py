@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def test_workers_share_devices_and_cores(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.slow
 def test_ctrl_c_stops_all_cells_and_the_same_command_resumes(start: Start, tmp_path: Path) -> None:
-    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "4"]
+    # so many that cells still train when the sweep, which looks twice a second, tells them to stop
+    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "10"]
     first = start(SMOKE, *overrides)
     training = [cell.folder for cell in Sweep(SMOKE, overrides).missing()[2:]]
     wait_for(lambda: any(len(records(f)) > 1 for f in training if (f / "metrics.jsonl").exists()), first)
@@ -157,11 +159,16 @@ def test_a_cell_that_fails_is_listed_and_blocks_no_other(start: Start, tmp_path:
     assert [cell.settings["how"] for cell in Sweep(cfg).missing()] == ["wrong"]
 
 
+def long_cells(tmp_path: Path) -> list[str]:
+    """Cells that train for longer than a test; a killed sweep's would leave frames in memory, which another test looks at."""
+    epochs = ["train.epochs", "500", "data.cache", "off"]
+    return ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), *epochs]
+
+
 def two_running_cells(start: Start, tmp_path: Path) -> tuple["subprocess.Popen[str]", list[Cell]]:
-    """A sweep of which the first two cells train, for longer than a test."""
-    overrides = ["output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500"]
-    process = start(SMOKE, *overrides)
-    cells = Sweep(SMOKE, overrides).missing()[:2]
+    """A sweep of which the first two cells train."""
+    process = start(SMOKE, *long_cells(tmp_path))
+    cells = Sweep(SMOKE, long_cells(tmp_path)).missing()[:2]
     wait_for(lambda: all((cell.folder / "metrics.jsonl").exists() and records(cell.folder) for cell in cells), process)
     return process, cells
 
@@ -173,7 +180,8 @@ def test_a_signal_for_all_processes_stops_all_cells(start: Start, tmp_path: Path
     os.kill(pids[0], signal.SIGSTOP)  # slow to stop
     os.killpg(process.pid, signal.SIGTERM)  # as a service manager does, to the cells as well
     for pid in pids:
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # the sweep has told its cells as well
+            os.kill(pid, signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=5)  # the sweep waits for its cells
     os.kill(pids[0], signal.SIGCONT)
@@ -206,7 +214,7 @@ def test_cells_of_a_killed_sweep_are_waited_for(start: Start, tmp_path: Path) ->
     os.kill(pid, signal.SIGSTOP)  # slow to stop
     process.kill()
     process.wait(timeout=TIMEOUT_SEC)  # and no longer: the cell has its pipes
-    again = start(SMOKE, "output", str(tmp_path / "out"), "data.root", str(tmp_path / "clips"), "train.epochs", "500")
+    again = start(SMOKE, *long_cells(tmp_path))
     assert again.stderr is not None
     try:
         for line in again.stderr:
