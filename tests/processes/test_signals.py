@@ -128,7 +128,7 @@ def test_one_that_was_dropped_is_sent_until_it_is_heard() -> None:
             thing = Sends()
             del thing
             time.sleep(60)
-        assert time.monotonic() - began < 30 and len(sent) == 3
+        assert time.monotonic() - began < 30 and len(sent) >= 3  # more, where it was heard late
     finally:
         signal.signal(signal.SIGTERM, before)
 
