@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_runs import descendants
+from tests.live_runs import descendants, is_gone
 from tests.toy_runs import REPOSITORY, environment, toy_config, write_config
 from videoadapt import terminal
 from videoadapt.cli._command import SCRIPTS, command
@@ -39,15 +39,15 @@ def press(arguments: list[str], log: Path, moment: str, delay_sec: float) -> tup
             [sys.executable, "-m", "videoadapt", *arguments],
             cwd=REPOSITORY, env=environment(), stdout=file, stderr=file, start_new_session=True, preexec_fn=hears_ctrl_c,
         )  # fmt: skip
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while moment not in log.read_text(encoding="utf-8") + _mapped(process.pid):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
             time.sleep(0.01)
         time.sleep(delay_sec)
         others = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)
-        code = process.wait(timeout=120)
-    while any(Path(f"/proc/{pid}").exists() for pid in others):  # they may still have something to say
+        code, deadline = process.wait(timeout=120), time.monotonic() + 60
+    while not all(map(is_gone, others)):  # they may still have something to say
         assert time.monotonic() < deadline, "processes are left behind"
         time.sleep(0.05)
     return code, log.read_text(encoding="utf-8")

@@ -144,7 +144,7 @@ def test_ctrl_c_gives_130_and_one_line() -> None:
     process = start("-c", code, stdout=subprocess.PIPE)
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30) == ("", "stopped\n") and process.returncode == 130
+    assert process.communicate(timeout=300) == ("", "stopped\n") and process.returncode == 130
 
 
 @pytest.mark.parametrize(("arguments", "unbuffered"), [(["--help"], ""), (["--help"], "1"), (["demo", "--help"], "")])
@@ -153,7 +153,7 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str], unbuffered: s
     os.close(reader)
     process = start("-m", "videoadapt", *arguments, stdout=writer, PYTHONUNBUFFERED=unbuffered)
     os.close(writer)
-    assert process.communicate(timeout=60)[1] == "" and process.returncode == 141
+    assert process.communicate(timeout=300)[1] == "" and process.returncode == 141
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_every_command_lets_its_reader_go(name: str) -> None:
     os.close(reader)
     process = start("-m", "videoadapt", name, "--help", stdout=writer, PYTHONUNBUFFERED="")
     os.close(writer)
-    assert process.communicate(timeout=60)[1] == "" and process.returncode == 141
+    assert process.communicate(timeout=300)[1] == "" and process.returncode == 141
 
 
 def test_a_terminal_without_the_letters_gets_them_spelled_out() -> None:
@@ -175,7 +175,7 @@ def test_a_terminal_without_the_letters_gets_them_spelled_out() -> None:
         "sys.exit(main())"
     )
     process = start("-c", code, stdout=subprocess.PIPE, PYTHONIOENCODING="ascii")
-    assert process.communicate(timeout=30) == ("\\u65e5 \\udcff\n", "") and process.returncode == 0
+    assert process.communicate(timeout=300) == ("\\u65e5 \\udcff\n", "") and process.returncode == 0
 
 
 def test_words_name_the_way_we_were_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

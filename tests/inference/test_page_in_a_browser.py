@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import videoadapt as va
 from tests.forked import heed_all_signals
-from tests.live_runs import descendants
+from tests.live_runs import descendants, is_gone
 from tests.media import write_video
 from tests.plugins import install
 from tests.toy_runs import environment
@@ -323,6 +323,6 @@ def test_ctrl_c_leaves_nothing_behind(served: Served) -> None:
     assert said.splitlines()[-1] == "stopped" and "Traceback" not in said, said
     assert not list(served.uploads.iterdir())
     deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in others):
+    while not all(map(is_gone, others)):
         assert time.monotonic() < deadline, "processes are left behind"
         time.sleep(0.05)

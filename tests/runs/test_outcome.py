@@ -147,7 +147,7 @@ def test_a_signal_while_testing_is_recorded(number: signal.Signals, clips: Path,
     config = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1}))
     assert main(["--cfg", str(config), "test.enable", "false"]) == 0
     with start(config, "train.enable=false", "test.clips=500") as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while (output / "run.log").read_text().count("cost of a test video") < 2:  # one is of the training
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
