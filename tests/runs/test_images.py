@@ -97,6 +97,20 @@ def test_python_takes_a_file_a_picture_in_memory_or_several(finished: Path, tmp_
         predictor.predict([path, tmp_path / "none.jpg"])
 
 
+def test_where_the_model_looked_in_a_picture(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = coloured(tmp_path / "a.png", 2, 99)
+    predictor = Predictor.from_run(finished, "cpu")
+    of_file, of_pixels = predictor.explain(path), predictor.explain(np.asarray(Image.open(path)))
+    assert np.array_equal(of_file.maps_NJTHW, of_pixels.maps_NJTHW)
+    assert of_file.seconds_NT is None and not of_file.frames_NT.any()
+    monkeypatch.chdir(tmp_path)
+    assert demo.main([str(path), "--run", str(finished), "--explain", "--device", "cpu"]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "a_explained.png"]
+    assert capsys.readouterr().err.endswith("a_explained.png: written\n")
+
+
 def test_lists_of_images_are_lists(finished: Path, folders: Path, tmp_path: Path) -> None:
     """The same files, named by lists that `prepare folder` writes: to the bit the run on class folders."""
     assert prepare(["folder", str(folders), "--out", str(tmp_path), "--val", "0", "--files", "images"]) == 0

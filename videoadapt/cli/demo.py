@@ -132,6 +132,7 @@ def _draw(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None
 
 def _explain(args: argparse.Namespace, video: Path, predictor: "Predictor") -> None:
     from videoadapt.inference.explaining.films import explain_film
+    from videoadapt.video.decoders import reads_folders, reads_pictures
 
     sheet = (args.out or args.gif).with_suffix(".png")
     named: str | None = args.label
@@ -139,6 +140,9 @@ def _explain(args: argparse.Namespace, video: Path, predictor: "Predictor") -> N
     label = int(named) if named is not None and is_number else named
     predictor.explain(video, label, method=args.method or "grad_cam").save(sheet)
     sys.stderr.write(f"{sheet}: written\n")
+    decoder = predictor.config.data.decoder
+    if reads_pictures(decoder) and not reads_folders(decoder):
+        return  # there is no film of it
     how = {"label": label, "method": args.method or "grad_cam", "window_sec": args.window_sec}
     num_frames = explain_film(predictor, video, args.out, args.gif, **how)
     for path in filter(None, (args.out, args.gif)):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videoadapt.errors import ConfigError, did_you_mean
+from videoadapt.errors import ConfigError, DecodeError, did_you_mean
 from videoadapt.inference.answers import Prediction
 from videoadapt.inference.explaining.methods import METHODS, Method, map_by_frames
 from videoadapt.inference.explaining.trace import traced
@@ -32,7 +32,7 @@ class Explanation:
 
     `maps_NJTHW`: float32, of each view by itself 0 at its least place and 1 at its most; all 0 where no place differs.
     `clips_NJTHWC`: what the model saw, uint8 RGB. `frames_NT`: which frames of the film these are, and `seconds_NT` when they
-    begin; None of frames in memory whose rate is not known.
+    begin; None of a picture, and of frames in memory or in a folder whose rate is not known.
     """
 
     video: str
@@ -119,6 +119,9 @@ def _when(asking: Asking, asked: Asked) -> tuple[np.ndarray, np.ndarray | None]:
         frames_NT = reader.chosen(film) if part is None else reader.chosen(part) + part.first_frame
         try:
             begin_sec = np.concatenate([[0.0], film.times.until_sec[:-1]])
-        except ConfigError:  # of frames in memory, whose rate was not said
+        except (
+            ConfigError,
+            DecodeError,
+        ):  # of frames in memory or in a folder, whose rate was not said, or of a picture
             return frames_NT, None
         return frames_NT, begin_sec[frames_NT]
