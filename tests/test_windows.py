@@ -46,6 +46,24 @@ def sleeps(seconds):
 if __name__ == "__main__":
     print(sorted(map_in_processes(sleeps, [0, 100, 0, 0], 2, 8.0)))
 """
+LATE = """
+import ctypes
+from videoadapt.processes.worker import Worker
+
+def sleeps(seconds):
+    ctypes.PyDLL(None).sleep(seconds)
+
+def fails(seconds):
+    raise ValueError(seconds)
+
+if __name__ == "__main__":
+    for function in (sleeps, fails):
+        worker = Worker(function, 1.0)
+        worker.send(100)
+        worker._process.join()
+        print(worker.receive(), worker.receive().reason)
+        worker.stop()
+"""
 HOLDS = """
 import sys
 from pathlib import Path
@@ -105,6 +123,15 @@ def test_a_video_that_blocks_native_code_loses_itself_alone(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     lost = "Lost(reason='took longer than 8 s', overtime=True)"
     assert done.stdout.strip() == f"[(0, 0), (1, {lost}), (2, 0), (3, 0)]"
+
+
+@pytest.mark.slow
+def test_a_parent_that_hears_late_knows_what_ended_a_process(tmp_path: Path) -> None:
+    """It went by its own clock, and called a film that takes too long one that ends its process."""
+    done = as_on_windows.run(tmp_path, script(tmp_path, LATE))
+    assert done.returncode == 0 and "ValueError: 100" in done.stderr, done.stderr
+    said = ["took longer than 1 s", "the process that worked on it ended with exit code 2"]
+    assert done.stdout.splitlines() == [f"Started() {reason}" for reason in said]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import selectors
 import signal
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ Result = TypeVar("Result")
 STOP_SEC = 5.0  # what a process gets to remove what it had begun
 _TELL_SEC = 60.0  # until a process that has hung up has an exit code, which another process passes on
 _SAY_EVERY_SEC = 60.0
-_ENDED_BY_WATCH = 1  # the exit code that faulthandler gives
+_ENDED_BY_WATCH, _FAILED = 1, 2  # exit codes on Windows: faulthandler gives the first
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class Worker(Generic[Item, Result]):
         return result
 
     def _is_overtime(self, code: int | None) -> bool:
-        if WINDOWS:  # where a process that is ended and one that fails have the same code
-            return code == _ENDED_BY_WATCH and time.monotonic() - self._since >= self._limit_sec
+        if WINDOWS:
+            return code == _ENDED_BY_WATCH and self.started
         return code == -signal.SIGALRM
 
     def is_stopped(self, item: object) -> bool:
@@ -254,7 +255,11 @@ def _time_limit(limit_sec: float) -> Iterator[None]:
     if WINDOWS:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             faulthandler.dump_traceback_later(limit_sec, exit=True, file=nowhere)
-            yield
+            try:
+                yield
+            except Exception:  # noqa: BLE001 - of whatever a file is read with; Python's own exit code is the watch's
+                traceback.print_exc()
+                sys.exit(_FAILED)
             faulthandler.cancel_dump_traceback_later()
         return
     signal.setitimer(signal.ITIMER_REAL, limit_sec)
