@@ -93,6 +93,8 @@ def test_python_takes_a_file_a_picture_in_memory_or_several(finished: Path, tmp_
     assert predictor.predict([path, pixels_HWC]) == [best, best]
     with pytest.raises(ConfigError, match=r"frames of shape \(40, 48\); .*, or one picture, \(H, W, 3\)"):
         predictor.predict(pixels_HWC[..., 0])
+    with pytest.raises(ConfigError, match="video: 2 frames; this model looks at one picture, and several are a list"):
+        predictor.predict(np.stack([pixels_HWC] * 2))
     with pytest.raises(DecodeError, match="No such file"):
         predictor.predict([path, tmp_path / "none.jpg"])
 

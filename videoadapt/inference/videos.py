@@ -138,6 +138,10 @@ def as_video(
         video = video[None]
     if video.ndim != 4 or video.shape[3] != 3 or not video.size:
         problems.append(f"{argument}: frames of shape {video.shape}; {expected}")
+    elif pictures and len(video) > 1:
+        problems.append(
+            f"{argument}: {len(video)} frames; this model looks at one picture, and several are a list: list(frames)"
+        )
     if problems:
         raise ConfigError(problems)
     return Asked(FramesInMemory(video, fps_hz), part)
