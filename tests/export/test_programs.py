@@ -166,6 +166,20 @@ def test_what_fewer_bits_cost(
 
 
 @pytest.mark.parametrize("run", ["linear"], indirect=True)
+def test_fewer_bits_where_the_videos_are_elsewhere(
+    run: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(run / "config.yaml")
+    (tmp_path / "moved").symlink_to(clips)
+    videos = videos_of_test(config, 8, root=tmp_path / "moved")
+    assert len(videos) == 16 and all(video.path.is_relative_to(tmp_path / "moved") for video in videos)
+    monkeypatch.setattr("videoadapt.export.programs.export_onnx", lambda *_: pytest.fail("exported first"))
+    said = ["--run", str(run), "--quantize", "int8", "--list", str(tmp_path / "none.txt")]
+    assert export.main([str(tmp_path / "m.onnx"), *said]) == 2
+    assert "none.txt: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", ["linear"], indirect=True)
 def test_fewer_bits_of_what_cannot_be(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, expected in (
         ([str(tmp_path / "m.pt2"), "--run", str(run), "--quantize", "int8"], "m.pt2: is for .onnx"),

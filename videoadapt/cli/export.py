@@ -14,6 +14,7 @@ from videoadapt.errors import counted
 
 if TYPE_CHECKING:
     from videoadapt.config.schema import Config
+    from videoadapt.data.structures import Video
 
 SUFFIXES = (".onnx", ".pt2", ".safetensors", ".pth")
 
@@ -39,7 +40,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--list", type=place, metavar="FILE", help="with --quantize: another list than the run's data.test"
     )
-    parser.add_argument("--root", type=place, metavar="FOLDER", help="with --list: folder that its paths start from")
+    parser.add_argument(
+        "--root", type=place, metavar="FOLDER", help="with --quantize: where the videos are now; default: data.root"
+    )
     args = parser.parse_args(arguments)
     _check(parser, args)
     return args
@@ -86,11 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
         rates, thresholds = rates_in(facts), facts.get("thresholds")
     _check_kept(args, [config.model.weights])
     export = {".onnx": export_onnx, ".pt2": export_torch}.get(args.out.suffix, export_merged)
+    videos = _test_videos(args, config, len(class_names)) if args.quantize else []  # named wrongly, before the export
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder, "float32.onnx") if args.quantize else args.out
         error = export(model, config, class_names, exact, rates, thresholds)
         if args.quantize:
-            _quantise(args, exact, config, len(class_names))
+            _quantise(args, exact, videos)
     if not args.quantize:
         print(
             f"{args.out}: {args.out.stat().st_size:,} bytes; read back, its logits differ by {error:.1g} of their size"
@@ -109,12 +113,17 @@ def _check_kept(args: argparse.Namespace, sources: Sequence[str | Path | None]) 
         check_not_read("OUT", path, filter(None, sources))
 
 
-def _quantise(args: argparse.Namespace, exact: Path, config: "Config", num_classes: int) -> None:
+def _test_videos(args: argparse.Namespace, config: "Config", num_classes: int) -> "Sequence[Video]":
+    from videoadapt.export.quantised import videos_of_test
+
+    return videos_of_test(config, num_classes, args.list, args.root)
+
+
+def _quantise(args: argparse.Namespace, exact: Path, videos: "Sequence[Video]") -> None:
     """Write the file in fewer bits, and say what they cost."""
-    from videoadapt.export.quantised import cost, quantise, videos_of_test
+    from videoadapt.export.quantised import cost, quantise
     from videoadapt.files import write_json
 
-    videos = videos_of_test(config, num_classes, args.list, args.root)
     quantise(exact, args.out, args.quantize)
     found = cost(exact, args.out, videos)
     beside = args.out.with_suffix(".json")

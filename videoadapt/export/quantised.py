@@ -75,9 +75,13 @@ def _without_advice() -> Iterator[None]:
 def videos_of_test(
     config: Config, num_classes: int, source: Path | None = None, root: Path | None = None
 ) -> Sequence[Video]:
-    """The test list of a run, or `source`, whose paths start from `root`. Raises DataListError with all that is wrong."""
-    listed = {"dataset": {"name": "video_list"}, "test": str(source), "root": root or Path()}
-    chosen = listed if source else {}
+    """The test list of a run, or `source`; `root`: where the videos are, None: data.root, or of `source` the current folder.
+
+    Raises DataListError with all that is wrong.
+    """
+    chosen: dict[str, Any] = {"root": root} if root else {}
+    if source:
+        chosen = {"dataset": {"name": "video_list"}, "test": str(source), "root": root or Path()}
     data = config.data.model_copy(update={"classes": num_classes, "val": None, **chosen})
     parts = {"train": config.train, "test": config.test}
     enabled = {key: part.model_copy(update={"enable": key == "test"}) for key, part in parts.items()}
