@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_a_second_list_changes_nothing_of_the_first(shifted: Path, clips: Path) 
         (run / "results.json").write_text(json.dumps(before))
     assert before.keys() - alone.keys() == {"list", "lists", "calibration"}
     assert before["confidence"].pop("after") is not None and alone["confidence"].pop("after") is None
+    assert before.pop("num_val_in_test") == 0 and alone.pop("num_val_in_test") is None  # it read no validation list
     assert alone == {key: value for key, value in before.items() if key in alone}
 
 
@@ -96,6 +98,17 @@ def test_temperature_is_of_the_validation_list(shifted: Path) -> None:
     )
     assert own["after"]["accuracy"] == own["before"]["accuracy"] == found["top1"] / 100
     assert own["after"]["nll"] != own["before"]["nll"]
+
+
+@pytest.mark.slow
+def test_a_temperature_of_what_was_trained_on_is_warned_of(
+    shifted: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(shifted.parent / "run", tmp_path / "run")
+    asked = ["--cfg", str(shifted), f"output={tmp_path / 'run'}", f"data.test={clips / 'test.csv'}", "test.clips=1"]
+    for val, is_warned in ((clips / "train.csv", True), ("{holdout: 0.2}", True), (clips / "test.csv", False)):
+        assert test.main([*asked, f"data.val={val}"]) == 0
+        assert ("may have been trained on videos of data.val" in capsys.readouterr().err) == is_warned
 
 
 @pytest.mark.slow

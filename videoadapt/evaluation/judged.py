@@ -11,7 +11,7 @@ from videoadapt.runs.checks import nothing_to_test
 from videoadapt.runs.folder import find_checkpoint, load_result
 from videoadapt.runs.named_weights import published
 from videoadapt.runs.run import Run
-from videoadapt.runs.statement import Difference, said
+from videoadapt.runs.statement import Difference, said, value_of
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,14 @@ class Judged:
     """What the run's model holds: `source` is a checkpoint below its folder, or the weights whose head is tested.
 
     `step`: of how many updates it is; `thresholds`: of each class, where a validation chose them; `differing`: what is
-    tested on purpose otherwise than it was trained.
+    tested on purpose otherwise than it was trained; `trained_on`: the fingerprint of its training list, where it says that.
     """
 
     source: str
     step: int | None = None
     thresholds: list[float] | None = None
     differing: tuple[Difference, ...] = ()
+    trained_on: str | None = None
 
     def as_dict(self, run: Run) -> dict[str, Any]:
         """The keys of results.json and robustness.json that say what was tested."""
@@ -53,4 +54,5 @@ def load_judged(run: Run) -> Judged:
     differing = load_result(run.model, path, run.statement, state)
     if differing:
         logger.info("tested with other values than it was trained with: %s", said(differing))
-    return Judged(str(path.relative_to(run.folder)), state.get("step"), state.get("thresholds"), tuple(differing))
+    source, trained_on = str(path.relative_to(run.folder)), value_of(state, "config.lists.train")
+    return Judged(source, state.get("step"), state.get("thresholds"), tuple(differing), trained_on)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from videoadapt import distributed, logger
+from videoadapt.config.schema import Holdout
 from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
@@ -38,6 +39,11 @@ def test(run: Run) -> dict[str, Any]:
     """
     config, splits = run.config, run.splits
     judged = load_judged(run)
+    if config.test.calibrate and _may_have_trained_on_val(run, judged.trained_on) and distributed.is_main():
+        logger.warning(
+            "test.calibrate: the run may have been trained on videos of data.val, of which it is too sure for a temperature; "
+            "give a list, or the holdout that it was trained with"
+        )
     save_description(run.config, run.splits.class_names)
     start = time.perf_counter()
     run.model.eval()
@@ -79,6 +85,14 @@ def test(run: Run) -> dict[str, Any]:
             took,
         )
     return results
+
+
+def _may_have_trained_on_val(run: Run, trained_on: str | None) -> bool:
+    """Whether the validation list is that of the training, or was held out of a list that was trained on otherwise."""
+    splits, held_out = run.splits, isinstance(run.config.data.val, Holdout)
+    if trained_on is None:
+        return False
+    return trained_on != splits.fingerprint(splits.train) if held_out else trained_on == splits.fingerprint(splits.val)
 
 
 def _predict(
