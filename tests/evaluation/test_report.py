@@ -44,7 +44,6 @@ def test_every_run_leaves_a_report(clips: Path, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out == f"{output}/report.html\n" and Page(output / "report.html").text == page.text
     assert test.main(["--cfg", str(path), "test.clips=1", "test.crops=1"]) == 0
     page = Page(output / "report.html")  # of the new test
-    assert "a test alone reads no validation list" in page.text
     assert "One view of a video" not in page.text and "Tested otherwise than trained: test.clips 2 → 1" in page.text
     assert re.search(r"test [\d: -]+UTC [\d.]+ s .* test [\d: -]+UTC [\d.]+ s", page.text)  # both are listed
     assert "last command here finished" not in page.text

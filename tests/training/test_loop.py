@@ -60,6 +60,11 @@ def test_validation_with_the_views_of_the_test_is_the_test(clips: Path, tmp_path
     assert found[0][0] == found[1][0]
     six = found[1][1]
     assert max(record["top1"] for record in six) == results(tmp_path / "six")["top1"]
+    assert results(output)["num_val_in_test"] == 16
+    # a test alone reads no validation list
+    for overrides, counted in (([], 16), (["data.test=train"], None), ([], None)):
+        assert main(["--cfg", str(tmp_path / "six.yaml"), "train.enable=false", *overrides]) == 0
+        assert results(output)["num_val_in_test"] == counted
     saved = np.load(tmp_path / "six" / "predictions.npz")
     logits_NVK = saved["view_logits"].astype(float)
     right_NV = logits_NVK[np.arange(16), :, saved["label"]]

@@ -21,9 +21,10 @@ from videoadapt.evaluation.predictions import ListPredictions, Predictions
 from videoadapt.evaluation.tested import predictions_file
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
 from videoadapt.evaluation.worth import fitted_temperature, of_list, worth
-from videoadapt.files import write_atomically, write_json
+from videoadapt.files import as_record, write_atomically, write_json
 from videoadapt.log import progress
 from videoadapt.models.parameters import parameter_table
+from videoadapt.paths import is_file
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.folder import save_description
 from videoadapt.runs.rates import OtherRates, Rates, trained_rates
@@ -62,11 +63,11 @@ def test(run: Run) -> dict[str, Any]:
         "trained_parameters": sum(row.num_parameters for row in parameter_table(run.model) if row.trainable),
         "test_list_sha256": splits.fingerprint(splits.test),
         "test_files_sha256": splits.files_fingerprint(splits.test),
-        "num_val_in_test": splits.num_val_in_test,
         "frame_rates": _frame_rates(run, predictions),
         **worth(predictions, temperature),
         **of_list(predictions, OtherList(splits.test, None if own is None else own.group)),
     }
+    results["num_val_in_test"] = _num_val_in_test(run, results)
     if fitted:
         results["calibration"] = {**fitted, "val_list_sha256": splits.fingerprint(splits.val)}
     if isinstance(config.data.test, dict):
@@ -85,6 +86,16 @@ def test(run: Run) -> dict[str, Any]:
             took,
         )
     return results
+
+
+def _num_val_in_test(run: Run, results: Mapping[str, Any]) -> int | None:
+    """How many validation videos are in the test list; a test alone keeps what one after the training counted of the same."""
+    path, counted_now = run.folder / "results.json", run.splits.num_val_in_test
+    if counted_now is not None or not is_file(path):
+        return counted_now
+    same = ("checkpoint_step", "test_list_sha256", "test_files_sha256")
+    before = as_record(path.read_bytes(), "num_val_in_test", *same)
+    return before["num_val_in_test"] if before and all(before[key] == results[key] for key in same) else None
 
 
 def _may_have_trained_on_val(run: Run, trained_on: str | None) -> bool:
