@@ -9,7 +9,7 @@ import pynvml
 import pytest
 import torch
 
-from videoadapt.cli import train
+from videoadapt.cli import submit, test, train
 from videoadapt.runs.energy import EnergyMeter
 
 GPU = torch.device("cuda", 0)
@@ -48,6 +48,24 @@ def again(finished_run: Path, tmp_path: Path) -> list[str]:
     """The command of a finished run, whose copy is in `out`: it has nothing left to train, and tests again."""
     shutil.copytree(finished_run, tmp_path / "out")
     return ["--cfg", str(tmp_path / "out" / "config.yaml"), f"output={tmp_path / 'out'}"]
+
+
+def test_a_copied_run_is_not_taken_for_the_other(
+    again: list[str], finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its config names the folder that it was copied from, whose results a test would write over."""
+    before = (finished_run / "results.json").stat().st_mtime_ns
+    cfg, copy = again[1], Path(again[1]).parent
+    for command, arguments in ((train, []), (test, ["test.clips=1"]), (submit, ["--dry-run"])):
+        assert command.main(["--cfg", cfg, *arguments]) == 2
+        assert (
+            f"for the run there add output {copy}, for the other one output {finished_run}" in capsys.readouterr().err
+        )
+    assert (finished_run / "results.json").stat().st_mtime_ns == before
+    copy.rename(copy.parent / "moved")
+    copy.symlink_to(copy.parent / "moved")
+    assert test.main([*again[:2], "output", str(copy), "data.test=nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_a_record_of_each_phase(again: list[str], tmp_path: Path) -> None:

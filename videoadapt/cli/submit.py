@@ -5,6 +5,7 @@ import shlex
 import sys
 
 from videoadapt.cli._command import command, program
+from videoadapt.cli._output import check_own_folder
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 from videoadapt.cli._paths import place
 
@@ -66,6 +67,8 @@ def _submit(args: argparse.Namespace) -> int:
     from videoadapt.slurm.options import resources_from
 
     configs = [load_config(path, args.overrides) for path in args.cfg]
+    for path, config in zip(args.cfg, configs, strict=True):
+        check_own_folder(path, args.overrides, config.output)
     resources = resources_from(args, configs[0].output.name)
     from videoadapt.slurm import submission
 

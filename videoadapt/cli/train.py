@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program, words_for
+from videoadapt.cli._output import check_own_folder
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 from videoadapt.errors import counted
 
@@ -50,6 +51,7 @@ def run(cfg: str, overrides: Sequence[str]) -> int:
     from videoadapt.errors import TooManyUnreadable
 
     config = load_config(cfg, overrides)
+    check_own_folder(cfg, overrides, config.output)
     from videoadapt import distributed
     from videoadapt.processes.signals import ended_by_signal
     from videoadapt.training.execution import execute
