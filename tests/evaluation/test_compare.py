@@ -83,6 +83,18 @@ def test_two_runs_side_by_side(
     assert "film_7.mp4 $x$ 走る 91 % $x$ 91 %" in gained and "film_3.mp4" not in gained + lost
 
 
+def test_a_run_that_was_tested_otherwise_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [leave_test(tmp_path / name, NAMES, LABELS, logits(LABELS)) for name in "ab"]
+    assert compare.main([*map(str, folders), "--out", str(tmp_path / "x.html")]) == 0
+    assert "otherwise" not in capsys.readouterr().out and "test.clips" not in Page(tmp_path / "x.html").text
+    path = folders[1] / "results.json"
+    other = {"other_than_trained": {"test.clips": {"trained": 4, "tested": 1}}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **other}))
+    assert compare.main([*map(str, folders), "--out", str(tmp_path / "x.html")]) == 0
+    assert f"{folders[1]} was tested otherwise than it was trained: test.clips = 1\n" in capsys.readouterr().out
+    assert "test.clips 4 1" in Page(tmp_path / "x.html").text
+
+
 def test_other_test_lists_are_refused_in_a_line(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,11 @@ class OneRun(NamedTuple):
         read_N = self.tested.readable_N
         error = calibration(self.tested.probs_NK[read_N].max(axis=1), self.tested.correct_N[read_N]).error
         return None if error is None else 100 * error
+
+    @property
+    def tested_otherwise(self) -> dict[str, Any]:
+        """What its test did otherwise than its training's config says, by dotted keys."""
+        return {key: of["tested"] for key, of in self.tested.results.get("other_than_trained", {}).items()}
 
     @property
     def report(self) -> Path | None:
@@ -97,7 +102,7 @@ def compare(folders: Mapping[str, Path]) -> Comparison:
     return Comparison(
         runs,
         [_against(runs[0], run, groups) for run in runs[1:]],
-        differing_settings(configs),
+        differing_settings(configs, [run.tested_otherwise for run in runs]),
         None if groups is None else len(set(groups)),
         len(files) == 1,
     )

@@ -1,7 +1,7 @@
 """What of a config is not as the defaults are."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,9 +41,12 @@ def changed_settings(config: Config) -> list[Changed]:
     ]
 
 
-def differing_settings(configs: Sequence[Config]) -> list[tuple[str, list[str]]]:
-    """Every key in which these differ, but for where they write, with the value in each; "" where there is none."""
-    values = [dict(flat(config.model_dump(mode="json"))) for config in configs]
+def differing_settings(configs: Sequence[Config], tested: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Every key in which these differ, but for where they write, with the value in each; "" where there is none.
+
+    `tested`: of each what its test did otherwise than its config says, by dotted keys.
+    """
+    values = [dict(flat(config.model_dump(mode="json"))) | dict(of) for config, of in zip(configs, tested, strict=True)]
     keys = dict.fromkeys(key for of in values for key in of if key != "output")
     rows = [(key, [_shown(of.get(key)) for of in values]) for key in keys]
     return [(key, row) for key, row in rows if len(set(row)) > 1]

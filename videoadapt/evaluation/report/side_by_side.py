@@ -1,5 +1,6 @@
 """compare.html, and the same as lines for a terminal."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,16 @@ def lines(found: Comparison) -> list[str]:
         if against.changes is not None:
             row += [str(against.changes.gained), str(against.changes.lost), f"{against.changes.p:.2g}"]
         rows.append(row)
-    return _aligned(rows)
+    return [*_aligned(rows), *_tested_otherwise(found)]
+
+
+def _tested_otherwise(found: Comparison) -> list[str]:
+    """A line for each run whose test did not do as its config says, so that a difference may be of the test."""
+    said = []
+    for run in found.runs:
+        if values := ", ".join(f"{key} = {json.dumps(value)}" for key, value in run.tested_otherwise.items()):
+            said.append(f"{on_one_line(run.name)} was tested otherwise than it was trained: {values}")
+    return ["", *said] if said else []
 
 
 def _interval(of: Interval | None) -> str:
