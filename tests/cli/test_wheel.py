@@ -37,7 +37,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = folder / "tree"  # a copy, because building leaves a folder behind
     tree.mkdir()
     for source in (REPOSITORY / name for name in SOURCES):
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / source.name)
+        if source.is_dir():  # what other tests compile there meanwhile comes and goes
+            shutil.copytree(source, tree / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tree / source.name)
     pip = [sys.executable, "-m", "pip"]
     quiet = ["--quiet", "--no-deps", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", *quiet, "--no-build-isolation", "-w", folder, tree], check=True)
