@@ -119,6 +119,10 @@ def test_names_are_checked_before_anything(tmp_path: Path, capsys: pytest.Captur
     assert "--corruptions 'frog': no such corruption; did you mean 'fog'?" in capsys.readouterr().err
     assert robustness.main([str(tmp_path), "--corruptions", ""]) == 2
     assert "--corruptions names no corruption; allowed: all, " in capsys.readouterr().err
+    assert robustness.main([str(tmp_path), "--corruptions", "fog,mirrored", "--strengths", "3,5"]) == 2
+    assert "--strengths 3,5: mirrored allows 1, as it has no grades; add 1, or leave" in capsys.readouterr().err
+    assert robustness.main([str(tmp_path), "--strengths", "3,5"]) == 2  # all that have these
+    assert "holds no config.yaml" in capsys.readouterr().err
     assert robustness.main([str(tmp_path)]) == 2
     assert "holds no config.yaml" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -45,12 +45,18 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     from videoadapt.errors import ConfigError
     from videoadapt.runs.folder import run_config
-    from videoadapt.video.corruptions import chosen_kinds
+    from videoadapt.video.corruptions import KINDS, chosen_kinds
 
     try:
         kinds = chosen_kinds(args.corruptions)
     except ConfigError as error:
         raise ConfigError(f"--corruptions {error}") from error
+    least = min(args.strengths)
+    if args.corruptions != "all" and (ungraded := [kind for kind in kinds if len(KINDS[kind].levels) < least]):
+        raise ConfigError(
+            f"--strengths {','.join(map(str, args.strengths))}: {ungraded[0]} allows 1, as it has no grades; add 1, or leave "
+            f"{ungraded[0]} out"
+        )
     config = run_config(args.run, [*args.overrides, f"output={args.run}", "train.enable=false"])
     from videoadapt import distributed
     from videoadapt.evaluation.report.page import write_report
