@@ -407,7 +407,8 @@ def test_a_second_process_is_refused(clips: Path, tmp_path: Path) -> None:
         for ranks in (1, 2):
             refused = run(config, "optim.lr_per_256=0.1", ranks=ranks, code=2 if ranks == 1 else 1)
             line = f"error: output = {output}: another run is using this folder (process {first.pid} on "
-            assert refused.count(line) == ranks and refused.count("Traceback") == ranks - 1  # torchrun's own
+            # the rank that says it first ends, and torchrun then the other one, which may not have come to it
+            assert 1 <= refused.count(line) <= ranks and refused.count("Traceback") == ranks - 1  # torchrun's own
             assert (output / "config.yaml").read_bytes() == before and first.poll() is None
         os.kill(first.pid, signal.SIGKILL)  # alone: its loader's processes must not keep the lock
         first.wait(timeout=60)
