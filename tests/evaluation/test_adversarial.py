@@ -48,6 +48,10 @@ def test_a_run_under_attack(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (
         found["attacked"]["loss"] - found["clean"]["loss"] > one_frame["attacked"]["loss"] - one_frame["clean"]["loss"]
     )
+    film = next((run.parent / "moved" / "test").rglob("*.mp4"))
+    film.write_bytes(film.read_bytes()[:200])
+    assert main([str(run), "--device", "cpu", *moved, "--steps", "1", "--method", "fgsm"]) == 3
+    assert capsys.readouterr().err.endswith("1 of 16 test videos cannot be read: counted as wrong\n")
 
 
 @pytest.mark.slow

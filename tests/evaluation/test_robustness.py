@@ -171,7 +171,10 @@ def test_a_run_under_corruptions(clips: Path, tmp_path: Path, capsys: pytest.Cap
     assert re.search(r"^mean of these +\d+\.\d +-?\d+\.\d$", capsys.readouterr().out, re.M)
     film = next((broken / "test").rglob("*.mp4"))
     film.write_bytes(film.read_bytes()[:200])
-    assert robustness.main([str(output), "--corruptions", "fog", "--strengths", "1,5"]) == 0
+    assert robustness.main([str(output), "--corruptions", "fog", "--strengths", "1,5"]) == 3
+    assert "\n1 of 16 test videos cannot be read: counted as wrong\n" in capsys.readouterr().err
+    lenient = ["--corruptions", "fog", "--strengths", "1,5", "test.max_unreadable=0.1"]
+    assert robustness.main([str(output), *lenient]) == 0
     fog = json.loads((output / "robustness.json").read_text())["corruptions"]["fog"]["strengths"]
     assert list(fog) == ["1", "5"] and all(at["num_unreadable"] == 1 for at in fog.values())
     write_report(output)

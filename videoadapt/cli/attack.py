@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from videoadapt.cli._command import command, program
+from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device, add_run
-from videoadapt.cli._output import check_file
+from videoadapt.cli._output import check_file, say_unreadable
 from videoadapt.cli._paths import place
 from videoadapt.errors import counted
 
@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     write_json(out, found)
     print("\n".join(_lines(found)))
     print(f"files: {out}")
-    return 0
+    say_unreadable(found["unreadable"], found["videos"])
+    return EXIT_UNREADABLE if found["unreadable"] else 0
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

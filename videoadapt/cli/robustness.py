@@ -3,8 +3,9 @@
 import argparse
 from typing import Any
 
-from videoadapt.cli._command import command, program
+from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_run
+from videoadapt.cli._output import say_unreadable
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 
 
@@ -71,7 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         print("\n".join(_lines(results)))
         print(f"files: {args.run}/robustness.json, {args.run}/robustness.png, {write_report(args.run, config)}")
-    return 0
+    unreadable, videos = results["clean"]["num_unreadable"], results["num_videos"]
+    say_unreadable(unreadable, videos)
+    return EXIT_UNREADABLE if unreadable > config.test.max_unreadable * videos else 0
 
 
 def _lines(results: dict[str, Any]) -> list[str]:
