@@ -109,7 +109,8 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])  # as root
+        how = {"args": ["--no-sandbox"], "timeout": 300_000}  # as root; on a busy machine it takes its time to start
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), **how)
         yield browser
         browser.close()
 
@@ -119,7 +120,7 @@ def opened(chromium: Any, served: Served, **how: Any) -> Iterator[Any]:
     """A page that must say nothing to the console, which is where refusals of the policy stand."""
     context = chromium.new_context(**how)
     page, said = context.new_page(), []
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(300_000)
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(served.address)
@@ -139,7 +140,7 @@ def violations(page: Any) -> list[str]:
 
 def wait_for(page: Any, expression: str) -> None:
     """Until an expression of the page holds; Playwright's own would be evaluated in the page, which its policy forbids."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(50)
