@@ -31,7 +31,7 @@ def test_no_thread_of_a_group_outlives_it() -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     done = subprocess.run(
         [*command, sys.executable, "-c", PROGRAM],
-        cwd=REPOSITORY, env={**environment(), "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=120,
+        cwd=REPOSITORY, env={**environment(), "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

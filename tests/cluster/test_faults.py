@@ -98,7 +98,7 @@ def jobs(cluster: Path, tree: Tree, alone: Path) -> Jobs:
             faults.pop(name)()
         return not faults
 
-    wait_for(disturb, 300, lambda: f"never got there: {[(name, sent[name].step()) for name in faults]}")
+    wait_for(disturb, 900, lambda: f"never got there: {[(name, sent[name].step()) for name in faults]}")
     tree.decoder.write_text("raise SystemExit('the working tree has changed')\n")
     return sent
 

@@ -48,7 +48,7 @@ def test_a_sweep_is_an_array_of_its_missing_cells(
     (cells[1].folder / "results.json").unlink()
     again, said = submit()
     assert len(again) == 1 and cells[1].name in said
-    wait_for((cells[1].folder / "results.json").is_file, 120, lambda: slurm("squeue"))
+    wait_for((cells[1].folder / "results.json").is_file, 400, lambda: slurm("squeue"))
     assert json.loads((cells[1].folder / "results.json").read_text())["num_videos"] == 16
 
 

@@ -41,7 +41,7 @@ def test_it_starts_where_tmpdir_is_too_long_for_a_socket(length: int, short_fold
         env=environment() | {"TMPDIR": str(folder)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout == f"it runs\n0 {folder}\n", done.stderr
 
@@ -70,6 +70,6 @@ def test_files_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout == "[(0, '/a')] True\n", done.stderr
