@@ -11,6 +11,7 @@ from tests.toy_runs import REPOSITORY
 from tests.toy_sweeps import RATES, end, finish, sweep
 from videoadapt.errors import CheckpointError, ConfigError, Diverged
 from videoadapt.runs.outcome import OutcomeRecorder
+from videoadapt.runs.statement import Statement
 from videoadapt.slurm.attempts import Attempt, write_submission
 from videoadapt.sweeps.cell import LOG, Cell
 from videoadapt.sweeps.plan import Sweep
@@ -162,8 +163,22 @@ def test_results_of_other_values_are_refused(tmp_path: Path) -> None:
         ConfigError, match=r"lr_per_256=0\.001/seed=0: was run with other values \(train\.epochs is 2 there, 3 now"
     ):
         sweep(tmp_path, "train.epochs", "3", axes=RATES)
-    with pytest.raises(ConfigError, match=r"test\.clips is 2 there, 1 now"):
+    with pytest.raises(ConfigError, match=r"test\.clips is 2 there, 1 now\); delete the folder"):
         sweep(tmp_path, "test.clips", "1", axes=RATES)
+
+
+def test_a_cell_that_was_tested_otherwise_is_only_tested_again(tmp_path: Path) -> None:
+    cells = sweep(tmp_path, axes=RATES).missing()
+    for cell in cells:
+        finish(cell, 0, 50)
+    path, config = cells[1].folder / "results.json", cells[1].config
+    other = config.model_copy(update={"test": config.test.model_copy(update={"clips": 1})})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "statement": Statement.of(other, []).as_dict()}))
+    said = r"test\.clips was 1 in the test there, is 2 now\); delete its results.json, and it is tested again"
+    with pytest.raises(ConfigError, match=said):
+        sweep(tmp_path, axes=RATES)
+    path.unlink()
+    assert names(sweep(tmp_path, axes=RATES).missing()) == ["0.01/0"]
 
 
 SELECT = {"axis": "optim.lr_per_256"}
