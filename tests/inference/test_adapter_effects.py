@@ -119,7 +119,9 @@ def test_long_names_overlap_nothing_in_the_pictures() -> None:
 
 
 @pytest.mark.slow
-def test_of_several_test_lists_the_run_s_own_is_looked_at(clips: Path, tmp_path: Path) -> None:
+def test_of_several_test_lists_the_run_s_own_is_looked_at(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = toy_config(tmp_path / "run", clips, train={"epochs": 1}, test={"enable": False})
     config["data"]["test"] = {"own": {"list": "test"}, "other": {"list": "train"}}
     assert train.main(["--cfg", str(write_config(tmp_path / "c.yaml", config))]) == 0
@@ -130,3 +132,6 @@ def test_of_several_test_lists_the_run_s_own_is_looked_at(clips: Path, tmp_path:
     asked = "--list", str(tmp_path / "list.csv"), "--root", str(clips)
     assert inspect.main([str(tmp_path / "run"), *asked, "--device", "cpu"]) == 3  # one is left out
     assert json.loads((tmp_path / "run/inspect.json").read_text())["videos"] == 2
+    adapter = [str(tmp_path / "run/adapter.safetensors"), "--out", str(tmp_path / "out"), *asked, "--weights"]
+    assert inspect.main([*adapter, str(tmp_path / "none.pth")]) == 2
+    assert f"weights = '{tmp_path}/none.pth': no such file or folder" in capsys.readouterr().err

@@ -19,6 +19,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Writes inspect.png and inspect.json into the run's folder, from videos of its test list (docs/explaining.md).",
     )
     add_run(parser, "run folder, or adapter.safetensors")
+    parser.add_argument(
+        "--weights", type=place_text, metavar="BACKBONE", help="with adapter.safetensors: its backbone's weights"
+    )
     parser.add_argument("--list", type=place_text, metavar="LIST", help="of other videos; default: the run's data.test")
     parser.add_argument("--root", type=place, metavar="FOLDER", help="where its videos are now; default: data.root")
     parser.add_argument("--videos", type=int, default=64, metavar="N", help="so many, evenly spread over the list (64)")
@@ -49,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging()
     out: Path = args.out or (args.run if is_folder(args.run) else Path())
     check_folder("--out", out)
-    predictor = load(str(args.run) if str(args.run).startswith("package:") else args.run, device=args.device)
+    model = str(args.run) if str(args.run).startswith("package:") else args.run
+    predictor = load(model, weights=args.weights, device=args.device)
     data = predictor.config.data
     own = own_list(data)
     if args.list is not None:
