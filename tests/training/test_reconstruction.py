@@ -236,7 +236,10 @@ def test_labelled_clips_can_be_rendered_too(tmp_path: Path) -> None:
         ),
         ("model.weights=x.pth", "model.weights = x.pth: task pretrain starts from new weights"),
         ("test.enable=true", "test.enable = true: task pretrain has no classes to test"),
-        ("train.enable=false", "train.enable = false: leaves task pretrain nothing to do"),
+        (
+            "train.enable=false",
+            "train.enable = false: leaves task pretrain nothing to do, as it has no classes to test",
+        ),
         ("data.augment.mixup=0.8", "data.augment.mixup = 0.8: the target is the clip itself"),
         ("data.train=list.csv", "data.rendered: takes the place of data.train"),
         ("data.augment.flip=0.5", "data.augment: rendered clips are cut by"),

@@ -139,7 +139,7 @@ def _pretrain_problems(config: Config) -> list[str]:
     if config.test.enable:
         problems.append("test.enable = true: task pretrain has no classes to test; set it to false")
     if not config.train.enable:
-        problems.append("train.enable = false: leaves task pretrain nothing to do")
+        problems.append("train.enable = false: leaves task pretrain nothing to do, as it has no classes to test")
     if config.train.loss is not None:
         problems.append(f"train.loss.name = {config.train.loss['name']}: task pretrain has its own; set it to null")
     for key in ("mixup", "cutmix", "label_smoothing", "erasing", "noise"):
