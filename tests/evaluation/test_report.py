@@ -56,6 +56,23 @@ def test_every_run_leaves_a_report(clips: Path, tmp_path: Path, capsys: pytest.C
     assert f"report.html: cannot be written: {metrics}: line 1 is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (0, None),
+        (2, "validation videos that are in the test list 2"),
+        (None, "in the test list not looked at: a test alone"),
+    ],
+)
+def test_validation_videos_in_the_test_list(number: int | None, said: str | None, tmp_path: Path) -> None:
+    folder = leave_test(tmp_path / "run", ["a", "b"], [0, 1], np.eye(2)[:, None])
+    results = folder / "results.json"
+    results.write_text(json.dumps({**json.loads(results.read_text()), "num_val_in_test": number}))
+    assert report.main([str(folder)]) == 0
+    text = Page(folder / "report.html").text
+    assert said in text if said is not None else "that are in the test list" not in text
+
+
 def test_a_training_alone_has_a_report(clips: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     path = write_config(tmp_path / "c.yaml", toy_config(output, clips, train={"epochs": 1, "batch_size": 8}))

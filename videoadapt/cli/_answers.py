@@ -2,8 +2,11 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
+
+from videoadapt.errors import counted
 
 if TYPE_CHECKING:
     from videoadapt.inference.answers import Prediction
@@ -21,6 +24,12 @@ def print_bars(said: "Answered", sources: Sequence[Source]) -> None:
             print("  unknown: less like the known videos than almost all of them are; the nearest classes:")
         for line in bars(predictions):
             print(line)
+
+
+def say_unreadable(number: int, of: int) -> None:
+    """Say on stderr how many test videos a score counts as wrong, for they cannot be read."""
+    if number:
+        sys.stderr.write(f"{number} of {counted(of, 'test video')} cannot be read: counted as wrong\n")
 
 
 def bars(predictions: "Sequence[Prediction]") -> list[str]:

@@ -1,12 +1,11 @@
 """Where a command is to write, looked at before it works for minutes and not after."""
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import quote
 
-from videoadapt.errors import ConfigError, counted
+from videoadapt.errors import ConfigError
 from videoadapt.paths import is_file, is_folder, why_unwritable
 
 
@@ -25,12 +24,6 @@ def check_own_folder(cfg: str | Path, overrides: Sequence[str], output: Path) ->
             f"{cfg}: output = {output} is not the folder that it lies in; for the run there add output {quote(str(folder))}, "
             f"for the other one output {quote(str(output))}"
         )
-
-
-def say_unreadable(number: int, of: int) -> None:
-    """Say on stderr how many test videos a score counts as wrong, for they cannot be read."""
-    if number:
-        sys.stderr.write(f"{number} of {counted(of, 'test video')} cannot be read: counted as wrong\n")
 
 
 def check_folder(argument: str, folder: Path) -> None:

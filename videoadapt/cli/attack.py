@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from videoadapt.cli._answers import say_unreadable
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_device, add_run
-from videoadapt.cli._output import check_file, say_unreadable
+from videoadapt.cli._output import check_file
 from videoadapt.cli._paths import place
 from videoadapt.errors import counted
 

@@ -1,12 +1,12 @@
 """Write a trained model for other programs, and check that what was written agrees with it."""
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videoadapt.cli._answers import say_unreadable
 from videoadapt.cli._command import command, program
 from videoadapt.cli._output import check_file, check_not_read
 from videoadapt.cli._paths import place, place_text
@@ -137,5 +137,4 @@ def _quantise(args: argparse.Namespace, exact: Path, videos: "Sequence[Video]") 
         f"  probabilities differ by {found['largest_difference']:.2g} at most, {found['mean_difference']:.2g} on average; "
         f"another best class for {counted(found['num_other_best'], 'video')}"
     )
-    if found["num_unreadable"]:
-        sys.stderr.write(f"{counted(found['num_unreadable'], 'test video')} cannot be read: counted as wrong\n")
+    say_unreadable(found["num_unreadable"], found["num_videos"])

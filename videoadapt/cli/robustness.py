@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
+from videoadapt.cli._answers import say_unreadable
 from videoadapt.cli._command import EXIT_UNREADABLE, command, program
 from videoadapt.cli._options import add_run
-from videoadapt.cli._output import say_unreadable
 from videoadapt.cli._overrides import add_overrides, parse_with_overrides
 
 

@@ -19,7 +19,6 @@ from videoadapt.runs.outcome import Outcome, read_outcome
 from videoadapt.runs.statement import Statement, differences, value_of
 from videoadapt.sweeps.old_logs import diverged_by_logs
 
-IN_THE_TEST = "in the test there"  # and not in the training
 _IN_RESULTS = ("top1", "top5", "mean_class", "num_videos", "num_unreadable", "trained_parameters")
 _DAMAGED = "is damaged; delete it, and the same command tests the cell again"
 LOG = "sweep.log"  # the output of a cell's process, in the cell's folder
@@ -108,7 +107,7 @@ class Cell:
         return max(found, default=-math.inf) if not self.diverged else -math.inf
 
     def other_values(self) -> list[str]:
-        """Keys that matter and have other values in the folder's config.yaml or results.json, with both values.
+        """Keys that matter and are others in config.yaml or results.json there, with both values and what to delete.
 
         None without these files. The two differ where somebody tested the run once more, in another way.
         """
@@ -120,11 +119,14 @@ class Cell:
             except (KeyError, TypeError, AttributeError) as error:
                 raise VideoAdaptError(f"{self.folder / 'results.json'}: {_DAMAGED}") from error
             tested = differences(there.config, Statement.of(self.config, there.class_names).config)
-            found |= {key: f"{key} was {old!r} {IN_THE_TEST}, is {new!r} now" for key, old, new in tested}
+            found |= {
+                key: f"({key} was {old!r} in the test there, is {new!r} now); delete its results.json, and it is tested again"
+                for key, old, new in tested
+            }
         if is_file(path):
             trained = differences(load_config(path).model_dump(mode="json"), now)
             found |= {
-                key: f"{key} is {old!r} there, {new!r} now"
+                key: f"({key} is {old!r} there, {new!r} now); delete the folder"
                 for key, old, new in trained
                 if alters(key) != Alters.NOTHING
             }

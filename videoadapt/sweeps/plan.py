@@ -19,7 +19,7 @@ from videoadapt.models.adapters import build_adapter
 from videoadapt.registry.refused_keys import explain
 from videoadapt.runs.statement import flat
 from videoadapt.runs.test_lists import own_list
-from videoadapt.sweeps.cell import IN_THE_TEST, Cell, Settings, short
+from videoadapt.sweeps.cell import Cell, Settings, short
 from videoadapt.sweeps.folds import AXIS, Division
 from videoadapt.sweeps.schema import OWN_KEYS, SweepConfig, as_labels, labelled, texts
 
@@ -213,7 +213,7 @@ class Sweep:
                     f"select: data.val and data.test are both {own.list}; choosing on the test list gives no result"
                 )
             problems += [
-                f"{cell.folder}: was run with other values ({text}); delete {_what_is_other(text)}, or choose another `output`"
+                f"{cell.folder}: was run with other values {text}, or choose another `output`"
                 for text in cell.other_values()
             ]
             try:
@@ -235,8 +235,3 @@ def _is_own(key: str) -> bool:
 
 def _tokens(changes: dict[str, Any]) -> list[str]:
     return [as_token(key, value) for key, value in changes.items()]
-
-
-def _what_is_other(text: str) -> str:
-    """What of a cell's folder was made with other values; a test alone costs no training."""
-    return "its results.json, and it is tested again" if IN_THE_TEST in text else "the folder"

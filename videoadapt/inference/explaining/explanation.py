@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videoadapt.errors import ConfigError, DecodeError, did_you_mean
+from videoadapt.errors import ConfigError, did_you_mean
 from videoadapt.inference.answers import Prediction
 from videoadapt.inference.explaining.methods import METHODS, Method, map_by_frames
 from videoadapt.inference.explaining.trace import traced
@@ -117,11 +117,7 @@ def _when(asking: Asking, asked: Asked) -> tuple[np.ndarray, np.ndarray | None]:
     with closing(reader.open(asked.film)) as film:
         part = None if asked.part is None else FramesOfPart(film, asked.part, asked.film)
         frames_NT = reader.chosen(film) if part is None else reader.chosen(part) + part.first_frame
-        try:
-            begin_sec = np.concatenate([[0.0], film.times.until_sec[:-1]])
-        except (
-            ConfigError,
-            DecodeError,
-        ):  # of frames in memory or in a folder, whose rate was not said, or of a picture
+        if film.fps_hz is None:  # of a picture, and of frames whose rate was not said
             return frames_NT, None
+        begin_sec = np.concatenate([[0.0], film.times.until_sec[:-1]])
         return frames_NT, begin_sec[frames_NT]
