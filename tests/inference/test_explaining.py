@@ -22,6 +22,7 @@ from videoadapt.inference.explaining.methods import (
     relevance_step,
     rollout_step,
 )
+from videoadapt.inference.explaining.sheet import _figure
 from videoadapt.inference.explaining.trace import Attention, BlockTrace, Trace, traced
 from videoadapt.models.backbones import pytorchvideo as ptv
 from videoadapt.models.classifier import Classifier
@@ -236,6 +237,14 @@ def test_marks_lie_where_and_when_the_crop_was_marked() -> None:
     marks.draw(frame_HWC, 3.5)
     changed = (frame_HWC != 90).any(axis=2)
     assert changed[:30, 240:300].mean() > 0.5 and not changed[:, :230].any() and not changed[130:].any()
+
+
+@pytest.mark.parametrize(("num_frames", "rows"), [(1, ["seen", "marked"]), (3, ["seen", "marked", "when"])])
+def test_a_sheet_of_a_picture_has_no_bars(num_frames: int, rows: list[str]) -> None:
+    clips = np.zeros((2, num_frames, 8, 8, 3), np.uint8)
+    figure = _figure("title", clips, np.ones((2, num_frames, 8, 8), np.float32), [["x"] * num_frames] * 2)
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == rows * 2
+    assert len(figure.axes) == 2 * num_frames * len(rows)
 
 
 def test_a_class_by_its_name_or_by_a_number_of_any_library() -> None:

@@ -44,13 +44,14 @@ class Explanation:
     seconds_NT: np.ndarray | None
 
     def save(self, path: str | Path) -> None:
-        """Write a contact sheet as a PNG: of each clip the middle crop's frames, what is marked in them, and when."""
+        """Write a contact sheet as a PNG: of each clip the middle crop's frames, what is marked there, and of several when."""
         from videoadapt.inference.explaining.sheet import write_sheet  # matplotlib is slow to import
         from videoadapt.runs.lettering import in_a_sentence
 
         middle, said = self.maps_NJTHW.shape[1] // 2, self.prediction
         if self.seconds_NT is None:
-            moments = [[f"frame {frame}" for frame in clip] for clip in self.frames_NT]
+            several = self.frames_NT.any()  # and not a picture
+            moments = [[f"frame {frame}" if several else "" for frame in clip] for clip in self.frames_NT]
         else:
             moments = [[f"{seconds:.2f} s" for seconds in clip] for clip in self.seconds_NT]
         of, film = in_a_sentence(said.name), in_a_sentence(Path(self.video).name)

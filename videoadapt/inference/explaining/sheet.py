@@ -1,4 +1,4 @@
-"""A contact sheet: the frames of each clip, what is marked in them below, and a bar of how much of it is in each.
+"""A contact sheet: the frames of each clip, what is marked in them below, and of several a bar of how much of it is in each.
 
 Shapes: N clips, T frames, H W pixels.
 """
@@ -32,19 +32,21 @@ def _figure(title: str, clips_NTHWC: np.ndarray, maps_NTHW: np.ndarray, moments:
     wide_inch = columns_inch + 0.5
     figure = Figure(figsize=(wide_inch, num_clips * (2 * tall_inch + 0.75) + 0.5), dpi=_DPI, layout="constrained")
     figure.suptitle(wrapped(title, wide_inch, 10), fontsize=10, x=0.01, ha="left")
-    rows = figure.subplots(3 * num_clips, len(shown), squeeze=False, height_ratios=[1, 1, 0.3] * num_clips)
+    heights = [1, 1, 0.3] if num_frames > 1 else [1, 1]  # all marks of a picture are in it
+    rows = figure.subplots(len(heights) * num_clips, len(shown), squeeze=False, height_ratios=heights * num_clips)
     share_NT = _shares(maps_NTHW)
     for clip in range(num_clips):
-        seen, looked, bars = rows[3 * clip : 3 * clip + 3]
+        seen, looked, *bars = rows[len(heights) * clip : len(heights) * (clip + 1)]
         for column, frame in enumerate(shown):
             picture, map_HW = clips_NTHWC[clip, frame], maps_NTHW[clip, frame]
             seen[column].imshow(picture)
             seen[column].set_title(moments[clip][frame], fontsize=7, pad=2)
             looked[column].imshow(marked(picture, map_HW))
-            bars[column].bar([0], [share_NT[clip, frame]], width=0.8, color=_RED)
-            bars[column].set(xlim=(-0.5, 0.5), ylim=(0, max(share_NT.max(), 1e-9)))
-        for axes, name in ((seen[0], "seen"), (looked[0], "marked"), (bars[0], "when")):
-            axes.set_ylabel(name, fontsize=7, color=_GREY)
+            for bar in bars:
+                bar[column].bar([0], [share_NT[clip, frame]], width=0.8, color=_RED)
+                bar[column].set(xlim=(-0.5, 0.5), ylim=(0, max(share_NT.max(), 1e-9)))
+        for row, name in zip((seen, looked, *bars), ("seen", "marked", "when"), strict=False):
+            row[0].set_ylabel(name, fontsize=7, color=_GREY)
     for axes in rows.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
