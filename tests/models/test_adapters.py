@@ -281,36 +281,37 @@ def test_one_product_is_layer_and_low_rank(parts: int, chosen: list[int], has_bi
     nn.init.normal_(low_rank.up)
     x = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
     expected = Beside(layer, low_rank)(x)
-    up = low_rank.scale * low_rank.up
-    found = OneProduct.apply(x, layer.weight, layer.bias, low_rank.down, up, tuple(chosen))
-    torch.testing.assert_close(found, expected)
     weights = torch.randn_like(expected)
     wanted = (x, low_rank.down, low_rank.up)
     gradients = torch.autograd.grad(expected, wanted, weights)
-    torch.testing.assert_close(torch.autograd.grad(found, wanted, weights), gradients)
 
-    @torch.compile(backend="aot_eager")
-    def compiled(x: torch.Tensor) -> torch.Tensor:
+    def one_product(x: torch.Tensor) -> torch.Tensor:
         up = low_rank.scale * low_rank.up
         return OneProduct.apply(x, layer.weight, layer.bias, low_rank.down, up, tuple(chosen))
 
-    torch.testing.assert_close(torch.autograd.grad(compiled(x), wanted, weights), gradients)
+    for called in (one_product, torch.compile(one_product, backend="aot_eager")):
+        found = called(x)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(torch.autograd.grad(found, wanted, weights), gradients)
+        of_factors = torch.autograd.grad(called(x.detach()), wanted[1:], weights)  # of the lowest block
+        torch.testing.assert_close(of_factors, gradients[1:])
 
 
 @pytest.mark.parametrize("trained", ["", "weight", "bias"])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("rank", [1, 4])
 def test_one_product_is_for_frozen_layers_on_a_gpu(
-    trained: str, dropout: float, device: str, monkeypatch: pytest.MonkeyPatch
+    trained: str, dropout: float, device: str, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of tensors without numbers, which need no GPU."""
+    """Of tensors without numbers, which need no GPU. Two ranks of 1 make rows of 10 numbers, for which products are slow."""
     monkeypatch.setattr(OneProduct, "apply", lambda x, *given: x)
     with FakeTensorMode(), torch.device(device):
         layer = nn.Linear(8, 12).requires_grad_(False)
         if trained:
             getattr(layer, trained).requires_grad_()
-        both, x = Beside(layer, LowRank(8, 12, 3, [0, 2], rank=2, scale=2.0, dropout=dropout)), torch.empty(3, 8)
-        assert (both(x) is x) == (device == "cuda" and not trained and not dropout)
+        both, x = Beside(layer, LowRank(8, 12, 3, [0, 2], rank, scale=2.0, dropout=dropout)), torch.empty(3, 8)
+        assert (both(x) is x) == (device == "cuda" and not trained and not dropout and rank == 4)
         with torch.no_grad():
             assert both(x) is not x
         assert both.eval()(x) is not x  # as in a pass that is explained

@@ -96,19 +96,24 @@ class OneProduct(torch.autograd.Function):
         return F.linear(torch.cat([x, low], -1), layer_OK.to(x.dtype), None if bias_O is None else bias_O.to(x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
         """Return the gradients of x, `down` and `up`."""
         x, low, weight_OI, down, up = ctx.saved_tensors
         rows, rank = up.shape[1], up.shape[2]
+        placed = _placed(up, ctx.chosen, len(weight_OI))  # U
+        if ctx.needs_input_grad[0]:
+            # The matrix merged with its change, which is rounded to half precision as the layer's own is, gives the gradient of
+            # x, and U beside it that of `low`: what is large is read once for both.
+            both_OK = torch.cat([weight_OI + placed @ down.flatten(0, 1), placed], 1)
+            x_gradient, low_gradient = (gradient @ both_OK.to(x.dtype)).split([x.shape[-1], low.shape[-1]], -1)
+        else:  # the lowest block's
+            x_gradient, low_gradient = None, gradient @ placed.to(x.dtype)
         of_parts = [gradient[..., part * rows : (part + 1) * rows].flatten(0, -2) for part in ctx.chosen]
         up_gradient = torch.stack(
             [of.mT @ low_NR for of, low_NR in zip(of_parts, low.flatten(0, -2).split(rank, 1), strict=True)]
         )
-        low_gradient = torch.cat([of @ up_OR for of, up_OR in zip(of_parts, up.to(x.dtype), strict=True)], 1)
-        down_gradient = (low_gradient.mT @ x.flatten(0, -2)).view(down.shape)
-        # of the merged matrix, which is rounded to half precision as the layer's own is
-        merged_OI = weight_OI + _placed(up, ctx.chosen, len(weight_OI)) @ down.flatten(0, 1)
-        return gradient @ merged_OI.to(x.dtype), None, None, down_gradient, up_gradient, None
+        down_gradient = (low_gradient.flatten(0, -2).mT @ x.flatten(0, -2)).view(down.shape)
+        return x_gradient, None, None, down_gradient, up_gradient, None
 
 
 def _placed(up: Tensor, chosen: Sequence[int], num_rows: int) -> Tensor:
@@ -133,7 +138,9 @@ class Beside(Parallel):
         is_frozen = not (layer.weight.requires_grad or (bias_O is not None and bias_O.requires_grad))
         # a pass that is explained has gradients, too, and is to the bit the one that predicts
         is_training = self.training and torch.is_grad_enabled()
-        if not (x_BND.is_cuda and is_training and is_frozen) or adapter.dropout.p > 0:
+        # a large product whose rows are no multiple of 16 bytes takes three to seven times as long
+        is_aligned = (layer.in_features + adapter.down.shape[:2].numel()) % 8 == 0
+        if not (x_BND.is_cuda and is_training and is_frozen and is_aligned) or adapter.dropout.p > 0:
             return super().forward(x_BND, *args, **context)
         if torch.is_autocast_enabled("cuda"):
             x_BND = x_BND.to(torch.get_autocast_dtype("cuda"))
