@@ -169,7 +169,7 @@ def updater_of(model: Classifier, setting: Setting, device: torch.device) -> Upd
     """What training a classifier does with the model, with SGD and without augmentation."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0, momentum=0.9)
     mixup = Mixup(mixup_alpha=0, cutmix_alpha=0, label_smoothing=0, num_classes=NUM_CLASSES)
-    objective = Classification(mixup, precision=setting.precision, device=device)
+    objective = Classification(mixup, precision=setting.precision, device=device, compiled=setting.compiled)
     return Updater(model, objective, optimizer, lambda step: 1e-3)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.toy_runs import assert_same_run, records, results, run, toy_config, write_config
 from videoadapt.cli.train import main
 from videoadapt.runs.outcome import Outcome, read_outcome
+from videoadapt.training import build, classification
 from videoadapt.training.classification import Classification
 
 
@@ -139,6 +140,22 @@ def test_activation_checkpointing_gives_the_same_bits(clips: Path, tmp_path: Pat
         config = write_config(tmp_path / f"{name}.yaml", toy_config(tmp_path / name, clips, train=train))
         assert main(["--cfg", str(config)]) == 0
     assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compiled_training_normalises_compiled(
+    compiled: bool, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which a GPU alone does; that the blocks are compiled has tests of its own."""
+    said: set[bool] = set()
+    normalise = classification.normalise
+    monkeypatch.setattr(
+        classification, "normalise", lambda *given, compiled: said.add(compiled) or normalise(*given, compiled=compiled)
+    )
+    monkeypatch.setattr(build, "compile_blocks", lambda model: None)
+    config = toy_config(tmp_path / "out", clips, train={"compile": compiled}, test={"enable": False})
+    assert main(["--cfg", str(write_config(tmp_path / "config.yaml", config))]) == 0
+    assert said == {compiled}
 
 
 def test_nothing_to_test_says_so(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

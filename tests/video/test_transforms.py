@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as V
 
@@ -460,12 +461,28 @@ def test_normalise_fills_only_the_box_with_noise_of_its_seed() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_normalise_is_the_same_on_the_gpu() -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_normalise_is_the_same_on_the_gpu(compiled: bool) -> None:
     clips = torch.randint(0, 256, (1, 3, 4, 32, 32), dtype=torch.uint8)
     erase = (EraseBox(2, 3, 20, 10, 1),)
-    on_gpu = normalise(clips.cuda(), erase)
+    on_gpu = normalise(clips.cuda(), erase, compiled=compiled)
     assert on_gpu.is_cuda
     torch.testing.assert_close(on_gpu.cpu(), normalise(clips, erase), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_normalise_is_compiled_where_it_is_asked_for(
+    compiled: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tensors without numbers, which need no GPU; on a CPU no compiler is asked for."""
+    calls: list[int] = []
+    monkeypatch.setattr(transforms, "_compiled", lambda: lambda *given: calls.append(1) or torch.addcmul(*given))
+    with FakeTensorMode():
+        clips = torch.empty(2, 3, 4, 8, 8, dtype=torch.uint8, device=device)
+        made = normalise(clips, (None, None), compiled=compiled)
+    assert made.dtype == torch.float32 and made.shape == clips.shape
+    assert bool(calls) == (compiled and device == "cuda")
 
 
 def test_normalise_wants_one_box_or_none_per_clip() -> None:

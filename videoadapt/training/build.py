@@ -80,6 +80,7 @@ def build_objective(run: Run) -> Objective:
         weights_K=class_weights(config.train.class_weights, clips_K),
         shifts_K=logit_shifts(config.train.logit_adjustment, clips_K),
         loss=loss,
+        compiled=bool(config.train.compile),
     )
 
 

@@ -26,11 +26,13 @@ class Classification:
         weights_K: Tensor | None = None,
         shifts_K: Tensor | None = None,
         loss: Loss | None = None,
+        compiled: bool = False,
     ):
         """`device` is the model's; None: the CPU. Float32, from `unequal`: `weights_K` of the classes, `shifts_K` of logits.
 
-        `loss` None is cross-entropy.
+        `loss` None is cross-entropy. `compiled` says that the model is, and has what stands before it compiled, too.
         """
+        self._compiled = compiled
         self._mixup, self._precision = mixup, precision
         self._device, self._loss = device or torch.device("cpu"), loss or CrossEntropy()
         self._weights_K, self._shifts_K = (None if of is None else of.to(self._device) for of in (weights_K, shifts_K))
@@ -41,7 +43,9 @@ class Classification:
         `model` maps normalised clips (B, 3, T, H, W) to logits (B, K). The loss is computed in float32. With mixup, `top1`
         compares with the label of the clip itself, not of the one mixed into it. Of clips with several labels there is none.
         """
-        clips_BCTHW = normalise(batch.clips_BCTHW.to(self._device, non_blocking=True), batch.erase)
+        clips_BCTHW = normalise(
+            batch.clips_BCTHW.to(self._device, non_blocking=True), batch.erase, compiled=self._compiled
+        )
         labels_B = batch.labels_B.to(self._device, non_blocking=True)
         clips_BCTHW, targets_BK = self._mixup(clips_BCTHW, labels_B, generator)
         logits_BK = logits_of(model, clips_BCTHW, self._precision)

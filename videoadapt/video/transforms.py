@@ -6,6 +6,7 @@ Shapes: B clips, C channels, T frames, H W pixels.
 
 import random
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -207,11 +208,14 @@ def normalise(
     erase: Sequence[EraseBox | None],
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    *,
+    compiled: bool = False,
 ) -> Tensor:
     """Return float32 (grey level / 255 - mean) / std on the clips' device, erase boxes filled with noise.
 
     `clips_BCTHW` holds grey levels 0-255, uint8 or float; it is not changed. The noise is N(0, 1), another value for
-    each channel, frame and pixel, drawn on the CPU from the box's seed, so that every device sees the same.
+    each channel, frame and pixel, drawn on the CPU from the box's seed, so that every device sees the same. `compiled` is for
+    who compiles anyway: the same on a GPU in a quarter of the time.
     Raises ValueError unless there is one box, or None, per clip.
     """
     if len(erase) != len(clips_BCTHW):
@@ -223,7 +227,7 @@ def normalise(
             (1 / (255 * scale)).to(device, non_blocking=True),
             (-shift / scale).to(device, non_blocking=True),
         )
-        out_BCTHW = torch.addcmul(offset, clips_BCTHW, factor)
+        out_BCTHW = (_compiled() if compiled else torch.addcmul)(offset, clips_BCTHW, factor)
     else:
         out_BCTHW = clips_BCTHW.to(torch.float32, copy=True).div_(255).sub_(shift).div_(scale)
     for clip_CTHW, box in zip(out_BCTHW, erase, strict=True):
@@ -233,3 +237,9 @@ def normalise(
             rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
             clip_CTHW[..., rows, columns] = noise.to(device, non_blocking=True)
     return out_BCTHW
+
+
+@cache
+def _compiled() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """torch.addcmul of these shapes, for which PyTorch has no kernel that reads and writes more than a number at a time."""
+    return torch.compile(lambda offset, clips, factor: torch.addcmul(offset, clips, factor))
