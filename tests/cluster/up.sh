@@ -35,7 +35,6 @@ cat >"$folder/slurm.conf" <<EOF
 ClusterName=videoadapt
 SlurmctldHost=slurmctl(127.0.0.1)
 SlurmctldPort=$port
-SrunPortRange=$((port + 100))-$((port + 800))
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 AuthType=auth/munge
 AuthInfo=socket=$folder/run/munge.socket,cred_expire=5
@@ -47,6 +46,7 @@ SlurmdPidFile=$folder/run/slurmd-%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/slurmd-%n.log
 MailProg=/bin/true
+TaskProlog=$folder/task_prolog.sh
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
@@ -81,6 +81,14 @@ PartitionName=urgent Nodes=node1,node2 PriorityTier=10 PreemptMode=OFF
 PartitionName=shaky Nodes=node3,node4 PriorityTier=1
 PartitionName=crashing Nodes=node5,node6,node7 PriorityTier=1
 EOF
+# The srun of a job listens on ports of its node alone. A step that outlives its slurmd tells the port that its srun had when it
+# ends, and the requeued job's step has the same number: its srun, had it got that port, would take that for its own task's end.
+for i in "${!nodes[@]}"; do
+    first=$((port + 100 * (i + 1)))
+    { cat "$folder/slurm.conf"; echo "SrunPortRange=$first-$((first + 99))"; } >"$folder/slurm-${nodes[i]}.conf"
+done
+printf '#!/bin/sh\necho "export SLURM_CONF=%s/slurm-$SLURMD_NODENAME.conf"\n' "$folder" >"$folder/task_prolog.sh"
+chmod 755 "$folder/task_prolog.sh"
 # slurmd loads a cgroup plugin that nothing uses; v1 does not look at /sys/fs/cgroup, which may be missing or v2.
 case $(slurmd -V) in *' 22.'* | *' 23.02'*) cgroup=cgroup/v1 ;; *) cgroup=disabled ;; esac
 echo "CgroupPlugin=$cgroup" >"$folder/cgroup.conf"
