@@ -12,13 +12,15 @@ import pytest
 from tests.pages import Page
 from tests.toy_runs import results, toy_config, write_config
 from videoadapt.cli import test, train
-from videoadapt.config.loading import load_config
+from videoadapt.config.loading import check_config, load_config
+from videoadapt.config.schema import Config
 from videoadapt.data.datasets.synthetic import Synthetic
 from videoadapt.data.shared_classes import read_pairs, share
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import DataListError
 from videoadapt.evaluation import tested
 from videoadapt.evaluation.confidence import fit_temperature, log_probabilities
+from videoadapt.evaluation.judged import may_have_trained_on_val
 from videoadapt.evaluation.predictions import Predictions
 from videoadapt.evaluation.report.page import write_report
 from videoadapt.evaluation.worth import fitted_temperature
@@ -108,6 +110,20 @@ def test_a_temperature_of_what_was_trained_on_is_warned_of(
     for val, is_warned in ((clips / "train.csv", True), ("{holdout: 0.2}", True), (clips / "test.csv", False)):
         assert test.main([*asked, f"data.val={val}"]) == 0
         assert ("may have been trained on videos of data.val" in capsys.readouterr().err) == is_warned
+
+
+@pytest.mark.parametrize(("share", "other"), [(0.2, False), (0.4, True)])
+def test_another_holdout_may_hold_what_was_trained_on(share: float, other: bool, tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.mp4").write_bytes(b"x" * number)
+    (tmp_path / "list.txt").write_text("".join(f"{number}.mp4 {number % 2}\n" for number in range(20)))
+
+    def config_of(share: float) -> Config:
+        data = {"root": str(tmp_path), "train": f"{tmp_path}/list.txt", "classes": 2, "val": {"holdout": share}}
+        return check_config({"output": "x", "data": data, "test": {"enable": False}})
+
+    trained, now = load_splits(config_of(0.2)), load_splits(config_of(share))
+    assert may_have_trained_on_val(config_of(share), now, trained.fingerprint(trained.train)) == other
 
 
 @pytest.mark.slow

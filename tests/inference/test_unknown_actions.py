@@ -189,6 +189,16 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return re.sub(r"\s+", " ", capsys.readouterr().err)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("val", "is_warned"), [("{holdout: 0.2}", True), ("train.csv", True), ("test.csv", False)])
+def test_known_videos_of_the_training_are_warned_of(
+    val: str, is_warned: bool, run: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = val if val.startswith("{") else clips / val
+    assert unknown.main([str(run), "--no-training", f"data.val={given}"]) == 0
+    assert ("the run may have been trained on some of these known videos" in said(capsys)) == is_warned
+
+
 def test_a_threshold_needs_enough_known_videos() -> None:
     known = Known(Measure("logits"), {"energy": np.arange(20.0)}, "energy")
     assert known.threshold(0.05) == 0.5 and (known.scores["energy"] < known.threshold(0.3)).sum() == 6

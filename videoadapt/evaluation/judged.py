@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from videoadapt import logger
+from videoadapt.config.schema import Config, Holdout
+from videoadapt.data.splits import Splits
 from videoadapt.errors import ConfigError
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.checkpoint import load_checkpoint
@@ -56,3 +58,15 @@ def load_judged(run: Run) -> Judged:
         logger.info("tested with other values than it was trained with: %s", said(differing))
     source, trained_on = str(path.relative_to(run.folder)), value_of(state, "config.lists.train")
     return Judged(source, state.get("step"), state.get("thresholds"), tuple(differing), trained_on)
+
+
+def may_have_trained_on_val(config: Config, splits: Splits, trained_on: str | None) -> bool:
+    """Whether the validation list is that of the training, or was held out of a list that was trained on otherwise.
+
+    `trained_on`: the fingerprint of the list that was; None: not known, and nothing is said.
+    """
+    if trained_on is None:
+        return False
+    if isinstance(config.data.val, Holdout):
+        return trained_on != splits.fingerprint(splits.train)
+    return trained_on == splits.fingerprint(splits.val)

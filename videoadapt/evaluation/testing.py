@@ -9,12 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from videoadapt import distributed, logger
-from videoadapt.config.schema import Holdout
 from videoadapt.data.shared_classes import OtherList
 from videoadapt.data.structures import Unreadable, VideoViews
 from videoadapt.data.videos import VideoRows
 from videoadapt.errors import counted
-from videoadapt.evaluation.judged import load_judged
+from videoadapt.evaluation.judged import load_judged, may_have_trained_on_val
 from videoadapt.evaluation.multi_label import MultiPredictions
 from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.predictions import ListPredictions, Predictions
@@ -40,7 +39,7 @@ def test(run: Run) -> dict[str, Any]:
     """
     config, splits = run.config, run.splits
     judged = load_judged(run)
-    if config.test.calibrate and _may_have_trained_on_val(run, judged.trained_on) and distributed.is_main():
+    if config.test.calibrate and may_have_trained_on_val(config, splits, judged.trained_on) and distributed.is_main():
         logger.warning(
             "test.calibrate: the run may have been trained on videos of data.val, of which it is too sure for a temperature; "
             "give a list, or the holdout that it was trained with"
@@ -96,14 +95,6 @@ def _num_val_in_test(run: Run, results: Mapping[str, Any]) -> int | None:
     same = ("checkpoint_step", "test_list_sha256", "test_files_sha256")
     before = as_record(path.read_bytes(), "num_val_in_test", *same)
     return before["num_val_in_test"] if before and all(before[key] == results[key] for key in same) else None
-
-
-def _may_have_trained_on_val(run: Run, trained_on: str | None) -> bool:
-    """Whether the validation list is that of the training, or was held out of a list that was trained on otherwise."""
-    splits, held_out = run.splits, isinstance(run.config.data.val, Holdout)
-    if trained_on is None:
-        return False
-    return trained_on != splits.fingerprint(splits.train) if held_out else trained_on == splits.fingerprint(splits.val)
 
 
 def _predict(

@@ -15,6 +15,7 @@ from videoadapt.data.splits import Splits
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.data.videos import WHOLE, VideoRows
 from videoadapt.errors import ConfigError, VideoAdaptError, counted
+from videoadapt.evaluation.judged import may_have_trained_on_val
 from videoadapt.evaluation.unknown import auroc, fpr95
 from videoadapt.files import write_json
 from videoadapt.inference.known import OF_TRAINING, Known, Measure, check_labels, check_neighbour, made_of, save
@@ -23,8 +24,9 @@ from videoadapt.inference.score_plot import plot_scores
 from videoadapt.inference.seen import Seen, see
 from videoadapt.inference.sources import videos_listed
 from videoadapt.inference.videos import film_and_part
-from videoadapt.runs.folder import run_config
+from videoadapt.runs.folder import facts_of, run_config
 from videoadapt.runs.lists import load_splits
+from videoadapt.runs.statement import value_of
 from videoadapt.video.part import AnyPart
 
 RATE = 0.05  # of false alarms, in the table and the picture
@@ -74,7 +76,9 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
     _check_known(asked, len(known))
     if training is not None and len(training):
         check_neighbour(asked.k, len(training))
-    _say_shared(known, unknown, training)
+    if splits is not None and asked.known is None:
+        _say_trained_on(folder, config, splits)
+    _say_shared(known, unknown, None if splits is None else splits.train)
     how = Measure(predictor.config.test.average)
     unreadable: list[Unreadable] = []
     if training is not None and len(training):
@@ -128,6 +132,15 @@ def _listed(path: Path | None, root: Path) -> list[Video]:
         film, part = film_and_part(name)
         found.append(Video(str(film), film, -1, 0, part))
     return found
+
+
+def _say_trained_on(folder: Path, config: Config, splits: Splits) -> None:
+    """Warn where the run's own validation videos may be among those that it was trained on."""
+    if may_have_trained_on_val(config, splits, value_of(facts_of(folder), "config.lists.train")):
+        logger.warning(
+            "data.val: the run may have been trained on some of these known videos, which then score too high; give the "
+            "holdout that it was trained with, or with --known a list that it was not trained on"
+        )
 
 
 def _say_shared(known: Sequence[Video], unknown: Sequence[Video], training: VideoRows | None) -> None:
