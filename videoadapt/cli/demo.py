@@ -48,7 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.video.decoders import reads_folders, reads_pictures
 
     _check_targets(args)
-    listed = videos_listed(args.list, args.root or Path()) if args.list else []
     sources, opened, asking = open_models(
         args.run, args.adapter, args.weights, args.device, args.compile, args.fps_hz, args.onnx
     )
@@ -58,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         return show_live(asking, args.live, args.top, args.window_sec, args.json)
     decoder = asking.config.data.decoder
     named = videos_named(args.video, reads_folders(decoder), "images" if reads_pictures(decoder) else "videos")
+    listed = videos_listed(args.list, args.root or Path(), asking.config.data) if args.list else []
     videos = list(dict.fromkeys([*named, *listed]))
     _check_kept(args, videos)
     num_unreadable = _answer(args, videos, sources, asking)

@@ -93,7 +93,7 @@ def _at_a_stride(args: argparse.Namespace, opened: "Predictor") -> int:
     from videoadapt.video.part import stem_of
 
     source = find_list(args.list)
-    films = videos_listed(source, args.root)
+    films = videos_listed(source, args.root, opened.config.data)
     for path in (args.out / "features.json", *(args.out / f"{stem_of(film)}.npy" for film in films)):
         check_not_read("OUT", path, [source, *films])
     num_unreadable = 0

@@ -38,7 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Write both files and return the exit code: 3 when some videos cannot be read (they are left out)."""
     args = parse_arguments(arguments)
     from videoadapt.api import load
-    from videoadapt.config.shipped import find_list
     from videoadapt.data.chosen_rows import spread
     from videoadapt.errors import ConfigError
     from videoadapt.files import write_json
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     from videoadapt.inference.adapter_picture import write_effects
     from videoadapt.log import setup_logging
     from videoadapt.paths import is_folder
-    from videoadapt.runs.build_data import build_dataset
+    from videoadapt.runs.given_lists import load_given
     from videoadapt.runs.test_lists import own_list
 
     setup_logging()
@@ -57,14 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
     data = predictor.config.data
     own = own_list(data)
     if args.list is not None:
-        source = str(find_list(args.list))
+        source = args.list
     elif own is not None:
         source = own.list
     else:
         raise ConfigError(
             f"{args.run}: names no test list (data.test), whose videos are looked at; give one with --list"
         )
-    listed = build_dataset(data, source).load(source, args.root or data.root or Path())
+    listed = load_given(source, args.root or data.root or Path(), data)
     videos = spread(listed, args.videos)
     found = measure(predictor, videos)
     for item in found.unreadable:

@@ -47,6 +47,11 @@ def rows_in_columns(
             problems.append(f"line {line}: {','.join(of.values())[:200]!r}: {error}, of columns {','.join(columns)}")
 
 
+def has_rows_of(columns: Sequence[Column], text: str) -> bool:
+    """Whether any row of a list is of these columns, and its first row names none itself."""
+    return header_in(text.partition("\n")[0]) is None and any(True for _ in rows_in_columns(text, columns, [], "multi"))
+
+
 def groups_in(text: str, columns: Sequence[Column] | None) -> list[str]:
     """What the column `group` says of each row that `rows_in_columns` reads; [""] where there is no such column."""
     columns = header_in(text.partition("\n")[0]) or columns

@@ -26,6 +26,7 @@ from videoadapt.files import write_atomically
 from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.log import progress
 from videoadapt.runs.build_data import build_test_loader
+from videoadapt.runs.given_lists import columns_for
 from videoadapt.runs.lists import load_splits
 from videoadapt.video.readers import FileNotes
 
@@ -82,6 +83,7 @@ def videos_of_test(
     chosen: dict[str, Any] = {"root": root} if root else {}
     if source:
         chosen = {"dataset": {"name": "video_list"}, "test": str(source), "root": root or Path()}
+        chosen["columns"] = columns_for(source, config.data)
     data = config.data.model_copy(update={"classes": num_classes, "val": None, **chosen})
     parts = {"train": config.train, "test": config.test}
     enabled = {key: part.model_copy(update={"enable": key == "test"}) for key, part in parts.items()}

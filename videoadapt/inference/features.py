@@ -14,7 +14,8 @@ from videoadapt.files import write_atomically
 from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.inference.predictor import Predictor
 from videoadapt.log import progress
-from videoadapt.runs.build_data import build_dataset, build_test_loader
+from videoadapt.runs.build_data import build_test_loader
+from videoadapt.runs.given_lists import load_given
 from videoadapt.runs.statement import Statement
 from videoadapt.weights.files import safetensors_bytes
 
@@ -34,7 +35,7 @@ def write_features(
     out = Path(out)
     if out.suffix not in (".npz", ".safetensors"):
         raise ConfigError(f"{out}: the suffix says the format; allowed: .npz, .safetensors")
-    videos = build_dataset(predictor.config.data, source).load(source, Path(root))
+    videos = load_given(source, Path(root), predictor.config.data)
     rows, unreadable = _seen(predictor, videos, num_clips, num_crops)
     if not rows:
         raise DecodeError(

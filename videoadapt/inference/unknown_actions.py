@@ -10,7 +10,6 @@ import numpy as np
 
 from videoadapt import logger
 from videoadapt.config.schema import Config
-from videoadapt.config.shipped import find_list
 from videoadapt.data.splits import Splits
 from videoadapt.data.structures import Unreadable, Video
 from videoadapt.data.videos import WHOLE, VideoRows
@@ -70,8 +69,10 @@ def measure(predictor: Predictor, folder: Path, asked: Asked) -> Found:
     config = run_config(folder, asked.overrides)
     root = asked.root or config.data.root
     splits = _lists_of(config, asked)
-    known: Sequence[Video] = splits.val if asked.known is None and splits is not None else _listed(asked.known, root)
-    unknown = _listed(asked.unknown, root) if asked.unknown is not None else []
+    known: Sequence[Video] = (
+        splits.val if asked.known is None and splits is not None else _listed(asked.known, root, config)
+    )
+    unknown = _listed(asked.unknown, root, config) if asked.unknown is not None else []
     training = None if splits is None or not asked.training else splits.train
     _check_known(asked, len(known))
     if training is not None and len(training):
@@ -125,10 +126,10 @@ def _lists_of(config: Config, asked: Asked) -> Splits | None:
     return splits
 
 
-def _listed(path: Path | None, root: Path) -> list[Video]:
+def _listed(path: Path | None, root: Path, config: Config) -> list[Video]:
     assert path is not None
     found = []
-    for name in videos_listed(find_list(path), root):
+    for name in videos_listed(path, root, config.data):
         film, part = film_and_part(name)
         found.append(Video(str(film), film, -1, 0, part))
     return found

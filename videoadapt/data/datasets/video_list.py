@@ -49,10 +49,10 @@ class VideoList:
         return videos
 
 
-def read_list(source: str, root: Path, labels: Kind) -> VideoRows:
-    """What a VideoList with these labels loads."""
+def read_list(source: str, root: Path, labels: Kind, columns: Sequence[Column] | None = None) -> VideoRows:
+    """What a VideoList with these labels and columns loads."""
     videos = VideoList()
-    videos.labels = labels
+    videos.labels, videos.columns = labels, columns
     return videos.load(source, root)
 
 
