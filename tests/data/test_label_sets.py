@@ -76,7 +76,9 @@ def test_rows_that_are_none(tmp_path: Path, row: str, said: str) -> None:
 
 def test_one_label_a_video_refuses_several(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("a.mp4 0,3\n")
-    with pytest.raises(DataListError, match=r"line 1: 'a\.mp4 0,3' \(several labels: set data\.labels multi\)"):
+    with pytest.raises(
+        DataListError, match=r"line 1: 'a\.mp4 0,3' \(several labels: set data\.labels multi, of prepare "
+    ):
         VideoList().load(str(tmp_path / "list.csv"), tmp_path)
     config = load_config("quickstart", {"data.labels": "multi"})
     with pytest.raises(

@@ -213,7 +213,9 @@ def test_another_model_is_refused_with_the_keys(tmp_path: Path) -> None:
     path, _ = left(tmp_path / "a")
     config = described(tmp_path / "b", path, adapter={"name": "adaptformer", "bottleneck": 8})
     said = refused(config)
-    assert said.startswith(f"model.weights = {path}: model.adapter.bottleneck = 4 there, 8 here") and "export" in said
+    assert (
+        said.startswith(f"model.weights = {path}: model.adapter.bottleneck = 4 there, 8 here") and "name the we" in said
+    )
     with pytest.raises(CheckpointError, match="bottleneck = 4 there, 8 here"):  # before the run, too
         build_on_meta(config, NAMES)
     assert "model.adapter.name = 'adaptformer' there, 'lora' here" in refused(

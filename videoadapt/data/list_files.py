@@ -130,7 +130,7 @@ def why_no_file(row: str) -> str:
         return f" (if a start and an end stand before the label: put commas between, and the first row {','.join(COLUMNS)})"
     if counts := re.search(r"(\s\d+){2,}$", row):
         also = ", or [path,offset,num_frames,label]" if len(counts[0].split()) > 2 else ""
-        return f" (if a number of frames stands before the label: data.columns [path,num_frames,label]{also})"
+        return f" (if a number of frames stands before the label: data.columns [path,num_frames,label]{also}, or as first row)"
     return ""
 
 
@@ -142,7 +142,7 @@ def why_no_row(row: str, is_first: bool) -> str:
     if any(part.isdecimal() and len(part) > MOST_DIGITS for part in label.split(",")):
         return f" (a label has more than {MOST_DIGITS} digits; write the number of its line in the class file, from 0)"
     if re.search(r"\s\d+(,\d+)+$", row):
-        return " (several labels: set data.labels multi)"
+        return " (several labels: set data.labels multi, of prepare --labels multi)"
     if hint := why_no_file(row):
         return hint
     if re.search(r"\s\d+,\s+\d+$", row):

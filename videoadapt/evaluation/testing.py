@@ -26,7 +26,7 @@ from videoadapt.models.parameters import parameter_table
 from videoadapt.paths import is_file
 from videoadapt.runs.build_data import build_test_loader
 from videoadapt.runs.folder import save_description
-from videoadapt.runs.rates import OtherRates, Rates, trained_rates
+from videoadapt.runs.rates import BY_KEY, OtherRates, Rates, trained_rates
 from videoadapt.runs.run import Run
 from videoadapt.runs.test_lists import own_list
 
@@ -137,7 +137,7 @@ def _frame_rates(run: Run, predictions: ListPredictions) -> dict[str, Any]:
         other.note(notes.fps_hz)
         tested.note([] if notes.fps_hz is None else [notes.fps_hz])
     if distributed.is_main():
-        other.say()
+        other.say(BY_KEY)
     return {"trained": trained.as_dict(), "tested": tested.as_dict(), "num_other": other.num_far}
 
 

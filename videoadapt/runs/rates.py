@@ -73,13 +73,17 @@ class Rates:
         return f"{low:g}" if low == high else f"{low:g} to {high:g} (half of them up to {self.quantile(0.5):g})"
 
 
+BY_KEY = "set data.sampling.fps_hz {0:g} to see them as it did"  # where the config is the user's
+BY_OPTION = "to see them as it did: --fps-hz {0:g} of demo and segment, in Python va.load(..., fps_hz={0:g})"
+
+
 class OtherRates:
     """The videos, of those noted, that are far from the training's rates, where that makes their clips other than its."""
 
     def __init__(self, data: DataConfig, trained: Rates):
         sampler = build_sampler(data)
         self._matters = sampler.counts_frames and sampler.fps_hz is None
-        self._key = " data.sampling.fps_hz" if "fps_hz" in SAMPLERS.schema(data.sampling["name"]) else ""
+        self._can_go_by_time = "fps_hz" in SAMPLERS.schema(data.sampling["name"])
         self._trained, self._far = trained, Rates()
         self.num_far = self._num_videos = 0
         self._said = False
@@ -98,23 +102,23 @@ class OtherRates:
         """What is to be said of one video alone, a sentence; "" where its rate is near the training's, or does not matter."""
         if rate_hz is None or not self._is_far(rate_hz):
             return ""
-        cure = f"; with --fps-hz {self._trained.quantile(0.5):g} it would not" if self._key else ""
+        cure = f"; with --fps-hz {self._trained.quantile(0.5):g} it would not" if self._can_go_by_time else ""
         return (
             f"The film has {rate_hz:.3g} frames a second, and the training's had {self._trained}. The model counts frames, so "
             f"that the film looks slower or faster to it than those did{cure}."
         )
 
-    def say(self) -> None:
-        """Warn of them, if there are any: once, with their number and what to do."""
+    def say(self, cure: str = BY_OPTION) -> None:
+        """Warn of them, if there are any: once, with their number and what to do (`cure`: of a sampler that can go by time)."""
         if not self.num_far or self._said:
             return
         self._said = True
-        median_hz = self._trained.quantile(0.5)
-        cure = f"set{self._key} {median_hz:g} to see them as it did" if self._key else "use a sampler that goes by time"
+        if not self._can_go_by_time:
+            cure = "use a sampler that goes by time"
         logger.warning(
             "%d of %d videos have %s frames a second, and the training's had %s: data.sampling counts frames, so that they "
             "look slower or faster than those did; %s",
-            self.num_far, self._num_videos, self._far, self._trained, cure,
+            self.num_far, self._num_videos, self._far, self._trained, cure.format(self._trained.quantile(0.5)),
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from videoadapt.config.loading import check_config, load_config
 from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config, ModelConfig
 from videoadapt.errors import CheckpointError
+from videoadapt.models.adapters import Adapter, build_adapter
 from videoadapt.models.backbone import Backbone
 from videoadapt.models.classifier import Classifier
 from videoadapt.paths import exists, is_file, is_folder, why_unreadable
@@ -23,7 +25,7 @@ from videoadapt.registry import BACKBONES
 from videoadapt.runs.adapter_content import read_content
 from videoadapt.runs.checkpoint import load_checkpoint, read_facts
 from videoadapt.runs.folder import check_class_names, needed_checkpoint, read_class_names, statement_in
-from videoadapt.runs.statement import Statement, completed, differences, fingerprint
+from videoadapt.runs.statement import Difference, Statement, completed, differences, fingerprint
 from videoadapt.video.sides import CropPx, size_text
 from videoadapt.weights.files import ADAPTER_FORMAT, Tensors, weights_path
 from videoadapt.weights.formats import Weights, plain_name, read_weights
@@ -147,11 +149,24 @@ def _check_same_model(start: Start, spec: ModelConfig) -> None:
         raise CheckpointError(
             f"{start.path}: "
             + ", ".join(f"{key} = {old!r} there, {new!r} here" for key, old, new in others)
-            + "; what a run left goes on as the model that it is: set the run's values, or make plain weights of it with "
-            "`videoadapt export OUT.pth --run FOLDER` and name those"
+            + f"; what a run left goes on as the model that it is: set the run's values, or {_instead(start, others)}"
         )
     if there.normalisation != ours.normalisation:
         raise CheckpointError(f"{start.path}: was trained with another normalisation ({there.normalisation})")
+
+
+def _instead(start: Start, others: Sequence[Difference]) -> str:
+    """What begins with less than the whole model: plain weights, of an adapter and a BatchNorm that can be merged into them."""
+    adapter = build_adapter(start.config.model.adapter)
+    merges = all(type(part).merge is not Adapter.merge for part in getattr(adapter, "parts", [adapter]))
+    if not merges or not all(key.startswith(("model.adapter", "model.head.batch_norm")) for key, _, _ in others):
+        return "name the weights of a backbone, and not what the run left"
+    if _is_adapter(start.path):
+        source = f"--adapter {quote(str(start.path))} --weights BACKBONE"
+    else:
+        source = f"--run {quote(str(start.path if is_folder(start.path) else start.path.parent.parent))}"
+    plain = f"make plain weights of it with `videoadapt export OUT.pth {source}`"
+    return f"{plain} and name those, with model.head.batch_norm false"
 
 
 def _drawn(config: Config, seed: int) -> Weights:

@@ -104,7 +104,7 @@ class KeptFrames:
         if self.fps_hz is None:
             raise DecodeError(
                 f"{self._path}: its decoder does not know when its frames are shown; leave data.sampling.fps_hz and stride_sec "
-                "at null and list whole films, or choose another decoder"
+                "at null (--fps-hz out) and name whole films, or choose another decoder"
             )
         return Times(self._film.records_N["until_sec"])
 

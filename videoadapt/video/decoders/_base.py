@@ -73,7 +73,7 @@ class Decoder(ABC):
         if times is None or len(times) != self.num_frames:
             raise DecodeError(
                 f"{self.path}: {type(self).__name__} does not know when its frames are shown; leave data.sampling.fps_hz and "
-                "stride_sec at null and list whole films, or choose another decoder"
+                "stride_sec at null (--fps-hz out) and name whole films, or choose another decoder"
             )
         return times
 

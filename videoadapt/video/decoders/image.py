@@ -50,8 +50,8 @@ class ImageFile(Decoder):
 
     def _find_times(self) -> Times | None:
         raise DecodeError(
-            f"{self.path}: a picture has no time; leave data.sampling.fps_hz and stride_sec at null, and list no parts in "
-            "seconds"
+            f"{self.path}: a picture has no time; leave data.sampling.fps_hz and stride_sec at null (--fps-hz out), and "
+            "name no parts in seconds"
         )
 
     def _read(self, wanted: list[int]) -> np.ndarray:
