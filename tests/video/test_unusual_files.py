@@ -77,7 +77,8 @@ def test_all_ways_to_lay_a_picture(tmp_path: Path, decoder: str, name: str) -> N
 def test_a_decoder_says_how_its_pictures_lay(tmp_path: Path, decoder: str) -> None:
     found = {}
     for name, matrix in EIGHT.items():
-        with open_video(write_video(tmp_path / "a.mp4", matrix=matrix, num_frames=2), {"name": decoder}) as opened:
+        path = tmp_path / f"{name}.mp4"  # of one size and one tick of the clock, they would be one file under one name
+        with open_video(write_video(path, matrix=matrix, num_frames=2), {"name": decoder}) as opened:
             found[name] = opened.rotation, opened.mirrored
     turned = {"as it is": 0, "quarter": 90, "half": 180, "three quarters": 270}
     mirrored = {"mirrored": 0, "upside down": 180, "transposed": 90, "transposed and turned": 270}
