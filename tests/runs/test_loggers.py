@@ -236,9 +236,9 @@ def test_only_the_first_rank_has_loggers(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.slow
 def test_a_server_that_is_gone(tmp_path: Path, log_lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    logged(tmp_path, {"name": "mlflow", "uri": f"http://127.0.0.1:{port}"})
+    with socket.socket() as kept:  # nobody listens there, and no other process is given that port
+        kept.bind(("127.0.0.1", 0))
+        logged(tmp_path, {"name": "mlflow", "uri": f"http://127.0.0.1:{kept.getsockname()[1]}"})
     (line,) = [line for line in log_lines if "loggers" in line]
     assert "mlflow gets no further numbers" in line and "Max retries exceeded" in line
 
