@@ -87,6 +87,11 @@ def cell_in(run: Path) -> Cell:
     return Cell({}, 0, run / "c.yaml", (), config)
 
 
+RESULTS = (
+    '{"num_videos": 1, "num_unreadable": 0, "num_views": 1, "average": "logits", "test_list_sha256": "", "top1": 0, '
+    '"trained_parameters": 1, "checkpoint": "", "readable_only": {}}'
+)
+
 OF_A_RUN: dict[str, Callable[[Path], object]] = {
     "config.yaml": run_config,
     "classes.txt": read_class_names,
@@ -101,7 +106,7 @@ OF_A_RUN: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_a_closed_file_of_a_run_is_not_to_be_moved(name: str, tmp_path: Path) -> None:
     """What was said to be moved away, deleted or replaced by a sound copy was only closed."""
-    (tmp_path / "results.json").write_text('{"num_videos": 1, "average": "logits", "test_list_sha256": "", "top1": 0}')
+    (tmp_path / "results.json").write_text(RESULTS)
     path = tmp_path / name.removesuffix(" of a sweep")
     path.touch()
     path.chmod(0)
@@ -150,7 +155,7 @@ def let_go(path: Path, after_sec: float = 10) -> Iterator[None]:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
 @pytest.mark.parametrize("name", OF_A_PIPE)
 def test_a_pipe_in_place_of_a_runs_file_is_not_waited_for(name: str, tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text('{"num_videos": 1, "average": "logits", "test_list_sha256": "", "top1": 0}')
+    (tmp_path / "results.json").write_text(RESULTS)
     path = tmp_path / name.partition(" of ")[0].partition(",")[0]
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)

@@ -110,7 +110,7 @@ def test_cells_of_before_outcome_json_are_read(words: str, as_job: bool, tmp_pat
     if as_job:
         for number, error in enumerate(["error: out of memory", f"error: step 4: {words}"]):
             job = first.folder / "jobs" / str(number)
-            write_submission(job, job_id=str(number))
+            write_submission(job, job_id=str(number), executor="slurm", ranks=2)
             Attempt(job, 0).begin()
             Attempt(job, 0).note_failure(1, error)
     else:

@@ -15,17 +15,18 @@ import numpy as np
 from videoadapt import distributed, logger
 from videoadapt.data.corrupted import CorruptedLoader
 from videoadapt.data.structures import Unreadable, VideoViews
-from videoadapt.errors import VideoAdaptError, counted
+from videoadapt.errors import counted
 from videoadapt.evaluation.intervals import Interval, accuracy_interval
 from videoadapt.evaluation.judged import load_judged
 from videoadapt.evaluation.of_labels import OF_LABELS
 from videoadapt.evaluation.verdicts import Verdicts
 from videoadapt.evaluation.views import evaluate
-from videoadapt.files import as_record, write_json
+from videoadapt.files import write_json
 from videoadapt.log import progress
-from videoadapt.paths import check_regular, exists
 from videoadapt.runs.build_data import build_corrupted_loader
+from videoadapt.runs.records import read_record
 from videoadapt.runs.run import Run
+from videoadapt.runs.shapes import Robustness
 from videoadapt.video.corruptions import KINDS
 from videoadapt.video.corruptions.views import Setting, settings_of
 
@@ -75,14 +76,7 @@ def test_robustness(run: Run, kinds: Sequence[str], strengths: Sequence[int] = S
 
 def read_robustness(folder: Path) -> dict[str, Any] | None:
     """What the last such test left in a run's folder; None without one. Raises VideoAdaptError for a damaged file."""
-    path = folder / FILE_NAME
-    if not exists(path):
-        return None
-    check_regular(path)
-    found = as_record(path.read_bytes(), "measure", "clean", "corruptions", "sensitivity", "mean", "test_list_sha256")
-    if found is None:
-        raise VideoAdaptError(f"{path}: is damaged; delete it, and run `videoadapt robustness` again")
-    return found
+    return read_record(folder / FILE_NAME, Robustness, "delete it, and run `videoadapt robustness` again")
 
 
 def scores_by_kind(results: dict[str, Any]) -> dict[str, float | None]:

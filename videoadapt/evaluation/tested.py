@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from videoadapt.errors import VideoAdaptError, why_not_read
 from videoadapt.evaluation.average_precision import average_precision
-from videoadapt.files import as_record
-from videoadapt.paths import check_regular, exists
+from videoadapt.paths import check_regular
+from videoadapt.runs.records import read_record
+from videoadapt.runs.shapes import Results
 
 _AGAIN = "delete results.json beside it, and it is tested again"
 
@@ -47,7 +48,7 @@ class Tested:
             raise VideoAdaptError(f"{self.path}: cannot be read: {why_not_read(error)}") from error
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise VideoAdaptError(f"{self.path}: cannot be read ({error}); {_AGAIN}") from error
-        score, found = self.results["mAP" if self.is_multi else "top1"], self.score
+        score, found = self.results.get("mAP" if self.is_multi else "top1"), self.score
         if (found is None) != (score is None) or abs((found or 0) - (score or 0)) > 1e-3:
             raise VideoAdaptError(f"{self.path}: is of another test than results.json beside it; {_AGAIN}")
 
@@ -118,13 +119,7 @@ def _score(scores_NK: NDArray[np.floating], labels: NDArray[Any]) -> float | Non
 
 
 def _read_results(path: Path) -> dict[str, Any]:
-    if not exists(path):
+    found = read_record(path, Results, "delete it, and test the run again")
+    if found is None:
         raise VideoAdaptError(f"{path}: is not there; test the run first: `videoadapt test`")
-    check_regular(path)
-    try:
-        found = as_record(path.read_bytes(), "num_videos", "average", "test_list_sha256")
-    except OSError as error:
-        raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
-    if found is None or not {"top1", "mAP"} & found.keys():
-        raise VideoAdaptError(f"{path}: is damaged; delete it, and test the run again")
     return found

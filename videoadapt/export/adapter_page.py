@@ -9,11 +9,13 @@ from typing import Any
 
 from videoadapt.errors import CheckpointError, counted
 from videoadapt.evaluation.predictions import shown_measures
-from videoadapt.files import as_record, write_text
-from videoadapt.paths import check_regular, exists, is_file
+from videoadapt.files import write_text
+from videoadapt.paths import is_file
 from videoadapt.runs.adapter_content import AdapterFile
 from videoadapt.runs.adapter_file import read_adapter
 from videoadapt.runs.folder import facts_of
+from videoadapt.runs.records import read_record
+from videoadapt.runs.shapes import Results
 from videoadapt.weights.names import HubName
 
 ADAPTER, PAGE, PREVIEW = "adapter.safetensors", "README.md", "preview.png"
@@ -29,7 +31,7 @@ def write_adapter_folder(run: Path, out: Path, name: HubName, licence: str = "")
     of a video of the run is in any of them. Raises CheckpointError without an adapter.
     """
     adapter = read_adapter(run / ADAPTER)
-    results = _results(run / "results.json")
+    results = read_record(run / "results.json", Results, "delete it, and test the run again") or {}
     picture = next((run / file for file in _PICTURES if is_file(run / file)), None)
     out.mkdir(parents=True, exist_ok=True)
     if out.resolve() == run.resolve():
@@ -42,17 +44,6 @@ def write_adapter_folder(run: Path, out: Path, name: HubName, licence: str = "")
         shutil.copyfile(picture, out / PREVIEW)
     write_text(out / PAGE, page)
     return [ADAPTER, PAGE, *([PREVIEW] if picture else [])]
-
-
-def _results(path: Path) -> dict[str, Any]:
-    """What the run's test found; {} without one. Raises CheckpointError for a damaged file."""
-    if not exists(path):
-        return {}
-    check_regular(path)
-    found = as_record(path.read_bytes())
-    if found is None:
-        raise CheckpointError(f"{path}: is damaged; delete it, and test the run again")
-    return found
 
 
 def _lists(run: Path) -> dict[str, str]:
@@ -121,7 +112,9 @@ def _numbers(results: Mapping[str, Any]) -> str:
 def _made_of(adapter: AdapterFile, results: Mapping[str, Any], lists: Mapping[str, str]) -> str:
     data = adapter.config.data
     rows = {f"{split} list, sha256": sha256 for split, sha256 in lists.items()}
-    rows |= {f"test {key}, sha256": str(results[f"test_{key}_sha256"]) for key in ("list", "files") if results}
+    rows |= {
+        f"test {key}, sha256": sha256 for key in ("list", "files") if (sha256 := results.get(f"test_{key}_sha256"))
+    }
     rows |= {"frozen tensors, sha256": adapter.backbone, "backbone": _given(adapter.config.model.backbone)}
     rows |= {"adapter": "; ".join(_given(method) for method in _methods(adapter))}
     rows |= {"frames": f"{data.num_frames}, {_given(data.sampling)}", "pixels": str(data.crop_px)}

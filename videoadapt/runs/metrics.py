@@ -12,6 +12,8 @@ from videoadapt.files import as_record, write_atomically
 from videoadapt.paths import check_regular
 from videoadapt.runs.feeds import Loggers
 from videoadapt.runs.loggers import Record
+from videoadapt.runs.records import read_records
+from videoadapt.runs.shapes import Measured
 
 
 class MetricsWriter:
@@ -60,6 +62,11 @@ class MetricsWriter:
         for file in self._files.values():
             with suppress(OSError):
                 file.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records in a run's metrics.jsonl. Raises VideoAdaptError as `read_records` does."""
+    return read_records(folder / "metrics.jsonl", Measured)
 
 
 def _say_lost(path: Path, step: int) -> None:

@@ -1,6 +1,5 @@
 """outcome.json in a run's folder: how the last run there ended, as data that programs read instead of log lines."""
 
-import json
 import os
 import signal
 import socket
@@ -12,11 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from videoadapt import distributed, logger
-from videoadapt.errors import Diverged, Interrupted, VideoAdaptError, why_not_read
+from videoadapt.errors import Diverged, Interrupted, VideoAdaptError
 from videoadapt.files import write_json
-from videoadapt.paths import check_regular, exists
 from videoadapt.processes.signals import Ended
+from videoadapt.runs.records import Shape, first_of, read_record
+from videoadapt.runs.shapes import Moment
 
 FILE_NAME = "outcome.json"
 
@@ -36,11 +38,11 @@ class OutcomeRecord:
     """The content of outcome.json. Times are seconds since 1970."""
 
     outcome: Outcome
-    began: float
+    began: Moment
     host: str
     pid: int
     command: list[str]
-    ended: float | None = None
+    ended: Moment | None = None
     signal: str | None = None  # "SIGTERM"
     step: int | None = None  # updates done when it stopped, or number of the update that diverged, from 0
     phase: Literal["training", "validation"] | None = None
@@ -49,19 +51,20 @@ class OutcomeRecord:
     message: str | None = None
 
 
+_RECORDS = TypeAdapter(OutcomeRecord)
+
+
 def read_outcome(folder: Path) -> OutcomeRecord | None:
     """The record in a run's folder; None without one. Raises VideoAdaptError when the file holds something else."""
-    path = folder / FILE_NAME
-    if not (os.path.islink(path) or exists(path)):
+    values = read_record(folder / FILE_NAME, Shape, "delete it")
+    if values is None:
         return None
-    check_regular(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return OutcomeRecord(**{**values, "outcome": Outcome(values["outcome"])})
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise VideoAdaptError(f"{path}: is not the outcome of a run ({error}); delete it") from error
-    except OSError as error:
-        raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
+        return _RECORDS.validate_python(values)
+    except ValidationError as error:
+        raise VideoAdaptError(
+            f"{folder / FILE_NAME}: is not the outcome of a run: {first_of(error)}; delete it"
+        ) from error
 
 
 class OutcomeRecorder:

@@ -11,11 +11,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from videoadapt.errors import VideoAdaptError
-from videoadapt.files import as_record, write_json
-from videoadapt.paths import check_regular, files_in, is_file
+from pydantic import Field, model_validator
+
+from videoadapt.files import write_json
+from videoadapt.paths import files_in, is_file
+from videoadapt.runs.records import Shape, read_record
+from videoadapt.runs.shapes import Moment
 
 
 class How(StrEnum):
@@ -27,6 +30,41 @@ class How(StrEnum):
     ENDED_BY_SLURM = "ended_by_slurm"  # cancelled, or requeued by someone else: Slurm decides what follows
     STOPPED = "stopped"  # signalled by a person, or by somebody unknown because Slurm did not answer
     FAILED = "failed"
+
+
+class _Submitted(Shape):
+    """submission.json."""
+
+    submitted: Moment
+    job_id: str
+    executor: str
+    ranks: int
+
+
+class _Attempted(Shape):
+    """attempt_N.json, which has an end once there is one; that of an earlier version is a sentence, without a message."""
+
+    began: Moment = 0.0
+    hosts: list[str] = Field([])
+    ended: Moment = 0.0
+    how: str = ""
+    message: str = ""
+    requeued: bool = False
+    resubmitted_as: str = ""
+
+    @model_validator(mode="after")
+    def _has_a_known_end(self) -> Self:
+        if "message" in self.model_fields_set and self.how not in set(How):
+            raise ValueError(f"how = {self.how!r}: allowed: {', '.join(How)}")
+        return self
+
+
+class _Failed(Shape):
+    """attempt_N_failure.json."""
+
+    rank: int
+    host: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -66,13 +104,15 @@ class Attempt:
 
     def read(self) -> dict[str, Any]:
         """Its record, empty before it has begun."""
-        return _read(self.path)
+        return _read(self.path, _Attempted)
 
     def ending(self) -> Ending | None:
         """How it ended; None while it runs, and when it was killed without a word."""
         record, failure = self.read(), self.failure()
         if "message" in record:
-            return Ending(How(record["how"]), record["message"], record["requeued"], record["resubmitted_as"])
+            return Ending(
+                How(record["how"]), record["message"], record.get("requeued", False), record.get("resubmitted_as", "")
+            )
         if "how" in record:
             return _ending_in_words(record["how"])
         return Ending(How.FAILED, "failed") if failure else None
@@ -96,7 +136,7 @@ class Attempt:
 
     def failure(self) -> dict[str, Any]:
         """Rank, host, time and error text of the first failure; empty when there is none."""
-        return _read(self.failure_path)
+        return _read(self.failure_path, _Failed)
 
     def _write(self, values: dict[str, Any]) -> None:
         write_json(self.path, values)
@@ -111,12 +151,12 @@ def attempts(folder: Path) -> list[Attempt]:
 def job_folders(run: Path) -> list[Path]:
     """Folders of a run's jobs, the newest submission last."""
     found = [path for path in files_in(run / "jobs", "*") if is_file(path / "submission.json")]
-    return sorted(found, key=lambda path: float(_read(path / "submission.json")["submitted"]))
+    return sorted(found, key=lambda path: float(read_submission(path)["submitted"]))
 
 
 def read_submission(folder: Path) -> dict[str, Any]:
     """What was submitted: executor, ranks, time, code."""
-    return _read(folder / "submission.json")
+    return _read(folder / "submission.json", _Submitted)
 
 
 def write_submission(folder: Path, **values: Any) -> None:
@@ -138,15 +178,8 @@ def _ending_in_words(said: str) -> Ending:
     return Ending(how, said, "is back in the queue" in said, said.partition(" goes on as job ")[2])
 
 
-def _read(path: Path) -> dict[str, Any]:
-    check_regular(path)
-    try:
-        content = as_record(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    if content is None:
-        raise VideoAdaptError(f"{path}: is damaged; delete it, and nothing is known of that attempt")
-    return content
+def _read(path: Path, shape: type[Shape]) -> dict[str, Any]:
+    return read_record(path, shape, "delete it, and nothing is known of that attempt") or {}
 
 
 def note_job(run: Path, folder: Path, **values: Any) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from videoadapt import logger
 from videoadapt.config.yaml_files import read_yaml
 from videoadapt.errors import ConfigError, VideoAdaptError, counted
-from videoadapt.files import read_jsonl
 from videoadapt.paths import check_regular
+from videoadapt.runs.records import read_records
+from videoadapt.runs.shapes import Measured, Timed
 from videoadapt.slurm import commands
 from videoadapt.slurm.announcement import note_announced
 from videoadapt.slurm.attempts import Attempt, attempts, job_folders, read_submission
@@ -45,8 +46,9 @@ def status_lines(run: Path) -> list[str]:
 def _attempt_lines(attempt: Attempt) -> list[str]:
     record, failure, ending = attempt.read(), attempt.failure(), attempt.ending()
     hosts = ", ".join(dict.fromkeys(record.get("hosts", [])))
-    began = time.strftime("%d %b %H:%M:%S", time.localtime(record["began"]))
-    took = f" for {_duration(record['ended'] - record['began'])}" if "ended" in record else ""
+    moment = record.get("began", 0.0)  # lost with its file, where that was deleted while it ran
+    began = time.strftime("%d %b %H:%M:%S", time.localtime(moment)) if moment else "an unknown time"
+    took = f" for {_duration(record['ended'] - moment)}" if moment and "ended" in record else ""
     how = ending.message if ending else "still running, or ended without a record"
     lines = [f"  attempt {attempt.number}: from {began}{took} on {hosts}: {how}"]
     if failure:
@@ -133,7 +135,7 @@ def _is_controller(job_id: str, folder: Path) -> bool:
 
 def _progress(run: Path) -> str:
     """Step, last numbers, and how long training still takes at the speed of the last updates."""
-    trained = [record for record in read_jsonl(run / "metrics.jsonl", "kind", "step") if record["kind"] == "train"]
+    trained = [record for record in read_records(run / "metrics.jsonl", Measured) if record["kind"] == "train"]
     if not trained:
         return "no step yet"
     last = trained[-1]
@@ -141,7 +143,7 @@ def _progress(run: Path) -> str:
     shown += f", top-1 {last['top1']:.1f} %" if "top1" in last else ""
     if (run / "results.json").exists():
         return f"{shown}; tested, see results.json"
-    recent: list[dict[str, Any]] = read_jsonl(run / "timing.jsonl", "step_sec")[-RECENT:]
+    recent: list[dict[str, Any]] = read_records(run / "timing.jsonl", Timed)[-RECENT:]
     if last["epoch"] and recent:
         steps_per_epoch = (last["step"] - 1) / last["epoch"]
         total = round(steps_per_epoch * read_yaml(run / "config.yaml")["train"]["epochs"])

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ from videoadapt.config.keys import alters
 from videoadapt.config.loading import load_config
 from videoadapt.config.marks import Alters
 from videoadapt.config.schema import Config
-from videoadapt.errors import VideoAdaptError, why_not_read
-from videoadapt.files import as_record, read_jsonl
-from videoadapt.paths import check_regular, exists, is_file
+from videoadapt.errors import VideoAdaptError
+from videoadapt.paths import is_file
 from videoadapt.runs.outcome import Outcome, read_outcome
+from videoadapt.runs.records import read_record, read_records
+from videoadapt.runs.shapes import CellResults, Measured, Timed
 from videoadapt.runs.statement import Statement, differences, value_of
 from videoadapt.sweeps.old_logs import diverged_by_logs
 
-_IN_RESULTS = ("top1", "top5", "mean_class", "num_videos", "num_unreadable", "trained_parameters")
-_DAMAGED = "is damaged; delete it, and the same command tests the cell again"
+_AGAIN = "delete it, and the same command tests the cell again"
 LOG = "sweep.log"  # the output of a cell's process, in the cell's folder
 Settings = Mapping[str, str]  # axis -> the label of one of its settings
 
@@ -72,22 +71,12 @@ class Cell:
     @property
     def results(self) -> dict[str, Any] | None:
         """The content of its results.json; None without one. Raises VideoAdaptError for one that cannot be read."""
-        path = self.folder / "results.json"
-        if not (os.path.islink(path) or exists(path)):
-            return None
-        check_regular(path)
-        try:
-            found = as_record(path.read_bytes(), *_IN_RESULTS)
-        except OSError as error:
-            raise VideoAdaptError(f"{path}: cannot be read: {why_not_read(error)}") from error
-        if found is None:
-            raise VideoAdaptError(f"{path}: {_DAMAGED}")
-        return found
+        return read_record(self.folder / "results.json", CellResults, _AGAIN)
 
     @property
     def cost(self) -> tuple[int, float]:
         """Clips in its updates, and seconds that they took, including waiting for clips; (0, 0.0) without records."""
-        updates = read_jsonl(self.folder / "timing.jsonl", "step_sec")
+        updates = read_records(self.folder / "timing.jsonl", Timed)
         clips = self.config.train.batch_size * self.config.data.augment.repeated
         return clips * len(updates), sum(update["step_sec"] for update in updates)
 
@@ -102,8 +91,8 @@ class Cell:
     @property
     def val_top1(self) -> float:
         """Its best validation top-1 (%), that of the checkpoint which is tested; less than any when it diverged."""
-        records = read_jsonl(self.folder / "metrics.jsonl", "kind")
-        found = [r["top1"] for r in records if r["kind"] == "val"]
+        records = read_records(self.folder / "metrics.jsonl", Measured)
+        found = [r["top1"] for r in records if r["kind"] == "val" and "top1" in r]
         return max(found, default=-math.inf) if not self.diverged else -math.inf
 
     def other_values(self) -> list[str]:
@@ -116,8 +105,8 @@ class Cell:
         if results is not None and "statement" in results:
             try:
                 there = Statement.read(results["statement"])
-            except (KeyError, TypeError, AttributeError) as error:
-                raise VideoAdaptError(f"{self.folder / 'results.json'}: {_DAMAGED}") from error
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise VideoAdaptError(f"{self.folder / 'results.json'}: statement is damaged; {_AGAIN}") from error
             tested = differences(there.config, Statement.of(self.config, there.class_names).config)
             found |= {
                 key: f"({key} was {old!r} in the test there, is {new!r} now); delete its results.json, and it is tested again"

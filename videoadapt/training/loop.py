@@ -10,9 +10,9 @@ import torch
 
 from videoadapt import distributed, logger
 from videoadapt.data.structures import ClipBatch
-from videoadapt.errors import Diverged, Interrupted, counted, is_of_memory
+from videoadapt.errors import Diverged, Interrupted, VideoAdaptError, counted, is_of_memory
 from videoadapt.evaluation.of_labels import OF_LABELS
-from videoadapt.files import read_jsonl, write_json
+from videoadapt.files import write_json
 from videoadapt.log import progress
 from videoadapt.models.parameters import trainable_state
 from videoadapt.models.sharding import whole
@@ -20,7 +20,7 @@ from videoadapt.processes.signals import ASKING, priority, stop_on_signal
 from videoadapt.runs.build_data import build_train_loader, rendered_batches, schedule_of
 from videoadapt.runs.checkpoint import checkpoint_of, save_checkpoint, save_newest
 from videoadapt.runs.folder import save_description
-from videoadapt.runs.metrics import MetricsWriter
+from videoadapt.runs.metrics import MetricsWriter, read_metrics
 from videoadapt.runs.outcome import note_early_stop
 from videoadapt.runs.rates import Rates, rates_in
 from videoadapt.runs.run import Run
@@ -99,9 +99,9 @@ def _draw_curves(run: Run) -> None:
     try:
         from videoadapt.runs.curves import plot_curves  # matplotlib is slow to import
 
-        plot_curves(read_jsonl(run.folder / "metrics.jsonl", "kind", "step"), run.folder / "curves.png")
-    except OSError as error:  # a full disk may be what ended the loop, and that error says more
-        logger.warning("curves.png cannot be written: %s", error.strerror)
+        plot_curves(read_metrics(run.folder), run.folder / "curves.png")
+    except (OSError, VideoAdaptError) as error:  # a full disk may be what ended the loop, and that error says more
+        logger.warning("curves.png cannot be written: %s", error.strerror if isinstance(error, OSError) else error)
 
 
 class Trainer:

@@ -98,6 +98,11 @@ def compare(folders: Mapping[str, Path]) -> Comparison:
         OneRun(name, folder, config, tested, scores(tested, groups))
         for (name, folder, tested), config in zip(found, configs, strict=True)
     ]
+    for run in runs[1:]:
+        if other := {score.key for score in runs[0].scores} ^ {score.key for score in run.scores}:
+            raise VideoAdaptError(
+                f"{run.name}: only one of this run and {runs[0].name} has {min(other)} in results.json; test both again"
+            )
     files = {run.tested.results.get("test_files_sha256") for run in runs}
     return Comparison(
         runs,

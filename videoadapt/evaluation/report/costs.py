@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videoadapt.config.schema import Config
-from videoadapt.files import read_jsonl
 from videoadapt.runs.phases import FILE_NAME
+from videoadapt.runs.records import read_records
+from videoadapt.runs.shapes import Phase, TimedInParts
 
 
 class Costs(NamedTuple):
@@ -27,8 +28,8 @@ class Costs(NamedTuple):
 
 def read_costs(folder: Path, config: Config, num_test_videos: int | None) -> Costs:
     """What is on record. Raises VideoAdaptError for a damaged file."""
-    phases = read_jsonl(folder / FILE_NAME, "phase", "began", "sec", "steps", "devices", "machine", "parameters")
-    updates = read_jsonl(folder / "timing.jsonl", "step_sec", "data_sec", "clips_per_sec")
+    phases = read_records(folder / FILE_NAME, Phase)
+    updates = read_records(folder / "timing.jsonl", TimedInParts)
     total = sum(update["step_sec"] for update in updates)
     waiting = sum(update["data_sec"] for update in updates)
     tests = [phase for phase in phases if phase["phase"] == "test"]

@@ -22,11 +22,12 @@ from videoadapt.evaluation.report.settings import changed_settings
 from videoadapt.evaluation.report.summary import classes, scores, views
 from videoadapt.evaluation.robustness import read_robustness
 from videoadapt.evaluation.tested import Tested
-from videoadapt.files import read_jsonl, write_text
+from videoadapt.files import write_text
 from videoadapt.paths import exists
 from videoadapt.runs.checkpoint import read_facts
 from videoadapt.runs.confusion import confusion_matrix
 from videoadapt.runs.folder import newest_checkpoint, run_config
+from videoadapt.runs.metrics import read_metrics
 from videoadapt.runs.outcome import read_outcome
 
 FILE_NAME = "report.html"
@@ -39,7 +40,7 @@ def write_report(folder: Path, config: Config | None = None) -> Path:
     """
     trained = run_config(folder)
     tested = Tested(folder) if exists(folder / "results.json") else None
-    metrics = read_jsonl(folder / "metrics.jsonl", "kind", "step")
+    metrics = read_metrics(folder)
     values: dict[str, Any] = {
         "name": folder.resolve().name,
         "folder": str(folder),
