@@ -279,3 +279,16 @@ def test_parts_that_cannot_be(predictor: Predictor, tmp_path: Path) -> None:
         predictor.predict([], start_sec=2, end_sec=1)
     with pytest.raises(DecodeError, match=r"^nowhere\.mp4: No such file or directory$"):
         predictor.predict(["nowhere.mp4#t=1,2"])
+
+
+def test_a_run_that_was_only_tested_is_opened(run: Path, files: list[Path], tmp_path: Path) -> None:
+    """Its head is in `model.weights`; where that has none for its classes, a checkpoint is missing."""
+    weights, only = run / "checkpoints/step_00000006.pt", tmp_path / "only"
+    told = [f"output={only}", f"model.weights={weights}", "train.enable=false"]
+    execute(load_config(run / "config.yaml", told))
+    assert Predictor.from_run(only, "cpu").predict(files[0]) == Predictor.from_run(run, "cpu").predict(files[0])
+    config = yaml.safe_load((only / "config.yaml").read_text())
+    config["model"]["weights"] = None
+    (only / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(CheckpointError, match="only/checkpoints: holds no checkpoint; train first"):
+        Predictor.from_run(only, "cpu")

@@ -24,7 +24,14 @@ from videoadapt.models.parameters import freeze_by_name
 from videoadapt.paths import is_file
 from videoadapt.registry import BACKBONES
 from videoadapt.runs.checkpoint import load_checkpoint
-from videoadapt.runs.folder import check_class_names, load_result, needed_checkpoint, read_class_names, statement_in
+from videoadapt.runs.folder import (
+    check_class_names,
+    load_result,
+    needed_checkpoint,
+    newest_checkpoint,
+    read_class_names,
+    statement_in,
+)
 from videoadapt.runs.start import StartWeights, read_start, start_weights
 from videoadapt.runs.statement import Statement, said
 from videoadapt.video.sides import CropPx, sides_of
@@ -195,7 +202,8 @@ class _WithoutValues(TorchFunctionMode):
 def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Classifier]:
     """Rebuild the model of a finished or interrupted run from its folder: config, class names, model in eval mode.
 
-    Raises CheckpointError for a folder that holds none, and for weights that do not fit, ConfigError for its config.
+    Of a run that was only tested, whose head is in `model.weights`, it is that model. Raises CheckpointError for a folder
+    that holds none, and for weights that do not fit, ConfigError for its config.
     """
     if not is_file(folder / "config.yaml"):
         option = {".safetensors": "--adapter", ".onnx": "--onnx"}.get(folder.suffix)
@@ -206,15 +214,26 @@ def open_run(folder: Path, device: torch.device) -> tuple[Config, list[str], Cla
         raise CheckpointError(
             f"{folder}: holds a masked pre-training, which has no classes; train on its pretrained.pth"
         )
-    path = needed_checkpoint(folder)
-    state = load_checkpoint(path)  # before the model, which takes long: a training may delete the file meanwhile
-    there = statement_in(state, path)
+    path = None if _was_only_tested(folder, config) else needed_checkpoint(folder)
+    # before the model, which takes long: a training may delete the file meanwhile
+    state = None if path is None else load_checkpoint(path)
+    there = None if path is None or state is None else statement_in(state, path)
     class_names = read_class_names(folder) or (there.class_names if there is not None else [])
     check_class_names(class_names, folder)
-    elsewhere = f"set it to where that is now, or load {folder / 'adapter.safetensors'} with it as `weights`"
+    elsewhere = "set it to where that is now"
+    if path is not None:
+        elsewhere += f", or load {folder / 'adapter.safetensors'} with it as `weights`"
     hints = {"obtain": "; ".join(filter(None, (config.model.obtain, elsewhere)))}
     asked = config.model_copy(update={"model": config.model.model_copy(update=hints)})
-    model = build_seeded_model(asked, class_names, f"{folder / 'config.yaml'}: model.weights", trained=True)
-    if differing := load_result(model, path, Statement.of(config, class_names, model), state):
+    model = build_seeded_model(asked, class_names, f"{folder / 'config.yaml'}: model.weights", path is not None)
+    if path is None:
+        if not model.head_loaded:
+            needed_checkpoint(folder)
+    elif differing := load_result(model, path, Statement.of(config, class_names, model), state):
         logger.info("%s: %s", folder / "config.yaml", said(differing))
     return config, class_names, model.to(device).eval()
+
+
+def _was_only_tested(folder: Path, config: Config) -> bool:
+    """Whether a test of `model.weights` may have left this folder, without a training."""
+    return newest_checkpoint(folder) is None and config.model.weights is not None and is_file(folder / "results.json")
