@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import multiprocessing
+import pickle
 import shutil
 from pathlib import Path
 
@@ -279,6 +281,22 @@ def test_parts_that_cannot_be(predictor: Predictor, tmp_path: Path) -> None:
         predictor.predict([], start_sec=2, end_sec=1)
     with pytest.raises(DecodeError, match=r"^nowhere\.mp4: No such file or directory$"):
         predictor.predict(["nowhere.mp4#t=1,2"])
+
+
+def _first(model: Predictor, file: Path) -> Prediction:
+    return model.predict(file)[0]
+
+
+def test_a_model_goes_to_a_process_of_its_own(predictor: Predictor, files: list[Path]) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_first, (predictor, files[0])) == predictor.predict(files[0])[0]
+    again = pickle.loads(pickle.dumps(predictor))
+    assert torch.equal(again.features(files[0]), predictor.features(files[0]))
+
+
+def test_a_compiled_model_says_why_it_stays(run: Path) -> None:
+    with pytest.raises(ConfigError, match="compile = True: a compiled model cannot be pickled"):
+        pickle.dumps(Predictor.from_run(run, "cpu", compile=True))
 
 
 def test_a_run_that_was_only_tested_is_opened(run: Path, files: list[Path], tmp_path: Path) -> None:

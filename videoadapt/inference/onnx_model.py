@@ -34,6 +34,10 @@ class OnnxModel:
         self.quantised = metadata.get("quantised")  # int8 or fp16; None: float32
         _check_places(self.path, self._session, self.about)
 
+    def __reduce__(self) -> tuple[type["OnnxModel"], tuple[Path]]:
+        # what onnxruntime opened cannot be pickled: another process opens the file itself
+        return OnnxModel, (self.path,)
+
     def __call__(self, clips_BCTHW: Tensor) -> Tensor:
         """Return the logits."""
         return torch.from_numpy(self._session.run([OUTPUT], {INPUT: clips_BCTHW.numpy(force=True)})[0])

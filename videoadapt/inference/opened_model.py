@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from videoadapt.inference.known import Rejection, load_rejection
 from videoadapt.inference.many import Asking
 from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.inference.passes import Passes
-from videoadapt.inference.videos import view_reader
+from videoadapt.inference.videos import ViewReader
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.adapter_file import open_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
@@ -55,9 +55,9 @@ class OpenedModel:
         self.model = model
         self.device = device
         self.other_rates = OtherRates(config.data, rates or Rates())
-        self._read = view_reader(config, self.other_rates)
+        self._read = ViewReader(config, self.other_rates)
         self._sees_pictures = _sees_pictures(config)
-        self._passes = Passes(model, config, device, compile)
+        self._passes, self._compiled = Passes(model, config, device, compile), compile
         self.folder: Path | None = None  # of the run, where it is one's
 
     @classmethod
@@ -124,6 +124,14 @@ class OpenedModel:
         methods = model.adapter if isinstance(model.adapter, list) else [model.adapter]
         names = " + ".join(method["name"] for method in methods)
         return f"<{type(self).__name__}: {model.backbone['name']}, {names}, {len(self.class_names)} classes, on {self.device}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle. Raises ConfigError for a compiled model, whose code is of this process."""
+        if self._compiled:
+            raise ConfigError(
+                "compile = True: a compiled model cannot be pickled; load it without, or in the other process"
+            )
+        return self.__dict__
 
     @property
     def classifier(self) -> Classifier:

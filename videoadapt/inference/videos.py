@@ -168,21 +168,22 @@ def as_videos(
     return found
 
 
-def view_reader(config: Config, other: OtherRates) -> Callable[[Asked], tuple[Tensor, int | None]]:
+class ViewReader:
     """Reads the test views of the run and says how many of their frames are damaged; notes the video's rate.
 
-    A cache is for those who come to a video in every epoch.
+    A cache is for those who come to a video in every epoch. It can be pickled, as a function inside another cannot.
     """
-    data = config.data.model_copy(update={"cache": "off"})
-    reader = build_view_reader(data, config.test.clips, config.test.crops)
-    say_if_other = OtherLengths(config).note
 
-    def read(video: Asked) -> tuple[Tensor, int | None]:
-        views_NJCTHW, notes = reader.with_notes(*video)
-        other.note(notes.fps_hz)
-        say_if_other(video, notes.fps_hz, notes.num_frames)
+    def __init__(self, config: Config, other: OtherRates):
+        data = config.data.model_copy(update={"cache": "off"})
+        self._reader = build_view_reader(data, config.test.clips, config.test.crops)
+        self._other, self._lengths = other, OtherLengths(config)
+
+    def __call__(self, video: Asked) -> tuple[Tensor, int | None]:
+        """Views, and damaged frames; None where the decoder does not tell."""
+        views_NJCTHW, notes = self._reader.with_notes(*video)
+        self._other.note(notes.fps_hz)
+        self._lengths.note(video, notes.fps_hz, notes.num_frames)
         if notes.damaged_frames:
             logger.warning(DAMAGED, video, notes.damaged_frames)
         return views_NJCTHW, notes.damaged_frames
-
-    return read
