@@ -15,7 +15,7 @@ from videoadapt.data.datasets.video_list import VideoList
 from videoadapt.data.loader import Loader
 from videoadapt.data.reading import ReadClips, collate_clips
 from videoadapt.evaluation.views import ViewAccumulator, evaluate
-from videoadapt.inference.videos import as_video, view_reader
+from videoadapt.inference.videos import AskedReader, as_video
 from videoadapt.runs.build_data import build_clip_reader, build_test_loader
 from videoadapt.runs.rates import OtherRates, Rates
 from videoadapt.training.unreadable import DamagedVideos
@@ -75,7 +75,7 @@ def test_the_cache_keeps_the_count(tmp_path: Path) -> None:
 def test_a_prediction_says_what_it_saw(tmp_path: Path, log_lines: list[str]) -> None:
     data = {"num_frames": 48, "crop_px": 32, "decoder": PYAV, "sampling": {"name": "segment"}}
     config = Config.model_validate({"output": tmp_path, "data": data, "test": {"clips": 1, "crops": 1}})
-    read = view_reader(config, OtherRates(config.data, Rates()))
+    read = AskedReader(config, OtherRates(config.data, Rates()))
     read(as_video(write_video(tmp_path / "b.mp4")))
     assert not log_lines
     path = damaged(tmp_path / "a.mp4")

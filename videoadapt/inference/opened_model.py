@@ -21,7 +21,7 @@ from videoadapt.inference.known import Rejection, load_rejection
 from videoadapt.inference.many import Asking
 from videoadapt.inference.onnx_model import OnnxModel
 from videoadapt.inference.passes import Passes
-from videoadapt.inference.videos import ViewReader
+from videoadapt.inference.videos import AskedReader
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.adapter_file import open_adapter
 from videoadapt.runs.build import build_seeded_model, open_run
@@ -55,7 +55,7 @@ class OpenedModel:
         self.model = model
         self.device = device
         self.other_rates = OtherRates(config.data, rates or Rates())
-        self._read = ViewReader(config, self.other_rates)
+        self._read = AskedReader(config, self.other_rates)
         self._sees_pictures = _sees_pictures(config)
         self._passes, self._compiled = Passes(model, config, device, compile), compile
         self.folder: Path | None = None  # of the run, where it is one's

@@ -168,7 +168,7 @@ def as_videos(
     return found
 
 
-class ViewReader:
+class AskedReader:
     """Reads the test views of the run and says how many of their frames are damaged; notes the video's rate.
 
     A cache is for those who come to a video in every epoch. It can be pickled, as a function inside another cannot.

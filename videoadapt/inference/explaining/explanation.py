@@ -20,7 +20,7 @@ from videoadapt.inference.answers import Prediction
 from videoadapt.inference.explaining.methods import METHODS, Method, map_by_frames
 from videoadapt.inference.explaining.trace import traced
 from videoadapt.inference.many import Asking
-from videoadapt.inference.videos import Asked, ViewReader
+from videoadapt.inference.videos import Asked, AskedReader
 from videoadapt.models.classifier import Classifier
 from videoadapt.runs.build_data import build_view_reader
 from videoadapt.video.part import FramesOfPart
@@ -66,7 +66,7 @@ def explained(asking: Asking, model: Classifier, asked: Asked, label: int | str 
     """
     chosen, (answers,) = method_of(method), asking.tasks
     wanted = None if label is None else number_of(label, answers.class_names)
-    views_NJCTHW, _ = ViewReader(asking.config, asking.other_rates)(asked)
+    views_NJCTHW, _ = AskedReader(asking.config, asking.other_rates)(asked)
     views_VCTHW = views_NJCTHW.flatten(0, 1)
     with torch.no_grad():
         said = answers.best(asking.logits(views_VCTHW), len(answers.class_names))
