@@ -1,5 +1,7 @@
 """Ranks, devices and the collectives we use. Everything is a no-op in a process that runs alone."""
 
+import atexit
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -69,7 +71,23 @@ def process_group() -> Iterator[None]:
     try:
         yield
     finally:
-        dist.destroy_process_group()
+        leave_group()
+
+
+def leave_group() -> None:
+    """Leave the process group. It is gone at the program's end, when nothing else holds it.
+
+    Python drops a group so that its threads can end. A DistributedDataParallel that is the last to hold one, from a traceback
+    say, waits for them where they may wait for it (torch 2.11): the process would never end.
+    """
+    groups = [dist.group.WORLD]
+    dist.destroy_process_group()
+    atexit.register(_drop, groups)
+
+
+def _drop(groups: list[Any]) -> None:
+    gc.collect()  # what else holds them
+    groups.clear()
 
 
 def all_gather_objects(value: Any) -> list[Any]:

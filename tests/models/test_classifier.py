@@ -8,6 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
+from videoadapt import distributed
 from videoadapt.config.schema import HeadConfig, ModelConfig
 from videoadapt.errors import CheckpointError, ConfigError, VideoAdaptError
 from videoadapt.models.backbones.vit import ViT
@@ -145,7 +146,7 @@ def two_ranks(rank: int, folder: Path) -> None:
     local = FeatureBatchNorm(16, sync=False)
     local(x[mine])
     torch.save(local.state_dict(), folder / f"local{rank}.pth")
-    dist.destroy_process_group()
+    distributed.leave_group()
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ import torch.multiprocessing as mp
 
 from tests.live_runs import start, stop_after
 from tests.toy_runs import toy_config, write_config
+from videoadapt import distributed
 from videoadapt.cli.train import main
 from videoadapt.data.structures import Video, VideoViews
 from videoadapt.errors import Diverged, Interrupted, NotFinite, VideoAdaptError
@@ -241,7 +242,7 @@ def joined(rank: int, folder: Path, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        dist.destroy_process_group()
+        distributed.leave_group()
 
 
 def fail_on_rank_1(rank: int, folder: Path) -> None:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from videoadapt import distributed
 from videoadapt.data.structures import ClipBatch
 from videoadapt.errors import CheckpointError, Diverged
 from videoadapt.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -358,7 +359,7 @@ def rank_of_a_batch(rank: int, folder: Path) -> None:
         said = str(error)
     torch.save((means, weights, drawn, skipped, said), folder / f"rank{rank}.pth")
     dist.barrier()
-    dist.destroy_process_group()
+    distributed.leave_group()
 
 
 @pytest.mark.slow
@@ -391,7 +392,7 @@ def rank_with_an_odd_weight(rank: int, folder: Path) -> None:
         said = str(error)
     (folder / f"rank{rank}.txt").write_text(said)
     dist.barrier()
-    dist.destroy_process_group()
+    distributed.leave_group()
 
 
 @pytest.mark.slow
@@ -412,7 +413,7 @@ def rank_of_two(rank: int, folder: Path) -> None:
         updater.update([batch_of(4, seed=10 * step + rank)])
     torch.save((model.norm.state_dict(), average.state), folder / f"rank{rank}.pth")
     dist.barrier()  # gloo aborts a process whose partner leaves while it still talks
-    dist.destroy_process_group()
+    distributed.leave_group()
 
 
 @pytest.mark.slow
