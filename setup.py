@@ -83,7 +83,9 @@ setup(
         "torch>=2.4",  # tensors, autograd, fused attention, torch.distributed
         "timm>=1.0",  # the backbone `timm`: image models frame by frame; it brings torchvision, whose data sets we read
         f"decord>=0.6; {DECORD_WHEEL}",  # the default video decoder
-        "av>=17.1",  # looks at every file before it is decoded, is the second decoder, writes the quickstart's H.264 files
+        # looks at every file before it is decoded, is the second decoder, writes the quickstart's H.264 files. 19, for Python
+        # 3.12 and later, opens no file with metadata_errors, and has times that are never None
+        "av>=17.1,<19",
         "pytorchvideo>=0.1.5",  # MViT, SlowFast and X3D, the comparison backbones; published as source only
         "fvcore>=0.1.5.post20221221",  # Registry, and the count of floating point operations; published as source only
         "cloudpickle>=3",  # decoders and samplers of a notebook, in the processes that read videos
