@@ -80,9 +80,8 @@ def leave_group() -> None:
     Python drops a group so that its threads can end. A DistributedDataParallel that is the last to hold one, from a traceback
     say, waits for them where they may wait for it (torch 2.11): the process would never end.
     """
-    groups = [dist.group.WORLD]
+    atexit.register(_drop, [dist.group.WORLD])  # first: destroying may fail
     dist.destroy_process_group()
-    atexit.register(_drop, groups)
 
 
 def _drop(groups: list[Any]) -> None:

@@ -125,7 +125,7 @@ def export_torch(
 
     content = io.BytesIO()  # given a file, torch ends the process where that cannot be written
     torch.export.save(program, content, extra_files=metadata)
-    write_atomically(out, lambda partial: partial.write_bytes(content.getbuffer()))
+    write_atomically(out, lambda partial: partial.write_bytes(content.getvalue()))
     with out.open("rb") as file:
         loaded = torch.export.load(file).module()
     return _compare(pixels, loaded, config, out)
